@@ -11,6 +11,9 @@ export default defineConfig({
     ]
   },
   test: {
-    include: ["test/**/*.test.ts"]
+    projects: [
+      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"] } },
+      { extends: true, test: { name: "examples", include: [".examples/**/*.test.ts"] } }
+    ]
   }
 })

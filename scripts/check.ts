@@ -1,0 +1,188 @@
+/**
+ * Everything that must hold on every change but the tests: `npm run check`, or some of it: `npm run check -- lint format`.
+ *
+ * Each check is one line; what a failed one has to say follows it. All run, then the exit code tells.
+ */
+import { execFile } from "node:child_process"
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { promisify } from "node:util"
+import { gzipSync } from "node:zlib"
+import { rolldown } from "rolldown"
+import { problems } from "./conventions.ts"
+import { write } from "./examples.ts"
+import { cycles, type Imports, importsOf, violations } from "./floors.ts"
+import { changes, files } from "./format.ts"
+
+/** Throws with what is wrong; answers with what is worth a word. */
+type Check = () => Promise<string | void>
+
+const root = process.cwd()
+const temporary = mkdtempSync(join(tmpdir(), "effect-claude-check-"))
+
+const run = async (file: string, args: ReadonlyArray<string>, cwd = root): Promise<string> => {
+  try {
+    return (await promisify(execFile)(file, args, { cwd, maxBuffer: 1 << 26 })).stdout
+  } catch (error) {
+    const { stderr, stdout } = error as { stderr?: string; stdout?: string } // execFile adds both to what it rejects with
+    throw new Error(`${stdout ?? ""}${stderr ?? ""}`.trim() || String(error), { cause: error })
+  }
+}
+
+const bin = (path: string, ...args: ReadonlyArray<string>): Promise<string> =>
+  run(process.execPath, [join(root, "node_modules", path), ...args])
+
+const tsc = (...args: ReadonlyArray<string>): Promise<string> => bin("typescript/bin/tsc", "--pretty", "false", ...args)
+
+const fail = (found: ReadonlyArray<string>): void => {
+  if (found.length > 0) throw new Error(found.join("\n"))
+}
+
+const sources = globSync("src/**/*.ts").sort()
+
+const imports = (): Imports =>
+  new Map(sources.map((path) => {
+    const name = path.slice("src/".length, -".ts".length)
+    return [name, importsOf(name, readFileSync(path, "utf8"))]
+  }))
+
+/** Subpaths that a user can import: `.` and one for each public module. */
+const entrypoints = sources.filter((path) => !path.includes("/internal/")).map((path) => {
+  const name = path.slice("src/".length, -".ts".length)
+  return name === "index" ? "." : name
+})
+
+const specifier = (entrypoint: string): string => entrypoint === "." ? "effect-claude" : `effect-claude/${entrypoint}`
+
+/** The package as npm would publish it, packed once. */
+let packed: Promise<string> | undefined
+const tarball = (): Promise<string> =>
+  packed ??= (async () => {
+    await run("npm", ["run", "build"])
+    const out = await run("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", temporary])
+    return join(temporary, JSON.parse(out)[0].filename)
+  })()
+
+/** A program beside the unpacked package, its peers linked in, that imports every public module. */
+let unpacked: Promise<string> | undefined
+const consumer = (): Promise<string> =>
+  unpacked ??= (async () => {
+    const folder = join(temporary, "consumer")
+    const modules = join(folder, "node_modules")
+    mkdirSync(join(modules, "effect-claude"), { recursive: true })
+    await run("tar", ["-xzf", await tarball(), "-C", join(modules, "effect-claude"), "--strip-components", "1"])
+    for (const name of ["effect", "@effect", "@anthropic-ai", "@types"]) {
+      symlinkSync(join(root, "node_modules", name), join(modules, name), "junction")
+    }
+    const lines = entrypoints.map((entrypoint, index) => `export * as m${index} from "${specifier(entrypoint)}"`)
+    writeFileSync(join(folder, "main.ts"), `${lines.join("\n")}\n`)
+    writeFileSync(join(folder, "package.json"), `{ "type": "module" }`)
+    writeFileSync(
+      join(folder, "tsconfig.json"),
+      JSON.stringify({
+        compilerOptions: {
+          strict: true,
+          exactOptionalPropertyTypes: true,
+          noEmit: true,
+          module: "NodeNext",
+          target: "ES2022",
+          lib: ["ES2022", "DOM", "DOM.Iterable"],
+          types: ["node"]
+        },
+        files: ["main.ts"]
+      })
+    )
+    return folder
+  })()
+
+const checks: Record<string, Check> = {
+  async types() {
+    await tsc("-p", "tsconfig.json")
+  },
+  async "types-without-node"() {
+    await tsc("-p", "tsconfig.src.json")
+  },
+  async lint() {
+    await bin("oxlint/bin/oxlint", "--deny-warnings", "--format", "unix")
+  },
+  async format() {
+    fail(changes(files()).map(({ error, path }) => error ?? `${path}: run npm run format`))
+  },
+  async cycles() {
+    fail(cycles(imports()))
+  },
+  async floors() {
+    fail(violations(imports()))
+  },
+  async conventions() {
+    fail(sources.flatMap((path) => problems(path, readFileSync(path, "utf8"))))
+  },
+  async examples() {
+    const count = write(".examples")
+    await tsc("-p", "tsconfig.examples.json")
+    await bin("vitest/vitest.mjs", "run", "--project", "examples")
+    return `${count} examples`
+  },
+  async publint() {
+    await bin("publint/src/cli.js", "run", await tarball(), "--strict")
+  },
+  async attw() {
+    const options = ["--profile", "esm-only", "--no-definitely-typed", "--no-emoji", "--no-color", "--format", "ascii"]
+    await bin("@arethetypeswrong/cli/dist/index.js", await tarball(), ...options, "--entrypoints", ...entrypoints)
+    return `${entrypoints.length} entry points`
+  },
+  async consumer() {
+    const folder = await consumer()
+    const out = await run(
+      process.execPath,
+      [join(root, "node_modules/typescript/bin/tsc"), "--pretty", "false"],
+      folder
+    )
+      .catch((error: Error) => error.message)
+    // Declarations of third parties are theirs to mend.
+    fail(out.split("\n").filter((line) => /^(main\.ts|node_modules\/effect-claude\/)|^error/.test(line)))
+    await run(process.execPath, ["main.ts"], folder)
+  },
+  async size() {
+    const folder = await consumer()
+    const bundle = await rolldown({
+      cwd: folder,
+      input: "effect-claude",
+      external: [/^node:/, /^@anthropic-ai\/sdk/],
+      logLevel: "silent"
+    })
+    const { output } = await bundle.generate({ format: "esm", minify: true })
+    const code = output.flatMap((chunk) => chunk.type === "chunk" ? [chunk.code] : []).join("")
+    const kB = (bytes: number): string => `${Math.round(bytes / 1000)} kB`
+    return `index with effect, without the SDK: ${kB(code.length)}, ${kB(gzipSync(code).length)} gzipped; ` +
+      `tarball ${kB(statSync(await tarball()).size)}`
+  }
+}
+
+const named = process.argv.slice(2)
+const unknown = named.filter((name) => checks[name] === undefined)
+if (unknown.length > 0) {
+  throw new Error(`No such check: ${unknown.join(", ")}. There are ${Object.keys(checks).join(", ")}.`)
+}
+
+let failed = 0
+let passed = 0
+for (const [name, check] of Object.entries(checks)) {
+  if (named.length > 0 && !named.includes(name)) continue
+  const start = performance.now()
+  const [mark, word] = await check().then(
+    (answer) => ["ok", answer ?? ""] as const,
+    (error: Error) => ["FAIL", error.message] as const
+  )
+  const seconds = `${((performance.now() - start) / 1000).toFixed(1)} s`.padStart(7)
+  console.log(`${mark.padEnd(4)} ${name.padEnd(18)} ${seconds}  ${mark === "ok" ? word : ""}`.trimEnd())
+  if (mark === "ok") passed++
+  else {
+    failed++
+    console.log(word.replace(/^/gm, "     "))
+  }
+}
+rmSync(temporary, { force: true, recursive: true })
+console.log(`${passed} passed, ${failed} failed`)
+process.exitCode = failed === 0 ? 0 : 1

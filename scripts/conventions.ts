@@ -1,0 +1,77 @@
+/**
+ * What `src` promises beyond what types and lint see: documented exports, and time, chance and failure as effects only.
+ */
+import ts from "typescript"
+
+const forbiddenCalls = new Set([
+  "Date.now",
+  "Math.random",
+  "setTimeout",
+  "setInterval",
+  "setImmediate",
+  "queueMicrotask",
+  "performance.now"
+])
+
+const nameOf = (node: ts.Node): string =>
+  ts.isVariableStatement(node)
+    ? node.declarationList.declarations.map((declaration) => declaration.name.getText()).join(", ")
+    : ts.isExportDeclaration(node)
+    ? node.getText().split("\n")[0]!
+    : (node as ts.NamedDeclaration).name?.getText() ?? "default" // every other exported statement declares a name
+
+const isExported = (node: ts.Node): boolean =>
+  ts.isExportDeclaration(node) ||
+  (ts.canHaveModifiers(node) && ts.getModifiers(node)?.some((_) => _.kind === ts.SyntaxKind.ExportKeyword) === true)
+
+/** A docstring ends in one `@category` (lower case) and then one `@since`. */
+const docProblem = (doc: string): string | undefined => {
+  const tags = [...doc.matchAll(/^\s*\*\s*@(\w+)\s*(.*?)\s*(?:\*\/)?$/gm)].map((_) => [_[1], _[2]])
+  const categories = tags.filter(([tag]) => tag === "category")
+  if (categories.length !== 1) return `has ${categories.length} @category`
+  if (!/^[a-z][a-z ]*s$|^testing$/.test(categories[0]![1]!)) {
+    return `has @category ${categories[0]![1]}: lower case, plural`
+  }
+  if (tags.at(-1)?.[0] !== "since" || tags.at(-2)?.[0] !== "category") return "does not end with @category, @since"
+  return undefined
+}
+
+/** What a file of `src` does against the conventions, as `line: sentence`. Docstrings are asked of public files only. */
+export const problems = (path: string, text: string): ReadonlyArray<string> => {
+  const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true)
+  const found: Array<string> = []
+  const report = (node: ts.Node, what: string): void => {
+    found.push(`${path}:${source.getLineAndCharacterOfPosition(node.getStart()).line + 1}: ${what}`)
+  }
+  const visit = (node: ts.Node): void => {
+    if (ts.isTryStatement(node)) report(node, "try: use Effect.try, or Schema and Option for values")
+    if (ts.isAsExpression(node) && node.type.kind === ts.SyntaxKind.AnyKeyword) report(node, "as any")
+    if (ts.isCallExpression(node) && forbiddenCalls.has(node.expression.getText())) {
+      report(node, `${node.expression.getText()}: time is Clock, chance is Random`)
+    }
+    if (ts.isNewExpression(node) && node.expression.getText() === "Date" && !node.arguments?.length) {
+      report(node, "new Date(): time is Clock")
+    }
+    if (
+      ts.isImportDeclaration(node) && ts.isStringLiteral(node.moduleSpecifier) && node.moduleSpecifier.text === "effect"
+    ) {
+      report(node, `import from "effect": import by module in src`)
+    }
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+  if (path.includes("internal/")) return found
+  const seen = new Set<string>()
+  for (const statement of source.statements.filter(isExported)) {
+    const name = nameOf(statement)
+    const doc = ts.getJSDocCommentsAndTags(statement).findLast(ts.isJSDoc)?.getText()
+    // Overloads and a type beside a value of the same name share one docstring.
+    const problem = doc === undefined ? (seen.has(name) ? undefined : "has no docstring") : docProblem(doc)
+    if (problem !== undefined) report(statement, `${name} ${problem}`)
+    seen.add(name)
+  }
+  if (!path.endsWith("/index.ts") && !text.includes("**Example** (")) {
+    found.push(`${path}: no **Example** in any docstring`)
+  }
+  return found
+}

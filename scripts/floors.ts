@@ -1,0 +1,92 @@
+/**
+ * The floors of the building: who may import whom. A module stands on one floor and imports from floors below it.
+ */
+import ts from "typescript"
+
+const floors = {
+  ground: ["Attempt", "CallContext", "ClaudeError", "Estimate", "Model", "PriceBook", "Usage"],
+  port: ["ClaudeApi", "KeyStore"],
+  policies: [
+    "Budget",
+    "CircuitBreaker",
+    "CostLedger",
+    "CostOptimizer",
+    "InputSanitizer",
+    "KeyPool",
+    "Monitor",
+    "RateLimiter",
+    "RetryPolicy"
+  ],
+  composition: ["Claude", "ClaudeConfig", "ClaudeService", "Health", "index"],
+  edges: ["testing/ClaudeTest", "testing/Simulator", "testing/SimulatorServer"]
+}
+
+/** Floors whose modules are parts of one thing and may import each other; cycles are refused everywhere. */
+const open = new Set(["ground", "composition", "edges"])
+
+const names = Object.keys(floors)
+
+const floorOf = new Map(Object.entries(floors).flatMap(([floor, modules]) => modules.map((name) => [name, floor])))
+
+/** A file of `src` by its path below it, without `.ts`, and the paths it imports. */
+export type Imports = ReadonlyMap<string, ReadonlyArray<string>>
+
+const isInternal = (name: string): boolean => name.split("/").includes("internal")
+
+/** The relative imports of a file, types and re-exports included, as paths below `src`. */
+export const importsOf = (name: string, text: string): ReadonlyArray<string> => {
+  const found: Array<string> = []
+  const visit = (node: ts.Node): void => {
+    const specifier = ts.isImportDeclaration(node) || ts.isExportDeclaration(node)
+      ? node.moduleSpecifier
+      : ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)
+      ? node.argument.literal
+      : ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword
+      ? node.arguments[0]
+      : undefined
+    if (specifier !== undefined && ts.isStringLiteral(specifier) && specifier.text.startsWith(".")) {
+      found.push(new URL(specifier.text, `file:///${name}`).pathname.slice(1).replace(/\.ts$/, ""))
+    }
+    ts.forEachChild(node, visit)
+  }
+  visit(ts.createSourceFile(`${name}.ts`, text, ts.ScriptTarget.Latest))
+  return found
+}
+
+/** Every import cycle once, as `A -> B -> A`. */
+export const cycles = (imports: Imports): ReadonlyArray<string> => {
+  const found: Array<string> = []
+  const done = new Set<string>()
+  const visit = (name: string, path: ReadonlyArray<string>): void => {
+    if (path.includes(name)) found.push([...path.slice(path.indexOf(name)), name].join(" -> "))
+    if (path.includes(name) || done.has(name)) return
+    for (const next of imports.get(name) ?? []) visit(next, [...path, name])
+    done.add(name)
+  }
+  for (const name of imports.keys()) visit(name, [])
+  return found
+}
+
+/** The public modules that a file reaches, directly or through internal files: those take the floor of their user. */
+const reached = (imports: Imports, name: string, seen = new Set<string>()): ReadonlyArray<string> =>
+  (imports.get(name) ?? []).flatMap((next) => {
+    if (!isInternal(next)) return [next]
+    if (seen.has(next)) return []
+    seen.add(next)
+    return reached(imports, next, seen)
+  })
+
+/** What breaks the floor plan, one sentence each. */
+export const violations = (imports: Imports): ReadonlyArray<string> => {
+  const used = new Set([...imports.values()].flat())
+  return [...imports.keys()].flatMap((name) => {
+    if (isInternal(name)) return used.has(name) ? [] : [`${name} is internal and used by nobody`]
+    const floor = floorOf.get(name)
+    if (floor === undefined) return [`${name} stands on no floor: list it in scripts/floors.ts`]
+    return [...new Set(reached(imports, name))].flatMap((target) => {
+      const other = floorOf.get(target)
+      if (other === undefined || names.indexOf(other) < names.indexOf(floor)) return []
+      return other === floor && open.has(floor) ? [] : [`${name} (${floor}) imports ${target} (${other})`]
+    })
+  })
+}
