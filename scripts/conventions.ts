@@ -64,7 +64,8 @@ export const problems = (path: string, text: string): ReadonlyArray<string> => {
   const seen = new Set<string>()
   for (const statement of source.statements.filter(isExported)) {
     const name = nameOf(statement)
-    const doc = ts.getJSDocCommentsAndTags(statement).findLast(ts.isJSDoc)?.getText()
+    const docs = ts.getJSDocCommentsAndTags(statement).filter(ts.isJSDoc)
+    const doc = docs[docs.length - 1]?.getText()
     // Overloads and a type beside a value of the same name share one docstring.
     const problem = doc === undefined ? (seen.has(name) ? undefined : "has no docstring") : docProblem(doc)
     if (problem !== undefined) report(statement, `${name} ${problem}`)
