@@ -1,0 +1,74 @@
+/**
+ * What each request would have cost, in tokens.
+ */
+
+/**
+ * Tokens by the categories in which they are charged.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BilledTokens {
+  readonly input: number
+  readonly output: number
+  readonly cacheRead: number
+  readonly cacheWrite5m: number
+  readonly cacheWrite1h: number
+}
+
+/**
+ * One request that was served: it passed every check and work on it began. `at` is its arrival in milliseconds since 1970. A request
+ * whose reader went away has the outcome `aborted`, one that a fault cut short `failed`; both are charged for what was produced until
+ * then. Counting tokens is free, so its rows hold zeros.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BillRow {
+  readonly requestId: string
+  readonly at: number
+  readonly key: string
+  readonly organization: string
+  readonly workspace: string
+  readonly model: string
+  readonly endpoint: "messages" | "count_tokens"
+  readonly stream: boolean
+  readonly usage: BilledTokens
+  readonly outcome: "complete" | "aborted" | "failed"
+}
+
+/**
+ * The newest rows, oldest first, how many older ones were dropped for want of room, and the totals of all.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Bill {
+  readonly rows: ReadonlyArray<BillRow>
+  readonly dropped: number
+  readonly totals: BilledTokens & { readonly requests: number }
+}
+
+export const make = (capacity: number) => {
+  const ring: Array<BillRow> = []
+  const totals = { requests: 0, input: 0, output: 0, cacheRead: 0, cacheWrite5m: 0, cacheWrite1h: 0 }
+  return {
+    add: (row: BillRow) => {
+      ring[totals.requests % capacity] = row
+      totals.requests++
+      totals.input += row.usage.input
+      totals.output += row.usage.output
+      totals.cacheRead += row.usage.cacheRead
+      totals.cacheWrite5m += row.usage.cacheWrite5m
+      totals.cacheWrite1h += row.usage.cacheWrite1h
+    },
+    read: (): Bill => {
+      const oldest = totals.requests > capacity ? totals.requests % capacity : 0
+      return {
+        rows: [...ring.slice(oldest), ...ring.slice(0, oldest)],
+        dropped: Math.max(0, totals.requests - capacity),
+        totals: { ...totals }
+      }
+    }
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * Carries out the steps of an exchange on a face, at the pace of its reader.
+ */
+import type { Exchange } from "./Core.ts"
+
+/** What a face does. A method that returns `false` asks for a pause until `resume`. */
+export interface Sink {
+  readonly head: (status: number, headers: Record<string, string>, body: string | undefined) => boolean
+  readonly data: (data: string | Uint8Array) => boolean
+  /** Called before a wait: what was held back goes out now. */
+  readonly flush: () => void
+  readonly end: () => void
+  readonly reset: () => void
+  readonly refuse: () => void
+}
+
+export interface Drive {
+  /** The reader wants more. */
+  readonly resume: () => void
+  /** The reader went away. */
+  readonly abort: () => void
+}
+
+/** Waits so many milliseconds, unless the returned function is called before. */
+export type Wait = (millis: number, resume: () => void) => () => void
+
+export const drive = (exchange: Exchange, wait: Wait, sink: Sink): Drive => {
+  let state: "idle" | "running" | "waiting" | "done" = "idle"
+  let again = false
+  let cancel: (() => void) | undefined
+
+  const finish = (how: () => void) => {
+    state = "done"
+    how()
+  }
+
+  const step = (): boolean => {
+    const next = exchange.next()
+    switch (next._tag) {
+      case "Head": {
+        const more = sink.head(next.status, next.headers, next.body)
+        if (next.body !== undefined) state = "done"
+        return more
+      }
+      case "Data":
+        return sink.data(next.data)
+      case "Wait": {
+        sink.flush()
+        state = "waiting"
+        if (!Number.isFinite(next.millis)) return false
+        cancel = wait(next.millis, () => {
+          cancel = undefined
+          state = "idle"
+          resume()
+        })
+        return false
+      }
+      case "End":
+        finish(sink.end)
+        return false
+      case "Reset":
+        finish(sink.reset)
+        return false
+      case "Refuse":
+        finish(sink.refuse)
+        return false
+    }
+  }
+
+  const resume = () => {
+    if (state === "running") again = true
+    if (state !== "idle") return
+    state = "running"
+    again = false
+    while (state === "running") {
+      const more: boolean = step()
+      if (!more && !again && state === "running") state = "idle"
+      again = false
+    }
+  }
+
+  return {
+    resume,
+    abort: () => {
+      if (state === "done") return
+      state = "done"
+      cancel?.()
+      exchange.abort()
+    }
+  }
+}

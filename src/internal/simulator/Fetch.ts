@@ -1,0 +1,95 @@
+/**
+ * The face that is a `fetch`.
+ */
+import type { Core, Incoming } from "./Core.ts"
+import { drive } from "./Drive.ts"
+
+const encoder = new TextEncoder()
+const bodiless = new Set([101, 204, 205, 304])
+
+const failure = (message: string, code: string, detail: string): TypeError =>
+  new TypeError(message, { cause: Object.assign(new Error(detail), { code }) })
+
+const exceeds = (body: string, limit: number): boolean =>
+  body.length > limit || (body.length * 3 > limit && encoder.encode(body).length > limit)
+
+const answer = (
+  core: Core,
+  incoming: Incoming,
+  signal: AbortSignal | null | undefined
+): Promise<Response> =>
+  new Promise((resolve, reject) => {
+    let controller: ReadableStreamDefaultController<Uint8Array> | undefined
+    const fail = (reason: unknown) => controller === undefined ? reject(reason) : controller.error(reason)
+    const leave = () => {
+      stop()
+      driver.abort()
+    }
+    const abort = () => {
+      leave()
+      fail(signal?.reason)
+    }
+    const shutdown = () => {
+      leave()
+      fail(failure(controller === undefined ? "fetch failed" : "terminated", "ECONNRESET", "the simulator is gone"))
+    }
+    const stop = () => {
+      core.active.delete(shutdown)
+      signal?.removeEventListener("abort", abort)
+    }
+    const driver = drive(core.exchange(incoming), core.wait, {
+      head: (status, headers, body) => {
+        if (body !== undefined) {
+          stop()
+          resolve(new Response(bodiless.has(status) ? null : body, { status, headers }))
+          return false
+        }
+        const stream = new ReadableStream<Uint8Array>({
+          start: (self) => {
+            controller = self
+          },
+          pull: () => driver.resume(),
+          cancel: leave
+        }, { highWaterMark: 0 })
+        resolve(new Response(stream, { status, headers }))
+        return false
+      },
+      data: (data) => {
+        controller?.enqueue(typeof data === "string" ? encoder.encode(data) : data)
+        return false
+      },
+      flush: () => {},
+      end: () => {
+        stop()
+        controller?.close()
+      },
+      reset: () => {
+        stop()
+        fail(failure(controller === undefined ? "fetch failed" : "terminated", "ECONNRESET", "read ECONNRESET"))
+      },
+      refuse: () => {
+        stop()
+        fail(failure("fetch failed", "ECONNREFUSED", "connect ECONNREFUSED"))
+      }
+    })
+    core.active.add(shutdown)
+    signal?.addEventListener("abort", abort)
+    driver.resume()
+  })
+
+/** A `fetch` that is answered by the core, whatever host it names. */
+export const make = (core: Core): typeof globalThis.fetch => (input, init) => {
+  const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined)
+  if (signal?.aborted === true) return Promise.reject(signal.reason)
+  const send = (url: string, method: string, headers: Headers, body: string) => {
+    const { pathname, search } = new URL(url)
+    const tooLarge = exceeds(body, core.bodyLimit)
+    const header = (name: string) => headers.get(name) ?? undefined
+    return answer(core, { method, path: pathname + search, header, body: tooLarge ? "" : body, tooLarge }, signal)
+  }
+  if (!(input instanceof Request) && (init?.body === undefined || init.body === null || typeof init.body === "string")) {
+    return send(String(input), init?.method ?? "GET", new Headers(init?.headers), init?.body ?? "")
+  }
+  const request = new Request(input, init)
+  return request.text().then((body) => send(request.url, request.method, request.headers, body))
+}

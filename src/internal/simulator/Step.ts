@@ -1,0 +1,31 @@
+/**
+ * What happens on the wire, one step after the other. The core makes the steps, faults change them, a face carries them out.
+ */
+export type Step =
+  | { readonly _tag: "Wait"; readonly millis: number }
+  /** The head of a response; with a `body` it is the whole response. */
+  | {
+    readonly _tag: "Head"
+    readonly status: number
+    readonly headers: Record<string, string>
+    readonly body: string | undefined
+  }
+  | { readonly _tag: "Data"; readonly data: string | Uint8Array; readonly last: boolean }
+  /** The body ends cleanly. */
+  | { readonly _tag: "End" }
+  /** The connection is reset. */
+  | { readonly _tag: "Reset" }
+  /** The connection never was. */
+  | { readonly _tag: "Refuse" }
+
+export const end: Step = { _tag: "End" }
+export const reset: Step = { _tag: "Reset" }
+export const refuse: Step = { _tag: "Refuse" }
+export const wait = (millis: number): Step => ({ _tag: "Wait", millis })
+export const data = (data: string | Uint8Array, last = false): Step => ({ _tag: "Data", data, last })
+export const head = (status: number, headers: Record<string, string>, body?: string): Step => ({
+  _tag: "Head",
+  status,
+  headers,
+  body
+})

@@ -1,0 +1,210 @@
+/**
+ * The Claude API, simulated: it checks keys and requests, counts tokens, caches prompts, keeps rate limits with their headers,
+ * answers plain and streamed, bills, and fails on demand. It needs no network and no money.
+ *
+ * It answers as a `fetch` that runs on the `Clock` of the fiber that built it, so that a program with the vendor's SDK in it runs under
+ * `TestClock`. `effect-claude/testing/SimulatorServer` answers over HTTP from the same state.
+ *
+ * Tokens are counted as `ceil(length / 4)` for each piece of text (1.3 times that with the newer tokenizer), plus 4 for a message, 300
+ * for a request with tools and 1,500 for an image. Everything it draws by lot comes from the seed, so runs repeat.
+ *
+ * **Example** (One answer)
+ *
+ * ```ts
+ * import Anthropic from "@anthropic-ai/sdk"
+ * import { Effect } from "effect"
+ * import * as Simulator from "effect-claude/testing/Simulator"
+ *
+ * const program = Effect.gen(function*() {
+ *   const simulator = yield* Simulator.Simulator
+ *   const client = new Anthropic({ apiKey: Simulator.apiKey, fetch: simulator.fetch, maxRetries: 0 })
+ *   const message = yield* Effect.promise(() =>
+ *     client.messages.create({
+ *       model: "claude-opus-5-5",
+ *       max_tokens: 100,
+ *       messages: [{ role: "user", content: "How many stones are in the river?" }]
+ *     })
+ *   )
+ *   return message.content
+ * }).pipe(Effect.provide(Simulator.layer({ answer: () => "Nobody knows." })))
+ *
+ * await Effect.runPromise(program) // => [{ type: "text", text: "Nobody knows.", citations: null }]
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
+import type { Answerer } from "../internal/simulator/Answer.ts"
+import type { Bill } from "../internal/simulator/Bill.ts"
+import type { Limits, LimitsOf, Ramp } from "../internal/simulator/Buckets.ts"
+import * as Core from "../internal/simulator/Core.ts"
+import type { Fault, Rule, When } from "../internal/simulator/Faults.ts"
+import * as Fetch from "../internal/simulator/Fetch.ts"
+import type { Key } from "../internal/simulator/Keys.ts"
+import type { SpendLimit } from "../internal/simulator/Spend.ts"
+
+export type { Answer, AnswerBlock, Answerer } from "../internal/simulator/Answer.ts"
+export type { Bill, BilledTokens, BillRow } from "../internal/simulator/Bill.ts"
+export { type Limits, type LimitsOf, type Ramp, tier } from "../internal/simulator/Buckets.ts"
+export type { Requests } from "../internal/simulator/Core.ts"
+export { type Cut, Fault, overload, type Rule, type Seen, type When } from "../internal/simulator/Faults.ts"
+export type { Key } from "../internal/simulator/Keys.ts"
+export type { SpendLimit } from "../internal/simulator/Spend.ts"
+
+/**
+ * The key that the simulator accepts when no others are given.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const apiKey = "sk-ant-sim-key"
+
+/**
+ * A time that is always the same, or one drawn from a lognormal distribution.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Latency = Duration.Input | { readonly median: Duration.Input; readonly sigma: number }
+
+/**
+ * How the simulator behaves.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Default: {@link apiKey} with the label `default`, of the organization `org_sim` and the workspace `wrkspc_sim`. */
+  readonly keys?: ReadonlyArray<Key> | undefined
+  /** Default: an answer that repeats the question and goes on for a seeded length. */
+  readonly answer?: Answerer | undefined
+  /** Times before the first token and for each token. Default: none, and then nothing waits. */
+  readonly latency?: { readonly firstToken?: Latency | undefined; readonly perToken?: Latency | undefined } | undefined
+  /** What goes wrong. The first rule that applies to a request strikes. */
+  readonly faults?: ReadonlyArray<Rule> | undefined
+  /** Default: no limits. */
+  readonly limits?: Limits | LimitsOf | undefined
+  /** Default: any growth. */
+  readonly ramp?: Ramp | undefined
+  /** Default: none. */
+  readonly spend?: SpendLimit | undefined
+  /** Models that exist beside those of the catalogue. Nothing is known of them, so nothing is refused because of them. */
+  readonly models?: ReadonlyArray<string> | undefined
+  /** Default `"simulator"`. */
+  readonly seed?: string | undefined
+  /** The longest body in bytes; a longer one answers 413. Default 32 MiB. */
+  readonly bodyLimit?: number | undefined
+  /** How many rows the bill keeps; the oldest is dropped and counted when another comes. Default 10,000. */
+  readonly billRows?: number | undefined
+  /** How many prefixes the prompt cache keeps; the least recently used is forgotten when another comes. Default 10,000. */
+  readonly cacheEntries?: number | undefined
+}
+
+/**
+ * A running simulator.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Simulator extends Context.Service<Simulator, {
+  /** Answers every request, whatever host it names. Streams are pull-based; an aborted signal is seen at once. */
+  readonly fetch: typeof globalThis.fetch
+  /** Adds a fault for the next request, or for those that `when` describes. Goes before the rules of the options. */
+  readonly inject: (fault: Fault, when?: When) => Effect.Effect<void>
+  /** Faults for the next requests, one for each in order. Goes before everything else. */
+  readonly script: (faults: ReadonlyArray<Fault>) => Effect.Effect<void>
+  /** Forgets what `inject` and `script` added. */
+  readonly clearFaults: Effect.Effect<void>
+  /** Makes a key, given by itself or by its label, answer 401 from now on. */
+  readonly revoke: (key: string) => Effect.Effect<void>
+  /** Replaces the limits. Buckets keep their level, cut to their new capacity. */
+  readonly setLimits: (limits: Limits | LimitsOf) => Effect.Effect<void>
+  readonly bill: Effect.Effect<Bill>
+  readonly requests: Effect.Effect<Core.Requests>
+  /** What the faces of a simulator share; for `SimulatorServer`. */
+  readonly core: Core.Core
+}>()("effect-claude/testing/Simulator") {}
+
+const defaultKey: Key = { key: apiKey, label: "default", organization: "org_sim", workspace: "wrkspc_sim" }
+
+const limitsOf = (limits: Limits | LimitsOf): LimitsOf => typeof limits === "function" ? limits : () => limits
+
+const millis = (input: Duration.Input): number => Duration.toMillis(Duration.fromInputUnsafe(input))
+
+const sampler = (latency: Latency | undefined, random: Random.Random): () => number => {
+  if (latency === undefined) return () => 0
+  if (typeof latency !== "object" || !("sigma" in latency)) {
+    const fixed = millis(latency)
+    return () => fixed
+  }
+  const median = millis(latency.median)
+  return () => {
+    const radius = Math.sqrt(-2 * Math.log(1 - random.nextDoubleUnsafe()))
+    return median * Math.exp(latency.sigma * radius * Math.cos(2 * Math.PI * random.nextDoubleUnsafe()))
+  }
+}
+
+/**
+ * Builds a simulator on the clock of the fiber that runs this. When the scope closes, every open answer is cut off.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(
+  function*(options: Options = {}): Effect.fn.Return<Simulator["Service"], never, Scope.Scope> {
+    const clock = yield* Clock.Clock
+    const context = yield* Effect.context<never>()
+    const seed = options.seed ?? "simulator"
+    const chance = yield* Random.withSeed(Random.Random, `${seed} faults`)
+    const pace = yield* Random.withSeed(Random.Random, `${seed} latency`)
+    const run = Effect.runCallbackWith(context)
+    const core = Core.make({
+      keys: options.keys ?? [defaultKey],
+      answer: options.answer,
+      seed,
+      firstTokenMillis: sampler(options.latency?.firstToken, pace),
+      perTokenMillis: sampler(options.latency?.perToken, pace),
+      faults: options.faults ?? [],
+      chance: () => chance.nextDoubleUnsafe(),
+      limits: limitsOf(options.limits ?? {}),
+      ramp: options.ramp,
+      spend: options.spend,
+      models: options.models ?? [],
+      bodyLimit: options.bodyLimit ?? 32 * 1024 * 1024,
+      billRows: options.billRows ?? 10_000,
+      cacheEntries: options.cacheEntries ?? 10_000,
+      now: () => clock.currentTimeMillisUnsafe(),
+      wait: (millis, resume) => run(Effect.andThen(clock.sleep(Duration.millis(millis)), Effect.sync(resume)))
+    })
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        for (const shutdown of [...core.active]) shutdown()
+      })
+    )
+    return Simulator.of({
+      fetch: Fetch.make(core),
+      inject: (fault, when = { times: 1 }) => Effect.sync(() => core.inject(fault, when)),
+      script: (faults) => Effect.sync(() => core.script(faults)),
+      clearFaults: Effect.sync(core.clearFaults),
+      revoke: (key) => Effect.sync(() => core.revoke(key)),
+      setLimits: (limits) => Effect.sync(() => core.setLimits(limitsOf(limits))),
+      bill: Effect.sync(core.bill),
+      requests: Effect.sync(core.requests),
+      core
+    })
+  }
+)
+
+/**
+ * A simulator of its own for each time the layer is built.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: Options): Layer.Layer<Simulator> => Layer.effect(Simulator, make(options))
