@@ -1,0 +1,136 @@
+/**
+ * The face that is an HTTP server. It runs on `node:http` alone: Effect starts it and stops it.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Http from "node:http"
+import type { AddressInfo } from "node:net"
+import type { Core } from "./Core.ts"
+import { drive } from "./Drive.ts"
+
+/** How much of a stream is gathered before it is written, as long as nothing waits. */
+const gather = 16_384
+
+const answer = (core: Core, request: Http.IncomingMessage, response: Http.ServerResponse, body: string | undefined) => {
+  let held: Array<string | Uint8Array> = []
+  let size = 0
+  const write = (): boolean => {
+    if (held.length === 0) return true
+    const out = held.length === 1
+      ? held[0]!
+      : held.every((part) => typeof part === "string")
+      ? held.join("")
+      : Buffer.concat(held.map((part) => Buffer.from(part)))
+    held = []
+    size = 0
+    return response.write(out)
+  }
+  const stop = () => core.active.delete(shutdown)
+  const exchange = core.exchange({
+    method: request.method ?? "GET",
+    path: request.url ?? "/",
+    header: (name) => {
+      const value = request.headers[name]
+      return typeof value === "string" ? value : value?.[0]
+    },
+    body: body ?? "",
+    tooLarge: body === undefined
+  })
+  const driver = drive(exchange, core.wait, {
+    head: (status, headers, whole) => {
+      if (whole === undefined) {
+        response.writeHead(status, headers)
+        return true
+      }
+      stop()
+      response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(whole) })
+      response.end(whole)
+      return false
+    },
+    data: (data) => {
+      held.push(data)
+      size += data.length
+      return size < gather || write()
+    },
+    flush: () => {
+      if (!response.headersSent) return
+      response.flushHeaders()
+      write()
+    },
+    end: () => {
+      stop()
+      write()
+      response.end()
+    },
+    reset: () => {
+      stop()
+      const reset = () => request.socket.resetAndDestroy()
+      if (!response.headersSent) return reset()
+      response.flushHeaders()
+      // what was written reaches the kernel before the reset, or the reader would never see it
+      if (held.length === 0) request.socket.write("", reset)
+      else {
+        const last = held.map((part) => Buffer.from(part))
+        held = []
+        response.write(Buffer.concat(last), reset)
+      }
+    },
+    refuse: () => {
+      stop()
+      request.socket.destroy()
+    }
+  })
+  const shutdown = () => {
+    stop()
+    driver.abort()
+    request.socket.destroy()
+  }
+  core.active.add(shutdown)
+  response.on("drain", driver.resume)
+  response.on("close", () => {
+    stop()
+    driver.abort()
+  })
+  driver.resume()
+}
+
+const read = (core: Core) => (request: Http.IncomingMessage, response: Http.ServerResponse) => {
+  const { bodyLimit } = core
+  if (Number(request.headers["content-length"] ?? 0) > bodyLimit) {
+    response.shouldKeepAlive = false
+    request.resume()
+    return answer(core, request, response, undefined)
+  }
+  const chunks: Array<Buffer> = []
+  let size = 0
+  request.on("data", (chunk: Buffer) => {
+    size += chunk.length
+    if (size <= bodyLimit) chunks.push(chunk)
+  })
+  request.on("end", () =>
+    answer(
+      core,
+      request,
+      response,
+      size > bodyLimit ? undefined : chunks.length === 1 ? chunks[0]!.toString() : Buffer.concat(chunks).toString()
+    ))
+}
+
+/** Listens on a port of 127.0.0.1 (0: any free one) until the scope closes, and gives the port. */
+export const listen = (core: Core, port: number): Effect.Effect<number, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.callback<Http.Server>((resume) => {
+        const server = Http.createServer({ requestTimeout: 0 }, read(core))
+        server.once("error", (error) => resume(Effect.die(error)))
+        server.listen(port, "127.0.0.1", () => resume(Effect.succeed(server)))
+      }),
+      (server) =>
+        Effect.callback<void>((resume) => {
+          server.close(() => resume(Effect.void))
+          server.closeAllConnections()
+        })
+    ),
+    // a server that listens on a TCP port has an address of this kind
+    (server) => (server.address() as AddressInfo).port
+  )

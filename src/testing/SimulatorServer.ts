@@ -1,0 +1,81 @@
+/**
+ * The simulated Claude API on a real socket: an HTTP server on 127.0.0.1 over the state of a `Simulator`, for programs in any
+ * language. Its faults are real: connections are closed, reset, stalled and cut off.
+ *
+ * **Example** (A server for the length of a program)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import * as Simulator from "effect-claude/testing/Simulator"
+ * import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { url } = yield* SimulatorServer.SimulatorServer
+ *   const response = yield* Effect.promise(() =>
+ *     fetch(`${url}/v1/models/claude-opus-5-5`, { headers: { "x-api-key": Simulator.apiKey } })
+ *   )
+ *   return response.status
+ * }).pipe(Effect.provide(SimulatorServer.layer().pipe(Layer.provide(Simulator.layer()))))
+ *
+ * await Effect.runPromise(program) // => 200
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Http from "../internal/simulator/Http.ts"
+import { Simulator } from "./Simulator.ts"
+
+/**
+ * Where the server listens.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Default 0: any free port. A port that is taken is a defect. */
+  readonly port?: number | undefined
+}
+
+/**
+ * A running server.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class SimulatorServer extends Context.Service<SimulatorServer, {
+  /** The base URL, such as `http://127.0.0.1:40123`. */
+  readonly url: string
+  /**
+   * A base URL at which connections are refused: a port that was free when the server started and at which nobody listens. The fault
+   * `Refused` can only close the connection before any byte of an answer; this address really refuses.
+   */
+  readonly refusedUrl: string
+}>()("effect-claude/testing/SimulatorServer") {}
+
+/**
+ * Starts a server. When the scope closes, every socket is closed and all work for it stops.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(
+  function*(options: Options = {}): Effect.fn.Return<SimulatorServer["Service"], never, Scope.Scope | Simulator> {
+    const { core } = yield* Simulator
+    const refused = yield* Effect.scoped(Http.listen(core, 0))
+    const port = yield* Http.listen(core, options.port ?? 0)
+    return SimulatorServer.of({ url: `http://127.0.0.1:${port}`, refusedUrl: `http://127.0.0.1:${refused}` })
+  }
+)
+
+/**
+ * A server over the `Simulator` that is in scope.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: Options): Layer.Layer<SimulatorServer, never, Simulator> =>
+  Layer.effect(SimulatorServer, make(options))
