@@ -24,6 +24,9 @@ const isExported = (node: ts.Node): boolean =>
   ts.isExportDeclaration(node) ||
   (ts.canHaveModifiers(node) && ts.getModifiers(node)?.some((_) => _.kind === ts.SyntaxKind.ExportKeyword) === true)
 
+const isNamespaceExport = (node: ts.ExportDeclaration): boolean =>
+  node.exportClause !== undefined && ts.isNamespaceExport(node.exportClause)
+
 /** A docstring ends in one `@category` (lower case) and then one `@since`. */
 const docProblem = (doc: string): string | undefined => {
   const tags = [...doc.matchAll(/^\s*\*\s*@(\w+)\s*(.*?)\s*(?:\*\/)?$/gm)].map((_) => [_[1], _[2]])
@@ -63,6 +66,7 @@ export const problems = (path: string, text: string): ReadonlyArray<string> => {
   if (path.includes("internal/")) return found
   const seen = new Set<string>()
   for (const statement of source.statements.filter(isExported)) {
+    if (ts.isExportDeclaration(statement) && !isNamespaceExport(statement)) continue // documented where it is declared
     const name = nameOf(statement)
     const docs = ts.getJSDocCommentsAndTags(statement).filter(ts.isJSDoc)
     const doc = docs[docs.length - 1]?.getText()

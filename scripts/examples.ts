@@ -1,7 +1,7 @@
 /**
- * Turns the code samples of docstrings and README into files that the compiler and the test runner see.
+ * Turns the code samples of docstrings and Markdown pages into files that the compiler and the test runner see.
  *
- * Docstring samples become modules that are imported by one test each; README samples are only compiled.
+ * Docstring samples become modules that are imported by one test each; those of pages are only compiled.
  */
 import { globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
@@ -67,7 +67,6 @@ export const write = (folder: string): number => {
     writeFileSync(`${folder}/${path}`, text)
   }
   const tests: Array<string> = []
-  let readme = 0
   for (const path of globSync("src/**/*.ts").sort()) {
     for (const example of fromDocstrings(readFileSync(path, "utf8"))) {
       const file = `${path.slice(0, -".ts".length)}.${example.line}.ts`
@@ -75,10 +74,13 @@ export const write = (folder: string): number => {
       tests.push(`it(${JSON.stringify(`${path}:${example.line} ${example.title}`)}, () => import("./${file}"))`)
     }
   }
-  for (const example of fromMarkdown(readFileSync("README.md", "utf8"))) {
-    put(`README.${example.line}.ts`, example.code)
-    readme++
+  let compiled = 0
+  for (const path of globSync("*.md").sort()) {
+    for (const example of fromMarkdown(readFileSync(path, "utf8"))) {
+      put(`${path}.${example.line}.ts`, example.code)
+      compiled++
+    }
   }
   put("examples.test.ts", `import { it } from "@effect/vitest"\n\n${tests.join("\n")}\n`)
-  return tests.length + readme
+  return tests.length + compiled
 }

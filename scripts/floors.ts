@@ -4,7 +4,7 @@
 import ts from "typescript"
 
 const floors = {
-  ground: ["Attempt", "CallContext", "ClaudeError", "Estimate", "Model", "PriceBook", "Usage"],
+  ground: ["Attempt", "CallContext", "ClaudeError", "Estimate", "MessageStream", "Model", "PriceBook", "Usage"],
   port: ["ClaudeApi", "KeyStore"],
   policies: [
     "Budget",

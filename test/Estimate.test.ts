@@ -77,7 +77,8 @@ const lossless = (width: number, height: number): Uint8Array => {
   return webp("VP8L", [0x2f, bits & 255, bits >> 8 & 255, bits >> 16 & 255, bits >> 24 & 255])
 }
 
-const isCount = (count: number): void => assert.isTrue(Number.isInteger(count) && count >= 0, `${count} is no count`)
+const assertCount = (count: number): void =>
+  assert.isTrue(Number.isInteger(count) && count >= 0, `${count} is no count`)
 
 const model = Schema.Literals(models)
 const tokenizer = Schema.Literals(["classic", "dense"])
@@ -89,7 +90,7 @@ describe("Estimate", () => {
       { before: Schema.String, after: Schema.String, tokenizer },
       ({ after, before, tokenizer }) => {
         const all = Estimate.textTokens(before + after, tokenizer)
-        isCount(all)
+        assertCount(all)
         assert.isAtLeast(all, Estimate.textTokens(before, tokenizer))
         assert.isAtLeast(all, Estimate.textTokens(after, tokenizer))
       }
@@ -120,7 +121,7 @@ describe("Estimate", () => {
           "те же слова ",
           "同じ言葉",
           "\u{1F600}",
-          "3f9a8bc0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6 "
+          "qwertyuiopasdfghjklzxcvbnmqwertyuiopasdfghjklzxcvbnm "
         ]
       ) {
         assert.isAbove(perCharacter(text), 1.3 * english, text)
@@ -149,13 +150,13 @@ describe("Estimate", () => {
       ({ model, odd, text }) => {
         const block = odd as unknown as ContentBlockParam // odd blocks are the point
         const one = tokens([block], { model })
-        isCount(one)
+        assertCount(one)
         assert.isAtLeast(tokens([block, { type: "text", text }], { model }), one)
         assert.isAtLeast(
           tokens([{ type: "text", text }, block], { model }),
           tokens([{ type: "text", text }], { model })
         )
-        isCount(Estimate.inputTokens({ model, max_tokens: 1, messages: odd, tools: odd, system: odd } as never)) // odd on purpose
+        assertCount(Estimate.inputTokens({ model, max_tokens: 1, messages: odd, tools: odd, system: odd } as never)) // odd on purpose
       }
     )
 
@@ -175,7 +176,7 @@ describe("Estimate", () => {
         odd: Schema.Json
       },
       ({ odd, type }) => {
-        isCount(
+        assertCount(
           blockTokens({
             type,
             text: odd,
@@ -187,18 +188,38 @@ describe("Estimate", () => {
             signature: odd
           })
         )
-        isCount(blockTokens({ type, source: { type: "base64", data: odd, content: odd } }))
-        isCount(blockTokens({ type, source: { type: "content", content: odd } }))
+        assertCount(blockTokens({ type, source: { type: "base64", data: odd, content: odd } }))
+        assertCount(blockTokens({ type, source: { type: "content", content: odd } }))
       }
     )
 
     it("ends on values that contain themselves", () => {
       const odd: Record<string, unknown> = { type: "strange" }
       Object.assign(odd, { a: odd, b: odd, c: [odd, odd] })
-      isCount(blockTokens(odd))
+      assertCount(blockTokens(odd))
       const document = { type: "document", source: { type: "content", content: [] as Array<unknown> } }
       document.source.content.push(document, document)
-      isCount(blockTokens(document))
+      assertCount(blockTokens(document))
+    })
+
+    it("ends on values that are nested without end", () => {
+      let odd: unknown = "deep"
+      for (let i = 0; i < 100_000; i++) odd = [odd]
+      assertCount(blockTokens({ type: "strange", odd }))
+      assertCount(blockTokens(odd))
+    })
+
+    it("adds something for each message, even an empty one", () => {
+      const empty: MessageParam = { role: "user", content: "" }
+      const count = (messages: Array<MessageParam>) => tokens("", { messages })
+      assert.strictEqual(count([empty, empty]) - count([empty]), 4)
+    })
+
+    it("counts what only the server can read below its length as text", () => {
+      const content = "kB3x".repeat(1_000)
+      const result = (more: object) => blockTokens({ type: "web_search_result", ...more })
+      assert.approximately(result({ encrypted_content: content }), 1_100, 25)
+      assert.isAbove(result({ title: content }), 2_000)
     })
 
     it("counts what appears twice twice", () => {
