@@ -1,0 +1,164 @@
+/**
+ * What the caller says about the calls in a region of a program: who they are for, what they are, and how long they may
+ * take. Policies, spans and the ledger read the same value; functions do not pass it along.
+ *
+ * **Example** (Everything inside is for one user and ends within 20 seconds)
+ *
+ * ```ts
+ * import { CallContext } from "effect-claude"
+ * import { Effect } from "effect"
+ *
+ * const program = CallContext.current.pipe(
+ *   Effect.map((context) => context.user),
+ *   CallContext.annotate({ user: "u-17" }),
+ *   CallContext.withDeadline("20 seconds")
+ * )
+ *
+ * Effect.runSync(program) // => "u-17"
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Stream from "effect/Stream"
+
+/**
+ * - `user`, `tenant`: for budgets, reports and logs. They are not sent to the API.
+ * - `requestType`: what kind of call it is, such as `"summary"`; what such calls used teaches the estimate.
+ * - `tags`: anything else to report by.
+ * - `priority`: who waits first where calls wait for room.
+ * - `deadline`: milliseconds since the epoch after which the answer is worth nothing.
+ * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CallContext {
+  readonly user: string | undefined
+  readonly tenant: string | undefined
+  readonly requestType: string | undefined
+  readonly tags: Readonly<Record<string, string>>
+  readonly priority: "interactive" | "standard" | "bulk"
+  readonly deadline: number | undefined
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/**
+ * The context of the calls that this fiber makes; nobody in particular by default.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const CallContext = Context.Reference<CallContext>("effect-claude/CallContext", {
+  defaultValue: () => ({
+    user: undefined,
+    tenant: undefined,
+    requestType: undefined,
+    tags: {},
+    priority: "standard",
+    deadline: undefined,
+    headers: {}
+  })
+})
+
+/**
+ * The context as it is here.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const current: Effect.Effect<CallContext> = Effect.service(CallContext)
+
+/**
+ * What `annotate` takes: what is given replaces, `tags` and `headers` are merged.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Patch = Partial<Omit<CallContext, "deadline">>
+
+const patched = (self: CallContext, patch: Patch): CallContext => ({
+  ...self,
+  ...patch,
+  tags: patch.tags === undefined ? self.tags : { ...self.tags, ...patch.tags },
+  headers: patch.headers === undefined ? self.headers : { ...self.headers, ...patch.headers }
+})
+
+/**
+ * Says something about all calls inside an effect.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const annotate: {
+  (patch: Patch): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, patch: Patch): Effect.Effect<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, patch: Patch): Effect.Effect<A, E, R> =>
+    Effect.updateService(self, CallContext, (context) => patched(context, patch))
+)
+
+/**
+ * Says something about all calls that a stream makes.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const annotateStream: {
+  (patch: Patch): <A, E, R>(self: Stream.Stream<A, E, R>) => Stream.Stream<A, E, R>
+  <A, E, R>(self: Stream.Stream<A, E, R>, patch: Patch): Stream.Stream<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(self: Stream.Stream<A, E, R>, patch: Patch): Stream.Stream<A, E, R> =>
+    Stream.updateService(self, CallContext, (context) => patched(context, patch))
+)
+
+const earlier = (context: CallContext, now: number, duration: Duration.Input): CallContext => {
+  const deadline = now + Duration.toMillis(duration)
+  return context.deadline !== undefined && context.deadline <= deadline ? context : { ...context, deadline }
+}
+
+/**
+ * Gives all calls inside an effect until `duration` from now. A deadline further out is kept as it was: an inner
+ * deadline can only be earlier.
+ *
+ * A call that passes it fails with `DeadlineExceededError`; no wait begins that would end after it.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withDeadline: {
+  (duration: Duration.Input): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E, R> =>
+    Effect.flatMap(
+      Clock.currentTimeMillis,
+      (now) => Effect.updateService(self, CallContext, (context) => earlier(context, now, duration))
+    )
+)
+
+/**
+ * `withDeadline` for a stream: its time begins when the stream is first read.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withDeadlineStream: {
+  (duration: Duration.Input): <A, E, R>(self: Stream.Stream<A, E, R>) => Stream.Stream<A, E, R>
+  <A, E, R>(self: Stream.Stream<A, E, R>, duration: Duration.Input): Stream.Stream<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(self: Stream.Stream<A, E, R>, duration: Duration.Input): Stream.Stream<A, E, R> =>
+    Stream.unwrap(
+      Effect.map(Clock.currentTimeMillis, (now) =>
+        Stream.updateService(self, CallContext, (context) =>
+          earlier(context, now, duration)))
+    )
+)

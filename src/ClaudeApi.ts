@@ -1,0 +1,468 @@
+/**
+ * The port: one attempt over `@anthropic-ai/sdk`, without any policy. Every failure is one of the five errors of the
+ * API, a stream is checked for its end, and time limits that the SDK lacks are kept.
+ *
+ * The SDK builds the request, its headers and its errors; it never retries, traces, logs, or reads its key or base URL
+ * from the environment.
+ *
+ * **Example** (Another base URL and shorter limits)
+ *
+ * ```ts
+ * import { ClaudeApi } from "effect-claude"
+ *
+ * export const layer = ClaudeApi.layer({
+ *   baseUrl: "https://gateway.example.com",
+ *   timeouts: { firstContent: "30 seconds", idle: "15 seconds" }
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import Anthropic from "@anthropic-ai/sdk"
+import type {
+  Message,
+  MessageCountTokensParams,
+  MessageCreateParamsNonStreaming,
+  MessageTokensCount
+} from "@anthropic-ai/sdk/resources/messages"
+import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { type Attempt, type Limits, type MessageAttempt, Outcome } from "./Attempt.ts"
+import { type ApiError, isApiError } from "./ClaudeError.ts"
+import * as Estimate from "./Estimate.ts"
+import * as EventStream from "./internal/eventStream.ts"
+import * as Exchange from "./internal/exchange.ts"
+import * as ResponseHeaders from "./internal/responseHeaders.ts"
+import { type Event, isContent } from "./MessageStream.ts"
+import * as Model from "./Model.ts"
+import * as Usage from "./Usage.ts"
+
+/**
+ * How long one attempt may take. A limit that is passed fails the attempt with `ConnectionError` and ends the request on
+ * the wire; so does the deadline of the caller.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Timeouts {
+  /** Until the head of the response: for a plain call that is all of the thinking. Default 10 minutes. */
+  readonly headers?: Duration.Input | undefined
+  /** From sending until the first content of a stream. Default 10 minutes. */
+  readonly firstContent?: Duration.Input | undefined
+  /** Between two signs of life of a stream, pings included. A slow reader does not count. Default 2 minutes. */
+  readonly idle?: Duration.Input | undefined
+  /** The whole attempt. Default 1 hour. */
+  readonly call?: Duration.Input | undefined
+}
+
+/**
+ * - `baseUrl`: default `https://api.anthropic.com`.
+ * - `fetch`: default the global one. Tests give the one of the simulator.
+ * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
+ * - `maxBytes`: the largest answer that is read, default 64 MiB; a larger one fails as `malformed`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly baseUrl?: string | undefined
+  readonly timeouts?: Timeouts | undefined
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  readonly fetch?: typeof globalThis.fetch | undefined
+  readonly maxBytes?: number | undefined
+}
+
+/**
+ * One attempt, which needs its `key` and has its `outcome` written. Counting tokens and listing models use none.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class ClaudeApi extends Context.Service<ClaudeApi, {
+  /** Where requests go. */
+  readonly baseUrl: string
+  readonly send: (attempt: MessageAttempt) => Effect.Effect<Message, ApiError>
+  readonly stream: (attempt: MessageAttempt) => Stream.Stream<Event, ApiError>
+  readonly countTokens: (
+    attempt: Attempt,
+    params: MessageCountTokensParams
+  ) => Effect.Effect<MessageTokensCount, ApiError>
+  readonly models: (attempt: Attempt) => Effect.Effect<ReadonlyArray<ModelInfo>, ApiError>
+  readonly model: (attempt: Attempt, id: string) => Effect.Effect<ModelInfo, ApiError>
+}>()("effect-claude/ClaudeApi") {}
+
+const defaultBaseUrl = "https://api.anthropic.com"
+
+/** Headers that would replace the key of the attempt. */
+const keyHeaders = new Set(["authorization", "x-api-key", "proxy-authorization"])
+
+const withoutKeys = (headers: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => !keyHeaders.has(name.toLowerCase())))
+
+/** The largest number of clients kept; the one made first makes room. */
+const maxClients = 256
+
+/** The largest number of pages read of a list. */
+const maxPages = 100
+
+/** How long the end of a body may follow its `message_stop`, before its connection is given up. */
+const endMillis = 250
+
+const isMessage = (body: object): body is Message =>
+  "type" in body && body.type === "message" && "content" in body && "usage" in body && Predicate.isObject(body.usage)
+
+const isTokensCount = (body: object): body is MessageTokensCount =>
+  "input_tokens" in body && typeof body.input_tokens === "number"
+
+const isModelInfo = (body: object): body is ModelInfo => "id" in body && typeof body.id === "string"
+
+const isModelPage = (body: object): body is { data: Array<ModelInfo>; has_more?: unknown; last_id?: unknown } =>
+  "data" in body && Array.isArray(body.data)
+
+/** The request as it is sent plainly, whatever a caller without types put into `stream`. */
+const plain = (request: MessageAttempt["request"]): MessageCreateParamsNonStreaming =>
+  "stream" in request ? { ...request, stream: false } : request
+
+/**
+ * Builds the port.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options = {}): ClaudeApi["Service"] => {
+  const baseUrl = options.baseUrl ?? defaultBaseUrl
+  const limits = {
+    headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
+    firstContent: Duration.toMillis(options.timeouts?.firstContent ?? "10 minutes"),
+    idle: Duration.toMillis(options.timeouts?.idle ?? "2 minutes"),
+    call: Duration.toMillis(options.timeouts?.call ?? "1 hour")
+  }
+  const maxBytes = options.maxBytes ?? 64 * 1024 * 1024
+  const clients = new Map<string, Anthropic>()
+
+  const clientOf = (attempt: Attempt): Anthropic => {
+    const apiKey = attempt.key === undefined ? "" : Redacted.value(attempt.key.secret)
+    const known = clients.get(apiKey)
+    if (known !== undefined) return known
+    const client = new Anthropic({
+      apiKey,
+      baseURL: baseUrl,
+      maxRetries: 0,
+      // Ours comes first, and follows `Clock`. This one only keeps the SDK from setting its own.
+      timeout: Math.min(limits.headers + 1000, 2 ** 31 - 1),
+      openTelemetry: false,
+      logLevel: "off",
+      defaultHeaders: withoutKeys(options.headers ?? {}),
+      ...(options.fetch === undefined ? undefined : { fetch: options.fetch })
+    })
+    const oldest = clients.size < maxClients ? undefined : clients.keys().next().value
+    if (oldest !== undefined) clients.delete(oldest)
+    clients.set(apiKey, client)
+    return client
+  }
+
+  const head = (
+    exchange: Exchange.Exchange,
+    send: (client: Anthropic, options: Exchange.RequestOptions) => Exchange.Begun
+  ): Effect.Effect<Response, ApiError> => {
+    const { attempt, began } = exchange
+    const headers = withoutKeys(attempt.context.headers)
+    const until = began + Math.min(limits.headers, limits.call)
+    return Exchange.withTimeLimit(
+      exchange,
+      began,
+      "headers",
+      until,
+      Exchange.head(exchange, clientOf(attempt), (client, signal) => send(client, { signal, headers }))
+    )
+  }
+
+  /** A plain request, from sending to its decoded body. */
+  const exchanged = <A extends object>(
+    attempt: Attempt,
+    request: Exchange.Exchange["request"],
+    send: (client: Anthropic, options: Exchange.RequestOptions) => Exchange.Begun,
+    is: (body: object) => body is A,
+    used: (body: A) => Used
+  ): Effect.Effect<A, ApiError> =>
+    Effect.flatMap(Exchange.make(attempt, request), (exchange) => {
+      attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
+      return Effect.flatMap(head(exchange, send), (response) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) =>
+          Exchange.withTimeLimit(
+            exchange,
+            now,
+            "call",
+            exchange.began + limits.call,
+            Exchange.json(exchange, response, maxBytes)
+          ))).pipe(
+          Effect.flatMap((body) =>
+            is(body) ? Effect.succeed(body) : Effect.fail(Exchange.malformed(exchange))
+          ),
+          Effect.onExit((exit) => {
+            if (Exit.isSuccess(exit)) {
+              attempt.outcome = completed(exchange, used(exit.value))
+              return Effect.void
+            }
+            failed(exchange, Usage.zero, exit.cause)
+            return Exchange.abort(exchange)
+          })
+        )
+    })
+
+  return ClaudeApi.of({
+    baseUrl,
+
+    send: (attempt) =>
+      exchanged(
+        attempt,
+        attempt.request,
+        (client, options) => client.messages.create(plain(attempt.request), options),
+        isMessage,
+        (message) => ({
+          usage: Usage.fromReported(message.usage),
+          model: message.model,
+          stopReason: message.stop_reason ?? undefined
+        })
+      ),
+
+    stream: (attempt) =>
+      Stream.unwrap(Effect.gen(function*() {
+        const received = new Received(attempt.model)
+        const exchange = yield* Effect.acquireRelease(
+          Exchange.make(attempt, attempt.request),
+          (exchange) => received.ended ? Effect.void : Exchange.abort(exchange)
+        )
+        attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
+        const noted = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+          Effect.onError(effect, (cause) => Effect.sync(() => failed(exchange, received.usage, cause)))
+        const response = yield* noted(
+          head(exchange, (client, options) => client.messages.create({ ...attempt.request, stream: true }, options))
+        )
+        const type = response.headers.get("content-type") ?? ""
+        if (response.body === null || !type.startsWith("text/event-stream")) {
+          return yield* noted(Effect.fail(Exchange.malformed(exchange)))
+        }
+        const reader = response.body.getReader()
+        const decoder = EventStream.decoder(maxBytes)
+        const untilContent = exchange.began + limits.firstContent
+        const untilEnd = exchange.began + limits.call
+
+        const limitedRead = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          const life = received.content ? untilEnd : Math.min(untilContent, untilEnd)
+          const silent = now + limits.idle < life
+          const limit = silent ? "idle" : life === untilContent ? "firstContent" : "call"
+          return Exchange.withTimeLimit(
+            exchange,
+            now,
+            limit,
+            silent ? now + limits.idle : life,
+            Exchange.read(exchange, reader, "unknown")
+          )
+        })
+
+        /** Reads what follows the last event, so that the connection can serve the next call. */
+        const end = Exchange.read(exchange, reader, "yes").pipe(
+          Effect.timeoutOption(endMillis),
+          Effect.option,
+          Effect.andThen((last) => {
+            received.ended = last._tag === "Some" && last.value._tag === "Some" && last.value.value.done
+            return Cause.done()
+          })
+        )
+
+        const next: Effect.Effect<Arr.NonEmptyReadonlyArray<Event>, ApiError | Cause.Done> = Effect.suspend(() => {
+          const broken = decoder.broken()
+          if (broken !== undefined) {
+            return broken._tag === "Refused"
+              ? Exchange.refused(exchange, broken.body)
+              : Effect.fail(Exchange.malformed(exchange))
+          }
+          if (decoder.whole()) return end
+          return Effect.flatMap(limitedRead, (chunk) => {
+            if (chunk.done) return Effect.fail(Exchange.truncated(exchange, "unknown"))
+            const events = received.take(decoder.feed(chunk.value), chunk.value.byteLength)
+            if (received.bytes > maxBytes) return Effect.fail(Exchange.malformed(exchange))
+            attempt.outcome = decoder.whole()
+              ? completed(exchange, received)
+              : Outcome.Aborted({ usage: received.usage })
+            return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : next
+          })
+        })
+        return Stream.fromPull(Effect.succeed(noted(next)))
+      })),
+
+    countTokens: (attempt, params) =>
+      exchanged(
+        attempt,
+        params,
+        (client, options) => client.messages.countTokens(params, options),
+        isTokensCount,
+        () => unused
+      ),
+
+    models: Effect.fnUntraced(function*(attempt) {
+      const models: Array<ModelInfo> = []
+      let query: { limit: number; after_id?: string } = { limit: 1000 }
+      for (let page = 0; page < maxPages; page++) {
+        const body = yield* exchanged(
+          attempt,
+          undefined,
+          (client, options) => client.models.list(query, options),
+          isModelPage,
+          () => unused
+        )
+        models.push(...body.data)
+        if (body.has_more !== true || typeof body.last_id !== "string") break
+        query = { ...query, after_id: body.last_id }
+      }
+      return models
+    }),
+
+    model: (attempt, id) =>
+      exchanged(
+        attempt,
+        undefined,
+        (client, options) => client.models.retrieve(id, undefined, options),
+        isModelInfo,
+        () => unused
+      )
+  })
+}
+
+/** What an answer used, and who gave it. */
+interface Used {
+  readonly usage: Usage.Usage
+  readonly model: string | undefined
+  readonly stopReason: string | undefined
+}
+
+const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined }
+
+const limitsOf = (exchange: Exchange.Exchange): Limits | undefined =>
+  exchange.headers === undefined ? undefined : ResponseHeaders.limits(exchange.headers)
+
+const completed = (exchange: Exchange.Exchange, used: Used): Outcome =>
+  Outcome.Completed({
+    usage: used.usage,
+    model: used.model,
+    stopReason: used.stopReason,
+    limits: limitsOf(exchange),
+    requestId: exchange.headers?.get("request-id") ?? undefined
+  })
+
+/** Writes down a failure; an interruption leaves the outcome as it stood. */
+const failed = (exchange: Exchange.Exchange, usage: Usage.Usage, cause: Cause.Cause<ApiError | Cause.Done>): void => {
+  const error = cause.reasons.find(Cause.isFailReason)?.error
+  if (isApiError(error)) exchange.attempt.outcome = Outcome.Failed({ usage, error, limits: limitsOf(exchange) })
+}
+
+/** What a delta adds to the output. */
+const textOf = (event: Event): string => {
+  if (event.type !== "content_block_delta") return ""
+  switch (event.delta.type) {
+    case "text_delta":
+      return event.delta.text
+    case "thinking_delta":
+      return event.delta.thinking ?? ""
+    case "input_json_delta":
+      return event.delta.partial_json
+    default:
+      return ""
+  }
+}
+
+/** What of a streamed answer has arrived. */
+class Received implements Used {
+  private readonly tokenizer: Model.Tokenizer
+  private reported: Usage.Usage = Usage.zero
+  private arrived = 0
+  model: string | undefined
+  stopReason: string | undefined
+  /** The content has begun. */
+  content = false
+  /** The body was read to its end. */
+  ended = false
+  bytes = 0
+
+  constructor(model: string) {
+    this.tokenizer = Model.tokenizer(model)
+  }
+
+  take(events: ReadonlyArray<Event>, bytes: number): ReadonlyArray<Event> {
+    this.bytes += bytes
+    let text = ""
+    for (const event of events) {
+      switch (event.type) {
+        case "message_start":
+          this.reported = Usage.fromReported(event.message.usage)
+          this.model = event.message.model
+          break
+        case "content_block_start":
+        case "content_block_delta":
+          this.content ||= isContent(event)
+          text += textOf(event)
+          break
+        case "message_delta":
+          this.reported = Usage.merge(this.reported, event.usage)
+          this.stopReason = event.delta.stop_reason ?? undefined
+          break
+      }
+    }
+    this.arrived += Estimate.textTokens(text, this.tokenizer)
+    return events
+  }
+
+  /** As reported; before the final total, output is counted from what arrived. */
+  get usage(): Usage.Usage {
+    return this.stopReason === undefined && this.arrived > this.reported.outputTokens
+      ? { ...this.reported, outputTokens: this.arrived }
+      : this.reported
+  }
+}
+
+const BaseUrl = Schema.String.check(
+  Schema.makeFilter((text: string) => /^https?:$/.test(URL.parse(text)?.protocol ?? ""), {
+    expected: "an absolute http or https URL as base URL"
+  })
+)
+
+const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.ConfigError> =>
+  Schema.decodeUnknownEffect(BaseUrl)(options.baseUrl ?? defaultBaseUrl).pipe(
+    Effect.mapError((error) => new Config.ConfigError(error)),
+    Effect.map(() => make(options))
+  )
+
+/**
+ * The port over the real API, or whatever answers at `baseUrl`. A base URL that is no absolute `http` or `https` URL
+ * fails the layer with `ConfigError`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options = {}): Layer.Layer<ClaudeApi, Config.ConfigError> =>
+  Layer.effect(ClaudeApi, checked(options))
+
+/**
+ * `layer` with options from configuration. `fetch` is code, so it is given beside them.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Omit<Options, "fetch">>,
+  fetch?: Options["fetch"]
+): Layer.Layer<ClaudeApi, Config.ConfigError> =>
+  Layer.effect(ClaudeApi, Effect.flatMap(Config.unwrap(options), (options) => checked({ ...options, fetch })))

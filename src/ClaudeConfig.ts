@@ -1,0 +1,77 @@
+/**
+ * All that is read from the environment, and its names.
+ *
+ * **Example** (Options from other names)
+ *
+ * ```ts
+ * import { ClaudeConfig } from "effect-claude"
+ * import { ConfigProvider, Effect } from "effect"
+ *
+ * const environment = ConfigProvider.fromUnknown({ CLAUDE_RETRIES: "5" })
+ * const program = Effect.map(ClaudeConfig.config.parse(environment), (options) => options.retry?.retries)
+ *
+ * await Effect.runPromise(program) // => 5
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import type * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+import type * as ClaudeApi from "./ClaudeApi.ts"
+import type * as RetryPolicy from "./RetryPolicy.ts"
+
+/**
+ * The options of every part of the default layers.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly api?: ClaudeApi.Options | undefined
+  readonly retry?: RetryPolicy.Options | undefined
+}
+
+/** A value that may be missing; then the default of its part holds. */
+const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> => Config.withDefault(config, undefined)
+
+const duration = (name: string): Config.Config<Duration.Duration | undefined> => optional(Config.Duration(name))
+
+const Count = Schema.FiniteFromString.check(
+  Schema.isInt(),
+  Schema.isBetween({ minimum: 0, maximum: 1000 }, { expected: "an integer from 0 to 1000" })
+)
+
+/**
+ * The options that the environment gives. The keys are read by `KeyStore.layerEnv` from `ANTHROPIC_API_KEY`.
+ *
+ * | variable | sets |
+ * | --- | --- |
+ * | `ANTHROPIC_BASE_URL` | `api.baseUrl` |
+ * | `CLAUDE_TIMEOUT_HEADERS`, `_FIRST_CONTENT`, `_IDLE`, `_CALL` | `api.timeouts` |
+ * | `CLAUDE_RETRIES` | `retry.retries` |
+ * | `CLAUDE_RETRY_BASE`, `CLAUDE_RETRY_THROTTLED_BASE`, `CLAUDE_RETRY_CAP`, `CLAUDE_RETRY_MAX_RETRY_AFTER` | `retry` |
+ *
+ * Durations are written like `30 seconds`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const config: Config.Config<Options> = Config.all({
+  api: Config.all({
+    baseUrl: optional(Config.NonEmptyString("ANTHROPIC_BASE_URL")),
+    timeouts: Config.all({
+      headers: duration("CLAUDE_TIMEOUT_HEADERS"),
+      firstContent: duration("CLAUDE_TIMEOUT_FIRST_CONTENT"),
+      idle: duration("CLAUDE_TIMEOUT_IDLE"),
+      call: duration("CLAUDE_TIMEOUT_CALL")
+    })
+  }),
+  retry: Config.all({
+    retries: optional(Config.schema(Count, "CLAUDE_RETRIES")),
+    base: duration("CLAUDE_RETRY_BASE"),
+    throttledBase: duration("CLAUDE_RETRY_THROTTLED_BASE"),
+    cap: duration("CLAUDE_RETRY_CAP"),
+    maxRetryAfter: duration("CLAUDE_RETRY_MAX_RETRY_AFTER")
+  })
+})

@@ -1,0 +1,405 @@
+/**
+ * The tag that programs depend on, and the order of the policies around each call.
+ *
+ * **Example** (A program and its layer)
+ *
+ * ```ts
+ * import { ClaudeService } from "effect-claude"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const claude = yield* ClaudeService.ClaudeService
+ *   return yield* claude.text({
+ *     model: "claude-sonnet-5-5",
+ *     max_tokens: 256,
+ *     messages: [{ role: "user", content: "Say hello in French." }]
+ *   })
+ * })
+ *
+ * export const main = program.pipe(Effect.provide(ClaudeService.layer()))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type { Message, MessageCountTokensParams, MessageTokensCount } from "@anthropic-ai/sdk/resources/messages"
+import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Pull from "effect/Pull"
+import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Attempt from "./Attempt.ts"
+import { CallContext } from "./CallContext.ts"
+import * as ClaudeApi from "./ClaudeApi.ts"
+import * as ClaudeConfig from "./ClaudeConfig.ts"
+import {
+  type ApiError,
+  type CallError,
+  DeadlineExceededError,
+  type NoUsableKeyError,
+  type StreamError,
+  StreamInterruptedError
+} from "./ClaudeError.ts"
+import * as Estimate from "./Estimate.ts"
+import * as KeyPool from "./KeyPool.ts"
+import * as KeyStore from "./KeyStore.ts"
+import * as MessageStream from "./MessageStream.ts"
+import * as RetryPolicy from "./RetryPolicy.ts"
+import * as Usage from "./Usage.ts"
+
+/**
+ * A message and what it took to get it.
+ *
+ * - `attempts`: requests sent; `waits` are those before the second and later ones.
+ * - `latency`: from the start of the call, waits included.
+ * - `model`: the one that served it, as the answer names it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CallReport {
+  readonly message: Message
+  readonly callId: string
+  readonly requestId: string | undefined
+  readonly attempts: number
+  readonly waits: ReadonlyArray<Duration.Duration>
+  readonly latency: Duration.Duration
+  readonly keyLabel: string | undefined
+  readonly model: string
+  readonly usage: Usage.Usage
+}
+
+/**
+ * Calls Claude under every policy of its layer.
+ *
+ * Requests and messages are the SDK's own types. What the caller says about its calls is in `CallContext`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class ClaudeService extends Context.Service<ClaudeService, {
+  /** The whole answer. */
+  readonly create: (request: Attempt.Request) => Effect.Effect<Message, CallError>
+  /** The whole answer and what it took to get it. */
+  readonly createWithReport: (request: Attempt.Request) => Effect.Effect<CallReport, CallError>
+  /** The joined text of the answer. */
+  readonly text: (request: Attempt.Request) => Effect.Effect<string, CallError>
+  /**
+   * The answer as it is produced. Failures before the first content are retried unseen; later ones end the stream with
+   * `StreamInterruptedError`. The request lives as long as the stream is read.
+   */
+  readonly stream: (request: Attempt.Request) => Stream.Stream<MessageStream.Event, StreamError>
+  /** Input tokens as the API counts them; free of charge. */
+  readonly countTokens: (params: MessageCountTokensParams) => Effect.Effect<MessageTokensCount, CallError>
+  /** The models that the key may use. */
+  readonly models: Effect.Effect<ReadonlyArray<ModelInfo>, CallError>
+  /** One model; an alias gives the model it stands for. */
+  readonly model: (id: string) => Effect.Effect<ModelInfo, CallError>
+}>()("effect-claude/ClaudeService") {}
+
+/** A call while it runs. */
+interface Call {
+  readonly id: string
+  readonly endpoint: Attempt.Attempt["endpoint"]
+  readonly model: string
+  readonly context: CallContext
+  readonly estimate: Estimate.Estimate
+}
+
+const nothing: Estimate.Estimate = { inputTokens: 0, maxOutputTokens: 0 }
+
+/** The most events that are held back while a stream has not shown any content. */
+const maxHeld = 256
+
+/**
+ * Builds the service from its parts. This is the order of the policies.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.gen(function*() {
+  const api = yield* ClaudeApi.ClaudeApi
+  const retries = yield* RetryPolicy.RetryPolicy
+  const perAttempt = yield* KeyPool.KeyPool
+
+  const run = (yield* Random.nextIntBetween(0, 36 ** 6)).toString(36).padStart(6, "0")
+  let calls = 0
+
+  const begin = (endpoint: Call["endpoint"], model: string, estimate: Estimate.Estimate): Effect.Effect<Call> =>
+    Effect.map(Effect.service(CallContext), (context) => ({
+      id: `call-${run}-${(++calls).toString(36)}`,
+      endpoint,
+      model,
+      context,
+      estimate
+    }))
+
+  const attemptOf = (call: Call, number: number): Attempt.Attempt => ({
+    callId: call.id,
+    number,
+    endpoint: call.endpoint,
+    model: call.model,
+    context: call.context,
+    estimate: call.estimate,
+    key: undefined,
+    outcome: Attempt.Outcome.NotSent()
+  })
+
+  const messageAttemptOf = (call: Call, number: number, request: Attempt.Request): Attempt.MessageAttempt => ({
+    ...attemptOf(call, number),
+    endpoint: "messages",
+    request
+  })
+
+  const createWithReport = (request: Attempt.Request): Effect.Effect<CallReport, CallError> =>
+    Effect.gen(function*() {
+      const began = yield* Clock.currentTimeMillis
+      const call = yield* begin("messages", request.model, Estimate.make(request))
+      return yield* retries.retry(({ number, waitedMillis }) => {
+        const attempt = messageAttemptOf(call, number, request)
+        return Effect.flatMap(
+          inSpan(attempt, Attempt.guard(perAttempt, attempt, api.send(attempt))),
+          (message) =>
+            Effect.map(Clock.currentTimeMillis, (now) => reportOf(attempt, message, waitedMillis, now - began))
+        )
+      })
+    }).pipe(Effect.withSpan("ClaudeService.create", spanOf(request.model)))
+
+  const create = (request: Attempt.Request) => Effect.map(createWithReport(request), (report) => report.message)
+
+  /** A call that asks nothing of a model. */
+  const ask = <A>(
+    name: string,
+    endpoint: Call["endpoint"],
+    model: string,
+    send: (attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>
+  ): Effect.Effect<A, CallError> =>
+    Effect.flatMap(begin(endpoint, model, nothing), (call) =>
+      retries.retry(({ number }) => {
+        const attempt = attemptOf(call, number)
+        return inSpan(attempt, Attempt.guard(perAttempt, attempt, send(attempt)))
+      })).pipe(Effect.withSpan(name, spanOf(model)))
+
+  /** Opens a stream up to its first content, under the policies of an attempt; a failure gives all of it back. */
+  const open = (call: Call, number: number, request: Attempt.Request, callScope: Scope.Scope) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const attempt = messageAttemptOf(call, number, request)
+        const scope = yield* Scope.fork(callScope)
+        const guarded = Attempt.guardStream(perAttempt, attempt, api.stream(attempt))
+        return yield* Stream.toPull(guarded).pipe(
+          Effect.flatMap((pull) => Effect.map(restore(untilContent(pull)), (held) => ({ attempt, held, pull }))),
+          Effect.withSpanScoped("ClaudeService.attempt", spanOfAttempt(attempt)),
+          Scope.provide(scope),
+          Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
+        )
+      })
+    )
+
+  return ClaudeService.of({
+    create,
+    createWithReport,
+    text: (request) => Effect.map(create(request), MessageStream.textOf),
+    stream: (request) =>
+      Stream.unwrap(
+        Effect.gen(function*() {
+          const scope = yield* Effect.scope
+          const call = yield* begin("messages", request.model, Estimate.make(request))
+          const opened = yield* retries.retry(({ number }) => open(call, number, request, scope))
+          return afterContent(opened)
+        }).pipe(Effect.withSpanScoped("ClaudeService.stream", spanOf(request.model)))
+      ),
+    countTokens: (params) =>
+      ask("ClaudeService.countTokens", "countTokens", params.model, (attempt) => api.countTokens(attempt, params)),
+    models: ask("ClaudeService.models", "models", "", api.models),
+    model: (id) => ask("ClaudeService.model", "models", id, (attempt) => api.model(attempt, id))
+  })
+})
+
+const spanOf = (model: string) => ({ attributes: { "gen_ai.request.model": model }, captureStackTrace: false })
+
+const spanOfAttempt = (attempt: Attempt.Attempt) => ({
+  attributes: { "claude.call_id": attempt.callId, "claude.attempt": attempt.number },
+  captureStackTrace: false
+})
+
+const inSpan = <A, E, R>(attempt: Attempt.Attempt, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withSpan(effect, "ClaudeService.attempt", spanOfAttempt(attempt))
+
+const reportOf = (
+  attempt: Attempt.Attempt,
+  message: Message,
+  waitedMillis: ReadonlyArray<number>,
+  latencyMillis: number
+): CallReport => ({
+  message,
+  callId: attempt.callId,
+  requestId: attempt.outcome._tag === "Completed" ? attempt.outcome.requestId : undefined,
+  attempts: attempt.number,
+  waits: waitedMillis.map((millis) => Duration.millis(millis)),
+  latency: Duration.millis(latencyMillis),
+  keyLabel: attempt.key?.label,
+  model: message.model,
+  usage: Usage.fromReported(message.usage)
+})
+
+type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>
+type EventPull = Pull.Pull<Events, ApiError | NoUsableKeyError>
+
+/** Pulls until there is something to show, or the message ended without any content. */
+const untilContent = (
+  pull: EventPull
+): Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | NoUsableKeyError> =>
+  Effect.suspend(() => {
+    let held: ReadonlyArray<MessageStream.Event> = []
+    const more: Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | NoUsableKeyError> = Pull.matchEffect(
+      pull,
+      {
+        onSuccess: (events) => {
+          held = held.length === 0 ? events : [...held, ...events]
+          return events.some(shows) || held.length >= maxHeld ? Effect.succeed(held) : more
+        },
+        onDone: () => Effect.succeed(held),
+        onFailure: Effect.failCause
+      }
+    )
+    return more
+  })
+
+const shows = (event: MessageStream.Event): boolean => MessageStream.isContent(event) || event.type === "message_delta"
+
+/** Gives what was held back and then the rest; from here on a failure carries what had been given. */
+const afterContent = ({ attempt, held, pull }: {
+  readonly attempt: Attempt.Attempt
+  readonly held: ReadonlyArray<MessageStream.Event>
+  readonly pull: EventPull
+}): Stream.Stream<MessageStream.Event, StreamError> => {
+  const accumulator = MessageStream.accumulate()
+  const given = (events: Events): Events => {
+    for (const event of events) accumulator.add(event)
+    return events
+  }
+  const rest = Effect.catch(
+    Effect.map(pull, given),
+    (error): Effect.Effect<never, StreamError | Cause.Done> => {
+      const partial = accumulator.message()
+      if (Cause.isDone(error) || error._tag === "NoUsableKeyError" || partial === undefined) return Effect.fail(error)
+      const cause = error._tag === "ConnectionError" && error.limit === "deadline"
+        ? new DeadlineExceededError({ lastError: error, attempts: attempt.number })
+        : error
+      const usage = attempt.outcome._tag === "NotSent" ? Usage.zero : attempt.outcome.usage
+      return Effect.fail(new StreamInterruptedError({ partial, usage, cause, attempts: attempt.number }))
+    }
+  )
+  let first = Arr.isReadonlyArrayNonEmpty(held) ? held : undefined
+  return Stream.fromPull(Effect.succeed(Effect.suspend(() => {
+    if (first === undefined) return rest
+    const events = first
+    first = undefined
+    return Effect.succeed(given(events))
+  })))
+}
+
+/**
+ * The service over parts that the user provides.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerNoDeps: Layer.Layer<
+  ClaudeService,
+  never,
+  ClaudeApi.ClaudeApi | RetryPolicy.RetryPolicy | KeyPool.KeyPool
+> = Layer.effect(ClaudeService, make)
+
+/**
+ * The service with every policy at its default and the keys of `ANTHROPIC_API_KEY`. Build it once and share it: each
+ * call of `layer` makes its own retry budget.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: ClaudeConfig.Options = {}
+): Layer.Layer<ClaudeService, Config.ConfigError | KeyStore.KeyStoreError> =>
+  layerNoDeps.pipe(Layer.provide([
+    ClaudeApi.layer(options.api),
+    RetryPolicy.layer(options.retry),
+    KeyPool.layer.pipe(Layer.provide(KeyStore.layerEnv))
+  ]))
+
+/**
+ * `layer` with the options that the environment gives, as `ClaudeConfig.config` names them.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig: Layer.Layer<ClaudeService, Config.ConfigError | KeyStore.KeyStoreError> = Layer.unwrap(
+  Effect.map(ClaudeConfig.config, layer)
+)
+
+/**
+ * The whole answer.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const create = (request: Attempt.Request): Effect.Effect<Message, CallError, ClaudeService> =>
+  Effect.flatMap(ClaudeService, (claude) => claude.create(request))
+
+/**
+ * The whole answer and what it took to get it.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const createWithReport = (request: Attempt.Request): Effect.Effect<CallReport, CallError, ClaudeService> =>
+  Effect.flatMap(ClaudeService, (claude) => claude.createWithReport(request))
+
+/**
+ * The joined text of the answer.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const text = (request: Attempt.Request): Effect.Effect<string, CallError, ClaudeService> =>
+  Effect.flatMap(ClaudeService, (claude) => claude.text(request))
+
+/**
+ * The answer as it is produced.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const stream = (request: Attempt.Request): Stream.Stream<MessageStream.Event, StreamError, ClaudeService> =>
+  Stream.unwrap(Effect.map(ClaudeService, (claude) => claude.stream(request)))
+
+/**
+ * Input tokens as the API counts them.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const countTokens = (
+  params: MessageCountTokensParams
+): Effect.Effect<MessageTokensCount, CallError, ClaudeService> =>
+  Effect.flatMap(ClaudeService, (claude) => claude.countTokens(params))
+
+/**
+ * The models that the key may use.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const models: Effect.Effect<ReadonlyArray<ModelInfo>, CallError, ClaudeService> = Effect.flatMap(
+  ClaudeService,
+  (claude) => claude.models
+)

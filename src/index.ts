@@ -1,0 +1,18 @@
+/**
+ * The production layer between an Effect application and the Claude API.
+ *
+ * @since 0.1.0
+ */
+export * as Attempt from "./Attempt.ts"
+export * as CallContext from "./CallContext.ts"
+export * as ClaudeApi from "./ClaudeApi.ts"
+export * as ClaudeConfig from "./ClaudeConfig.ts"
+export * as ClaudeError from "./ClaudeError.ts"
+export * as ClaudeService from "./ClaudeService.ts"
+export * as Estimate from "./Estimate.ts"
+export * as KeyPool from "./KeyPool.ts"
+export * as KeyStore from "./KeyStore.ts"
+export * as MessageStream from "./MessageStream.ts"
+export * as Model from "./Model.ts"
+export * as RetryPolicy from "./RetryPolicy.ts"
+export * as Usage from "./Usage.ts"

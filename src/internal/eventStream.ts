@@ -1,0 +1,59 @@
+/** Decodes the body of a streamed answer into events, and checks that it is whole. */
+import * as Sse from "effect/encoding/Sse"
+import * as Result from "effect/Result"
+import type { Event } from "../MessageStream.ts"
+
+/** What stopped a body from being a stream of events. */
+export type Broken =
+  | { readonly _tag: "Malformed" }
+  /** An `error` event, with its decoded body. */
+  | { readonly _tag: "Refused"; readonly body: unknown }
+
+/**
+ * - `feed` takes bytes as they arrive and gives the events that are complete.
+ * - `whole` is true once `message_stop` was among them; what follows is ignored.
+ * - `broken` says what is wrong, once something is; events before it were still given.
+ */
+export interface Decoder {
+  readonly feed: (bytes: Uint8Array) => Array<Event>
+  readonly whole: () => boolean
+  readonly broken: () => Broken | undefined
+}
+
+const parse = (data: string): Result.Result<unknown, unknown> => Result.try((): unknown => JSON.parse(data))
+
+const isEvent = (value: unknown): value is Event =>
+  typeof value === "object" && value !== null && typeof (value as { type?: unknown }).type === "string"
+
+export const decoder = (maxEventSize: number): Decoder => {
+  const utf8 = new TextDecoder("utf-8", { fatal: true })
+  let events: Array<Event> = []
+  let whole = false
+  let broken: Broken | undefined
+  const parser = Sse.makeParser((sse) => {
+    if (whole || broken !== undefined || sse._tag !== "Event" || sse.event === "ping" || sse.event === "message") return
+    const data = parse(sse.data)
+    if (sse.event === "error") {
+      broken = { _tag: "Refused", body: Result.getOrElse(data, () => undefined) }
+      return
+    }
+    if (Result.isFailure(data) || !isEvent(data.success)) {
+      broken = { _tag: "Malformed" }
+      return
+    }
+    events.push(data.success)
+    whole = data.success.type === "message_stop"
+  }, { maxEventSize })
+  return {
+    feed: (bytes) => {
+      const text = Result.try(() => utf8.decode(bytes, { stream: true }))
+      const fits = Result.isSuccess(text) && parser.feed(text.success) === undefined
+      if (!fits && !whole) broken ??= { _tag: "Malformed" }
+      const fed = events
+      events = []
+      return fed
+    },
+    whole: () => whole,
+    broken: () => broken
+  }
+}
