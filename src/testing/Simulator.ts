@@ -169,6 +169,7 @@ export const make = Effect.fnUntraced(
       answer: options.answer,
       seed,
       firstTokenMillis: sampler(options.latency?.firstToken, pace),
+      paced: options.latency?.perToken !== undefined,
       perTokenMillis: sampler(options.latency?.perToken, pace),
       faults: options.faults ?? [],
       chance: () => chance.nextDoubleUnsafe(),

@@ -51,8 +51,10 @@ export interface Plan {
   readonly thinkingTokens: number
 }
 
-const words = ("the answer depends on how many tokens a reader wants to see and each sentence of this text was made by " +
-  "a small generator that knows no facts but likes to talk about rivers stones lamps maps and quiet afternoons").split(" ")
+const words =
+  ("the answer depends on how many tokens a reader wants to see and each sentence of this text was made by " +
+    "a small generator that knows no facts but likes to talk about rivers stones lamps maps and quiet afternoons")
+    .split(" ")
 
 const mix = (value: number): number => {
   let x = Math.imul(value ^ (value >>> 16), 0x45d9f3b)
@@ -60,7 +62,9 @@ const mix = (value: number): number => {
   return (x ^ (x >>> 16)) >>> 0
 }
 
-const prose = Array.from({ length: 2_000 }, (_, i) => words[mix(i) % words.length] + (i % 11 === 10 ? "." : "")).join(" ")
+const prose = Array.from({ length: 2_000 }, (_, i) => words[mix(i) % words.length] + (i % 11 === 10 ? "." : "")).join(
+  " "
+)
 
 const hashOf = (text: string): number => {
   let x = 0x811c9dc5

@@ -35,6 +35,13 @@ const hash = (seed: readonly [number, number], text: string): readonly [number, 
   return [a >>> 0, b >>> 0]
 }
 
+/** What `read` gives for a prompt without breakpoints. */
+export const unused = (prompt: number) => ({
+  division: { input: prompt, read: 0, write5m: 0, write1h: 0 },
+  accept: () => {},
+  commit: () => {}
+})
+
 export const make = (capacity: number) => {
   const entries = new Map<string, { readonly ttl: Ttl; readonly expires: number }>()
 

@@ -58,6 +58,8 @@ export interface CoreOptions {
   readonly seed: string
   readonly firstTokenMillis: () => number
   readonly perTokenMillis: () => number
+  /** Whether tokens take time. */
+  readonly paced: boolean
   readonly faults: ReadonlyArray<Faults.Rule>
   readonly chance: () => number
   readonly limits: Buckets.LimitsOf
@@ -97,6 +99,18 @@ export const make = (options: CoreOptions) => {
     output: number
   }
 
+  const serve = (
+    served: Served,
+    { label, organization, workspace }: Keys.Key,
+    requestId: string,
+    at: number,
+    model: string,
+    endpoint: Bill.BillRow["endpoint"],
+    stream: boolean
+  ) => {
+    served.row = { requestId, at, key: label, organization, workspace, model, endpoint, stream }
+  }
+
   const refused = (refusal: Wire.Refusal, id: string, headers: Record<string, string>): Step.Step =>
     Step.head(
       refusal.status,
@@ -104,52 +118,37 @@ export const make = (options: CoreOptions) => {
       Wire.envelope(refusal, id)
     )
 
-  /** The steps of an answer to a body that passed every check. */
-  function* answer(
-    { body, model }: Validate.Checked,
+  /** The answer to a body that passed every check: one step where nothing takes time, which is what most calls are. */
+  const answer = (
+    { body, marked, model }: Validate.Checked,
     key: Keys.Key,
     served: Served,
     id: string,
     headers: Record<string, string>
-  ): Generator<Step.Step> {
+  ): Step.Step | Iterable<Step.Step> => {
     const start = now()
     const tokenizer = Model.tokenizer(body.model)
-    const group = model?.group ?? "other"
     const segments = Tokens.segments(body, tokenizer)
     const prompt = segments.reduce((sum, segment) => sum + segment.tokens, 0)
     const context = model?.contextTokens
     if (context !== undefined && prompt + body.max_tokens > context) {
-      return yield refused(
-        Wire.refuse(400, `prompt is too long: ${prompt} tokens + ${body.max_tokens} max_tokens > ${context} maximum`),
-        id,
-        headers
-      )
+      const why = `prompt is too long: ${prompt} tokens + ${body.max_tokens} max_tokens > ${context} maximum`
+      return refused(Wire.refuse(400, why), id, headers)
     }
     const unpaid = spend.refuses(key.organization, start)
-    if (unpaid !== undefined) return yield refused(unpaid, id, headers)
-    const scope = `${key.workspace} ${model?.id ?? body.model} ${body.speed ?? "standard"}`
-    const cached = cache.read(body, segments, scope, model?.minCacheableTokens ?? 1_024, start)
+    if (unpaid !== undefined) return refused(unpaid, id, headers)
+    const named = model?.id ?? body.model
+    const scope = `${key.workspace} ${named} ${body.speed ?? "standard"}`
+    const cached = marked
+      ? cache.read(body, segments, scope, model?.minCacheableTokens ?? 1_024, start)
+      : Cache.unused(prompt)
     const { division } = cached
-    const account = buckets.admit(
-      key.organization,
-      group,
-      division.input + division.write5m + division.write1h,
-      start
-    )
-    if ("status" in account) return yield refused(account, id, headers)
+    const booked = division.input + division.write5m + division.write1h
+    const account = buckets.admit(key.organization, model?.group ?? "other", booked, start)
+    if ("status" in account) return refused(account, id, headers)
 
     cached.accept()
-    const stream = body.stream === true
-    served.row = {
-      requestId: id,
-      at: start,
-      key: key.label,
-      organization: key.organization,
-      workspace: key.workspace,
-      model: model?.id ?? body.model,
-      endpoint: "messages",
-      stream
-    }
+    serve(served, key, id, start, named, "messages", body.stream === true)
     served.division = division
     // the body was checked, and what the checks do not know of is the answerer's to judge
     const request = body as unknown as Parameters<Answer.Answerer>[0]
@@ -159,11 +158,7 @@ export const make = (options: CoreOptions) => {
       tokenizer,
       id.slice(4)
     )
-    const first = options.firstTokenMillis()
-    if (first > 0) yield Step.wait(first)
-    cached.commit()
-
-    const usage = (outputTokens: number): Usage => ({
+    const usage: Usage = {
       input_tokens: division.input,
       cache_creation_input_tokens: division.write5m + division.write1h,
       cache_read_input_tokens: division.read,
@@ -171,7 +166,7 @@ export const make = (options: CoreOptions) => {
         ephemeral_5m_input_tokens: division.write5m,
         ephemeral_1h_input_tokens: division.write1h
       },
-      output_tokens: outputTokens,
+      output_tokens: plan.outputTokens,
       output_tokens_details: plan.thinkingTokens === 0 ? null : { thinking_tokens: plan.thinkingTokens },
       inference_geo: model?.rejects.includes("inferenceGeo") === true
         ? null
@@ -181,38 +176,9 @@ export const make = (options: CoreOptions) => {
       server_tool_use: null,
       service_tier: "standard",
       speed: body.speed === "fast" ? "fast" : "standard"
-    })
-    const produce = (total: number) => {
-      account.output(total - served.output, now())
-      served.output = total
-    }
-    const messageId = `msg_${id.slice(4)}`
-    const named = model?.id ?? body.model
-    if (stream) {
-      yield Step.head(200, { "content-type": sse, "cache-control": "no-cache", ...headers, ...account.headers(now()) })
-      yield Step.data(Sse.messageStart(messageId, named, { ...usage(1), output_tokens_details: null }))
-    }
-    for (const piece of Answer.pieces(plan)) {
-      const millis = (piece.produced - served.output) * options.perTokenMillis()
-      if (millis > 0) yield Step.wait(millis)
-      produce(piece.produced)
-      if (stream) { for (const event of Sse.piece(plan, piece)) yield Step.data(event) }
-    }
-    produce(plan.outputTokens)
-    if (stream) {
-      const { cache_creation_input_tokens, cache_read_input_tokens, input_tokens, output_tokens_details } = usage(0)
-      yield Step.data(Sse.messageDelta(plan, {
-        input_tokens,
-        cache_creation_input_tokens,
-        cache_read_input_tokens,
-        output_tokens: plan.outputTokens,
-        output_tokens_details,
-        server_tool_use: null
-      }))
-      return yield Step.data(Sse.messageStop, true)
     }
     const message: Message = {
-      id: messageId,
+      id: `msg_${id.slice(4)}`,
       type: "message",
       role: "assistant",
       model: named,
@@ -222,13 +188,46 @@ export const make = (options: CoreOptions) => {
       stop_reason: plan.stopReason,
       stop_sequence: plan.stopSequence,
       stop_details: plan.stopDetails,
-      usage: usage(plan.outputTokens)
+      usage
     }
-    yield Step.head(
-      200,
-      { "content-type": json, ...headers, ...account.headers(now()) },
-      JSON.stringify(message)
-    )
+    const produce = (total: number) => {
+      account.output(total - served.output, now())
+      served.output = total
+    }
+    const whole = (): Step.Step => {
+      produce(plan.outputTokens)
+      return Step.head(200, { "content-type": json, ...headers, ...account.headers(now()) }, JSON.stringify(message))
+    }
+    const first = options.firstTokenMillis()
+    if (body.stream !== true && first <= 0 && !options.paced) {
+      cached.commit()
+      return whole()
+    }
+    const steps = function*(): Generator<Step.Step> {
+      if (first > 0) yield Step.wait(first)
+      cached.commit()
+      const stream = body.stream === true
+      if (stream) {
+        yield Step.head(200, {
+          "content-type": sse,
+          "cache-control": "no-cache",
+          ...headers,
+          ...account.headers(now())
+        })
+        yield Step.data(Sse.messageStart(message))
+      }
+      for (const piece of Answer.pieces(plan)) {
+        const millis = (piece.produced - served.output) * options.perTokenMillis()
+        if (millis > 0) yield Step.wait(millis)
+        produce(piece.produced)
+        if (stream) { for (const event of Sse.piece(plan, piece)) yield Step.data(event) }
+      }
+      if (!stream) return yield whole()
+      produce(plan.outputTokens)
+      yield Step.data(Sse.messageDelta(message))
+      yield Step.data(Sse.messageStop, true)
+    }
+    return steps()
   }
 
   const countTokens = (
@@ -241,39 +240,30 @@ export const make = (options: CoreOptions) => {
     const at = now()
     const refusal = spend.refuses(key.organization, at) ?? buckets.count(key.organization, model?.group ?? "other", at)
     if (refusal !== undefined) return refused(refusal, id, headers)
-    served.row = {
-      requestId: id,
-      at,
-      key: key.label,
-      organization: key.organization,
-      workspace: key.workspace,
-      model: model?.id ?? body.model,
-      endpoint: "count_tokens",
-      stream: false
-    }
+    serve(served, key, id, at, model?.id ?? body.model, "count_tokens", false)
     const tokens = Tokens.ofBody(body, Model.tokenizer(body.model))
     return Step.head(200, { "content-type": json, ...headers }, JSON.stringify({ input_tokens: tokens }))
   }
 
-  function* respond(
+  const respond = (
     incoming: Incoming,
     parsed: Result.Result<unknown, unknown> | undefined,
     served: Served,
     id: string
-  ): Generator<Step.Step> {
+  ): Step.Step | Iterable<Step.Step> => {
     const anonymous = { "request-id": id }
     const { header, method } = incoming
     const path = incoming.path.split("?", 1)[0]!
     const route = `${method} ${path}`
     const posting = route === "POST /v1/messages" || route === "POST /v1/messages/count_tokens"
     if (!posting && !(method === "GET" && /^\/v1\/models(\/[^/]+)?$/.test(path))) {
-      return yield refused(Wire.refuse(404, "Not found"), id, anonymous)
+      return refused(Wire.refuse(404, "Not found"), id, anonymous)
     }
     if (incoming.tooLarge) {
-      return yield refused(Wire.refuse(413, "Request exceeds the maximum allowed number of bytes."), id, anonymous)
+      return refused(Wire.refuse(413, "Request exceeds the maximum allowed number of bytes."), id, anonymous)
     }
     const key = keys.authenticate(header, now())
-    if ("status" in key) return yield refused(key, id, anonymous)
+    if ("status" in key) return refused(key, id, anonymous)
     const headers = {
       "request-id": id,
       "anthropic-organization-id": key.organization,
@@ -282,24 +272,26 @@ export const make = (options: CoreOptions) => {
     const today = Math.max(now(), catalogueDay)
     if (!posting) {
       const listed = Models.answer(incoming.path, today)
-      return yield "status" in listed
+      return "status" in listed
         ? refused(listed, id, headers)
         : Step.head(200, { "content-type": json, ...headers }, JSON.stringify(listed.body))
     }
     if (parsed === undefined || Result.isFailure(parsed)) {
-      return yield refused(Wire.refuse(400, "The request body is not valid JSON."), id, headers)
+      return refused(Wire.refuse(400, "The request body is not valid JSON."), id, headers)
     }
     const checked = Validate.check(parsed.success, {
       version: header("anthropic-version"),
       counting: path !== "/v1/messages",
+      marked: incoming.body.includes("cache_control"),
       extra,
       now: today
     })
-    if ("status" in checked) return yield refused(checked, id, headers)
+    if ("status" in checked) return refused(checked, id, headers)
     const forbidden = Keys.forbids(key, checked.body.model)
-    if (forbidden !== undefined) return yield refused(forbidden, id, headers)
-    if (path === "/v1/messages") yield* answer(checked, key, served, id, headers)
-    else yield countTokens(checked, key, served, id, headers)
+    if (forbidden !== undefined) return refused(forbidden, id, headers)
+    return path === "/v1/messages"
+      ? answer(checked, key, served, id, headers)
+      : countTokens(checked, key, served, id, headers)
   }
 
   /** Takes a request. Nothing happens to it until `next` is called. */
@@ -336,30 +328,39 @@ export const make = (options: CoreOptions) => {
     const stream = body["stream"] === true
     const model = typeof body["model"] === "string" ? body["model"] : undefined
     const fault = faults.pick({ method: incoming.method, path: incoming.path, model, stream }, now() - began)
-    const answered = respond(incoming, parsed, served, id)
-    const steps = (fault === undefined
-      ? answered
-      : Faults.apply(fault, answered, stream, id, { "request-id": id }))[Symbol.iterator]()
+    const answered = (): Iterator<Step.Step> => {
+      const steps = respond(incoming, parsed, served, id)
+      return "_tag" in steps ? [steps].values() : steps[Symbol.iterator]()
+    }
+    let steps: Iterator<Step.Step> | undefined
+
+    const seen = (step: Step.Step): Step.Step => {
+      if (step._tag === "Head") {
+        byStatus[step.status] = (byStatus[step.status] ?? 0) + 1
+        if (step.body !== undefined) close("complete")
+      } else if (step._tag === "End" || step._tag === "Reset" || step._tag === "Refuse") {
+        if (step._tag === "Refuse" || fault?._tag === "ResetBeforeHeaders") counters.unanswered++
+        close("failed")
+      }
+      return step
+    }
 
     return {
       next: () => {
+        if (steps === undefined) {
+          if (fault === undefined) {
+            const answer = respond(incoming, parsed, served, id)
+            if ("_tag" in answer) return seen(answer)
+            steps = answer[Symbol.iterator]()
+          } else {
+            steps = Faults.apply(fault, { [Symbol.iterator]: answered }, stream, id, { "request-id": id })
+              [Symbol.iterator]()
+          }
+        }
         const next = steps.next()
-        if (next.done === true) {
-          close("complete")
-          return Step.end
-        }
-        const step: Step.Step = next.value
-        if (step._tag === "Head") {
-          byStatus[step.status] = (byStatus[step.status] ?? 0) + 1
-          if (step.body !== undefined) close("complete")
-        } else if (step._tag === "End" || step._tag === "Reset") {
-          close("failed")
-        }
-        if (step._tag === "Refuse" || (step._tag === "Reset" && fault?._tag === "ResetBeforeHeaders")) {
-          counters.unanswered++
-          close("failed")
-        }
-        return step
+        if (next.done !== true) return seen(next.value)
+        close("complete")
+        return Step.end
       },
       abort: () => close("aborted")
     }

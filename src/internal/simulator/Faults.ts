@@ -232,7 +232,12 @@ export const apply = (
   requestId: string,
   headers: Record<string, string>
 ): Iterable<Step.Step> => {
-  const status = (status: number, given: unknown, type = Wire.typeOf(status), message = `Simulated status ${status}.`) => {
+  const status = (
+    status: number,
+    given: unknown,
+    type = Wire.typeOf(status),
+    message = `Simulated status ${status}.`
+  ) => {
     const body = given === undefined
       ? Wire.envelope({ type, message }, requestId)
       : typeof given === "string"

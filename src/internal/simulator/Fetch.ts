@@ -87,7 +87,9 @@ export const make = (core: Core): typeof globalThis.fetch => (input, init) => {
     const header = (name: string) => headers.get(name) ?? undefined
     return answer(core, { method, path: pathname + search, header, body: tooLarge ? "" : body, tooLarge }, signal)
   }
-  if (!(input instanceof Request) && (init?.body === undefined || init.body === null || typeof init.body === "string")) {
+  if (
+    !(input instanceof Request) && (init?.body === undefined || init.body === null || typeof init.body === "string")
+  ) {
     return send(String(input), init?.method ?? "GET", new Headers(init?.headers), init?.body ?? "")
   }
   const request = new Request(input, init)

@@ -45,7 +45,11 @@ export const make = (limit: SpendLimit | undefined) => {
     const again = `You will regain access on ${firstDayAfter(month)}.`
     switch (limit.kind) {
       case "enforced":
-        return refuse(429, `You have reached the monthly spend limit of your usage tier. ${again}`, "enforced_spend_limit_reached")
+        return refuse(
+          429,
+          `You have reached the monthly spend limit of your usage tier. ${again}`,
+          "enforced_spend_limit_reached"
+        )
       case "contract":
         return refuse(429, "You have reached the spend limit of your contract.", "contract_spend_limit_reached")
       case "organization":

@@ -1,28 +1,24 @@
 /**
  * The events of a streamed answer, each as its text on the wire.
  */
-import type { MessageDeltaUsage, RawMessageStreamEvent, Usage } from "@anthropic-ai/sdk/resources/messages"
+import type { Message, RawMessageStreamEvent } from "@anthropic-ai/sdk/resources/messages"
 import type * as Answer from "./Answer.ts"
 
 const event = (value: RawMessageStreamEvent): string => `event: ${value.type}\ndata: ${JSON.stringify(value)}\n\n`
 
 export const ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n"
 
-export const messageStart = (id: string, model: string, usage: Usage): string =>
+/** The first event. Its count of output tokens is only a placeholder. */
+export const messageStart = (message: Message): string =>
   event({
     type: "message_start",
     message: {
-      id,
-      type: "message",
-      role: "assistant",
-      model,
+      ...message,
       content: [],
-      container: null,
-      diagnostics: null,
       stop_reason: null,
       stop_sequence: null,
       stop_details: null,
-      usage
+      usage: { ...message.usage, output_tokens: 1, output_tokens_details: null }
     }
   })
 
@@ -53,16 +49,19 @@ export function* piece(plan: Answer.Plan, piece: Answer.Piece): Generator<string
   }
 }
 
-export const messageDelta = (plan: Answer.Plan, usage: MessageDeltaUsage): string =>
+/** The last event but one, with the totals of the message. */
+export const messageDelta = ({ container, stop_details, stop_reason, stop_sequence, usage }: Message): string =>
   event({
     type: "message_delta",
-    delta: {
-      container: null,
-      stop_reason: plan.stopReason,
-      stop_sequence: plan.stopSequence,
-      stop_details: plan.stopDetails
-    },
-    usage
+    delta: { container, stop_reason, stop_sequence, stop_details },
+    usage: {
+      input_tokens: usage.input_tokens,
+      cache_creation_input_tokens: usage.cache_creation_input_tokens,
+      cache_read_input_tokens: usage.cache_read_input_tokens,
+      output_tokens: usage.output_tokens,
+      output_tokens_details: usage.output_tokens_details,
+      server_tool_use: usage.server_tool_use
+    }
   })
 
 export const messageStop = event({ type: "message_stop" })

@@ -56,18 +56,26 @@ const pairing = (messages: ReadonlyArray<Turn>): Refusal | undefined => {
     const results = blocks.filter((block) => block.type === "tool_result").map((block) => block["tool_use_id"])
     const stray = results.find((id) => !before.includes(id))
     if (stray !== undefined || (results.length > 0 && messages[i]!.role !== "user")) {
-      return bad(`messages.${i}: unexpected \`tool_use_id\` in a \`tool_result\` block: ${String(stray)}. Each one must have a ` +
-        "corresponding `tool_use` block in the previous message.")
+      return bad(
+        `messages.${i}: unexpected \`tool_use_id\` in a \`tool_result\` block: ${
+          String(stray)
+        }. Each one must have a ` +
+          "corresponding `tool_use` block in the previous message."
+      )
     }
     const unanswered = before.filter((id) => !results.includes(id))
     if (unanswered.length > 0) {
-      return bad(`messages.${i - 1}: \`tool_use\` ids were found without \`tool_result\` blocks immediately after: ` +
-        `${unanswered.join(", ")}.`)
+      return bad(
+        `messages.${i - 1}: \`tool_use\` ids were found without \`tool_result\` blocks immediately after: ` +
+          `${unanswered.join(", ")}.`
+      )
     }
   }
   const open = blocksOf(messages.at(-1)).some((block) => block.type === "tool_use")
   return open && messages.at(-1)!.role === "assistant"
-    ? bad(`messages.${messages.length - 1}: \`tool_use\` ids were found without \`tool_result\` blocks immediately after.`)
+    ? bad(
+      `messages.${messages.length - 1}: \`tool_use\` ids were found without \`tool_result\` blocks immediately after.`
+    )
     : undefined
 }
 
@@ -144,7 +152,9 @@ const output = (body: Body, model: Model.Model | undefined): Refusal | undefined
   }
   const most = model?.maxOutputTokens
   if (most !== undefined && tokens > most) {
-    return bad(`max_tokens: ${tokens} > ${most}, which is the maximum allowed number of output tokens for ${body.model}`)
+    return bad(
+      `max_tokens: ${tokens} > ${most}, which is the maximum allowed number of output tokens for ${body.model}`
+    )
   }
   if (tokens === 0 && body.stream === true) return bad("max_tokens: 0 is not allowed with stream")
   const budget = Predicate.isObject(body["thinking"]) ? body["thinking"]["budget_tokens"] : undefined
@@ -157,6 +167,8 @@ const output = (body: Body, model: Model.Model | undefined): Refusal | undefined
 export interface Checked {
   readonly body: Body
   readonly model: Model.Model | undefined
+  /** Whether the body may hold cache breakpoints. */
+  readonly marked: boolean
 }
 
 /**
@@ -168,11 +180,12 @@ export const check = (
   options: {
     readonly version: string | undefined
     readonly counting: boolean
+    readonly marked: boolean
     readonly extra: ReadonlySet<string>
     readonly now: number
   }
 ): Refusal | Checked => {
-  const { counting, extra, now, version } = options
+  const { counting, extra, marked, now, version } = options
   if (version === undefined) return bad("anthropic-version: header is required")
   if (!versions.has(version)) return bad(`anthropic-version: "${version}" is not a valid version`)
   const wrong = shape(body)
@@ -187,7 +200,7 @@ export const check = (
     sampling(checked, version, model) ??
     contents(checked.messages, version) ??
     pairing(checked.messages) ??
-    breakpoints(checked) ??
+    (marked ? breakpoints(checked) : undefined) ??
     quirks(checked, model) ??
-    { body: checked, model }
+    { body: checked, model, marked }
 }
