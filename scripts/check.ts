@@ -19,11 +19,12 @@ import { changes, files } from "./format.ts"
 type Check = () => Promise<string | void>
 
 const root = process.cwd()
+const env = { ...process.env, NO_COLOR: "1" }
 const temporary = mkdtempSync(join(tmpdir(), "effect-claude-check-"))
 
 const run = async (file: string, args: ReadonlyArray<string>, cwd = root): Promise<string> => {
   try {
-    return (await promisify(execFile)(file, args, { cwd, maxBuffer: 1 << 26 })).stdout
+    return (await promisify(execFile)(file, args, { cwd, env, maxBuffer: 1 << 26 })).stdout
   } catch (error) {
     const { stderr, stdout } = error as { stderr?: string; stdout?: string } // execFile adds both to what it rejects with
     throw new Error(`${stdout ?? ""}${stderr ?? ""}`.trim() || String(error), { cause: error })
@@ -100,9 +101,6 @@ const checks: Record<string, Check> = {
   async types() {
     await tsc("-p", "tsconfig.json")
   },
-  async "types-without-node"() {
-    await tsc("-p", "tsconfig.src.json")
-  },
   async lint() {
     await bin("oxlint/bin/oxlint", "--deny-warnings", "--format", "unix")
   },
@@ -121,7 +119,7 @@ const checks: Record<string, Check> = {
   async examples() {
     const count = write(".examples")
     await tsc("-p", "tsconfig.examples.json")
-    await bin("vitest/vitest.mjs", "run", "--project", "examples")
+    await bin("vitest/vitest.mjs", "run", "--project", "examples", "--reporter", "dot")
     return `${count} examples`
   },
   async publint() {

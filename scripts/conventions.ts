@@ -52,6 +52,9 @@ export const problems = (path: string, text: string): ReadonlyArray<string> => {
     if (ts.isCallExpression(node) && forbiddenCalls.has(node.expression.getText())) {
       report(node, `${node.expression.getText()}: time is Clock, chance is Random`)
     }
+    if (ts.isTypeReferenceNode(node) && /^(Buffer|NodeJS)\b/.test(node.typeName.getText())) {
+      report(node, `${node.typeName.getText()}: a type that only users with the types of Node have`)
+    }
     if (ts.isNewExpression(node) && node.expression.getText() === "Date" && !node.arguments?.length) {
       report(node, "new Date(): time is Clock")
     }

@@ -17,6 +17,8 @@ describe("conventions", () => {
     "export const a = Math.random()",
     "export const a = setTimeout(b, 1)",
     "export const a = b as any",
+    "export const a = (b: Buffer) => b",
+    "export const a = (b: NodeJS.Timeout) => b",
     "export const a = () => { try { b() } finally { c() } }"
   ])("refuses %s, in internal files too", (code) => {
     assert.lengthOf(found(documented(code)), 1)
