@@ -17,13 +17,19 @@ describe("conventions", () => {
     "export const a = Math.random()",
     "export const a = setTimeout(b, 1)",
     "export const a = b as any",
-    "export const a = (b: Buffer) => b",
-    "export const a = (b: NodeJS.Timeout) => b",
     "export const a = () => { try { b() } finally { c() } }"
   ])("refuses %s, in internal files too", (code) => {
     assert.lengthOf(found(documented(code)), 1)
     assert.lengthOf(found(code, "src/internal/a.ts"), 1)
   })
+
+  it.each(["export const a = (b: Buffer) => b", "export const a = (b: NodeJS.Timeout) => b"])(
+    "refuses %s in public files, whose declarations users compile",
+    (code) => {
+      assert.lengthOf(found(documented(code)), 1)
+      assert.lengthOf(found(code, "src/internal/a.ts"), 0)
+    }
+  )
 
   it("refuses the index of effect", () => {
     assert.lengthOf(found(documented(`import { Effect } from "effect"\nexport const a = Effect.void`)), 2)
