@@ -1,0 +1,105 @@
+/** Measures our side and the bare SDK in one process, in slices that alternate, so that what else the machine does falls on both. */
+import Anthropic from "@anthropic-ai/sdk"
+import { Layer, ManagedRuntime, Redacted } from "effect"
+import * as ClaudeApi from "../../src/ClaudeApi.ts"
+import * as ClaudeService from "../../src/ClaudeService.ts"
+import * as KeyPool from "../../src/KeyPool.ts"
+import * as KeyStore from "../../src/KeyStore.ts"
+import * as RetryPolicy from "../../src/RetryPolicy.ts"
+import type { Row } from "../run.ts"
+
+const apiKey = "sk-ant-bench"
+
+/** The SDK as it comes. */
+export const sdk = (baseURL: string): Anthropic => new Anthropic({ apiKey, baseURL })
+
+/** `ClaudeService` with its default policies. */
+export const service = (baseUrl: string) =>
+  ManagedRuntime.make(ClaudeService.layerNoDeps.pipe(Layer.provide([
+    ClaudeApi.layer({ baseUrl }),
+    RetryPolicy.layer(),
+    KeyPool.layer.pipe(
+      Layer.provide(KeyStore.layerKeys([{ label: "bench", group: "bench", secret: Redacted.make(apiKey) }]))
+    )
+  ])))
+
+/** Runs all of a slice, and gives what it wants a median of: microseconds until the first event of each stream. */
+export type Slice = () => Promise<ReadonlyArray<number>>
+
+interface Measured {
+  /** Wall and processor time of the slice. */
+  readonly micros: number
+  readonly cpuMicros: number
+  readonly firstMicros: number
+}
+
+const median = (values: ReadonlyArray<number>): number => {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+const measure = async (slice: Slice): Promise<Measured> => {
+  globalThis.gc?.()
+  const cpu = process.cpuUsage()
+  const began = performance.now()
+  const first = await slice()
+  const micros = (performance.now() - began) * 1_000
+  const used = process.cpuUsage(cpu)
+  return { micros, cpuMicros: used.user + used.system, firstMicros: median(first) }
+}
+
+/** Pairs of slices, ours first in one and second in the next. */
+export const alternate = async (
+  rounds: number,
+  ours: Slice,
+  theirs: Slice
+): Promise<ReadonlyArray<{ readonly ours: Measured; readonly theirs: Measured }>> => {
+  for (let round = 0; round < 3; round++) {
+    await ours()
+    await theirs()
+  }
+  const pairs = []
+  for (let round = 0; round < rounds; round++) {
+    if (round % 2 === 0) {
+      const measured = await measure(ours)
+      pairs.push({ ours: measured, theirs: await measure(theirs) })
+    } else {
+      const measured = await measure(theirs)
+      pairs.push({ ours: await measure(ours), theirs: measured })
+    }
+  }
+  return pairs
+}
+
+const peer = "@anthropic-ai/sdk"
+
+/** Reports both figures and the median of what ours is to theirs in each pair. */
+export const compare = (
+  report: (row: Row) => void,
+  pairs: ReadonlyArray<{ readonly ours: Measured; readonly theirs: Measured }>,
+  row: Pick<Row, "case" | "n">,
+  metrics: { readonly figure: string; readonly unit: string; readonly ratio: string },
+  figureOf: (measured: Measured) => number
+): void => {
+  const ours = pairs.map((pair) => figureOf(pair.ours))
+  const theirs = pairs.map((pair) => figureOf(pair.theirs))
+  const figure = { ...row, metric: metrics.figure, unit: metrics.unit }
+  report({ ...figure, value: median(ours), peer: "effect-claude" })
+  report({ ...figure, value: median(theirs), peer })
+  report({
+    ...row,
+    metric: metrics.ratio,
+    value: median(ours.map((value, index) => value / theirs[index]!)),
+    unit: "ratio",
+    peer
+  })
+}
+
+/** Works on `count` items, `concurrency` at a time, the way a program without Effect does it. */
+export const workers = async (count: number, concurrency: number, work: () => Promise<void>): Promise<void> => {
+  let left = count
+  await Promise.all(Array.from({ length: concurrency }, async () => {
+    while (left-- > 0) await work()
+  }))
+}
