@@ -198,7 +198,7 @@ export const make = (options: CoreOptions) => {
       produce(plan.outputTokens)
       return Step.head(200, { "content-type": json, ...headers, ...account.headers(now()) }, JSON.stringify(message))
     }
-    const first = options.firstTokenMillis()
+    const first = Math.round(options.firstTokenMillis())
     if (body.stream !== true && first <= 0 && !options.paced) {
       cached.commit()
       return whole()
@@ -217,7 +217,7 @@ export const make = (options: CoreOptions) => {
         yield Step.data(Sse.messageStart(message))
       }
       for (const piece of Answer.pieces(plan)) {
-        const millis = (piece.produced - served.output) * options.perTokenMillis()
+        const millis = Math.round((piece.produced - served.output) * options.perTokenMillis())
         if (millis > 0) yield Step.wait(millis)
         produce(piece.produced)
         if (stream) { for (const event of Sse.piece(plan, piece)) yield Step.data(event) }
@@ -338,8 +338,10 @@ export const make = (options: CoreOptions) => {
       if (step._tag === "Head") {
         byStatus[step.status] = (byStatus[step.status] ?? 0) + 1
         if (step.body !== undefined) close("complete")
-      } else if (step._tag === "End" || step._tag === "Reset" || step._tag === "Refuse") {
-        if (step._tag === "Refuse" || fault?._tag === "ResetBeforeHeaders") counters.unanswered++
+      } else if (step._tag === "Data") {
+        if (step.last) close("complete")
+      } else if (step._tag === "Refuse" || fault?._tag === "ResetBeforeHeaders") {
+        counters.unanswered++
         close("failed")
       }
       return step
@@ -353,8 +355,9 @@ export const make = (options: CoreOptions) => {
             if ("_tag" in answer) return seen(answer)
             steps = answer[Symbol.iterator]()
           } else {
-            steps = Faults.apply(fault, { [Symbol.iterator]: answered }, stream, id, { "request-id": id })
-              [Symbol.iterator]()
+            const failed = () => close("failed")
+            const usual = { [Symbol.iterator]: answered }
+            steps = Faults.apply(fault, usual, stream, id, { "request-id": id }, failed)[Symbol.iterator]()
           }
         }
         const next = steps.next()

@@ -172,12 +172,13 @@ function* apart(steps: Iterable<Step.Step>): Generator<Step.Step> {
   }
 }
 
-/** Puts `what` at a place of the body. When `what` ends the answer, nothing follows. */
+/** Puts `what` at a place of the body. When `what` ends the answer, nothing follows, and `failed` hears of it before. */
 function* at(
   steps: Iterable<Step.Step>,
   place: Cut,
   streaming: boolean,
-  what: ReadonlyArray<Step.Step>
+  what: ReadonlyArray<Step.Step>,
+  failed: () => void
 ): Generator<Step.Step> {
   let events = 0
   let bytes = 0
@@ -197,10 +198,10 @@ function* at(
     if (cut < body.length) {
       placed = true
       if (cut > 0) yield Step.data(body.subarray(0, cut))
-      for (const inserted of what) {
-        yield inserted
-        if (inserted._tag === "End" || inserted._tag === "Reset") return
-      }
+      const final = what.some((step) => step._tag === "End" || step._tag === "Reset")
+      if (final) failed()
+      yield* what
+      if (final) return
       yield Step.data(body.subarray(cut), step.last)
     } else yield step
     events++
@@ -224,13 +225,14 @@ function* drip(steps: Iterable<Step.Step>, bytes: number, millis: number): Gener
 
 const rubbish = encoder.encode("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\u0000\ufffd]]\n\n")
 
-/** What a fault makes of an answer. */
+/** What a fault makes of an answer. `failed` is called once the fault has spoilt it for good. */
 export const apply = (
   fault: Fault,
   steps: Iterable<Step.Step>,
   streaming: boolean,
   requestId: string,
-  headers: Record<string, string>
+  headers: Record<string, string>,
+  failed: () => void
 ): Iterable<Step.Step> => {
   const status = (
     status: number,
@@ -253,18 +255,19 @@ export const apply = (
     },
     Refused: () => [Step.refuse],
     ResetBeforeHeaders: () => [Step.reset],
-    ResetMidStream: ({ after }) => at(steps, after, streaming, [Step.reset]),
+    ResetMidStream: ({ after }) => at(steps, after, streaming, [Step.reset], failed),
     ErrorEvent: ({ after, message, type }) => {
       const code = Wire.statusOf(type)
       const { body, kind } = status(code, undefined, type, message)
       return streaming
-        ? at(steps, after, true, [Step.data(Sse.error(body)), Step.end])
+        ? at(steps, after, true, [Step.data(Sse.error(body)), Step.end], failed)
         : [Step.head(code, { "content-type": kind, ...headers }, body)]
     },
     Stall: ({ after }) =>
-      after === "nothing" ? [Step.wait(Infinity)] : at(steps, after, streaming, [Step.wait(Infinity)]),
-    Truncate: ({ after }) => at(steps, after, streaming, [Step.end]),
-    Garbage: ({ after, bytes }) => at(steps, after, streaming, [Step.data(bytes ?? rubbish)]),
-    Drip: ({ bytes, every }) => drip(steps, bytes, Duration.toMillis(Duration.fromInputUnsafe(every)))
+      after === "nothing" ? [Step.wait(Infinity)] : at(steps, after, streaming, [Step.wait(Infinity)], failed),
+    Truncate: ({ after }) => at(steps, after, streaming, [Step.end], failed),
+    Garbage: ({ after, bytes }) => at(steps, after, streaming, [Step.data(bytes ?? rubbish)], failed),
+    Drip: ({ bytes, every }) =>
+      drip(steps, Math.max(1, Math.floor(bytes)), Duration.toMillis(Duration.fromInputUnsafe(every)))
   })
 }
