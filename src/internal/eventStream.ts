@@ -22,12 +22,42 @@ export interface Decoder {
 
 const parse = (data: string): Result.Result<unknown, unknown> => Result.try((): unknown => JSON.parse(data))
 
-const isEvent = (value: unknown): value is Event =>
-  typeof value === "object" && value !== null && typeof (value as { type?: unknown }).type === "string"
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
+
+/** The text that a delta must bring to be what its type says. */
+const deltaTexts: Readonly<Record<string, string>> = {
+  text_delta: "text",
+  input_json_delta: "partial_json",
+  signature_delta: "signature"
+}
+
+/** Whether what we read of an event is there; types that we do not know pass. */
+const isEvent = (value: unknown): value is Event => {
+  if (!isObject(value)) return false
+  switch (value["type"]) {
+    case "message_start":
+      return isObject(value["message"]) && isObject(value["message"]["usage"])
+    case "content_block_start":
+      return typeof value["index"] === "number" && isObject(value["content_block"])
+    case "content_block_delta": {
+      const delta = value["delta"]
+      if (typeof value["index"] !== "number" || !isObject(delta)) return false
+      const text = deltaTexts[String(delta["type"])]
+      return text === undefined || typeof delta[text] === "string"
+    }
+    case "content_block_stop":
+      return typeof value["index"] === "number"
+    case "message_delta":
+      return isObject(value["delta"]) && isObject(value["usage"])
+    default:
+      return typeof value["type"] === "string"
+  }
+}
 
 export const decoder = (maxEventSize: number): Decoder => {
   const utf8 = new TextDecoder("utf-8", { fatal: true })
   let events: Array<Event> = []
+  let begun = false
   let whole = false
   let broken: Broken | undefined
   const parser = Sse.makeParser((sse) => {
@@ -37,11 +67,12 @@ export const decoder = (maxEventSize: number): Decoder => {
       broken = { _tag: "Refused", body: Result.getOrElse(data, () => undefined) }
       return
     }
-    if (Result.isFailure(data) || !isEvent(data.success)) {
+    if (Result.isFailure(data) || !isEvent(data.success) || (data.success.type === "message_stop" && !begun)) {
       broken = { _tag: "Malformed" }
       return
     }
     events.push(data.success)
+    begun ||= data.success.type === "message_start"
     whole = data.success.type === "message_stop"
   }, { maxEventSize })
   return {

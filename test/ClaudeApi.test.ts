@@ -1,0 +1,430 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Clock, Config, Context, Effect, Exit, Fiber, Redacted, Schema, Stream } from "effect"
+import * as Attempt from "effect-claude/Attempt"
+import { CallContext } from "effect-claude/CallContext"
+import * as ClaudeApi from "effect-claude/ClaudeApi"
+import type * as ClaudeError from "effect-claude/ClaudeError"
+import * as Estimate from "effect-claude/Estimate"
+import * as MessageStream from "effect-claude/MessageStream"
+import * as Usage from "effect-claude/Usage"
+import { TestClock } from "effect/testing"
+import { answer, driven, fetchOf, hello, json, message, settle, sse } from "./utils/http.ts"
+
+const attemptOf = (request: Attempt.Request = hello, context: Partial<CallContext> = {}): Attempt.MessageAttempt => ({
+  callId: "call-1",
+  number: 1,
+  endpoint: "messages",
+  model: request.model,
+  request,
+  context: { ...Context.get(Context.empty(), CallContext), ...context },
+  estimate: Estimate.make(request),
+  key: { label: "a", group: "org", secret: Redacted.make("sk-ant-test") },
+  outcome: Attempt.Outcome.NotSent()
+})
+
+/** A body that gives its pieces as virtual time says, and then stays open. */
+const never = (): Promise<never> => new Promise(() => {})
+
+const parts = (text: string): ReadonlyArray<Uint8Array> =>
+  text.split("\n\n").filter((part) => part !== "").map((part) => new TextEncoder().encode(`${part}\n\n`))
+
+const events = parts(answer.toString("utf8"))
+
+const failure = <A>(exit: Exit.Exit<A, ClaudeError.ApiError>): ClaudeError.ApiError => {
+  const reason = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason) : undefined
+  if (reason === undefined) throw new Error(`expected a failure, got ${exit}`)
+  return reason.error
+}
+
+describe("send", () => {
+  it.effect("gives the message untouched and writes down what it used", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf(() =>
+        json(message, 200, {
+          "anthropic-ratelimit-requests-limit": "50",
+          "anthropic-ratelimit-requests-remaining": "49",
+          "anthropic-ratelimit-requests-reset": "1970-01-01T00:00:02Z"
+        })
+      )
+      const attempt = attemptOf()
+      assert.deepStrictEqual(yield* ClaudeApi.make({ fetch }).send(attempt), message as never)
+      assert.deepStrictEqual(
+        attempt.outcome,
+        Attempt.Outcome.Completed({
+          usage: Usage.make({ inputTokens: 9, outputTokens: 4 }),
+          limits: {
+            requests: { limit: 50, remaining: 49, resetAt: 2000 },
+            tokens: undefined,
+            inputTokens: undefined,
+            outputTokens: undefined
+          },
+          model: "claude-opus-4-6",
+          requestId: "req_1",
+          stopReason: "end_turn"
+        })
+      )
+    }))
+
+  it.effect("sends the body that the caller gave, with the key, and nothing of the environment", () =>
+    Effect.gen(function*() {
+      let sent: { url: string; init: RequestInit } | undefined
+      const fetch = ((url: string, init: RequestInit) => {
+        sent = { url, init }
+        return Promise.resolve(json(message))
+      }) as typeof globalThis.fetch
+      const before = { ...process.env }
+      process.env["ANTHROPIC_BASE_URL"] = "https://elsewhere.example"
+      process.env["ANTHROPIC_API_KEY"] = "sk-ant-of-the-environment"
+      const api = ClaudeApi.make({ fetch, headers: { "x-team": "a", Authorization: "Bearer theirs" } })
+      yield* api.send(attemptOf(hello, { headers: { "anthropic-beta": "b-1", "x-api-key": "theirs" } }))
+      process.env = before
+      const headers = new Headers(sent?.init.headers)
+      assert.strictEqual(sent?.url, "https://api.anthropic.com/v1/messages")
+      assert.deepStrictEqual(JSON.parse(String(sent?.init.body)), hello)
+      assert.strictEqual(headers.get("authorization"), "Bearer sk-ant-test")
+      assert.strictEqual(headers.get("x-api-key"), null)
+      assert.strictEqual(headers.get("x-team"), "a")
+      assert.strictEqual(headers.get("anthropic-beta"), "b-1")
+      assert.strictEqual(headers.get("x-stainless-retry-count"), "0")
+    }))
+
+  it.effect("does not stream, whatever a caller without types asks for", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf((_, init) => {
+        assert.strictEqual(JSON.parse(String(init.body)).stream, false)
+        return json(message)
+      })
+      // What a JavaScript caller may pass.
+      yield* ClaudeApi.make({ fetch }).send(attemptOf({ ...hello, stream: true } as Attempt.Request))
+    }))
+
+  it.effect("answers a request that cannot be encoded with a bad request, unsent", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf(() => json(message))
+      const attempt = attemptOf({ ...hello, metadata: { user_id: 1n as never } }) // no JSON
+      const error = yield* Effect.flip(ClaudeApi.make({ fetch }).send(attempt))
+      assert.strictEqual(error._tag, "BadRequestError")
+      assert.strictEqual(error.billed, "no")
+      assert.strictEqual(state.requests, 0)
+    }))
+
+  it.effect("counts what the caller left behind as aborted, and ends the request on the wire", () =>
+    Effect.gen(function*() {
+      let signal: AbortSignal | null | undefined
+      const { fetch } = fetchOf((_, init) => {
+        signal = init.signal
+        return never()
+      })
+      const attempt = attemptOf()
+      const fiber = yield* Effect.forkChild(ClaudeApi.make({ fetch }).send(attempt))
+      yield* settle
+      assert.isFalse(signal?.aborted)
+      yield* Fiber.interrupt(fiber)
+      assert.isTrue(signal?.aborted)
+      assert.strictEqual(attempt.outcome._tag, "Aborted")
+    }))
+
+  it.effect("gives up an answer larger than maxBytes", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf(() => json({ ...message, padding: "x".repeat(5000) }))
+      const error = yield* Effect.flip(ClaudeApi.make({ fetch, maxBytes: 4000 }).send(attemptOf()))
+      assert.deepInclude(error, { _tag: "ConnectionError", reason: "malformed" })
+    }))
+
+  const limits = [
+    { name: "no head in time", timeouts: { headers: "5 seconds" }, answer: never, limit: "headers", at: 5 },
+    {
+      name: "no body in time",
+      timeouts: { call: "7 seconds" },
+      answer: () => new Response(new ReadableStream({}), { headers: { "content-type": "application/json" } }),
+      limit: "call",
+      at: 7
+    }
+  ] as const
+  for (const row of limits) {
+    it.effect(`fails when there is ${row.name}`, () =>
+      Effect.gen(function*() {
+        const { fetch } = fetchOf(row.answer)
+        const fiber = yield* Effect.forkChild(ClaudeApi.make({ fetch, timeouts: row.timeouts }).send(attemptOf()))
+        yield* settle
+        yield* TestClock.adjust((row.at - 1) * 1000)
+        yield* settle
+        assert.isUndefined(fiber.pollUnsafe())
+        yield* TestClock.adjust(1000)
+        const error = failure(yield* Fiber.await(fiber))
+        assert.deepInclude(error, { _tag: "ConnectionError", reason: "timeout", limit: row.limit, billed: "unknown" })
+      }))
+  }
+
+  it.effect("does not outlive the deadline of the caller", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf(never)
+      const exit = yield* driven(ClaudeApi.make({ fetch }).send(attemptOf(hello, { deadline: 3000 })))
+      assert.deepInclude(failure(exit), { reason: "timeout", limit: "deadline" })
+    }))
+})
+
+describe("stream", () => {
+  const of = (response: () => Response, options: ClaudeApi.Options = {}) =>
+    ClaudeApi.make({ ...options, fetch: fetchOf(response).fetch })
+
+  it.effect("gives every event but pings, and the totals of the last report", () =>
+    Effect.gen(function*() {
+      const attempt = attemptOf()
+      const all = yield* Stream.runCollect(of(() => sse([answer])).stream(attempt))
+      assert.strictEqual(all[0]?.type, "message_start")
+      assert.strictEqual(all.at(-1)?.type, "message_stop")
+      assert.isTrue(all.some((event) => (event.type as string) === "something_new"))
+      assert.isFalse(all.some((event) => (event.type as string) === "ping"))
+      assert.deepInclude(attempt.outcome, {
+        _tag: "Completed",
+        model: "claude-opus-4-6",
+        stopReason: "tool_use",
+        requestId: "req_1",
+        usage: {
+          inputTokens: 10_682,
+          outputTokens: 510,
+          cacheReadTokens: 1024,
+          cacheWrite5mTokens: 100,
+          cacheWrite1hTokens: 200,
+          thinkingTokens: 120,
+          webSearchRequests: 1,
+          serviceTier: "standard",
+          speed: "standard",
+          inferenceGeo: "global"
+        }
+      })
+    }))
+
+  const whole = Effect.runPromise(MessageStream.message(of(() => sse([answer])).stream(attemptOf())))
+
+  it.effect("adds up to the message that was meant, however the bytes are cut into pieces", () =>
+    Effect.gen(function*() {
+      const expected = yield* Effect.promise(() => whole)
+      assert.deepStrictEqual(expected.content.map((block) => block.type), ["thinking", "text", "tool_use"])
+      assert.deepInclude(expected.content[2], { input: { city: "Zürich", days: 3 } })
+      assert.deepInclude(expected.content[1], { text: "Let me look at the weather in Zürich — one moment… 🌦" })
+      for (const size of [1, 2, 3, 7, 64, 1000]) {
+        const pieces = Array.from(
+          { length: Math.ceil(answer.length / size) },
+          (_, i) => answer.subarray(i * size, (i + 1) * size)
+        )
+        assert.deepStrictEqual(yield* MessageStream.message(of(() => sse(pieces)).stream(attemptOf())), expected)
+      }
+    }))
+
+  it.effect("cut at any byte gives the whole message or a typed error, never a shorter message", () =>
+    Effect.gen(function*() {
+      const expected = yield* Effect.promise(() => whole)
+      let wholes = 0
+      for (let cut = 0; cut <= answer.length; cut++) {
+        const attempt = attemptOf()
+        const result = yield* Effect.result(
+          MessageStream.message(of(() => sse([answer.subarray(0, cut)])).stream(attempt))
+        )
+        if (result._tag === "Success") {
+          wholes++
+          assert.deepStrictEqual(result.success, expected)
+          assert.strictEqual(attempt.outcome._tag, "Completed")
+        } else {
+          assert.deepInclude(result.failure, { _tag: "ConnectionError", reason: "truncated" }, `cut at ${cut}`)
+          assert.strictEqual(attempt.outcome._tag, "Failed")
+        }
+      }
+      assert.strictEqual(wholes, 1)
+    }))
+
+  it.effect.prop(
+    "with any one byte replaced gives some whole message or a typed error",
+    {
+      at: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: answer.length - 1 })),
+      byte: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 255 }))
+    },
+    ({ at, byte }) =>
+      Effect.gen(function*() {
+        const bytes = Uint8Array.from(answer)
+        bytes[at] = byte
+        const exit = yield* Effect.exit(MessageStream.message(of(() => sse([bytes])).stream(attemptOf())))
+        if (Exit.isFailure(exit)) assert.include(["ConnectionError", "ServerError"], failure(exit)._tag)
+      })
+  )
+
+  it.effect("ends with the error event of the API, after the events before it", () =>
+    Effect.gen(function*() {
+      const error =
+        `event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n`
+      const attempt = attemptOf()
+      const seen: Array<string> = []
+      const stream = of(() => sse([...events.slice(0, 6), ...parts(error), ...events.slice(6)])).stream(attempt)
+      const failed = yield* Effect.flip(Stream.runForEach(stream, (event) => Effect.sync(() => seen.push(event.type))))
+      assert.deepInclude(failed, { _tag: "ServerError", overloaded: true, billed: "unknown" })
+      assert.strictEqual(seen.length, 5) // a ping is not shown
+      assert.isTrue(attempt.outcome._tag === "Failed" && attempt.outcome.usage.inputTokens === 2679)
+    }))
+
+  it.effect("counts output that no total covered from what arrived", () =>
+    Effect.gen(function*() {
+      const attempt = attemptOf()
+      yield* Stream.runDrain(Stream.take(of(() => sse(events)).stream(attempt), 8))
+      assert.strictEqual(attempt.outcome._tag, "Aborted")
+      if (attempt.outcome._tag !== "Aborted") return
+      assert.isAtLeast(attempt.outcome.usage.outputTokens, 15)
+      assert.strictEqual(attempt.outcome.usage.inputTokens, 2679)
+    }))
+
+  it.effect("ends the request on the wire when its reader stops", () =>
+    Effect.gen(function*() {
+      let signal: AbortSignal | null | undefined
+      const { fetch } = fetchOf((_, init) => {
+        signal = init.signal
+        return sse(events)
+      })
+      yield* Stream.runDrain(Stream.take(ClaudeApi.make({ fetch }).stream(attemptOf()), 2))
+      assert.isTrue(signal?.aborted)
+    }))
+
+  it.effect("leaves the connection alone when it was read to its end", () =>
+    Effect.gen(function*() {
+      let signal: AbortSignal | null | undefined
+      const { fetch } = fetchOf((_, init) => {
+        signal = init.signal
+        return sse(events)
+      })
+      yield* Stream.runDrain(ClaudeApi.make({ fetch }).stream(attemptOf()))
+      assert.isFalse(signal?.aborted)
+    }))
+
+  it.effect("reads no further than its reader asks for", () =>
+    Effect.gen(function*() {
+      let pulled = 0
+      const body = new ReadableStream<Uint8Array>({
+        pull: (controller) => {
+          controller.enqueue(events[Math.min(pulled++, 5)]!)
+        }
+      }, { highWaterMark: 0 })
+      const { fetch } = fetchOf(() => new Response(body, { headers: { "content-type": "text/event-stream" } }))
+      yield* Stream.runDrain(Stream.take(ClaudeApi.make({ fetch }).stream(attemptOf()), 3))
+      assert.strictEqual(pulled, 4) // the second piece is a ping
+    }))
+
+  it.effect("gives up a stream larger than maxBytes", () =>
+    Effect.gen(function*() {
+      const endless = () =>
+        new Response(new ReadableStream<Uint8Array>({ pull: (controller) => controller.enqueue(events[4]!) }), {
+          headers: { "content-type": "text/event-stream" }
+        })
+      const error = yield* Effect.flip(Stream.runDrain(of(endless, { maxBytes: 10_000 }).stream(attemptOf())))
+      assert.deepInclude(error, { _tag: "ConnectionError", reason: "malformed" })
+    }))
+
+  /** Pieces that arrive at given virtual seconds; then the stream stays open. */
+  const timed = (pieces: ReadonlyArray<readonly [second: number, piece: Uint8Array]>) =>
+    Effect.gen(function*() {
+      const context = yield* Effect.context<never>()
+      return () => {
+        let next = 0
+        let now = 0
+        const body = new ReadableStream<Uint8Array>({
+          pull: async (controller) => {
+            const piece = pieces[next++]
+            if (piece === undefined) return never()
+            await Effect.runPromiseWith(context)(Effect.sleep((piece[0] - now) * 1000))
+            now = piece[0]
+            controller.enqueue(piece[1])
+          }
+        }, { highWaterMark: 0 })
+        return new Response(body, { headers: { "content-type": "text/event-stream" } })
+      }
+    })
+
+  const endsAt = (pieces: Parameters<typeof timed>[0], timeouts: ClaudeApi.Timeouts, deadline?: number) =>
+    Effect.gen(function*() {
+      const response = yield* timed(pieces)
+      const attempt = attemptOf(hello, { deadline })
+      const exit = yield* driven(Stream.runDrain(of(response, { timeouts }).stream(attempt)))
+      return { error: failure(exit), seconds: Math.floor((yield* Clock.currentTimeMillis) / 1000) }
+    })
+
+  const [start, ping, blockStart, delta] = events as [Uint8Array, Uint8Array, Uint8Array, Uint8Array]
+
+  it.effect("fails when nothing at all comes for the idle time", () =>
+    Effect.gen(function*() {
+      const { error, seconds } = yield* endsAt([[1, start], [2, blockStart], [3, delta]], { idle: "10 seconds" })
+      assert.deepInclude(error, { reason: "idle", limit: "idle" })
+      assert.strictEqual(seconds, 13)
+    }))
+
+  it.effect("takes pings for life, but not for content", () =>
+    Effect.gen(function*() {
+      const pings = Array.from({ length: 20 }, (_, i) => [2 + i * 4, ping] as const)
+      const { error, seconds } = yield* endsAt([[1, start], ...pings], {
+        idle: "5 seconds",
+        firstContent: "30 seconds"
+      })
+      assert.deepInclude(error, { reason: "timeout", limit: "firstContent" })
+      assert.strictEqual(seconds, 30)
+    }))
+
+  it.effect("fails when the whole call takes too long, whatever comes", () =>
+    Effect.gen(function*() {
+      const deltas = Array.from({ length: 99 }, (_, i) => [2 + i, delta] as const)
+      const { error, seconds } = yield* endsAt([[1, start], [1, blockStart], ...deltas], { call: "42 seconds" })
+      assert.deepInclude(error, { reason: "timeout", limit: "call" })
+      assert.strictEqual(seconds, 42)
+    }))
+
+  it.effect("does not outlive the deadline of the caller", () =>
+    Effect.gen(function*() {
+      const deltas = Array.from({ length: 99 }, (_, i) => [2 + i, delta] as const)
+      const { error, seconds } = yield* endsAt([[1, start], [1, blockStart], ...deltas], {}, 20_000)
+      assert.deepInclude(error, { reason: "timeout", limit: "deadline" })
+      assert.strictEqual(seconds, 20)
+    }))
+})
+
+describe("the other endpoints", () => {
+  it.effect("counts tokens", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf(() => json({ input_tokens: 12 }))
+      const { max_tokens: _, ...params } = hello
+      assert.deepStrictEqual(yield* ClaudeApi.make({ fetch }).countTokens(attemptOf(), params), { input_tokens: 12 })
+    }))
+
+  it.effect("lists the models of all pages", () =>
+    Effect.gen(function*() {
+      const pages = [{ data: [{ id: "a" }, { id: "b" }], has_more: true, last_id: "b" }, {
+        data: [{ id: "c" }],
+        has_more: false,
+        last_id: "c"
+      }]
+      const { fetch } = fetchOf((n) => json(pages[n - 1]))
+      const models = yield* ClaudeApi.make({ fetch }).models(attemptOf())
+      assert.deepStrictEqual(models.map((model) => model.id), ["a", "b", "c"])
+    }))
+
+  it.effect("retrieves a model, and tells which is not there", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf((n) =>
+        n === 1
+          ? json({ id: "a" })
+          : json({ type: "error", error: { type: "not_found_error", message: "model: b" } }, 404)
+      )
+      const api = ClaudeApi.make({ fetch })
+      assert.strictEqual((yield* api.model(attemptOf(), "a")).id, "a")
+      assert.strictEqual((yield* Effect.flip(api.model(attemptOf(), "b")))._tag, "BadRequestError")
+    }))
+})
+
+describe("layer", () => {
+  it.effect.each(["", "api.anthropic.com", "ftp://example.com", "http://"])(
+    "refuses the base URL %j",
+    (baseUrl) =>
+      Effect.gen(function*() {
+        const exit = yield* Effect.exit(Effect.provide(ClaudeApi.ClaudeApi, ClaudeApi.layer({ baseUrl })))
+        assert.isTrue(Exit.isFailure(exit))
+        const error = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
+        assert.instanceOf(error, Config.ConfigError)
+        assert.include(error?.message, "base URL")
+      })
+  )
+})

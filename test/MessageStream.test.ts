@@ -1,0 +1,84 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Stream } from "effect"
+import * as MessageStream from "effect-claude/MessageStream"
+import { decoder } from "../src/internal/eventStream.ts"
+import { answer } from "./utils/http.ts"
+
+const events = decoder(1e6).feed(answer)
+
+describe("message", () => {
+  it.effect("joins text, thinking with its signature, tool input and citations", () =>
+    Effect.gen(function*() {
+      const message = yield* MessageStream.message(Stream.fromIterable(events))
+      assert.deepStrictEqual(message.content, [
+        {
+          type: "thinking",
+          thinking: "The user asks about the weather — in Zürich.",
+          signature: "EqQBCgIYAhIM1gbcDa9GJwZA2b3h"
+        },
+        {
+          type: "text",
+          text: "Let me look at the weather in Zürich — one moment… 🌦",
+          citations: [{
+            type: "char_location",
+            cited_text: "Zürich",
+            document_index: 0,
+            document_title: null,
+            end_char_index: 6,
+            start_char_index: 0,
+            file_id: null
+          }]
+        },
+        { type: "tool_use", id: "toolu_01", name: "weather", input: { city: "Zürich", days: 3 } }
+      ] as never)
+      assert.strictEqual(message.stop_reason, "tool_use")
+    }))
+
+  it.effect("overwrites totals and keeps what only the start reports", () =>
+    Effect.gen(function*() {
+      const { usage } = yield* MessageStream.message(Stream.fromIterable(events))
+      assert.deepInclude(usage, { input_tokens: 10_682, output_tokens: 510, service_tier: "standard" })
+      assert.deepStrictEqual(usage.cache_creation, { ephemeral_5m_input_tokens: 100, ephemeral_1h_input_tokens: 200 })
+    }))
+
+  it.effect("does not change the events it was given", () =>
+    Effect.gen(function*() {
+      const before = JSON.stringify(events)
+      yield* MessageStream.message(Stream.fromIterable(events))
+      assert.strictEqual(JSON.stringify(events), before)
+    }))
+
+  it.effect("is a defect without a start", () =>
+    Effect.gen(function*() {
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(MessageStream.message(Stream.fromIterable(events.slice(1))))))
+    }))
+})
+
+describe("accumulate", () => {
+  it("has only what means something alone while blocks are unfinished", () => {
+    const partial = MessageStream.accumulate()
+    const types = events.map((event) => {
+      partial.add(event)
+      return partial.message()?.content.map((block) => block.type).join(" ")
+    })
+    assert.deepStrictEqual([...new Set(types)], ["", "thinking", "thinking text", "thinking text tool_use"])
+    assert.strictEqual(types[events.findIndex((event) => event.type === "content_block_stop")], "thinking")
+  })
+
+  it("gives tool input that was cut as the text that came", () => {
+    const accumulator = MessageStream.accumulate()
+    for (const event of events) {
+      if (event.type === "content_block_delta" && JSON.stringify(event).includes("days")) continue
+      accumulator.add(event)
+    }
+    assert.deepInclude(accumulator.message()?.content[2], { input: "{\"city\": \"Zür" })
+  })
+})
+
+describe("text", () => {
+  it.effect("is the text deltas and nothing else", () =>
+    Effect.gen(function*() {
+      const pieces = yield* Stream.runCollect(MessageStream.text(Stream.fromIterable(events)))
+      assert.deepStrictEqual(pieces, ["Let me look at the weather in Zürich", " — one moment… 🌦"])
+    }))
+})

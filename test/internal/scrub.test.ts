@@ -1,0 +1,65 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schema } from "effect"
+import { scrub } from "../../src/internal/scrub.ts"
+
+const asking = (content: string) => ({ messages: [{ role: "user" as const, content }] })
+
+describe("scrub", () => {
+  it("keeps what the API says about the shape of a request", () => {
+    const said = "messages.0.content.1: `tool_use` ids were found without `tool_result` blocks immediately after"
+    assert.strictEqual(scrub(said, asking("Please summarize my diary of last summer.")), said)
+  })
+
+  it("leaves out what the request said", () => {
+    const request = asking("My secret is that I once ate forty cakes.")
+    assert.strictEqual(
+      scrub("cannot parse: My secret is that I once ate forty cakes. at 3", request),
+      "cannot parse: … at 3"
+    )
+    assert.strictEqual(scrub("unexpected 'cakes' in text", request), "unexpected … in text")
+  })
+
+  it("finds text in every part of a request", () => {
+    const request = {
+      system: [{ type: "text" as const, text: "the house is called Elderwood" }],
+      messages: [{
+        role: "user" as const,
+        content: [{ type: "tool_result" as const, tool_use_id: "t", content: "balance of account 5512-9" }]
+      }],
+      metadata: { user_id: "mallory@example.com" }
+    }
+    for (const leak of ["the house is called Elderwood", "balance of account 5512-9", "mallory@example.com"]) {
+      assert.strictEqual(scrub(`bad: ${leak}`, request), "bad: …")
+    }
+  })
+
+  it("leaves out keys even where no request is known", () => {
+    assert.strictEqual(scrub("invalid key sk-ant-api03-abcDEF_123", undefined), "invalid key …")
+  })
+
+  it("cuts long texts", () => {
+    assert.isAtMost(scrub("x ".repeat(500), undefined)?.length ?? 0, 301)
+  })
+
+  it("tells nothing of a request that is too large to compare, but its size", () => {
+    const request = asking("word ".repeat(300_000))
+    assert.isUndefined(scrub("cannot parse word word word", request))
+    assert.strictEqual(
+      scrub("prompt is too long: 300007 tokens > 200000 maximum", request),
+      "prompt is too long: 300007 tokens > 200000 maximum"
+    )
+  })
+
+  it.effect.prop(
+    "never lets a run of sixteen characters of the content through",
+    { before: Schema.String, content: Schema.String, after: Schema.String },
+    ({ after, before, content }) =>
+      Effect.sync(() => {
+        const scrubbed = scrub(`${before} ${content} ${after}`, asking(content)) ?? ""
+        for (let i = 0; i + 16 <= content.length; i++) {
+          const run = content.slice(i, i + 16)
+          if (!run.includes("…")) assert.isFalse(scrubbed.includes(run), run)
+        }
+      })
+  )
+})
