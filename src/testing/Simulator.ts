@@ -185,7 +185,7 @@ export const make = Effect.fnUntraced(
     })
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
-        for (const shutdown of [...core.active]) shutdown()
+        for (const shutdown of core.active) shutdown()
       })
     )
     return Simulator.of({

@@ -75,7 +75,8 @@ const hashOf = (text: string): number => {
 const question = (body: Body): string => {
   const turn = body.messages.at(-1)!
   if (typeof turn.content === "string") return turn.content
-  const text = turn.content.filter((block) => block.type === "text").at(-1)?.["text"]
+  const texts = turn.content.filter((block) => block.type === "text")
+  const text = texts.at(-1)?.["text"]
   return typeof text === "string" ? text : ""
 }
 

@@ -9,7 +9,6 @@ import * as Answer from "./Answer.ts"
 import * as Bill from "./Bill.ts"
 import * as Buckets from "./Buckets.ts"
 import * as Cache from "./Cache.ts"
-import type { Wait } from "./Drive.ts"
 import * as Faults from "./Faults.ts"
 import * as Keys from "./Keys.ts"
 import * as Models from "./Models.ts"
@@ -29,12 +28,6 @@ export interface Incoming {
   readonly body: string
   /** The body was longer than the limit and was not read. */
   readonly tooLarge: boolean
-}
-
-/** One request being answered. */
-export interface Exchange {
-  readonly next: () => Step.Step
-  readonly abort: () => void
 }
 
 /**
@@ -70,7 +63,7 @@ export interface CoreOptions {
   readonly billRows: number
   readonly cacheEntries: number
   readonly now: () => number
-  readonly wait: Wait
+  readonly wait: Step.Wait
 }
 
 export type Core = ReturnType<typeof make>
@@ -295,7 +288,7 @@ export const make = (options: CoreOptions) => {
   }
 
   /** Takes a request. Nothing happens to it until `next` is called. */
-  const exchange = (incoming: Incoming): Exchange => {
+  const exchange = (incoming: Incoming): Step.Exchange => {
     counters.total++
     counters.open++
     const id = `req_sim${counters.total.toString(36).padStart(18, "0")}`

@@ -1,7 +1,7 @@
 /**
  * Carries out the steps of an exchange on a face, at the pace of its reader.
  */
-import type { Exchange } from "./Core.ts"
+import type { Exchange, Wait } from "./Step.ts"
 
 /** What a face does. A method that returns `false` asks for a pause until `resume`. */
 export interface Sink {
@@ -20,9 +20,6 @@ export interface Drive {
   /** The reader went away. */
   readonly abort: () => void
 }
-
-/** Waits so many milliseconds, unless the returned function is called before. */
-export type Wait = (millis: number, resume: () => void) => () => void
 
 export const drive = (exchange: Exchange, wait: Wait, sink: Sink): Drive => {
   let state: "idle" | "running" | "waiting" | "done" = "idle"

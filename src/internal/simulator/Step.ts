@@ -29,3 +29,12 @@ export const head = (status: number, headers: Record<string, string>, body?: str
   headers,
   body
 })
+
+/** One request being answered. */
+export interface Exchange {
+  readonly next: () => Step
+  readonly abort: () => void
+}
+
+/** Waits so many milliseconds, unless the returned function is called before. */
+export type Wait = (millis: number, resume: () => void) => () => void
