@@ -227,6 +227,37 @@ describe("Simulator", () => {
         assert.deepStrictEqual([lost.status, lost.error.type], [404, "not_found_error"])
       }).pipe(using({ bodyLimit: 1_000 })))
 
+    it.effect.prop(
+      "answers any JSON whatever, and never as a failure of its own",
+      {
+        field: Schema.Literals([
+          "messages",
+          "content",
+          "block",
+          "system",
+          "tools",
+          "thinking",
+          "stop_sequences",
+          "all"
+        ]),
+        value: Schema.Json,
+        counting: Schema.Boolean
+      },
+      ({ counting, field, value }) =>
+        Effect.gen(function*() {
+          const content = field === "content"
+            ? value
+            : [field === "block" ? { type: "tool_result", content: value } : {}]
+          const turns = { messages: [{ role: "user", content }] }
+          const body = field === "all"
+            ? value
+            : { ...ask, ...turns, ...(field === "content" ? {} : { [field]: value }) }
+          const { status, text } = yield* send(body, {}, counting ? "/v1/messages/count_tokens" : "/v1/messages")
+          assert.include([200, 400, 404], status, text)
+        }).pipe(using()),
+      { arbitrary: { runs: 300 } }
+    )
+
     it.effect("accepts models that the options add", () =>
       Effect.gen(function*() {
         assert.strictEqual((yield* create({ model: "in-house" })).model, "in-house")
@@ -316,6 +347,19 @@ describe("Simulator", () => {
           stopReason: "refusal",
           stopDetails: { type: "refusal", category: "bio", explanation: null }
         })
+      })))
+
+    it.effect("answers 500 when the answerer throws, without a row on the bill", () =>
+      Effect.gen(function*() {
+        const answer = yield* send(ask)
+        assert.deepStrictEqual([answer.status, answer.error.type], [500, "api_error"])
+        assert.lengthOf(yield* rows, 0)
+        const { requests } = yield* Simulator.Simulator
+        assert.deepInclude(yield* requests, { open: 0 })
+      }).pipe(using({
+        answer: () => {
+          throw new Error("out of ideas")
+        }
       })))
 
     it.effect("stops at a stop sequence", () =>
@@ -951,6 +995,24 @@ describe("Simulator", () => {
         assert.deepInclude(yield* requests, { open: 0, aborted: 1 })
       }))
   })
+
+  it.effect("is called like a fetch: with a URL, with a Request, with bytes", () =>
+    Effect.gen(function*() {
+      const { fetch } = yield* Simulator.Simulator
+      const url = "https://api.test/v1/messages"
+      const init = {
+        method: "POST",
+        headers: { "x-api-key": Simulator.apiKey, "anthropic-version": "2026-10-21" },
+        body: JSON.stringify(ask)
+      }
+      const status = (...args: Parameters<typeof fetch>) =>
+        Effect.promise(() => fetch(...args).then((response) => response.status, (error) => error.constructor))
+      assert.strictEqual(yield* status(new URL(url), init), 200)
+      assert.strictEqual(yield* status(new Request(url, init)), 200)
+      assert.strictEqual(yield* status(url, { ...init, body: new TextEncoder().encode(init.body) }), 200)
+      assert.strictEqual(yield* status(new Request(url, { ...init, signal: AbortSignal.abort() })), DOMException)
+      assert.strictEqual(yield* status("nowhere", init), TypeError)
+    }).pipe(using()))
 
   describe("bill", () => {
     it.effect.prop(

@@ -100,14 +100,14 @@ describe("SimulatorServer", () => {
   it.effect("answers 413 to a body that says or proves to be too long, and stays usable", () =>
     Effect.gen(function*() {
       const { url } = yield* SimulatorServer.SimulatorServer
-      const post = (body: RequestInit) =>
+      const post = (body: RequestInit & { readonly duplex?: "half" }) =>
         Effect.promise(() =>
           fetch(`${url}/v1/messages`, { method: "POST", headers: { "x-api-key": Simulator.apiKey }, ...body })
         )
       const long = "x".repeat(300_000)
       assert.strictEqual((yield* post({ body: long })).status, 413)
       const chunked = new Blob([long]).stream()
-      assert.strictEqual((yield* post({ body: chunked, ...{ duplex: "half" } })).status, 413)
+      assert.strictEqual((yield* post({ body: chunked, duplex: "half" })).status, 413)
       assert.strictEqual((yield* plain).stop_reason, "end_turn")
     }).pipe(using({ bodyLimit: 100_000 })))
 

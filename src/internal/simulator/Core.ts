@@ -140,9 +140,6 @@ export const make = (options: CoreOptions) => {
     const account = buckets.admit(key.organization, model?.group ?? "other", booked, start)
     if ("status" in account) return refused(account, id, headers)
 
-    cached.accept()
-    serve(served, key, id, start, named, "messages", body.stream === true)
-    served.division = division
     // the body was checked, and what the checks do not know of is the answerer's to judge
     const request = body as unknown as Parameters<Answer.Answerer>[0]
     const plan = Answer.plan(
@@ -151,6 +148,9 @@ export const make = (options: CoreOptions) => {
       tokenizer,
       id.slice(4)
     )
+    cached.accept()
+    serve(served, key, id, start, named, "messages", body.stream === true)
+    served.division = division
     const usage: Usage = {
       input_tokens: division.input,
       cache_creation_input_tokens: division.write5m + division.write1h,
@@ -321,8 +321,14 @@ export const make = (options: CoreOptions) => {
     const stream = body["stream"] === true
     const model = typeof body["model"] === "string" ? body["model"] : undefined
     const fault = faults.pick({ method: incoming.method, path: incoming.path, model, stream }, now() - began)
+    /** An answerer that throws is an internal error of the API that it plays. */
+    const attempt = () =>
+      Result.getOrElse(
+        Result.try(() => respond(incoming, parsed, served, id)),
+        (error) => refused(Wire.refuse(500, `The simulator failed: ${String(error)}`), id, { "request-id": id })
+      )
     const answered = (): Iterator<Step.Step> => {
-      const steps = respond(incoming, parsed, served, id)
+      const steps = attempt()
       return "_tag" in steps ? [steps].values() : steps[Symbol.iterator]()
     }
     let steps: Iterator<Step.Step> | undefined
@@ -344,7 +350,7 @@ export const make = (options: CoreOptions) => {
       next: () => {
         if (steps === undefined) {
           if (fault === undefined) {
-            const answer = respond(incoming, parsed, served, id)
+            const answer = attempt()
             if ("_tag" in answer) return seen(answer)
             steps = answer[Symbol.iterator]()
           } else {

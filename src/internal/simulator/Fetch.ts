@@ -82,6 +82,7 @@ export const make = (core: Core): typeof globalThis.fetch => (input, init) => {
   const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined)
   if (signal?.aborted === true) return Promise.reject(signal.reason)
   const send = (url: string, method: string, headers: Headers, body: string) => {
+    if (!URL.canParse(url)) return Promise.reject(new TypeError(`Failed to parse URL from ${url}`))
     const { pathname, search } = new URL(url)
     const tooLarge = exceeds(body, core.bodyLimit)
     const header = (name: string) => headers.get(name) ?? undefined

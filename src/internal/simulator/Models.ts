@@ -30,8 +30,8 @@ export const answer = (path: string, now: number): { readonly body: unknown } | 
   const url = new URL(path, "http://localhost")
   const id = url.pathname.slice("/v1/models/".length)
   if (id !== "") {
-    const model = Model.find(decodeURIComponent(id))
-    return model === undefined ? refuse(404, `model: ${decodeURIComponent(id)}`) : { body: info(model, now) }
+    const model = Model.find(id)
+    return model === undefined ? refuse(404, `model: ${id}`) : { body: info(model, now) }
   }
   const query = url.searchParams
   const wanted = [...query.getAll("lifecycle"), ...query.getAll("lifecycle[]")]

@@ -34,10 +34,17 @@ const shape = (body: unknown): Refusal | undefined => {
     if (typeof content !== "string" && !isBlocks(content)) {
       return bad(`messages.${i}.content: Input should be a string or an array of content blocks`)
     }
+    const results = Array.isArray(content) ? content.filter((block) => block.type === "tool_result") : []
+    if (results.some(({ content }) => content !== undefined && typeof content !== "string" && !isBlocks(content))) {
+      return bad(`messages.${i}: the content of a tool_result should be a string or an array of content blocks`)
+    }
     const last = i === messages.length - 1 && turn["role"] === "assistant"
     if (content.length === 0 && !last) return bad(`messages.${i}: must have non-empty content`)
   }
-  const { system, tools } = body
+  const { stop_sequences, system, tools } = body
+  if (stop_sequences !== undefined && !(Array.isArray(stop_sequences) && stop_sequences.every(Predicate.isString))) {
+    return bad("stop_sequences: Input should be an array of strings")
+  }
   if (system !== undefined && typeof system !== "string" && !isBlocks(system)) {
     return bad("system: Input should be a string or an array of text blocks")
   }
