@@ -17,7 +17,7 @@ export interface Limits {
   /** Uncached input and cache writes. Cache reads are free. */
   readonly inputTokensPerMinute?: number | undefined
   readonly outputTokensPerMinute?: number | undefined
-  /** Requests to count tokens, which have a bucket of their own for each organization. */
+  /** Requests to count tokens, which have a bucket of their own for each organization: that of the group `other` counts. */
   readonly countTokensPerMinute?: number | undefined
   /** How full a bucket can get, in minutes of its rate. `1 / 60` makes 60 requests a minute act like one a second. Default 1. */
   readonly burstMinutes?: number | undefined
@@ -240,12 +240,14 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
     }
   }
 
+  const counter = (organization: string, now: number): Bucket | undefined => {
+    const limits = limitsOf("other", organization)
+    return renew(counters.get(organization), limits.countTokensPerMinute, limits.burstMinutes ?? 1, now)
+  }
+
   /** Takes one request to count tokens. */
-  const count = (organization: string, group: Model.Group, now: number): Refusal | undefined => {
-    if (!counters.has(organization)) {
-      const limits = limitsOf(group, organization)
-      counters.set(organization, renew(undefined, limits.countTokensPerMinute, limits.burstMinutes ?? 1, now))
-    }
+  const count = (organization: string, now: number): Refusal | undefined => {
+    if (!counters.has(organization)) counters.set(organization, counter(organization, now))
     const bucket = counters.get(organization)
     if (bucket === undefined) return undefined
     refill(bucket, now)
@@ -258,7 +260,7 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
   /** Replaces the limits. A bucket keeps its level, cut to the new capacity; one that had no limit begins full. */
   const setLimits = (next: LimitsOf, now: number): void => {
     limitsOf = next
-    counters.clear()
+    for (const organization of counters.keys()) counters.set(organization, counter(organization, now))
     for (const [key, group] of groups) {
       const [modelGroup, ...organization] = key.split(" ")
       // the key was made from a group, so its first word is one

@@ -1,6 +1,8 @@
 /**
  * What happens on the wire, one step after the other. The core makes the steps, faults change them, a face carries them out.
  */
+import * as Wire from "./Wire.ts"
+
 export type Step =
   | { readonly _tag: "Wait"; readonly millis: number }
   /** The head of a response; with a `body` it is the whole response. */
@@ -29,6 +31,14 @@ export const head = (status: number, headers: Record<string, string>, body?: str
   headers,
   body
 })
+
+/** The whole answer that is an error. */
+export const refused = (refusal: Wire.Refusal, requestId: string, headers: Record<string, string>): Step =>
+  head(
+    refusal.status,
+    { "content-type": "application/json", ...headers, ...refusal.headers },
+    Wire.envelope(refusal, requestId)
+  )
 
 /** One request being answered. */
 export interface Exchange {
