@@ -1,7 +1,7 @@
 import Anthropic, { APIConnectionError, APIError } from "@anthropic-ai/sdk"
 import type { MessageCreateParamsNonStreaming, RawMessageStreamEvent } from "@anthropic-ai/sdk/resources/messages"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Predicate, Schema, Scope } from "effect"
+import { Clock, Effect, Exit, Fiber, Predicate, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Simulator from "../../src/testing/Simulator.ts"
 
@@ -167,6 +167,7 @@ describe("Simulator", () => {
       ["content that is a number", { messages: [user(1)] }, 400],
       ["a message that is a string", { messages: ["x"] }, 400],
       ["a system that is a number", { system: 1 }, 400],
+      ["stop sequences that are numbers", { stop_sequences: [1] }, 400],
       ["tools that are a string", { tools: "x" }, 400],
       ["a tool use with its result", { messages: [user("x"), assistant([toolUse]), user([toolResult])] }, 200],
       ["a tool use without its result", { messages: [user("x"), assistant([toolUse]), user("y")] }, 400],
@@ -956,6 +957,34 @@ describe("Simulator", () => {
         assert.strictEqual((yield* requests).total, 1)
         assert.deepStrictEqual((yield* rows).map((row) => [row.outcome, row.usage.output]), [["aborted", 0]])
       }).pipe(using({ latency: { firstToken: "5 seconds" } })))
+
+    it.effect("stops the clock that an abandoned answer waited for", () =>
+      Effect.gen(function*() {
+        const clock = yield* Effect.clockWith(Effect.succeed)
+        const sleeping = { now: 0 }
+        const counting = Object.assign(Object.create(clock), {
+          sleep: () =>
+            Effect.acquireUseRelease(
+              Effect.sync(() => sleeping.now++),
+              () => Effect.never,
+              () => Effect.sync(() => sleeping.now--)
+            )
+        })
+        const { fetch } = yield* Effect.provideService(
+          Simulator.make({ latency: { firstToken: "1 hour" } }),
+          Clock.Clock,
+          counting
+        )
+        const anthropic = new Anthropic({ apiKey: Simulator.apiKey, fetch, maxRetries: 0 })
+        const controller = new AbortController()
+        const call = anthropic.messages.create(ask, { signal: controller.signal }).catch(() => "gone")
+        yield* TestClock.adjust(0)
+        assert.strictEqual(sleeping.now, 1)
+        controller.abort()
+        yield* Effect.promise(() => call)
+        yield* TestClock.adjust(0)
+        assert.strictEqual(sleeping.now, 0)
+      }))
 
     it.effect("fails the body of an aborted stream, and stops producing when the body is cancelled", () =>
       Effect.gen(function*() {

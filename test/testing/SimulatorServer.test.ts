@@ -206,6 +206,13 @@ describe("SimulatorServer", () => {
     }
   })
 
+  it.effect("sends a stream that is longer than every buffer, to its end", () =>
+    Effect.gen(function*() {
+      const { types } = yield* stream
+      assert.strictEqual(types.length, 18_755)
+      assert.strictEqual(types.at(-1), "message_stop")
+    }).pipe(using({ answer: () => ({ content: "a long answer, ".repeat(20_000), outputTokens: 1_000 }) })))
+
   it.effect("lets a slow reader slow a long stream, and bills what was produced until it went", () =>
     Effect.gen(function*() {
       const { url } = yield* SimulatorServer.SimulatorServer

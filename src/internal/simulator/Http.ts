@@ -25,7 +25,6 @@ const answer = (core: Core, request: Http.IncomingMessage, response: Http.Server
     size = 0
     return response.write(out)
   }
-  const stop = () => core.active.delete(shutdown)
   const exchange = core.exchange({
     method: request.method ?? "GET",
     path: request.url ?? "/",
@@ -42,7 +41,6 @@ const answer = (core: Core, request: Http.IncomingMessage, response: Http.Server
         response.writeHead(status, headers)
         return true
       }
-      stop()
       response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(whole) })
       response.end(whole)
       return false
@@ -58,12 +56,10 @@ const answer = (core: Core, request: Http.IncomingMessage, response: Http.Server
       write()
     },
     end: () => {
-      stop()
       write()
       response.end()
     },
     reset: () => {
-      stop()
       const reset = () => request.socket.resetAndDestroy()
       if (!response.headersSent) return reset()
       response.flushHeaders()
@@ -75,22 +71,10 @@ const answer = (core: Core, request: Http.IncomingMessage, response: Http.Server
         response.write(Buffer.concat(last), reset)
       }
     },
-    refuse: () => {
-      stop()
-      request.socket.destroy()
-    }
+    refuse: () => request.socket.destroy()
   })
-  const shutdown = () => {
-    stop()
-    driver.abort()
-    request.socket.destroy()
-  }
-  core.active.add(shutdown)
   response.on("drain", driver.resume)
-  response.on("close", () => {
-    stop()
-    driver.abort()
-  })
+  response.on("close", driver.abort)
   driver.resume()
 }
 
