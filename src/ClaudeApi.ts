@@ -28,7 +28,6 @@ import type {
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -61,7 +60,7 @@ export interface Timeouts {
   readonly headers?: Duration.Input | undefined
   /** From sending until the first content of a stream. Default 10 minutes. */
   readonly firstContent?: Duration.Input | undefined
-  /** Between two signs of life of a stream, pings included. A slow reader does not count. Default 2 minutes. */
+  /** Between two signs of life of a body, pings of a stream included. A slow reader does not count. Default 2 minutes. */
   readonly idle?: Duration.Input | undefined
   /** The whole attempt. Default 1 hour. */
   readonly call?: Duration.Input | undefined
@@ -143,13 +142,13 @@ const plain = (request: MessageAttempt["request"]): MessageCreateParamsNonStream
  */
 export const make = (options: Options = {}): ClaudeApi["Service"] => {
   const baseUrl = options.baseUrl ?? defaultBaseUrl
-  const limits = {
+  const bounds: Exchange.Bounds = {
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
     firstContent: Duration.toMillis(options.timeouts?.firstContent ?? "10 minutes"),
     idle: Duration.toMillis(options.timeouts?.idle ?? "2 minutes"),
-    call: Duration.toMillis(options.timeouts?.call ?? "1 hour")
+    call: Duration.toMillis(options.timeouts?.call ?? "1 hour"),
+    maxBytes: options.maxBytes ?? 64 * 1024 * 1024
   }
-  const maxBytes = options.maxBytes ?? 64 * 1024 * 1024
   const clients = new Map<string, Anthropic>()
 
   const clientOf = (attempt: Attempt): Anthropic => {
@@ -161,7 +160,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
       baseURL: baseUrl,
       maxRetries: 0,
       // Ours comes first, and follows `Clock`. This one only keeps the SDK from setting its own.
-      timeout: Math.min(limits.headers + 1000, 2 ** 31 - 1),
+      timeout: Math.min(bounds.headers + 1000, 2 ** 31 - 1),
       openTelemetry: false,
       logLevel: "off",
       defaultHeaders: withoutKeys(options.headers ?? {}),
@@ -177,16 +176,8 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     exchange: Exchange.Exchange,
     send: (client: Anthropic, options: Exchange.RequestOptions) => Exchange.Begun
   ): Effect.Effect<Response, ApiError> => {
-    const { attempt, began } = exchange
-    const headers = withoutKeys(attempt.context.headers)
-    const until = began + Math.min(limits.headers, limits.call)
-    return Exchange.withTimeLimit(
-      exchange,
-      began,
-      "headers",
-      until,
-      Exchange.head(exchange, clientOf(attempt), (client, signal) => send(client, { signal, headers }))
-    )
+    const headers = withoutKeys(exchange.attempt.context.headers)
+    return Exchange.head(exchange, clientOf(exchange.attempt), (client, signal) => send(client, { signal, headers }))
   }
 
   /** A plain request, from sending to its decoded body. */
@@ -197,29 +188,19 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     is: (body: object) => body is A,
     used: (body: A) => Used
   ): Effect.Effect<A, ApiError> =>
-    Effect.flatMap(Exchange.make(attempt, request), (exchange) => {
+    Effect.flatMap(Exchange.make(attempt, request, bounds), (exchange) => {
       attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
-      return Effect.flatMap(head(exchange, send), (response) =>
-        Effect.flatMap(Clock.currentTimeMillis, (now) =>
-          Exchange.withTimeLimit(
-            exchange,
-            now,
-            "call",
-            exchange.began + limits.call,
-            Exchange.json(exchange, response, maxBytes)
-          ))).pipe(
-          Effect.flatMap((body) =>
-            is(body) ? Effect.succeed(body) : Effect.fail(Exchange.malformed(exchange))
-          ),
-          Effect.onExit((exit) => {
-            if (Exit.isSuccess(exit)) {
-              attempt.outcome = completed(exchange, used(exit.value))
-              return Effect.void
-            }
-            failed(exchange, Usage.zero, exit.cause)
-            return Exchange.abort(exchange)
-          })
-        )
+      return Effect.flatMap(head(exchange, send), (response) => Exchange.json(exchange, response)).pipe(
+        Effect.flatMap((body) => is(body) ? Effect.succeed(body) : Effect.fail(Exchange.malformed(exchange))),
+        Effect.onExit((exit) => {
+          if (Exit.isSuccess(exit)) {
+            attempt.outcome = completed(exchange, used(exit.value))
+            return Effect.void
+          }
+          failed(exchange, Usage.zero, exit.cause)
+          return Exchange.abort(exchange)
+        })
+      )
     })
 
   return ClaudeApi.of({
@@ -242,7 +223,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
       Stream.unwrap(Effect.gen(function*() {
         const received = new Received(attempt.model)
         const exchange = yield* Effect.acquireRelease(
-          Exchange.make(attempt, attempt.request),
+          Exchange.make(attempt, attempt.request, bounds),
           (exchange) => received.ended ? Effect.void : Exchange.abort(exchange)
         )
         attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
@@ -256,22 +237,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           return yield* noted(Effect.fail(Exchange.malformed(exchange)))
         }
         const reader = response.body.getReader()
-        const decoder = EventStream.decoder(maxBytes)
-        const untilContent = exchange.began + limits.firstContent
-        const untilEnd = exchange.began + limits.call
-
-        const limitedRead = Effect.flatMap(Clock.currentTimeMillis, (now) => {
-          const life = received.content ? untilEnd : Math.min(untilContent, untilEnd)
-          const silent = now + limits.idle < life
-          const limit = silent ? "idle" : life === untilContent ? "firstContent" : "call"
-          return Exchange.withTimeLimit(
-            exchange,
-            now,
-            limit,
-            silent ? now + limits.idle : life,
-            Exchange.read(exchange, reader, "unknown")
-          )
-        })
+        const decoder = EventStream.decoder(bounds.maxBytes)
 
         /** Reads what follows the last event, so that the connection can serve the next call. */
         const end = Exchange.read(exchange, reader, "yes").pipe(
@@ -291,10 +257,11 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
               : Effect.fail(Exchange.malformed(exchange))
           }
           if (decoder.whole()) return end
-          return Effect.flatMap(limitedRead, (chunk) => {
+          const read = Exchange.readInTime(exchange, reader, { billed: "unknown", content: received.content })
+          return Effect.flatMap(read, (chunk) => {
             if (chunk.done) return Effect.fail(Exchange.truncated(exchange, "unknown"))
             const events = received.take(decoder.feed(chunk.value), chunk.value.byteLength)
-            if (received.bytes > maxBytes) return Effect.fail(Exchange.malformed(exchange))
+            if (received.bytes > bounds.maxBytes) return Effect.fail(Exchange.malformed(exchange))
             attempt.outcome = decoder.whole()
               ? completed(exchange, received)
               : Outcome.Aborted({ usage: received.usage })
@@ -315,18 +282,18 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
 
     models: Effect.fnUntraced(function*(attempt) {
       const models: Array<ModelInfo> = []
-      let query: { limit: number; after_id?: string } = { limit: 1000 }
+      let after: { after_id?: string } = {}
       for (let page = 0; page < maxPages; page++) {
         const body = yield* exchanged(
           attempt,
           undefined,
-          (client, options) => client.models.list(query, options),
+          (client, options) => client.models.list({ limit: 1000, ...after }, options),
           isModelPage,
           () => unused
         )
         models.push(...body.data)
         if (body.has_more !== true || typeof body.last_id !== "string") break
-        query = { ...query, after_id: body.last_id }
+        after = { after_id: body.last_id }
       }
       return models
     }),

@@ -10,14 +10,17 @@
  * import { ClaudeError } from "effect-claude"
  * import { Effect } from "effect"
  *
- * declare const call: Effect.Effect<string, ClaudeError.CallError>
- *
- * export const answer = call.pipe(
+ * const call: Effect.Effect<string, ClaudeError.CallError> = Effect.fail(
+ *   new ClaudeError.RateLimitError({ limit: "requests" })
+ * )
+ * const answer = call.pipe(
  *   Effect.catchTags({
- *     RateLimitError: (error) => Effect.succeed(`limit ${error.limit}`),
+ *     RateLimitError: (error) => Effect.succeed(`limited by ${error.limit}`),
  *     BadRequestError: (error) => Effect.succeed(error.message)
  *   })
  * )
+ *
+ * await Effect.runPromise(answer) // => "limited by requests"
  * ```
  *
  * @since 0.1.0

@@ -50,7 +50,7 @@ describe("every error", () => {
       for (const error of all) {
         const wire = JSON.stringify(yield* Schema.encodeEffect(codec)(error))
         const back = yield* Schema.decodeUnknownEffect(codec)(JSON.parse(wire))
-        assert.instanceOf(back, error.constructor)
+        assert.strictEqual(back.constructor, error.constructor)
         assert.strictEqual(back.message, error.message)
         assert.deepStrictEqual(JSON.stringify(back), JSON.stringify(error))
       }

@@ -8,21 +8,32 @@ import type { Attempt, Request } from "../Attempt.ts"
 import { type ApiError, type Billed, ConnectionError } from "../ClaudeError.ts"
 import * as ApiErrors from "./apiError.ts"
 
+/** Time limits, in milliseconds, and the most bytes that are read of an answer. */
+export interface Bounds {
+  readonly headers: number
+  readonly firstContent: number
+  readonly idle: number
+  readonly call: number
+  readonly maxBytes: number
+}
+
 /** `headers` are those of the response, also of one that was an error. */
 export interface Exchange {
   readonly attempt: Attempt
   /** What was asked, so that errors do not repeat it. */
   readonly request: Partial<Request> | undefined
+  readonly bounds: Bounds
   readonly controller: AbortController
   /** Milliseconds since the epoch. */
   readonly began: number
   headers: Headers | undefined
 }
 
-export const make = (attempt: Attempt, request: Exchange["request"]): Effect.Effect<Exchange> =>
+export const make = (attempt: Attempt, request: Exchange["request"], bounds: Bounds): Effect.Effect<Exchange> =>
   Effect.map(Clock.currentTimeMillis, (began) => ({
     attempt,
     request,
+    bounds,
     controller: new AbortController(),
     began,
     headers: undefined
@@ -59,23 +70,27 @@ export const refused = (self: Exchange, body: unknown): Effect.Effect<never, Api
 
 type Limit = NonNullable<ConnectionError["limit"]>
 
-/** Fails when `until`, or the deadline of the caller if that is earlier, passes. Both are milliseconds since the epoch. */
-export const withTimeLimit = <A>(
+/** Fails when the earliest of these, or the deadline of the caller, passes. All are milliseconds since the epoch. */
+const withTimeLimits = <A>(
   self: Exchange,
   now: number,
-  limit: Limit,
-  until: number,
+  limits: ReadonlyArray<readonly [limit: Limit, until: number]>,
   effect: Effect.Effect<A, ApiError>
 ): Effect.Effect<A, ApiError> => {
-  const deadline = self.attempt.context.deadline ?? Infinity
-  const first = deadline < until ? { limit: "deadline" as const, until: deadline } : { limit, until }
+  let first: Limit = "deadline"
+  let until = self.attempt.context.deadline ?? Infinity
+  for (const [limit, at] of limits) {
+    if (at >= until) continue
+    first = limit
+    until = at
+  }
   return Effect.timeoutOrElse(effect, {
-    duration: Math.max(0, first.until - now),
+    duration: Math.max(0, until - now),
     orElse: () =>
       Effect.fail(
         new ConnectionError({
-          reason: first.limit === "idle" ? "idle" : "timeout",
-          limit: first.limit,
+          reason: first === "idle" ? "idle" : "timeout",
+          limit: first,
           requestId: self.headers?.get("request-id") ?? undefined,
           billed: "unknown",
           attempts: self.attempt.number
@@ -95,14 +110,14 @@ export interface Begun {
   readonly asResponse: () => Promise<Response>
 }
 
-/** Sends the request and gives its response as soon as the head is there. */
+/** Sends the request and gives its response as soon as the head is there, within the time for that. */
 export const head = (
   self: Exchange,
   client: Anthropic,
   send: (client: Anthropic, signal: AbortSignal) => Begun
 ): Effect.Effect<Response, ApiError> =>
-  Effect.clockWith((clock) =>
-    Effect.callback((resume) => {
+  Effect.clockWith((clock) => {
+    const response = Effect.callback<Response, ApiError>((resume) => {
       const failed = (cause: unknown) => {
         self.headers = ApiErrors.headersOf(cause)
         const error = Effect.failSync(() => ApiErrors.fromSdk(cause, sent(self, clock.currentTimeMillisUnsafe())))
@@ -115,9 +130,11 @@ export const head = (
         resume(Effect.succeed(response))
       }, failed)
     })
-  )
+    const { bounds: { call, headers }, began } = self
+    return withTimeLimits(self, began, [["headers", began + headers], ["call", began + call]], response)
+  })
 
-/** One read of the body. */
+/** One read of the body, however long it takes. */
 export const read = (
   self: Exchange,
   reader: ReadableStreamDefaultReader<Uint8Array>,
@@ -130,21 +147,39 @@ export const read = (
     )
   })
 
+/** One read of the body, within the time for silence, for the call, and where no content came yet for that. */
+export const readInTime = (
+  self: Exchange,
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  options: { readonly billed: Billed; readonly content: boolean }
+): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const { bounds: { call, firstContent, idle }, began } = self
+    return withTimeLimits(
+      self,
+      now,
+      [["idle", now + idle], ["firstContent", options.content ? Infinity : began + firstContent], [
+        "call",
+        began + call
+      ]],
+      read(self, reader, options.billed)
+    )
+  })
+
 /** The body of a plain answer, decoded. The API had finished when its head came, so what is lost now was paid. */
 export const json = Effect.fnUntraced(function*(
   self: Exchange,
-  response: Response,
-  maxBytes: number
+  response: Response
 ): Effect.fn.Return<object, ApiError> {
   const reader = response.body?.getReader()
   const utf8 = new TextDecoder()
   let text = ""
   let bytes = 0
   while (reader !== undefined) {
-    const chunk = yield* read(self, reader, "yes")
+    const chunk = yield* readInTime(self, reader, { billed: "yes", content: true })
     if (chunk.done) break
     bytes += chunk.value.byteLength
-    if (bytes > maxBytes) return yield* malformed(self, "yes")
+    if (bytes > self.bounds.maxBytes) return yield* malformed(self, "yes")
     text += utf8.decode(chunk.value, { stream: true })
   }
   const body = Result.try((): unknown => JSON.parse(text + utf8.decode()))

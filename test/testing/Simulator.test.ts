@@ -363,6 +363,18 @@ describe("Simulator", () => {
         }
       })))
 
+    it.effect("never cuts a character in two, neither between events nor at max_tokens", () =>
+      Effect.gen(function*() {
+        for (const max_tokens of [20, 21, 22, 23, 24, 1_000]) {
+          const { events } = yield* stream({ max_tokens })
+          const texts = events.flatMap((event) =>
+            event.type === "content_block_delta" && event.delta.type === "text_delta" ? [event.delta.text] : []
+          )
+          assert.isAbove(texts.length, 1)
+          for (const text of texts) assert.doesNotThrow(() => encodeURIComponent(text))
+        }
+      }).pipe(using({ answer: () => `${"stones ".repeat(3)}${"\u{1f642}x\u{1f642}".repeat(40)}` })))
+
     it.effect("stops at a stop sequence", () =>
       Effect.gen(function*() {
         const message = yield* create({ stop_sequences: ["four"] })
@@ -957,6 +969,17 @@ describe("Simulator", () => {
         assert.strictEqual((yield* requests).total, 1)
         assert.deepStrictEqual((yield* rows).map((row) => [row.outcome, row.usage.output]), [["aborted", 0]])
       }).pipe(using({ latency: { firstToken: "5 seconds" } })))
+
+    it.effect("counts an answer as complete when its reader leaves after the last event", () =>
+      Effect.gen(function*() {
+        const anthropic = yield* client
+        yield* Effect.promise(async () => {
+          for await (const event of await anthropic.messages.create({ ...ask, stream: true })) {
+            if (event.type === "message_stop") break
+          }
+        })
+        assert.deepStrictEqual((yield* rows).map((row) => row.outcome), ["complete"])
+      }).pipe(using()))
 
     it.effect("stops the clock that an abandoned answer waited for", () =>
       Effect.gen(function*() {

@@ -181,6 +181,7 @@ describe("SimulatorServer", () => {
           const { url } = yield* SimulatorServer.SimulatorServer
           yield* inject(Fault.Stall({ after }))
           const controller = new AbortController()
+          let arrived = ""
           const seen = yield* Effect.forkChild(
             Effect.promise(async () => {
               const response = await fetch(`${url}/v1/messages`, {
@@ -189,10 +190,18 @@ describe("SimulatorServer", () => {
                 body: JSON.stringify({ ...ask, stream: true }),
                 signal: controller.signal
               })
-              return response.text()
+              const decoder = new TextDecoder()
+              await response.body!.pipeTo(
+                new WritableStream({
+                  write: (chunk) => {
+                    arrived += decoder.decode(chunk)
+                  }
+                })
+              )
             }).pipe(Effect.exit)
           )
-          yield* settle(requests, (_) => _.open === 1 && (after === "nothing" || _.byStatus[200] === 1))
+          const last = after === "nothing" ? "" : "event: ping"
+          yield* settle(requests, (_) => _.open === 1 && arrived.includes(last))
           yield* TestClock.adjust("1 day")
           assert.isUndefined(seen.pollUnsafe())
           controller.abort()

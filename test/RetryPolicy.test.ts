@@ -1,0 +1,233 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Duration, Effect, Exit, Fiber, Schedule, Schema } from "effect"
+import * as CallContext from "effect-claude/CallContext"
+import {
+  type ApiError,
+  ConnectionError,
+  DeadlineExceededError,
+  NoUsableKeyError,
+  RateLimitError,
+  ServerError
+} from "effect-claude/ClaudeError"
+import * as RetryPolicy from "effect-claude/RetryPolicy"
+import { TestClock } from "effect/testing"
+
+const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+
+const reset = new ConnectionError({ reason: "reset" })
+const overloaded = new ServerError({ overloaded: true })
+const limited = (millis: number) => new RateLimitError({ limit: "requests", retryAfter: Duration.millis(millis) })
+
+/** Runs a call whose attempts end as told, in virtual time, and says when each was made. */
+const attemptsOf = (
+  policy: RetryPolicy.RetryPolicy["Service"],
+  outcomes: ReadonlyArray<ApiError | NoUsableKeyError | undefined>
+) =>
+  Effect.gen(function*() {
+    const times: Array<number> = []
+    const call = policy.retry(({ number }) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        times.push(now)
+        const outcome = outcomes[number - 1]
+        return outcome === undefined ? Effect.succeed(number) : Effect.fail(outcome)
+      })
+    )
+    const fiber = yield* Effect.forkChild(call)
+    yield* TestClock.adjust("1 hour")
+    const exit = yield* Fiber.await(fiber)
+    return { exit, times, waits: times.slice(1).map((time, i) => time - times[i]!) }
+  })
+
+describe("schedule", () => {
+  it.effect.prop(
+    "never comes back before the server asked, nor later than its rules allow, and stops after the last retry",
+    {
+      retries: between(0, 8),
+      hints: Schema.Array(between(0, 60_000)),
+      base: between(1, 5000),
+      cap: between(1, 60_000),
+      throttled: Schema.Boolean
+    },
+    ({ base, cap, hints, retries, throttled }) =>
+      Effect.gen(function*() {
+        const options = { retries, base, throttledBase: base * 2, cap }
+        const step = yield* Schedule.toStep(RetryPolicy.schedule(options))
+        const errorOf = (hint: number): ApiError =>
+          throttled
+            ? hint > 0 ? limited(hint) : overloaded
+            : new ConnectionError({ reason: "reset", retryAfter: hint > 0 ? Duration.millis(hint) : undefined })
+        for (let retry = 0; retry < retries; retry++) {
+          const hint = hints[retry % Math.max(1, hints.length)] ?? 0
+          const [, duration] = yield* step(0, errorOf(hint))
+          const wait = Duration.toMillis(duration)
+          const backoff = Math.min(cap, (throttled ? base * 2 : base) * 2 ** retry)
+          assert.isAtLeast(wait, hint > 0 ? hint : Math.floor(backoff / 2))
+          assert.isAtMost(wait, hint + backoff + 1)
+        }
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(step(0, errorOf(0)))))
+      })
+  )
+
+  it.effect("stops at what is not retryable and at a hint that is too long", () =>
+    Effect.gen(function*() {
+      const stops = (error: ApiError) =>
+        Effect.gen(function*() {
+          const step = yield* Schedule.toStep(RetryPolicy.schedule({ maxRetryAfter: "10 seconds" }))
+          return Exit.isFailure(yield* Effect.exit(step(0, error)))
+        })
+      assert.isTrue(yield* stops(new RateLimitError({ limit: "spend" })))
+      assert.isTrue(yield* stops(limited(10_001)))
+      assert.isFalse(yield* stops(limited(10_000)))
+    }))
+})
+
+describe("retry", () => {
+  it.effect("waits longer each time, and longer for throttling than for a broken connection", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make()
+      const transient = yield* attemptsOf(policy, [reset, reset, reset])
+      assert.deepStrictEqual(transient.exit, Exit.succeed(4))
+      for (const [i, wait] of transient.waits.entries()) {
+        assert.isAtLeast(wait, 250 * 2 ** i)
+        assert.isAtMost(wait, 500 * 2 ** i)
+      }
+      const throttled = yield* attemptsOf(policy, [overloaded])
+      assert.isAtLeast(throttled.waits[0]!, 500)
+    }))
+
+  it.effect("asks each response anew", () =>
+    Effect.gen(function*() {
+      const { waits } = yield* attemptsOf(yield* RetryPolicy.make(), [limited(20_000), limited(1000), reset])
+      assert.isTrue(waits[0]! >= 20_000 && waits[0]! <= 21_000)
+      assert.isTrue(waits[1]! >= 1000 && waits[1]! <= 3000)
+      assert.isAtMost(waits[2]!, 2000)
+    }))
+
+  it.effect("gives up with the last failure", () =>
+    Effect.gen(function*() {
+      const errors = [1, 2, 3, 4].map((n) => new ServerError({ overloaded: false, attempts: n }))
+      const { exit, times } = yield* attemptsOf(yield* RetryPolicy.make(), errors)
+      assert.strictEqual(times.length, 4)
+      assert.deepStrictEqual(exit, Exit.fail(errors[3]!))
+    }))
+
+  it.effect("fails at once with a hint above a minute, and carries it", () =>
+    Effect.gen(function*() {
+      const { exit, times } = yield* attemptsOf(yield* RetryPolicy.make(), [limited(61_000)])
+      assert.strictEqual(times.length, 1)
+      assert.deepStrictEqual(exit, Exit.fail(limited(61_000)))
+    }))
+
+  it.effect("does not touch what is no answer of the API", () =>
+    Effect.gen(function*() {
+      const refusal = new NoUsableKeyError({ reasons: {} })
+      const { exit, times } = yield* attemptsOf(yield* RetryPolicy.make(), [refusal])
+      assert.strictEqual(times.length, 1)
+      assert.deepStrictEqual(exit, Exit.fail(refusal))
+    }))
+
+  it.effect("follows a schedule of the user's own", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({
+        schedule: Schedule.max([Schedule.spaced("3 seconds"), Schedule.recurs(2)])
+      })
+      const { times } = yield* attemptsOf(policy, [reset, reset, reset, reset])
+      assert.deepStrictEqual(times, [0, 3000, 6000])
+    }))
+
+  it.effect("does nothing when it is off", () =>
+    Effect.gen(function*() {
+      const policy = yield* Effect.provide(RetryPolicy.RetryPolicy, RetryPolicy.layerOff)
+      assert.strictEqual((yield* attemptsOf(policy, [reset])).times.length, 1)
+    }))
+
+  it.effect.prop(
+    "never makes more attempts than retries + 1",
+    { retries: between(0, 6), failures: between(0, 12) },
+    ({ failures, retries }) =>
+      Effect.gen(function*() {
+        const policy = yield* RetryPolicy.make({ retries })
+        const { times } = yield* attemptsOf(policy, Array.from({ length: failures }, () => reset))
+        assert.strictEqual(times.length, Math.min(retries, failures) + 1)
+      })
+  )
+})
+
+describe("the retry budget", () => {
+  it.effect("bounds what a thousand calls send to a dead API", () =>
+    Effect.gen(function*() {
+      let requests = 0
+      const policy = yield* RetryPolicy.make({ budget: { capacity: 50 } })
+      const dead = policy.retry(() => Effect.suspend(() => Effect.fail((requests++, reset))))
+      const all = yield* Effect.forkChild(
+        Effect.forEach(Array.from({ length: 1000 }), () => Effect.exit(dead), { concurrency: "unbounded" })
+      )
+      yield* TestClock.adjust("1 hour")
+      yield* Fiber.join(all)
+      assert.strictEqual(requests, 1050)
+    }))
+
+  it.effect("is earned by successes, up to its capacity", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({ budget: { capacity: 2, earned: 0.5 } })
+      const requests = (failures: number) =>
+        Effect.map(attemptsOf(policy, Array.from({ length: failures }, () => reset)), (all) => all.times.length)
+      assert.strictEqual(yield* requests(9), 3) // both tokens
+      assert.strictEqual(yield* requests(9), 1)
+      yield* Effect.replicateEffect(policy.retry(() => Effect.void), 3)
+      assert.strictEqual(yield* requests(9), 2) // one and a half were earned
+      yield* Effect.replicateEffect(policy.retry(() => Effect.void), 100)
+      assert.strictEqual(yield* requests(9), 3)
+    }))
+
+  it.effect("gets back the token of a wait that was interrupted", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({ budget: { capacity: 1 } })
+      const fiber = yield* Effect.forkChild(policy.retry(() => Effect.fail(reset)))
+      yield* Effect.yieldNow
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual((yield* attemptsOf(policy, [reset, reset])).times.length, 2)
+    }))
+
+  it.effect("can be turned off", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({ budget: false })
+      for (let i = 0; i < 200; i++) assert.strictEqual((yield* attemptsOf(policy, [reset])).times.length, 2)
+    }))
+})
+
+describe("the deadline", () => {
+  it.effect("ends a call whose next wait would pass it, at once", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make()
+      const error = yield* policy.retry(() => Effect.fail(limited(20_000))).pipe(
+        CallContext.withDeadline("20 seconds"),
+        Effect.flip
+      )
+      assert.deepStrictEqual(error, new DeadlineExceededError({ lastError: limited(20_000), attempts: 1 }))
+      assert.strictEqual(yield* Clock.currentTimeMillis, 0)
+    }))
+
+  it.effect("sends nothing once it has passed", () =>
+    Effect.gen(function*() {
+      let requests = 0
+      const policy = yield* RetryPolicy.make()
+      const error = yield* policy.retry(() => Effect.sync(() => requests++)).pipe(
+        CallContext.withDeadline(0),
+        Effect.flip
+      )
+      assert.deepStrictEqual(error, new DeadlineExceededError({ attempts: 0 }))
+      assert.strictEqual(requests, 0)
+    }))
+
+  it.effect("names what an attempt that ran into it said, retryable or not", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make()
+      const failing = Effect.andThen(Effect.sleep("5 seconds"), Effect.fail(reset))
+      const fiber = yield* Effect.forkChild(
+        policy.retry(() => failing).pipe(CallContext.withDeadline("5 seconds"), Effect.flip)
+      )
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), new DeadlineExceededError({ lastError: reset, attempts: 1 }))
+    }))
+})
