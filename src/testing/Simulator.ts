@@ -66,7 +66,7 @@ export type { SpendLimit } from "../internal/simulator/Spend.ts"
 export const apiKey = "sk-ant-sim-key"
 
 /**
- * A time that is always the same, or one drawn from a lognormal distribution.
+ * A time that is always the same, or one drawn from a lognormal distribution. What is waited is rounded to whole milliseconds.
  *
  * @category models
  * @since 0.1.0
@@ -115,7 +115,10 @@ export interface Options {
 export class Simulator extends Context.Service<Simulator, {
   /** Answers every request, whatever host it names. Streams are pull-based; an aborted signal is seen at once. */
   readonly fetch: typeof globalThis.fetch
-  /** Adds a fault for the next request, or for those that `when` describes. Goes before the rules of the options. */
+  /**
+   * Adds a fault for the next request, or for those that `when` describes: without `times`, for all of them until `clearFaults`.
+   * Goes before the rules of the options.
+   */
   readonly inject: (fault: Fault, when?: When) => Effect.Effect<void>
   /** Faults for the next requests, one for each in order. Goes before everything else. */
   readonly script: (faults: ReadonlyArray<Fault>) => Effect.Effect<void>
