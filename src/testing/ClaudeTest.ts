@@ -347,13 +347,14 @@ export const layer = (
 ): Layer.Layer<ClaudeService.ClaudeService | ClaudeTest> =>
   Layer.unwrap(Effect.sync(() => {
     const { port, recorded } = make(script)
-    const parts = Layer.mergeAll(
-      // A refusal of the script comes from where none can; `ClaudeService.make` lets it pass, as it does those of policies.
+    // Layers of its own: those of the modules would be shared with whatever service is around.
+    const claude = Layer.effect(ClaudeService.ClaudeService, ClaudeService.make).pipe(Layer.provide([
+      // A refusal in the script comes from where none can; `make` gives it on, as it does those of policies.
       Layer.succeed(ClaudeApi, port as ClaudeApi["Service"]),
       RetryPolicy.layerOff,
-      Layer.orDie(KeyPool.layer.pipe(Layer.provide(KeyStore.layerKeys([key]))))
-    )
-    return Layer.merge(ClaudeService.layerNoDeps.pipe(Layer.provide(parts)), Layer.succeed(ClaudeTest, recorded))
+      Layer.effect(KeyPool.KeyPool, KeyPool.make).pipe(Layer.provide(KeyStore.layerKeys([key])), Layer.orDie)
+    ]))
+    return Layer.merge(claude, Layer.succeed(ClaudeTest, recorded))
   }))
 
 /**

@@ -239,6 +239,16 @@ describe("ClaudeTest.layer", () => {
       )
     ))
 
+  it.effect("is another Claude where another script is provided, around it or inside", () =>
+    Effect.gen(function*() {
+      const inner = ClaudeService.text(hello).pipe(Effect.provide(ClaudeTest.layer("inner")))
+      assert.deepStrictEqual(yield* Effect.all([ClaudeService.text(hello), inner, ClaudeService.text(hello)]), [
+        "outer",
+        "inner",
+        "outer"
+      ])
+    }).pipe(Effect.provide(ClaudeTest.layer("outer", "outer"))))
+
   it.effect("counts tokens always the same, and lists the models of the catalogue", () =>
     Effect.gen(function*() {
       const claude = yield* ClaudeService.ClaudeService
