@@ -26,7 +26,7 @@ import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -160,18 +160,22 @@ export const make = Effect.gen(function*() {
   })
 
   const createWithReport = (request: Attempt.Request): Effect.Effect<CallReport, CallError> =>
-    Effect.gen(function*() {
-      const began = yield* Clock.currentTimeMillis
-      const call = yield* begin("messages", request.model, Estimate.make(request))
-      return yield* retries.retry(({ number, waitedMillis }) => {
-        const attempt = messageAttemptOf(call, number, request)
-        return Effect.flatMap(
-          inSpan(attempt, Attempt.guard(perAttempt, attempt, api.send(attempt))),
-          (message) =>
-            Effect.map(Clock.currentTimeMillis, (now) => reportOf(attempt, message, waitedMillis, now - began))
-        )
-      })
-    }).pipe(Effect.withSpan("ClaudeService.create", spanOf(request.model)))
+    inSpan(
+      Effect.gen(function*() {
+        const began = yield* Clock.currentTimeMillis
+        const call = yield* begin("messages", request.model, Estimate.make(request))
+        return yield* retries.retry(({ number, waitedMillis }) => {
+          const attempt = messageAttemptOf(call, number, request)
+          return Effect.flatMap(
+            inAttemptSpan(Attempt.guard(perAttempt, attempt, api.send(attempt)), attempt),
+            (message) =>
+              Effect.map(Clock.currentTimeMillis, (now) => reportOf(attempt, message, waitedMillis, now - began))
+          )
+        })
+      }),
+      "ClaudeService.create",
+      request.model
+    )
 
   const create = (request: Attempt.Request) => Effect.map(createWithReport(request), (report) => report.message)
 
@@ -182,11 +186,15 @@ export const make = Effect.gen(function*() {
     model: string,
     send: (attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>
   ): Effect.Effect<A, CallError> =>
-    Effect.flatMap(begin(endpoint, model, nothing), (call) =>
-      retries.retry(({ number }) => {
-        const attempt = attemptOf(call, number)
-        return inSpan(attempt, Attempt.guard(perAttempt, attempt, send(attempt)))
-      })).pipe(Effect.withSpan(name, spanOf(model)))
+    inSpan(
+      Effect.flatMap(begin(endpoint, model, nothing), (call) =>
+        retries.retry(({ number }) => {
+          const attempt = attemptOf(call, number)
+          return inAttemptSpan(Attempt.guard(perAttempt, attempt, send(attempt)), attempt)
+        })),
+      name,
+      model
+    )
 
   /** Opens a stream up to its first content, under the policies of an attempt; a failure gives all of it back. */
   const open = (call: Call, number: number, request: Attempt.Request, callScope: Scope.Scope) =>
@@ -231,7 +239,11 @@ const spanOfAttempt = (attempt: Attempt.Attempt) => ({
   captureStackTrace: false
 })
 
-const inSpan = <A, E, R>(attempt: Attempt.Attempt, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+// `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
+const inSpan = <A, E, R>(effect: Effect.Effect<A, E, R>, name: string, model: string): Effect.Effect<A, E, R> =>
+  Effect.withSpan(effect, name, spanOf(model))
+
+const inAttemptSpan = <A, E, R>(effect: Effect.Effect<A, E, R>, attempt: Attempt.Attempt): Effect.Effect<A, E, R> =>
   Effect.withSpan(effect, "ClaudeService.attempt", spanOfAttempt(attempt))
 
 const reportOf = (
