@@ -127,6 +127,7 @@ const serve = () => {
   })
   server.on("connection", () => connections++)
   process.on("message", () => process.send?.(connections))
+  process.on("disconnect", () => process.exit())
   server.listen(0, "127.0.0.1", () => process.send?.((server.address() as AddressInfo).port))
 }
 
