@@ -1,0 +1,86 @@
+/**
+ * `npm start`: what a program on `ClaudeService` looks like when it runs, a question and its answer, or a file of them.
+ *
+ * Without `ANTHROPIC_API_KEY` it runs against the simulated API on loopback.
+ */
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Config, Console, Effect, Option } from "effect"
+import { Argument, CliError, Command, Flag } from "effect/cli"
+import { readFileSync } from "node:fs"
+import { ask } from "./quickstart/ask.ts"
+import { answerFile } from "./quickstart/batch.ts"
+import { scenes } from "./quickstart/scenes.ts"
+import { message } from "./quickstart/terminal.ts"
+
+const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
+
+const exitCode = (code: number) =>
+  Effect.sync(() => {
+    process.exitCode = code
+  })
+
+const refuse = (userMessage: string) => Effect.fail(new CliError.UserError({ cause: undefined, userMessage }))
+
+const quickstart = Command.make(
+  "quickstart",
+  {
+    question: Argument.String("question").pipe(
+      Argument.withDescription(
+        "A question; its answer is streamed. Without one, all that can happen to a call is shown."
+      ),
+      Argument.variadic()
+    ),
+    file: Flag.File("file", { mustExist: true }).pipe(
+      Flag.withDescription(
+        "A file of prompts, one JSON object a line: \"id\", and \"prompt\" or \"messages\"; optional \"model\", \"max_tokens\"."
+      ),
+      Flag.optional
+    ),
+    out: Flag.Path("out").pipe(
+      Flag.withDescription(
+        "Where the answers are appended, one JSON object a line. What has its answer there is not asked again; what " +
+          "failed is, and then the last line of an id is the one that counts."
+      ),
+      Flag.optional
+    ),
+    concurrency: Flag.Int("concurrency").pipe(
+      Flag.withDescription("Prompts of a file that are asked at the same time."),
+      Flag.filter((count) => count >= 1 && count <= 1000, () => "must be from 1 to 1000"),
+      Flag.withDefault(8)
+    ),
+    model: Flag.String("model").pipe(
+      Flag.withDescription("Default: CLAUDE_MODEL, else claude-sonnet-5-5."),
+      Flag.withFallbackConfig(Config.NonEmptyString("CLAUDE_MODEL")),
+      Flag.withDefault("claude-sonnet-5-5")
+    )
+  },
+  Effect.fnUntraced(function*({ concurrency, file, model, out, question }) {
+    if (Option.isSome(file) && question.length > 0) return yield* refuse("Give a question or --file, not both.")
+    if (Option.isSome(file) && Option.isSome(out)) {
+      const whole = yield* answerFile({ file: file.value, out: out.value, concurrency, model })
+      return yield* whole ? Effect.void : exitCode(1)
+    }
+    if (Option.isSome(file)) return yield* refuse("--file needs --out, the file for the answers.")
+    if (Option.isSome(out)) return yield* refuse("--out needs --file, the file of prompts.")
+    yield* question.length > 0 ? ask(question.join(" "), model) : scenes(model)
+  })
+).pipe(
+  Command.withDescription("Calls Claude, or a simulation of it where ANTHROPIC_API_KEY is not set."),
+  Command.withExamples([
+    { command: "npm start", description: "See calls succeed, wait, retry and fail" },
+    { command: "npm start -- \"Why is the sky blue?\"", description: "Ask one question" },
+    {
+      command: "npm start -- --file prompts.jsonl --out answers.jsonl --concurrency 16",
+      description: "Answer a file of prompts, or go on where the last run stopped"
+    }
+  ])
+)
+
+quickstart.pipe(
+  Command.run({ version }),
+  Effect.catch((error) =>
+    CliError.isCliError(error) ? Effect.fail(error) : Effect.andThen(Console.error(message(error)), exitCode(1))
+  ),
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain
+)

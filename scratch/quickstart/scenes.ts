@@ -1,0 +1,98 @@
+/** All that can happen to a call: answered, streamed, made to wait, retried, refused. */
+import { Effect, Stream, Terminal } from "effect"
+import { type Attempt, CallContext, ClaudeService, MessageStream } from "../../src/index.ts"
+import * as Simulator from "../../src/testing/Simulator.ts"
+import * as SimulatorServer from "../../src/testing/SimulatorServer.ts"
+import * as Target from "./target.ts"
+import { message, say, seconds, weights } from "./terminal.ts"
+import * as Watch from "./watch.ts"
+
+const question = (model: string, content: string): Attempt.Request => ({
+  model,
+  max_tokens: 300,
+  messages: [{ role: "user", content }]
+})
+
+export const scenes = Effect.fnUntraced(function*(model: string) {
+  const { aside, heading } = yield* weights
+  const { display } = yield* Terminal.Terminal
+  const { url } = yield* SimulatorServer.SimulatorServer
+  const simulator = yield* Simulator.Simulator
+  const watch = Watch.make((line) => say(aside(`  ${line}`)))
+
+  const scene = (title: string, what: string) => Effect.andThen(say(`\n${heading(title)}`), say(aside(`  ${what}`)))
+
+  const answered = Effect.gen(function*() {
+    const ask = "In one sentence: why is the sky blue?"
+    yield* scene("One answer", ask)
+    const report = yield* ClaudeService.createWithReport(question(model, ask)).pipe(
+      CallContext.annotate({ requestType: "one answer" })
+    )
+    yield* say(MessageStream.textOf(report.message))
+    yield* say(aside(`  from ${report.model} in ${seconds(report.latency)}`))
+  })
+
+  const streamed = Effect.gen(function*() {
+    const ask = "In three sentences: why is the evening sky red?"
+    yield* scene("One answer, streamed as it arrives", ask)
+    yield* ClaudeService.stream(question(model, ask)).pipe(
+      CallContext.annotateStream({ requestType: "streamed answer" }),
+      MessageStream.text,
+      Stream.runForEach(display)
+    )
+    yield* say()
+  })
+
+  const waited = Effect.gen(function*() {
+    yield* scene("A rate limit, waited out", "Two calls at once, where the API takes one a second.")
+    yield* simulator.setLimits({ requestsPerMinute: 60, burstMinutes: 1 / 60 })
+    yield* Effect.all(
+      [1, 2].map((number) =>
+        ClaudeService.create(question(model, `How much is ${number} + ${number}?`)).pipe(
+          CallContext.annotate({ requestType: `rate limit, call ${number}` })
+        )
+      ),
+      { concurrency: "unbounded" }
+    )
+    yield* simulator.setLimits({})
+  })
+
+  const retried = Effect.gen(function*() {
+    yield* scene("An overload, retried", "The API is short of capacity and answers HTTP 529 two times.")
+    const overload = Simulator.Fault.Status({ status: 529 })
+    yield* simulator.script([overload, overload])
+    yield* ClaudeService.create(question(model, "Are you there?")).pipe(
+      CallContext.annotate({ requestType: "overload" })
+    )
+  })
+
+  const wrongKey = Effect.gen(function*() {
+    yield* scene("A wrong key", "The API does not know the key: not tried again, AuthError is caught by its tag.")
+    yield* ClaudeService.create(question(model, "Who am I?")).pipe(
+      CallContext.annotate({ requestType: "wrong key" }),
+      Effect.catchTag("AuthError", (error) => say(message(error)))
+    )
+  }).pipe(Effect.provide(Target.simulated(url, watch, "sk-ant-wrong")))
+
+  const badRequest = Effect.gen(function*() {
+    yield* scene("A bad request", "There is no such model: not tried again, BadRequestError is caught by its tag.")
+    yield* ClaudeService.create(question("claude-sonnet-0", "Do you exist?")).pipe(
+      CallContext.annotate({ requestType: "bad request" }),
+      Effect.catchTag("BadRequestError", (error) => say(message(error)))
+    )
+  })
+
+  const simulated = Target.simulated(url, watch)
+  if (yield* Target.hasKey) {
+    yield* say("ANTHROPIC_API_KEY is set: the first two calls go to the Claude API.")
+    yield* Effect.provide(Effect.andThen(answered, streamed), Target.real(watch))
+    yield* say(`\nFailures are not provoked there. The calls that follow go to a simulation at ${url}.`)
+  } else {
+    yield* say(Target.notice(url))
+    yield* Effect.provide(Effect.andThen(answered, streamed), simulated)
+  }
+  yield* Effect.provide(Effect.all([waited, retried, wrongKey, badRequest]), simulated)
+
+  yield* say(`\n${heading("All calls")}`)
+  yield* say(yield* watch.table)
+}, Effect.provide(Target.simulator))

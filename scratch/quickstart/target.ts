@@ -1,0 +1,40 @@
+/** Who answers: the API where there is a key, and the simulated API on loopback where there is none. */
+import { Config, Console, Effect, Layer, Option, Redacted } from "effect"
+import { ClaudeConfig, ClaudeService, KeyStore } from "../../src/index.ts"
+import * as Simulator from "../../src/testing/Simulator.ts"
+import * as SimulatorServer from "../../src/testing/SimulatorServer.ts"
+import { claude, type Watch } from "./watch.ts"
+
+export const hasKey = Effect.map(Config.option(Config.NonEmptyString("ANTHROPIC_API_KEY")), Option.isSome)
+
+/** A simulated API that takes its time, as the real one does. */
+export const simulator = SimulatorServer.layer().pipe(
+  Layer.provideMerge(Simulator.layer({
+    latency: { firstToken: { median: "300 millis", sigma: 0.3 }, perToken: "8 millis" }
+  }))
+)
+
+export const notice = (url: string) =>
+  `ANTHROPIC_API_KEY is not set: the Claude API is simulated at ${url} and its answers mean nothing.`
+
+const keysOf = (secret: string) =>
+  KeyStore.layerKeys([{ label: "simulated", group: "simulated", secret: Redacted.make(secret) }])
+
+/** The API with the keys of the environment. */
+export const real = (watch: Watch) =>
+  Layer.unwrap(Effect.map(ClaudeConfig.config, (options) => claude(KeyStore.layerEnv, options, watch)))
+
+/** The simulated API with its key, or one that it does not know. */
+export const simulated = (url: string, watch: Watch, secret: string = Simulator.apiKey) =>
+  claude(keysOf(secret), { api: { baseUrl: url } }, watch)
+
+/** `ClaudeService` as the environment wants it; says so where it is simulated. */
+export const layer = Layer.unwrap(Effect.gen(function*() {
+  if (yield* hasKey) return ClaudeService.layerConfig
+  const options = yield* ClaudeConfig.config
+  return Layer.unwrap(Effect.gen(function*() {
+    const { url } = yield* SimulatorServer.SimulatorServer
+    yield* Console.error(notice(url))
+    return claude(keysOf(Simulator.apiKey), { ...options, api: { ...options.api, baseUrl: url } })
+  })).pipe(Layer.provide(simulator))
+}))

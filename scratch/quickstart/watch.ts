@@ -1,0 +1,99 @@
+/** A policy that only watches: what was attempted for each call, and what came of it. */
+import { Clock, Duration, Effect, Layer } from "effect"
+import {
+  Attempt,
+  ClaudeApi,
+  type ClaudeConfig,
+  ClaudeService,
+  KeyPool,
+  type KeyStore,
+  RetryPolicy,
+  Usage
+} from "../../src/index.ts"
+import { seconds, table } from "./terminal.ts"
+
+/** A call and all its attempts so far. */
+interface Row {
+  readonly name: string
+  readonly began: number
+  ended: number
+  attempts: number
+  usage: Usage.Usage
+  result: string
+}
+
+export interface Watch {
+  readonly policy: Attempt.Policy
+  readonly table: Effect.Effect<string>
+}
+
+const count = (tokens: number): string => tokens.toLocaleString("en")
+
+const render = (rows: ReadonlyArray<Row>): string => {
+  const all = rows.reduce((sum, { usage }) => Usage.sum(sum, usage), Usage.zero)
+  const cells = (name: string, result: string, attempts: number, usage: Usage.Usage, latency: string) => [
+    name,
+    result,
+    String(attempts),
+    count(Usage.promptTokens(usage)),
+    count(usage.outputTokens),
+    latency
+  ]
+  return table([
+    ["call", "result", "attempts", "input", "output", "latency"],
+    ...rows.map((row) => cells(row.name, row.result, row.attempts, row.usage, seconds(row.ended - row.began))),
+    cells("total", "", rows.reduce((sum, { attempts }) => sum + attempts, 0), all, "")
+  ])
+}
+
+/** Watches calls by their request type, and tells of attempts that others follow or that followed others. */
+export const make = (tell: (line: string) => Effect.Effect<void>): Watch => {
+  const rows = new Map<string, Row>()
+
+  const told = ({ number, outcome }: Attempt.Attempt): string | undefined => {
+    if (outcome._tag === "Completed") return number === 1 ? undefined : `attempt ${number}: answered`
+    if (outcome._tag !== "Failed" || !outcome.error.isRetryable) return undefined
+    const { _tag, retryAfter, status } = outcome.error
+    const asked = retryAfter === undefined ? "" : `, asked to wait ${Duration.format(retryAfter)}`
+    return `attempt ${number}: ${_tag}${status === undefined ? "" : ` (HTTP ${status})`}${asked}`
+  }
+
+  return {
+    policy: {
+      admit: (attempt) =>
+        Effect.map(Clock.currentTimeMillis, (now) => {
+          if (rows.has(attempt.callId)) return
+          const name = attempt.context.requestType ?? "call"
+          rows.set(attempt.callId, { name, began: now, ended: now, attempts: 0, usage: Usage.zero, result: "" })
+        }),
+      settle: (attempt) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          const { outcome } = attempt
+          const row = rows.get(attempt.callId)
+          if (row !== undefined) {
+            row.ended = now
+            row.attempts = attempt.number
+            if (outcome._tag !== "NotSent") row.usage = Usage.sum(row.usage, outcome.usage)
+            row.result = outcome._tag === "Failed"
+              ? outcome.error._tag
+              : outcome._tag === "Completed"
+              ? "answered"
+              : "left"
+          }
+          const line = told(attempt)
+          return line === undefined ? Effect.void : tell(line)
+        })
+    },
+    table: Effect.sync(() => render([...rows.values()]))
+  }
+}
+
+/** `ClaudeService.layer` with keys of one's own, and watched where it should be. */
+export const claude = <E>(keys: Layer.Layer<KeyStore.KeyStore, E>, options: ClaudeConfig.Options, watch?: Watch) => {
+  const pool = Effect.map(KeyPool.make, (pool) => watch === undefined ? pool : Attempt.both(watch.policy, pool))
+  return Layer.effect(ClaudeService.ClaudeService, ClaudeService.make).pipe(Layer.provide([
+    ClaudeApi.layer(options.api),
+    RetryPolicy.layer(options.retry),
+    Layer.effect(KeyPool.KeyPool, pool).pipe(Layer.provide(keys))
+  ]))
+}
