@@ -149,6 +149,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     call: Duration.toMillis(options.timeouts?.call ?? "1 hour"),
     maxBytes: options.maxBytes ?? 64 * 1024 * 1024
   }
+  const plainBounds = { ...bounds, firstContent: Infinity }
   const clients = new Map<string, Anthropic>()
 
   const clientOf = (attempt: Attempt): Anthropic => {
@@ -188,20 +189,21 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     is: (body: object) => body is A,
     used: (body: A) => Used
   ): Effect.Effect<A, ApiError> =>
-    Effect.flatMap(Exchange.make(attempt, request, bounds), (exchange) => {
-      attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
-      return Effect.flatMap(head(exchange, send), (response) => Exchange.json(exchange, response)).pipe(
-        Effect.flatMap((body) => is(body) ? Effect.succeed(body) : Effect.fail(Exchange.malformed(exchange))),
-        Effect.onExit((exit) => {
-          if (Exit.isSuccess(exit)) {
-            attempt.outcome = completed(exchange, used(exit.value))
-            return Effect.void
-          }
-          failed(exchange, Usage.zero, exit.cause)
-          return Exchange.abort(exchange)
-        })
-      )
-    })
+    Effect.acquireUseRelease(
+      Exchange.make(attempt, request, plainBounds),
+      (exchange) => {
+        attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
+        return Effect.flatMap(
+          Effect.flatMap(head(exchange, send), (response) => Exchange.json(exchange, response)),
+          (body) => is(body) ? Effect.succeed(body) : Effect.fail(Exchange.malformed(exchange))
+        )
+      },
+      (exchange, exit) => {
+        if (Exit.isSuccess(exit)) attempt.outcome = completed(exchange, used(exit.value))
+        else failed(exchange, Usage.zero, exit.cause)
+        return Exchange.close(exchange, Exit.isSuccess(exit))
+      }
+    )
 
   return ClaudeApi.of({
     baseUrl,
@@ -224,7 +226,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         const received = new Received(attempt.model)
         const exchange = yield* Effect.acquireRelease(
           Exchange.make(attempt, attempt.request, bounds),
-          (exchange) => received.ended ? Effect.void : Exchange.abort(exchange)
+          (exchange) => Exchange.close(exchange, received.ended)
         )
         attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
         const noted = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
@@ -257,7 +259,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
               : Effect.fail(Exchange.malformed(exchange))
           }
           if (decoder.whole()) return end
-          const read = Exchange.readInTime(exchange, reader, { billed: "unknown", content: received.content })
+          const read = Exchange.readInTime(exchange, reader, "unknown", received.content)
           return Effect.flatMap(read, (chunk) => {
             if (chunk.done) return Effect.fail(Exchange.truncated(exchange, "unknown"))
             const events = received.take(decoder.feed(chunk.value), chunk.value.byteLength)

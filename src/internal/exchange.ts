@@ -2,6 +2,7 @@
 import type Anthropic from "@anthropic-ai/sdk"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type { Attempt, Request } from "../Attempt.ts"
@@ -17,6 +18,8 @@ export interface Bounds {
   readonly maxBytes: number
 }
 
+type Limit = NonNullable<ConnectionError["limit"]>
+
 /** `headers` are those of the response, also of one that was an error. */
 export interface Exchange {
   readonly attempt: Attempt
@@ -27,20 +30,79 @@ export interface Exchange {
   /** Milliseconds since the epoch. */
   readonly began: number
   headers: Headers | undefined
+  /** The limit that stands, and when it is passed, in milliseconds since the epoch. */
+  limit: Limit
+  until: number
+  /** Ends the wait for the API; nothing happens where that is over. */
+  expire: ((failure: Effect.Effect<never, ApiError>) => void) | undefined
+  watch: Fiber.Fiber<never> | undefined
 }
 
+/** Begins an exchange, which has to be closed. */
 export const make = (attempt: Attempt, request: Exchange["request"], bounds: Bounds): Effect.Effect<Exchange> =>
-  Effect.map(Clock.currentTimeMillis, (began) => ({
-    attempt,
-    request,
-    bounds,
-    controller: new AbortController(),
-    began,
-    headers: undefined
-  }))
+  Effect.flatMap(Clock.currentTimeMillis, (began) => {
+    const self: Exchange = {
+      attempt,
+      request,
+      bounds,
+      controller: new AbortController(),
+      began,
+      headers: undefined,
+      limit: "deadline",
+      until: Infinity,
+      expire: undefined,
+      watch: undefined
+    }
+    limit(self, "headers", began + bounds.headers, false)
+    return Effect.map(Effect.forkDetach(watch(self), { startImmediately: true }), (fiber) => {
+      self.watch = fiber
+      return self
+    })
+  })
 
-/** Ends the request on the wire; without effect once its answer was read to the end. */
-export const abort = (self: Exchange): Effect.Effect<void> => Effect.sync(() => self.controller.abort())
+/** Ends the request on the wire, unless its answer was read to the end. */
+export const close = (self: Exchange, ended: boolean): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (!ended) self.controller.abort()
+    return self.watch === undefined ? Effect.void : Fiber.interrupt(self.watch)
+  })
+
+/** What stands from now on: what is given, or what of the whole exchange comes earlier. */
+const limit = (self: Exchange, silence: Limit, until: number, content: boolean): void => {
+  const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
+  self.limit = silence
+  self.until = until
+  const or = (limit: Limit, until: number) => {
+    if (until >= self.until) return
+    self.limit = limit
+    self.until = until
+  }
+  or("deadline", deadline)
+  if (!content) or("firstContent", began + bounds.firstContent)
+  or("call", began + bounds.call)
+}
+
+const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
+  Effect.fail(
+    new ConnectionError({
+      reason: self.limit === "idle" ? "idle" : "timeout",
+      limit: self.limit,
+      requestId: self.headers?.get("request-id") ?? undefined,
+      billed: "unknown",
+      attempts: self.attempt.number
+    })
+  )
+
+/**
+ * Ends each wait for the API at its limit: one fiber for the whole exchange, since a timer for each read costs more than
+ * the read. It looks up at least every `idle`, and no limit that is set in between can pass before that.
+ */
+const watch = (self: Exchange): Effect.Effect<never> =>
+  Effect.forever(Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const left = self.until - now
+    if (left <= 0) self.expire?.(expired(self))
+    return Effect.sleep(left > 0 ? Math.min(left, self.bounds.idle) : self.bounds.idle)
+  }))
 
 const sent = (self: Exchange, now: number): ApiErrors.Sent => ({
   attempts: self.attempt.number,
@@ -68,37 +130,6 @@ export const refused = (self: Exchange, body: unknown): Effect.Effect<never, Api
     (now) => Effect.fail(ApiErrors.fromBody(body, self.headers ?? new Headers(), "unknown", sent(self, now)))
   )
 
-type Limit = NonNullable<ConnectionError["limit"]>
-
-/** Fails when the earliest of these, or the deadline of the caller, passes. All are milliseconds since the epoch. */
-const withTimeLimits = <A>(
-  self: Exchange,
-  now: number,
-  limits: ReadonlyArray<readonly [limit: Limit, until: number]>,
-  effect: Effect.Effect<A, ApiError>
-): Effect.Effect<A, ApiError> => {
-  let first: Limit = "deadline"
-  let until = self.attempt.context.deadline ?? Infinity
-  for (const [limit, at] of limits) {
-    if (at >= until) continue
-    first = limit
-    until = at
-  }
-  return Effect.timeoutOrElse(effect, {
-    duration: Math.max(0, until - now),
-    orElse: () =>
-      Effect.fail(
-        new ConnectionError({
-          reason: first === "idle" ? "idle" : "timeout",
-          limit: first,
-          requestId: self.headers?.get("request-id") ?? undefined,
-          billed: "unknown",
-          attempts: self.attempt.number
-        })
-      )
-  })
-}
-
 /** Options of the SDK's methods. */
 export interface RequestOptions {
   readonly signal: AbortSignal
@@ -117,7 +148,9 @@ export const head = (
   send: (client: Anthropic, signal: AbortSignal) => Begun
 ): Effect.Effect<Response, ApiError> =>
   Effect.clockWith((clock) => {
-    const response = Effect.callback<Response, ApiError>((resume) => {
+    if (self.began >= self.until) return expired(self)
+    return Effect.callback((resume) => {
+      self.expire = resume
       const failed = (cause: unknown) => {
         self.headers = ApiErrors.headersOf(cause)
         const error = Effect.failSync(() => ApiErrors.fromSdk(cause, sent(self, clock.currentTimeMillisUnsafe())))
@@ -130,8 +163,6 @@ export const head = (
         resume(Effect.succeed(response))
       }, failed)
     })
-    const { bounds: { call, headers }, began } = self
-    return withTimeLimits(self, began, [["headers", began + headers], ["call", began + call]], response)
   })
 
 /** One read of the body, however long it takes. */
@@ -141,6 +172,7 @@ export const read = (
   billed: Billed
 ): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
   Effect.callback((resume) => {
+    self.expire = resume
     reader.read().then(
       (chunk) => resume(Effect.succeed(chunk)),
       (cause) => resume(Effect.failSync(() => truncated(self, billed, cause)))
@@ -151,19 +183,12 @@ export const read = (
 export const readInTime = (
   self: Exchange,
   reader: ReadableStreamDefaultReader<Uint8Array>,
-  options: { readonly billed: Billed; readonly content: boolean }
+  billed: Billed,
+  content: boolean
 ): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    const { bounds: { call, firstContent, idle }, began } = self
-    return withTimeLimits(
-      self,
-      now,
-      [["idle", now + idle], ["firstContent", options.content ? Infinity : began + firstContent], [
-        "call",
-        began + call
-      ]],
-      read(self, reader, options.billed)
-    )
+    limit(self, "idle", now + self.bounds.idle, content)
+    return now >= self.until ? expired(self) : read(self, reader, billed)
   })
 
 /** The body of a plain answer, decoded. The API had finished when its head came, so what is lost now was paid. */
@@ -176,7 +201,7 @@ export const json = Effect.fnUntraced(function*(
   let text = ""
   let bytes = 0
   while (reader !== undefined) {
-    const chunk = yield* readInTime(self, reader, { billed: "yes", content: true })
+    const chunk = yield* readInTime(self, reader, "yes", true)
     if (chunk.done) break
     bytes += chunk.value.byteLength
     if (bytes > self.bounds.maxBytes) return yield* malformed(self, "yes")
