@@ -260,7 +260,7 @@ export const inputTokens = (request: MessageCreateParams): number => {
 }
 
 /**
- * What a request will use at most.
+ * What a request will use at most. The prompt is counted when it is first asked for, once: most calls need no estimate.
  *
  * **Example** (Before a call)
  *
