@@ -158,7 +158,6 @@ export const withDeadlineStream: {
   <A, E, R>(self: Stream.Stream<A, E, R>, duration: Duration.Input): Stream.Stream<A, E, R> =>
     Stream.unwrap(
       Effect.map(Clock.currentTimeMillis, (now) =>
-        Stream.updateService(self, CallContext, (context) =>
-          earlier(context, now, duration)))
+        Stream.updateService(self, CallContext, (context) => earlier(context, now, duration)))
     )
 )

@@ -321,7 +321,8 @@ const afterContent = ({ attempt, held, pull }: {
 }
 
 /**
- * The service over parts that the user provides.
+ * The service over parts that the user provides. It is built anew over the parts of each place, also inside a region that
+ * has a service already.
  *
  * @category layers
  * @since 0.1.0
@@ -330,7 +331,7 @@ export const layerNoDeps: Layer.Layer<
   ClaudeService,
   never,
   ClaudeApi.ClaudeApi | RetryPolicy.RetryPolicy | KeyPool.KeyPool
-> = Layer.effect(ClaudeService, make)
+> = Layer.fresh(Layer.effect(ClaudeService, make))
 
 /**
  * The service with every policy at its default and the keys of `ANTHROPIC_API_KEY`. Build it once and share it: each
@@ -345,7 +346,7 @@ export const layer = (
   layerNoDeps.pipe(Layer.provide([
     ClaudeApi.layer(options.api),
     RetryPolicy.layer(options.retry),
-    KeyPool.layer.pipe(Layer.provide(KeyStore.layerEnv))
+    KeyPool.layer().pipe(Layer.provide(KeyStore.layerEnv))
   ]))
 
 /**

@@ -7,7 +7,7 @@
  * import { KeyPool, KeyStore } from "effect-claude"
  * import { Layer } from "effect"
  *
- * export const layer = KeyPool.layer.pipe(Layer.provide(KeyStore.layerEnv))
+ * export const layer = KeyPool.layer().pipe(Layer.provide(KeyStore.layerEnv))
  * ```
  *
  * @since 0.1.0
@@ -49,9 +49,9 @@ export const make = Effect.gen(function*() {
 })
 
 /**
- * A pool over the keys of the `KeyStore`.
+ * A pool over the keys of the `KeyStore`. Each call makes a pool of its own: call it once and share the value.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<KeyPool, KeyStoreError, KeyStore> = Layer.effect(KeyPool, make)
+export const layer = (): Layer.Layer<KeyPool, KeyStoreError, KeyStore> => Layer.effect(KeyPool, make)

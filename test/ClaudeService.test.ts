@@ -244,6 +244,15 @@ describe("layers", () => {
       assert.include(error.message, name)
     }))
 
+  it.effect("use their own parts inside a region that has a service already", () =>
+    Effect.gen(function*() {
+      const outer = fetchOf(() => json(message))
+      const inner = fetchOf(() => json(message))
+      const inside = Effect.provide(ClaudeService.create(hello), over(inner.fetch))
+      yield* Effect.provide(Effect.andThen(ClaudeService.create(hello), inside), over(outer.fetch))
+      assert.deepStrictEqual([outer.state.requests, inner.state.requests], [1, 1])
+    }))
+
   it("do not compile when a part is left out", () => {
     const program = ClaudeService.create(hello)
     const partly = program.pipe(Effect.provide(

@@ -24,9 +24,11 @@ const admitted = (count: number, labels: ReadonlyArray<string>) =>
     })
   }).pipe(
     Effect.map((attempts) => attempts.map((attempt) => attempt.key?.label)),
-    Effect.provide(KeyPool.layer.pipe(
-      Layer.provide(KeyStore.layerKeys(labels.map((label) => ({ label, group: "g", secret: Redacted.make(label) }))))
-    ))
+    Effect.provide(
+      KeyPool.layer().pipe(
+        Layer.provide(KeyStore.layerKeys(labels.map((label) => ({ label, group: "g", secret: Redacted.make(label) }))))
+      )
+    )
   )
 
 describe("KeyPool", () => {

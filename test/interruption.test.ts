@@ -39,7 +39,7 @@ describe("interruption", () => {
           const layer = ClaudeService.layerNoDeps.pipe(Layer.provide([
             ClaudeApi.layer({ baseUrl: url, fetch }),
             RetryPolicy.layer({ base: 20, throttledBase: 20, retries: 10, budget: false }),
-            KeyPool.layer.pipe(Layer.provide(
+            KeyPool.layer().pipe(Layer.provide(
               KeyStore.layerKeys([{ label: "sim", group: "g", secret: Redacted.make(Simulator.apiKey) }])
             ))
           ]))

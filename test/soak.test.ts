@@ -77,7 +77,7 @@ describe("a thousand calls and a hundred streams among faults of every kind", ()
       const layer = ClaudeService.layerNoDeps.pipe(Layer.provide([
         ClaudeApi.layer({ baseUrl: url, timeouts: { headers: "1 second", idle: "1 second" } }),
         RetryPolicy.layer({ base: 5, throttledBase: 5, cap: 20 }),
-        KeyPool.layer.pipe(Layer.provide(
+        KeyPool.layer().pipe(Layer.provide(
           KeyStore.layerKeys([{ label: "sim", group: "g", secret: Redacted.make(Simulator.apiKey) }])
         ))
       ]))

@@ -44,7 +44,7 @@ const over = (api: ClaudeApi.Options, key = Simulator.apiKey) =>
   ClaudeService.layerNoDeps.pipe(Layer.provide([
     ClaudeApi.layer(api),
     RetryPolicy.layer({ base: 10, throttledBase: 10 }),
-    KeyPool.layer.pipe(Layer.provide(KeyStore.layerKeys([{ label: "sim", group: "g", secret: Redacted.make(key) }])))
+    KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([{ label: "sim", group: "g", secret: Redacted.make(key) }])))
   ]))
 
 const scripted = ClaudeTest.layer(ClaudeTest.forever(answerOf))

@@ -18,7 +18,7 @@ export const service = (baseUrl: string) =>
   ManagedRuntime.make(ClaudeService.layerNoDeps.pipe(Layer.provide([
     ClaudeApi.layer({ baseUrl }),
     RetryPolicy.layer(),
-    KeyPool.layer.pipe(
+    KeyPool.layer().pipe(
       Layer.provide(KeyStore.layerKeys([{ label: "bench", group: "bench", secret: Redacted.make(apiKey) }]))
     )
   ])))

@@ -9,7 +9,7 @@ import * as RetryPolicy from "effect-claude/RetryPolicy"
 import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
 
-export const keys = KeyPool.layer.pipe(
+export const keys = KeyPool.layer().pipe(
   Layer.provide(KeyStore.layerKeys([{ label: "test", group: "org", secret: Redacted.make("sk-ant-test") }])),
   Layer.orDie
 )
