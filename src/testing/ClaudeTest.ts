@@ -371,7 +371,7 @@ export const layer = (
  * const claude = ClaudeService.layerNoDeps.pipe(Layer.provide([
  *   ClaudeTest.layerApi(new ClaudeError.ServerError({ overloaded: true }), "At last."),
  *   RetryPolicy.layer({ throttledBase: "1 millis" }),
- *   KeyPool.layer.pipe(Layer.provide(KeyStore.layerKeys([ClaudeTest.key])))
+ *   KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([ClaudeTest.key])))
  * ]))
  *
  * const report = ClaudeService.createWithReport(ClaudeTest.hello).pipe(Effect.provide(claude))

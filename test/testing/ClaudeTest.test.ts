@@ -28,7 +28,7 @@ const underPolicies = (
   ClaudeService.layerNoDeps.pipe(
     Layer.provide([
       RetryPolicy.layer(),
-      Layer.orDie(KeyPool.layer.pipe(Layer.provide(KeyStore.layerKeys([ClaudeTest.key]))))
+      Layer.orDie(KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([ClaudeTest.key]))))
     ]),
     Layer.provideMerge(ClaudeTest.layerApi(...script))
   )
