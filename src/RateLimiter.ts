@@ -1,0 +1,416 @@
+/**
+ * Keeps traffic inside the limits of the API: calls wait their turn instead of being refused.
+ *
+ * Requests, input, output and where configured all tokens together are token buckets with continuous refill, one set for each (key
+ * group, model group), taken all or none. Each answer's headers correct them; a 429 pauses the group for as long as the API asks,
+ * for all callers at once, and traffic ramps up after it. Input counts as the API counts it: what a cache serves is free. Output is not
+ * reserved by `max_tokens` but by what calls of the same model and request type really produced.
+ *
+ * **Who goes next.** First come first served inside a priority of `CallContext`; a small late call never overtakes a large
+ * early one of its class. While all three wait, `interactive` has 75 % of the limits, `standard` 20 % and `bulk` 5 %;
+ * what one does not use goes to the others in proportion.
+ *
+ * **Example** (A tier, and room left for another application)
+ *
+ * ```ts
+ * import { RateLimiter } from "effect-claude"
+ *
+ * export const tier = RateLimiter.layer({ limits: "build" })
+ *
+ * export const half = RateLimiter.layer({
+ *   limits: { requestsPerMinute: 500, inputTokensPerMinute: 1_000_000, outputTokensPerMinute: 200_000 }
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import type { Attempt, Policy } from "./Attempt.ts"
+import { RateLimitedLocallyError } from "./ClaudeError.ts"
+import * as Buckets from "./internal/rateLimiter/Buckets.ts"
+import { type BucketSet, Group, type Refused } from "./internal/rateLimiter/Group.ts"
+import { Learned } from "./internal/rateLimiter/Learned.ts"
+import * as Limits from "./internal/rateLimiter/Limits.ts"
+import * as Underway from "./internal/rateLimiter/Underway.ts"
+import * as Model from "./Model.ts"
+
+export type { Amounts, Ask, Level, Levels, Pause, Report, Slot, Ticket } from "./internal/rateLimiter/Buckets.ts"
+export type { BucketSet } from "./internal/rateLimiter/Group.ts"
+export type { Limits, LimitsOf, Tier } from "./internal/rateLimiter/Limits.ts"
+
+/**
+ * - `limits`: a tier, limits for every model group, or a function of the model group and the key group. Default none: the
+ *   headers of the API teach them, and until the first answer only a few calls are sent at once. Where both are known the
+ *   lower one holds.
+ * - `burst`: how much refill a bucket holds at most. Default 1 minute; where the API grants less, its headers tell.
+ * - `maxQueue`: how many calls wait for one group at most. Default 10,000.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly limits?: Limits.Limits | Limits.Tier | Limits.LimitsOf | undefined
+  readonly burst?: Duration.Input | undefined
+  readonly maxQueue?: number | undefined
+}
+
+/**
+ * A group as it stands: the calls that wait, the attempts under way, and its buckets.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Snapshot {
+  readonly keyGroup: string
+  /** A model group, or `"count-tokens"`. */
+  readonly group: string
+  readonly waiting: number
+  readonly underway: number
+  readonly levels: Buckets.Levels
+}
+
+/**
+ * Admits an attempt when the limits have room for it.
+ *
+ * Refuses with `RateLimitedLocallyError` at once, and never after a wait that was for nothing, when the wait would pass the deadline of the
+ * caller, the queue is full, the request is larger than a whole bucket, or the API said that money has run out.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class RateLimiter extends Context.Service<
+  RateLimiter,
+  Policy<RateLimitedLocallyError> & {
+    /** Replaces the limits; calls that wait are judged by the new ones. */
+    readonly setLimits: (limits: Limits.Limits | Limits.Tier | Limits.LimitsOf) => Effect.Effect<void>
+    readonly snapshot: Effect.Effect<ReadonlyArray<Snapshot>>
+  }
+>()("effect-claude/RateLimiter") {}
+
+/**
+ * Where the buckets are kept.
+ *
+ * - `aheadMillis`: how far ahead a slot may be booked. Zero where asking again costs nothing; a store across a network books, so
+ *   that one round trip is enough also when the call must wait.
+ * - `open`: the buckets of a group. Does no work that could fail or wait.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Store extends Context.Service<Store, {
+  readonly aheadMillis: number
+  readonly open: (options: {
+    readonly keyGroup: string
+    readonly group: string
+    readonly burstMillis: number
+  }) => BucketSet
+}>()("effect-claude/RateLimiter/Store") {}
+
+/** The group of the endpoint that counts tokens. */
+const countTokens = "count-tokens"
+
+/** The most groups that are kept; idle ones make room. */
+const maxGroups = 1_000
+
+/** Attempts under way are looked at no more often than this. */
+const lookMillis = 250
+
+/** The gauges of a group are written no more often than this. */
+const gaugeMillis = 1_000
+
+const waits = Metric.histogram("anthropic_rate_limit_wait_seconds", {
+  description: "How long attempts waited for room in the rate limits",
+  boundaries: [0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300]
+})
+
+const remaining = Metric.gauge("anthropic_rate_limit_remaining", {
+  description: "Requests or tokens that the rate limits have room for now"
+})
+
+const outputRatio = Metric.histogram("anthropic_rate_limit_output_ratio", {
+  description: "Output tokens that were produced, divided by those that were predicted",
+  boundaries: [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8]
+})
+
+/** A group, its metrics, and when its gauges were last written. */
+class Member extends Group {
+  readonly keyGroup: string
+  readonly group: string
+  readonly waits: Metric.Metric<number, unknown>
+  readonly outputRatio: Metric.Metric<number, unknown>
+  readonly remaining: Readonly<Record<Buckets.Dimension, Metric.Metric<number, unknown>>>
+  gaugedAt = 0
+
+  constructor(
+    keyGroup: string,
+    group: string,
+    limits: Limits.Limits,
+    options: ConstructorParameters<typeof Group>[1]
+  ) {
+    super(limits, options)
+    this.keyGroup = keyGroup
+    this.group = group
+    this.waits = Metric.withAttributes(waits, { group })
+    this.outputRatio = Metric.withAttributes(outputRatio, { group })
+    const gauge = (dimension: string) => Metric.withAttributes(remaining, { group, dimension })
+    this.remaining = {
+      requests: gauge("requests"),
+      inputTokens: gauge("input_tokens"),
+      outputTokens: gauge("output_tokens"),
+      tokens: gauge("tokens")
+    }
+  }
+}
+
+/**
+ * Builds the limiter over the `Store`. It lives as long as its scope.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(options: Options = {}) {
+  const store = yield* Store
+  const clock = yield* Clock.Clock
+  const scope = yield* Effect.scope
+  const services = yield* Effect.context<never>()
+  const burstMillis = Duration.toMillis(options.burst ?? "1 minute")
+  const maxQueue = options.maxQueue ?? 10_000
+  const learned = new Learned()
+  const underway = new Map<Attempt, Underway.Underway & { readonly group: Member }>()
+  const groups = new Map<string, Map<string, Member>>()
+  let limitsOf = Limits.from(options.limits)
+  let count = 0
+  let lookedAt = 0
+
+  const look = Effect.suspend(() => {
+    const now = clock.currentTimeMillisUnsafe()
+    if (Math.abs(now - lookedAt) < lookMillis) return Effect.void
+    lookedAt = now
+    const reports: Array<Effect.Effect<void>> = []
+    for (const [attempt, self] of underway) {
+      const report = Underway.look(self, attempt, now, self.group.waiting > 0)
+      if (report === undefined) continue
+      reports.push(self.group.buckets.report(report))
+      if (report.observed !== undefined) self.group.learnt()
+    }
+    return reports.length === 0 ? Effect.void : Effect.asVoid(Effect.all(reports))
+  })
+
+  const limitsFor = (group: Model.Group | typeof countTokens, keyGroup: string): Limits.Limits =>
+    group === countTokens
+      ? { requestsPerMinute: limitsOf("other", keyGroup).countTokensPerMinute }
+      : limitsOf(group, keyGroup)
+
+  const forget = () => {
+    for (const members of groups.values()) {
+      for (const [name, member] of members) {
+        if (member.waiting + member.underway > 0) continue
+        members.delete(name)
+        count--
+      }
+    }
+    for (const [keyGroup, members] of groups) if (members.size === 0) groups.delete(keyGroup)
+  }
+
+  const groupOf = (attempt: Attempt): Member => {
+    const keyGroup = attempt.key?.group ?? ""
+    const name = attempt.endpoint === "countTokens" ? countTokens : Model.group(attempt.model)
+    const known = groups.get(keyGroup)?.get(name)
+    if (known !== undefined) return known
+    if (count >= maxGroups) forget()
+    count++
+    const member = new Member(keyGroup, name, limitsFor(name, keyGroup), {
+      buckets: store.open({ keyGroup, group: name, burstMillis }),
+      clock,
+      scope,
+      aheadMillis: store.aheadMillis,
+      burstMillis,
+      maxQueue,
+      look
+    })
+    const members = groups.get(keyGroup) ?? new Map<string, Member>()
+    groups.set(keyGroup, members.set(name, member))
+    return member
+  }
+
+  const gauge = (member: Member, now: number): Effect.Effect<void> => {
+    if (now - member.gaugedAt < gaugeMillis && now >= member.gaugedAt) return Effect.void
+    member.gaugedAt = now
+    return Effect.map(member.buckets.levels, (levels) => {
+      for (const dimension of Buckets.dimensions) {
+        const level = levels[dimension]
+        if (level !== undefined) member.remaining[dimension].updateUnsafe(Math.floor(level.free), services)
+      }
+    })
+  }
+
+  return RateLimiter.of({
+    admit: (attempt) =>
+      Effect.suspend(() => {
+        if (attempt.endpoint === "models") return Effect.void
+        const group = groupOf(attempt)
+        const kind = attempt.endpoint === "messages"
+          ? learned.kind(attempt.model, attempt.context.requestType)
+          : undefined
+        const estimatedInput = kind === undefined ? 0 : attempt.estimate.inputTokens
+        const input = kind?.input(estimatedInput) ?? 0
+        const output = kind?.output(attempt.estimate.maxOutputTokens) ?? 0
+        const charged = { requests: 1, inputTokens: input, outputTokens: 0, tokens: input }
+        const held = { requests: 0, inputTokens: 0, outputTokens: output, tokens: output }
+        const began = clock.currentTimeMillisUnsafe()
+        const admitted = Effect.matchEffect(group.admit(attempt, { charge: charged, hold: held }), {
+          onFailure: (refused) => Effect.fail(errorOf(refused, attempt, group)),
+          onSuccess: (ticket) => {
+            const admittedAt = clock.currentTimeMillisUnsafe()
+            underway.set(attempt, {
+              group,
+              ticket,
+              kind,
+              estimatedInput,
+              predictedOutput: output,
+              admittedAt,
+              charged,
+              held,
+              seen: attempt.outcome,
+              heard: false
+            })
+            group.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, services)
+            return Effect.void
+          }
+        })
+        return Math.abs(began - lookedAt) < lookMillis ? admitted : Effect.andThen(look, admitted)
+      }),
+
+    settle: (attempt) =>
+      Effect.suspend(() => {
+        const self = underway.get(attempt)
+        if (self === undefined) return Effect.void
+        underway.delete(attempt)
+        const { admittedAt, estimatedInput, group, kind, predictedOutput } = self
+        const { outcome } = attempt
+        const now = clock.currentTimeMillisUnsafe()
+        if (outcome._tag === "Completed" && kind !== undefined) {
+          const { usage } = outcome
+          kind.add(estimatedInput, Underway.countedInput(attempt.model, usage), usage.outputTokens, now - admittedAt)
+          group.outputRatio.updateUnsafe(usage.outputTokens / Math.max(1, predictedOutput), services)
+        }
+        const report = Underway.close(self, attempt, now)
+        if (report.observed !== undefined) group.learnt()
+        return Effect.flatMap(group.buckets.report(report), () => {
+          group.answered(outcome._tag === "Completed", report.pause !== undefined)
+          return gauge(group, now)
+        })
+      }),
+
+    setLimits: (limits) =>
+      Effect.sync(() => {
+        limitsOf = Limits.from(limits)
+        for (const members of groups.values()) {
+          for (const member of members.values()) {
+            // each was made with one of these as its name
+            member.limits = limitsFor(member.group as Model.Group | typeof countTokens, member.keyGroup)
+            member.wake()
+          }
+        }
+      }),
+
+    snapshot: Effect.suspend(() =>
+      Effect.forEach(
+        [...groups.values()].flatMap((members) => [...members.values()]),
+        (member) =>
+          Effect.map(member.buckets.levels, (levels): Snapshot => ({
+            keyGroup: member.keyGroup,
+            group: member.group,
+            waiting: member.waiting,
+            underway: member.underway,
+            levels
+          }))
+      )
+    )
+  })
+})
+
+const errorOf = ({ reason, waitMillis }: Refused, attempt: Attempt, { group }: Member): RateLimitedLocallyError =>
+  new RateLimitedLocallyError({
+    // A wait for money passes any deadline that a caller could mean.
+    reason: reason === "closed" ? "deadline" : reason,
+    group,
+    retryAfter: waitMillis === undefined ? undefined : Duration.millis(waitMillis),
+    attempts: attempt.number - 1
+  })
+
+/**
+ * Buckets in the memory of this process. They forget what they knew when their layer ends.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(
+  Store,
+  Effect.map(Clock.Clock, (clock) => ({
+    aheadMillis: 0,
+    open: ({ burstMillis }): BucketSet => {
+      const state = Buckets.make(burstMillis, clock.currentTimeMillisUnsafe())
+      return {
+        reserve: (ask) => Effect.sync(() => Buckets.reserve(state, ask, clock.currentTimeMillisUnsafe())),
+        report: (report) => Effect.sync(() => Buckets.report(state, report, clock.currentTimeMillisUnsafe())),
+        levels: Effect.sync(() => Buckets.levels(state, clock.currentTimeMillisUnsafe()))
+      }
+    }
+  }))
+)
+
+/**
+ * The limiter over a `Store` that the user provides. Each call makes a limiter of its own: call it once and share the value.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerNoDeps = (options: Options = {}): Layer.Layer<RateLimiter, never, Store> =>
+  Layer.effect(RateLimiter, make(options))
+
+/**
+ * The limiter for one process, its buckets in memory.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options = {}): Layer.Layer<RateLimiter> =>
+  layerNoDeps(options).pipe(Layer.provide(Layer.fresh(layerStoreMemory)))
+
+/**
+ * `layer` with options from configuration. Limits as a function are code and not among them.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<
+    Omit<Options, "limits"> & { readonly limits?: Limits.Limits | Limits.Tier | undefined }
+  >
+): Layer.Layer<RateLimiter, Config.ConfigError> =>
+  Layer.effect(RateLimiter, Effect.flatMap(Config.unwrap(options), make)).pipe(
+    Layer.provide(Layer.fresh(layerStoreMemory))
+  )
+
+/**
+ * The limiter that lets everything pass.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerOff: Layer.Layer<RateLimiter> = Layer.succeed(
+  RateLimiter,
+  RateLimiter.of({
+    admit: () => Effect.void,
+    settle: () => Effect.void,
+    setLimits: () => Effect.void,
+    snapshot: Effect.succeed([])
+  })
+)
