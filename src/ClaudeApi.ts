@@ -37,6 +37,7 @@ import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type Attempt, type Limits, type MessageAttempt, Outcome } from "./Attempt.ts"
 import { type ApiError, isApiError } from "./ClaudeError.ts"
@@ -44,6 +45,7 @@ import * as Estimate from "./Estimate.ts"
 import * as EventStream from "./internal/eventStream.ts"
 import * as Exchange from "./internal/exchange.ts"
 import * as ResponseHeaders from "./internal/responseHeaders.ts"
+import * as Transport from "./internal/transport.ts"
 import { type Event, isContent } from "./MessageStream.ts"
 import * as Model from "./Model.ts"
 import * as Usage from "./Usage.ts"
@@ -68,7 +70,8 @@ export interface Timeouts {
 
 /**
  * - `baseUrl`: default `https://api.anthropic.com`.
- * - `fetch`: default the global one. Tests give the one of the simulator.
+ * - `fetch`: tests give the one of the simulator. Default of the layers: one over a connection pool of their own, with no
+ *   time limits but `timeouts`; of `make`: the global one.
  * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
  * - `maxBytes`: the largest answer that is read, default 64 MiB; a larger one fails as `malformed`.
  *
@@ -408,15 +411,19 @@ const BaseUrl = Schema.String.check(
   })
 )
 
-const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.ConfigError> =>
-  Schema.decodeUnknownEffect(BaseUrl)(options.baseUrl ?? defaultBaseUrl).pipe(
-    Effect.mapError((error) => new Config.ConfigError(error)),
-    Effect.map(() => make(options))
-  )
+const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.ConfigError, Scope.Scope> =>
+  Effect.gen(function*() {
+    yield* Effect.mapError(
+      Schema.decodeUnknownEffect(BaseUrl)(options.baseUrl ?? defaultBaseUrl),
+      (error) => new Config.ConfigError(error)
+    )
+    return make({ ...options, fetch: options.fetch ?? (yield* Transport.make) })
+  })
 
 /**
  * The port over the real API, or whatever answers at `baseUrl`. A base URL that is no absolute `http` or `https` URL
- * fails the layer with `ConfigError`.
+ * fails the layer with `ConfigError`. Where no `fetch` is given it keeps connections of its own, which are closed with the
+ * layer.
  *
  * @category layers
  * @since 0.1.0

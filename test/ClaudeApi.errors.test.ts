@@ -29,6 +29,13 @@ const event = (name: string, data: unknown) => `event: ${name}\ndata: ${JSON.str
 
 const rows: ReadonlyArray<Row> = [
   {
+    name: "301, which the API never answers",
+    answer: () => json("", 301, { location: "https://example.com" }),
+    tag: "ConnectionError",
+    retryable: true,
+    fields: { reason: "malformed", status: 301 }
+  },
+  {
     name: "400",
     answer: () => apiError(400, "invalid_request_error"),
     tag: "BadRequestError",

@@ -220,10 +220,10 @@ describe("layers", () => {
   it.effect("take keys and options from the environment", () =>
     Effect.gen(function*() {
       const { refusedUrl } = yield* SimulatorServer.SimulatorServer
-      const built = yield* Effect.provide(ClaudeService.ClaudeService, ClaudeService.layerConfig).pipe(
+      const error = yield* Effect.flip(ClaudeService.create(hello)).pipe(
+        Effect.provide(ClaudeService.layerConfig),
         environment({ ANTHROPIC_API_KEY: "sk-ant-1", ANTHROPIC_BASE_URL: refusedUrl, CLAUDE_RETRIES: "0" })
       )
-      const error = yield* Effect.flip(built.create(hello))
       assert.deepInclude(error, { _tag: "ConnectionError", reason: "refused", billed: "no", attempts: 1 })
     }).pipe(Effect.provide(SimulatorServer.layer().pipe(Layer.provide(Simulator.layer())))))
 

@@ -49,34 +49,37 @@ const server = Effect.acquireRelease(
   ({ close }) => Effect.sync(close)
 )
 
-describe("a slow reader", () => {
-  it.effect("slows the socket, and loses nothing", () =>
-    Effect.gen(function*() {
-      const { url, written } = yield* server
-      const paused = yield* Deferred.make<void>()
-      const resumed = yield* Deferred.make<void>()
-      let deltas = 0
-      const reader = yield* Effect.forkChild(
-        ClaudeService.stream(hello).pipe(
-          Stream.runForEach((event) => {
-            if (event.type === "content_block_delta") deltas++
-            return deltas === 1 && event.type === "content_block_delta"
-              ? Effect.andThen(Deferred.succeed(paused, undefined), Deferred.await(resumed))
-              : Effect.void
-          }),
-          Effect.provide(over(globalThis.fetch, { api: { baseUrl: url } }))
+describe.each([["our transport", undefined], ["the global fetch", globalThis.fetch]])(
+  "a slow reader over %s",
+  (_, fetch) => {
+    it.effect("slows the socket, and loses nothing", () =>
+      Effect.gen(function*() {
+        const { url, written } = yield* server
+        const paused = yield* Deferred.make<void>()
+        const resumed = yield* Deferred.make<void>()
+        let deltas = 0
+        const reader = yield* Effect.forkChild(
+          ClaudeService.stream(hello).pipe(
+            Stream.runForEach((event) => {
+              if (event.type === "content_block_delta") deltas++
+              return deltas === 1 && event.type === "content_block_delta"
+                ? Effect.andThen(Deferred.succeed(paused, undefined), Deferred.await(resumed))
+                : Effect.void
+            }),
+            Effect.provide(over(fetch, { api: { baseUrl: url } }))
+          )
         )
-      )
-      yield* Deferred.await(paused)
-      // The buffers between fill up, and then the server stands still.
-      let before = -1
-      while (before !== written()) {
-        before = written()
-        yield* Effect.sleep("100 millis")
-      }
-      assert.isBelow(before, total / 2)
-      yield* Deferred.succeed(resumed, undefined)
-      yield* Fiber.join(reader)
-      assert.strictEqual(deltas, total)
-    }).pipe(TestClock.withLive), 30_000)
-})
+        yield* Deferred.await(paused)
+        // The buffers between fill up, and then the server stands still.
+        let before = -1
+        while (before !== written()) {
+          before = written()
+          yield* Effect.sleep("100 millis")
+        }
+        assert.isBelow(before, total / 2)
+        yield* Deferred.succeed(resumed, undefined)
+        yield* Fiber.join(reader)
+        assert.strictEqual(deltas, total)
+      }).pipe(TestClock.withLive), 30_000)
+  }
+)

@@ -212,6 +212,10 @@ export const fromSdk = (error: unknown, sent: Sent): ApiError => {
     if (error.status === undefined && error.type === null) {
       return fromConnection(error, { reason: "unknown", billed: "unknown" }, sent)
     }
+    if (error.status !== undefined && error.status < 400) {
+      const requestId = headers?.get("request-id") ?? undefined
+      return new ConnectionError({ reason: "malformed", status: error.status, requestId, attempts: sent.attempts })
+    }
     // A body that is not the API's comes from something between: the API may have worked on the request.
     const opaque = error.status !== undefined && error.status >= 500 && !Predicate.isObject(error.error)
     return fromReply(

@@ -14,9 +14,9 @@ export const keys = KeyPool.layer().pipe(
   Layer.orDie
 )
 
-/** The default service over a `fetch`. */
+/** The default service over a `fetch`, or over its own transport. */
 export const over = (
-  fetch: typeof globalThis.fetch,
+  fetch: typeof globalThis.fetch | undefined,
   options: { readonly api?: ClaudeApi.Options; readonly retry?: RetryPolicy.Options } = {}
 ): Layer.Layer<ClaudeService, Config.ConfigError> =>
   Service.layerNoDeps.pipe(

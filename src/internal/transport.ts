@@ -1,0 +1,173 @@
+/**
+ * The `fetch` of the port when the user gives none: `undici` without what the SDK does not need of the standard, which
+ * is more than half of the processor time of a call. It has a connection pool of its own that ends with its scope, and no
+ * time limits of its own: those of the port stand. It does not follow redirects and asks for no compression.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { Agent, type Dispatcher } from "undici"
+
+type Chunk = ReadableStreamReadResult<Uint8Array>
+
+/** Bytes that wait for their reader before the socket is paused. */
+const highWaterMark = 64 * 1024
+
+/** The most that is read of an answer that is taken as a text: those of errors. */
+const maxText = 1024 * 1024
+
+/** Response headers: the part of `Headers` that the SDK and the port read. */
+class ReplyHeaders {
+  private readonly fields: Readonly<Record<string, string | Array<string> | undefined>>
+  constructor(fields: Readonly<Record<string, string | Array<string> | undefined>>) {
+    this.fields = fields
+  }
+  get(name: string): string | null {
+    const value = this.fields[name.toLowerCase()]
+    return value === undefined ? null : typeof value === "string" ? value : value.join(", ")
+  }
+  entries(): IterableIterator<[string, unknown]> {
+    return Object.entries(this.fields).values()
+  }
+}
+
+/** A body that is read at the pace of its reader. Pieces that wait are given as one. */
+class Body {
+  private readonly controller: Dispatcher.DispatchController
+  private pieces: Array<Uint8Array> = []
+  private size = 0
+  private end: "open" | "done" | Error = "open"
+  private waiting: { readonly resolve: (chunk: Chunk) => void; readonly reject: (error: Error) => void } | undefined
+
+  constructor(controller: Dispatcher.DispatchController) {
+    this.controller = controller
+  }
+
+  push(piece: Uint8Array): void {
+    if (this.waiting !== undefined) {
+      this.waiting.resolve({ done: false, value: piece })
+      this.waiting = undefined
+      return
+    }
+    this.pieces.push(piece)
+    this.size += piece.byteLength
+    if (this.size >= highWaterMark) this.controller.pause()
+  }
+
+  finish(end: "done" | Error): void {
+    this.end = end
+    if (this.waiting === undefined) return
+    if (end === "done") this.waiting.resolve({ done: true, value: undefined })
+    else this.waiting.reject(end)
+    this.waiting = undefined
+  }
+
+  read(): Promise<Chunk> {
+    const [first] = this.pieces
+    if (first !== undefined) {
+      const value = this.pieces.length === 1 ? first : joined(this.pieces, this.size)
+      const paused = this.size >= highWaterMark
+      this.pieces = []
+      this.size = 0
+      // Pieces may arrive before this returns.
+      if (paused && this.end === "open") this.controller.resume()
+      return Promise.resolve({ done: false, value })
+    }
+    if (this.end === "done") return Promise.resolve({ done: true, value: undefined })
+    if (this.end !== "open") return Promise.reject(this.end)
+    return new Promise((resolve, reject) => {
+      this.waiting = { resolve, reject }
+    })
+  }
+
+  getReader(): this {
+    return this
+  }
+}
+
+const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
+  const all = new Uint8Array(size)
+  let at = 0
+  for (const piece of pieces) {
+    all.set(piece, at)
+    at += piece.byteLength
+  }
+  return all
+}
+
+/** The part of a `Response` that the SDK and the port read. */
+class Reply {
+  readonly status: number
+  readonly headers: ReplyHeaders
+  readonly body: Body
+  readonly url: string
+  constructor(status: number, headers: ReplyHeaders, body: Body, url: string) {
+    this.status = status
+    this.headers = headers
+    this.body = body
+    this.url = url
+  }
+  get ok(): boolean {
+    return this.status >= 200 && this.status < 300
+  }
+  text(): Promise<string> {
+    const utf8 = new TextDecoder()
+    const more = (text: string): Promise<string> =>
+      this.body.read().then((chunk) => {
+        if (chunk.done || text.length > maxText) return text + utf8.decode()
+        return more(text + utf8.decode(chunk.value, { stream: true }))
+      })
+    return more("")
+  }
+}
+
+const aborted = (): Error => new DOMException("The request was aborted.", "AbortError")
+
+const fetchOver = (agent: Agent) => (url: string, init: RequestInit): Promise<Reply> =>
+  new Promise((resolve, reject) => {
+    const { origin, pathname, search } = new URL(url)
+    const signal = init.signal ?? undefined
+    let controller: Dispatcher.DispatchController | undefined
+    let body: Body | undefined
+    const abort = () => {
+      const error = aborted()
+      controller?.abort(error)
+      reject(error)
+    }
+    const over = (end: "done" | Error) => {
+      signal?.removeEventListener("abort", abort)
+      body?.finish(end)
+      if (end !== "done") reject(end)
+    }
+    if (signal?.aborted === true) return reject(aborted())
+    signal?.addEventListener("abort", abort, { once: true })
+    agent.dispatch({
+      origin,
+      path: pathname + search,
+      method: (init.method ?? "GET") as Dispatcher.HttpMethod, // the SDK's own methods
+      headers: init.headers as Headers, // the SDK hands over what it built
+      body: (init.body as string | undefined) ?? null // requests for messages are JSON
+    }, {
+      onRequestStart: (started) => {
+        controller = started
+        if (signal?.aborted === true) started.abort(aborted())
+      },
+      onResponseStart: (started, status, headers) => {
+        if (status < 200) return
+        body = new Body(started)
+        resolve(new Reply(status, new ReplyHeaders(headers), body, url))
+      },
+      onResponseData: (_, piece) => body?.push(piece),
+      onResponseEnd: () => over("done"),
+      onResponseError: (_, error) => over(error)
+    })
+  })
+
+/** A transport whose connections are closed with the scope. */
+export const make: Effect.Effect<typeof globalThis.fetch, never, Scope.Scope> = Effect.map(
+  Effect.acquireRelease(
+    Effect.sync(() => new Agent({ headersTimeout: 0, bodyTimeout: 0 })),
+    (agent) => Effect.promise(() => agent.destroy())
+  ),
+  // What is left out of `Response` is read by nobody behind this `fetch`.
+  (agent) => fetchOver(agent) as unknown as typeof globalThis.fetch
+)
