@@ -119,6 +119,10 @@ const maxClients = 256
 /** The largest number of pages read of a list. */
 const maxPages = 100
 
+/** The most bytes of a stream that are decoded at once, before and after its first content. */
+const firstStep = 1024
+const maxStep = 16 * 1024
+
 /** How long the end of a body may follow its `message_stop`, before its connection is given up. */
 const endMillis = 250
 
@@ -231,7 +235,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           Exchange.make(attempt, attempt.request, bounds),
           (exchange) => Exchange.close(exchange, received.ended)
         )
-        attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
+        attempt.outcome = received.aborted
         const noted = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
           Effect.onError(effect, (cause) => Effect.sync(() => failed(exchange, received.usage, cause)))
         const response = yield* noted(
@@ -254,6 +258,17 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           })
         )
 
+        /** Bytes that were read and not decoded yet: the first content does not wait for all that came with it. */
+        let unread: Uint8Array | undefined
+
+        const decoded = (bytes: Uint8Array): Effect.Effect<Arr.NonEmptyReadonlyArray<Event>, ApiError | Cause.Done> => {
+          const step = received.content ? maxStep : firstStep
+          unread = bytes.byteLength > step ? bytes.subarray(step) : undefined
+          const events = received.take(decoder.feed(unread === undefined ? bytes : bytes.subarray(0, step)))
+          if (decoder.whole()) attempt.outcome = completed(exchange, received)
+          return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : next
+        }
+
         const next: Effect.Effect<Arr.NonEmptyReadonlyArray<Event>, ApiError | Cause.Done> = Effect.suspend(() => {
           const broken = decoder.broken()
           if (broken !== undefined) {
@@ -262,15 +277,12 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
               : Effect.fail(Exchange.malformed(exchange))
           }
           if (decoder.whole()) return end
+          if (unread !== undefined) return decoded(unread)
           const read = Exchange.readInTime(exchange, reader, "unknown", received.content)
           return Effect.flatMap(read, (chunk) => {
             if (chunk.done) return Effect.fail(Exchange.truncated(exchange, "unknown"))
-            const events = received.take(decoder.feed(chunk.value), chunk.value.byteLength)
-            if (received.bytes > bounds.maxBytes) return Effect.fail(Exchange.malformed(exchange))
-            attempt.outcome = decoder.whole()
-              ? completed(exchange, received)
-              : Outcome.Aborted({ usage: received.usage })
-            return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : next
+            received.bytes += chunk.value.byteLength
+            return received.bytes > bounds.maxBytes ? Effect.fail(Exchange.malformed(exchange)) : decoded(chunk.value)
           })
         })
         return Stream.fromPull(Effect.succeed(noted(next)))
@@ -360,7 +372,8 @@ const textOf = (event: Event): string => {
 class Received implements Used {
   private readonly tokenizer: Model.Tokenizer
   private reported: Usage.Usage = Usage.zero
-  private arrived = 0
+  private counted = 0
+  private text = ""
   model: string | undefined
   stopReason: string | undefined
   /** The content has begun. */
@@ -373,9 +386,7 @@ class Received implements Used {
     this.tokenizer = Model.tokenizer(model)
   }
 
-  take(events: ReadonlyArray<Event>, bytes: number): ReadonlyArray<Event> {
-    this.bytes += bytes
-    let text = ""
+  take(events: ReadonlyArray<Event>): ReadonlyArray<Event> {
     for (const event of events) {
       switch (event.type) {
         case "message_start":
@@ -385,7 +396,7 @@ class Received implements Used {
         case "content_block_start":
         case "content_block_delta":
           this.content ||= isContent(event)
-          text += textOf(event)
+          this.text += textOf(event)
           break
         case "message_delta":
           this.reported = Usage.merge(this.reported, event.usage)
@@ -393,17 +404,37 @@ class Received implements Used {
           break
       }
     }
-    this.arrived += Estimate.textTokens(text, this.tokenizer)
+    if (this.text.length > maxUncounted) this.count()
     return events
+  }
+
+  private count(): number {
+    this.counted += Estimate.textTokens(this.text, this.tokenizer)
+    this.text = ""
+    return this.counted
   }
 
   /** As reported; before the final total, output is counted from what arrived. */
   get usage(): Usage.Usage {
-    return this.stopReason === undefined && this.arrived > this.reported.outputTokens
-      ? { ...this.reported, outputTokens: this.arrived }
-      : this.reported
+    if (this.stopReason !== undefined) return this.reported
+    const arrived = this.count()
+    return arrived > this.reported.outputTokens ? { ...this.reported, outputTokens: arrived } : this.reported
+  }
+
+  /** The outcome that stands while the stream is open: whoever looks at it counts. */
+  get aborted(): Outcome {
+    const usage = () => this.usage
+    return {
+      _tag: "Aborted",
+      get usage() {
+        return usage()
+      }
+    }
   }
 }
+
+/** Characters of output that may wait to be counted. */
+const maxUncounted = 64 * 1024
 
 const BaseUrl = Schema.String.check(
   Schema.makeFilter((text: string) => /^https?:$/.test(URL.parse(text)?.protocol ?? ""), {

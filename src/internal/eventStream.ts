@@ -1,5 +1,4 @@
 /** Decodes the body of a streamed answer into events, and checks that it is whole. */
-import * as Sse from "effect/encoding/Sse"
 import * as Result from "effect/Result"
 import type { Event } from "../MessageStream.ts"
 
@@ -24,27 +23,30 @@ const parse = (data: string): Result.Result<unknown, unknown> => Result.try((): 
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
 
-/** The text that a delta must bring to be what its type says. */
-const deltaTexts: Readonly<Record<string, string>> = {
-  text_delta: "text",
-  input_json_delta: "partial_json",
-  signature_delta: "signature"
+/** Whether what we read of a delta is there. */
+const isDelta = (delta: Record<string, unknown>): boolean => {
+  switch (delta["type"]) {
+    case "text_delta":
+      return typeof delta["text"] === "string"
+    case "input_json_delta":
+      return typeof delta["partial_json"] === "string"
+    case "signature_delta":
+      return typeof delta["signature"] === "string"
+    default:
+      return true
+  }
 }
 
 /** Whether what we read of an event is there; types that we do not know pass. */
 const isEvent = (value: unknown): value is Event => {
   if (!isObject(value)) return false
   switch (value["type"]) {
+    case "content_block_delta":
+      return typeof value["index"] === "number" && isObject(value["delta"]) && isDelta(value["delta"])
     case "message_start":
       return isObject(value["message"]) && isObject(value["message"]["usage"])
     case "content_block_start":
       return typeof value["index"] === "number" && isObject(value["content_block"])
-    case "content_block_delta": {
-      const delta = value["delta"]
-      if (typeof value["index"] !== "number" || !isObject(delta)) return false
-      const text = deltaTexts[String(delta["type"])]
-      return text === undefined || typeof delta[text] === "string"
-    }
     case "content_block_stop":
       return typeof value["index"] === "number"
     case "message_delta":
@@ -60,26 +62,71 @@ export const decoder = (maxEventSize: number): Decoder => {
   let begun = false
   let whole = false
   let broken: Broken | undefined
-  const parser = Sse.makeParser((sse) => {
-    if (whole || broken !== undefined || sse._tag !== "Event" || sse.event === "ping" || sse.event === "message") return
-    const data = parse(sse.data)
-    if (sse.event === "error") {
-      broken = { _tag: "Refused", body: Result.getOrElse(data, () => undefined) }
+  /** The line that is not ended yet, and what of its event was read. */
+  let unfinished: Array<string> = []
+  let size = 0
+  let name = ""
+  let data = ""
+  let afterReturn = false
+
+  const dispatch = (): void => {
+    const sse = name
+    const text = data
+    name = ""
+    data = ""
+    size = 0
+    if (text === "" || sse === "" || sse === "ping") return
+    const parsed = parse(text)
+    if (sse === "error") {
+      broken = { _tag: "Refused", body: Result.getOrElse(parsed, () => undefined) }
       return
     }
-    if (Result.isFailure(data) || !isEvent(data.success) || (data.success.type === "message_stop" && !begun)) {
+    if (Result.isFailure(parsed) || !isEvent(parsed.success) || (parsed.success.type === "message_stop" && !begun)) {
       broken = { _tag: "Malformed" }
       return
     }
-    events.push(data.success)
-    begun ||= data.success.type === "message_start"
-    whole = data.success.type === "message_stop"
-  }, { maxEventSize })
+    events.push(parsed.success)
+    begun ||= parsed.success.type === "message_start"
+    whole = parsed.success.type === "message_stop"
+  }
+
+  /** A line of a stream of events, without its end. Its own decoder costs a third of the one that `effect` brings. */
+  const line = (text: string): void => {
+    if (text === "") return dispatch()
+    const field = text.startsWith("data:") ? 5 : text.startsWith("event:") ? 6 : 0
+    if (field === 0) return
+    const value = text.slice(text.charCodeAt(field) === 0x20 ? field + 1 : field)
+    if (field === 6) name = value
+    else data = data === "" ? value : `${data}\n${value}`
+  }
+
+  const lines = (text: string): void => {
+    // Lines may end in LF, CR or both, and both may be cut apart.
+    const unified = afterReturn && text.startsWith("\n") ? text.slice(1) : text
+    afterReturn = text.endsWith("\r")
+    const all = unified.includes("\r") ? unified.replace(/\r\n?/g, "\n") : unified
+    let from = 0
+    for (let to = all.indexOf("\n"); to !== -1; to = all.indexOf("\n", from)) {
+      const part = all.slice(from, to)
+      from = to + 1
+      if (unfinished.length === 0) line(part)
+      else {
+        unfinished.push(part)
+        line(unfinished.join(""))
+        unfinished = []
+      }
+      if (whole || broken !== undefined) return
+    }
+    if (from < all.length) unfinished.push(all.slice(from))
+    size += all.length - from
+  }
+
   return {
     feed: (bytes) => {
+      if (whole || broken !== undefined) return []
       const text = Result.try(() => utf8.decode(bytes, { stream: true }))
-      const fits = Result.isSuccess(text) && parser.feed(text.success) === undefined
-      if (!fits && !whole) broken ??= { _tag: "Malformed" }
+      if (Result.isSuccess(text)) lines(text.success)
+      if (!whole && (Result.isFailure(text) || size + data.length > maxEventSize)) broken ??= { _tag: "Malformed" }
       const fed = events
       events = []
       return fed
