@@ -73,7 +73,7 @@ const consumer = (): Promise<string> =>
     const modules = join(folder, "node_modules")
     mkdirSync(join(modules, "effect-claude"), { recursive: true })
     await run("tar", ["-xzf", await tarball(), "-C", join(modules, "effect-claude"), "--strip-components", "1"])
-    for (const name of ["effect", "@effect", "@anthropic-ai", "@types"]) {
+    for (const name of ["effect", "@effect", "@anthropic-ai", "@types", "undici"]) {
       symlinkSync(join(root, "node_modules", name), join(modules, name), "junction")
     }
     const lines = entrypoints.map((entrypoint, index) => `export * as m${index} from "${specifier(entrypoint)}"`)
@@ -147,7 +147,7 @@ const checks: Record<string, Check> = {
     const bundle = await rolldown({
       cwd: folder,
       input: "effect-claude",
-      external: [/^node:/, /^@anthropic-ai\/sdk/],
+      external: [/^node:/, /^@anthropic-ai\/sdk/, "undici"],
       logLevel: "silent"
     })
     const { output } = await bundle.generate({ format: "esm", minify: true })
