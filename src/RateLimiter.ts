@@ -345,6 +345,9 @@ const errorOf = ({ reason, waitMillis }: Refused, attempt: Attempt, { group }: M
     attempts: attempt.number - 1
   })
 
+/** The most bucket sets that memory keeps; the one opened first makes room. */
+const maxStates = 10_000
+
 /**
  * Buckets in the memory of this process. They forget what they knew when their layer ends.
  *
@@ -353,17 +356,25 @@ const errorOf = ({ reason, waitMillis }: Refused, attempt: Attempt, { group }: M
  */
 export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(
   Store,
-  Effect.map(Clock.Clock, (clock) => ({
-    aheadMillis: 0,
-    open: ({ burstMillis }): BucketSet => {
-      const state = Buckets.make(burstMillis, clock.currentTimeMillisUnsafe())
-      return {
-        reserve: (ask) => Effect.sync(() => Buckets.reserve(state, ask, clock.currentTimeMillisUnsafe())),
-        report: (report) => Effect.sync(() => Buckets.report(state, report, clock.currentTimeMillisUnsafe())),
-        levels: Effect.sync(() => Buckets.levels(state, clock.currentTimeMillisUnsafe()))
+  Effect.map(Clock.Clock, (clock) => {
+    const states = new Map<string, Buckets.State>()
+    const now = () => clock.currentTimeMillisUnsafe()
+    return {
+      aheadMillis: 0,
+      open: ({ burstMillis, group, keyGroup }): BucketSet => {
+        const key = `${group} ${keyGroup}`
+        const state = states.get(key) ?? Buckets.make(burstMillis, now())
+        const oldest = states.size < maxStates ? undefined : states.keys().next().value
+        if (oldest !== undefined) states.delete(oldest)
+        states.set(key, state)
+        return {
+          reserve: (ask) => Effect.sync(() => Buckets.reserve(state, ask, now())),
+          report: (report) => Effect.sync(() => Buckets.report(state, report, now())),
+          levels: Effect.sync(() => Buckets.levels(state, now()))
+        }
       }
     }
-  }))
+  })
 )
 
 /**
