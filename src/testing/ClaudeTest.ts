@@ -156,8 +156,8 @@ export const toolUse = (name: string, input: unknown, options: {
   readonly id?: string | undefined
   readonly pieces?: ReadonlyArray<string> | undefined
 } = {}): Scripted.Block => ({
-  block: { type: "tool_use", id: options.id ?? "", caller: { type: "direct" }, name, input },
-  pieces: options.pieces ?? [JSON.stringify(input)]
+  block: { type: "tool_use", id: options.id ?? "", caller: { type: "direct" }, name, input: input ?? {} },
+  pieces: options.pieces ?? [JSON.stringify(input ?? {})]
 })
 
 /**

@@ -86,7 +86,7 @@ export const byDefault = (seed: string, body: Body): Answer => {
   const chance = hashOf(`${seed} ${body.model} ${asked}`)
   const start = prose.indexOf(" ", chance % 8_000) + 1
   const end = prose.indexOf(" ", start + 80 + (chance >>> 8) % 400)
-  return `You asked: "${asked.slice(0, 200)}". ${prose.slice(start, end)}.`
+  return `You asked: "${asked.slice(0, 200)}". ${prose.slice(start, end).replace(/\W$/, "")}.`
 }
 
 /** Where a text may be cut: never between the halves of a surrogate pair. */
@@ -124,7 +124,7 @@ export const plan = (answer: Answer, body: Body, tokenizer: Model.Tokenizer, id:
         id: block.id ?? `toolu_${id}${i}`,
         caller: { type: "direct" },
         name: block.name,
-        input: block.input
+        input: block.input ?? {}
       })
     } else {
       let text = block.type === "text" ? block.text : block.thinking

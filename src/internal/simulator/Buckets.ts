@@ -16,10 +16,14 @@ export interface Limits {
   readonly requestsPerMinute?: number | undefined
   /** Uncached input and cache writes. Cache reads are free. */
   readonly inputTokensPerMinute?: number | undefined
+  /** Admission asks only that this bucket is not below zero; running answers are never cut, so it can be overdrawn by far. */
   readonly outputTokensPerMinute?: number | undefined
   /** Requests to count tokens, which have a bucket of their own for each organization: that of the group `other` counts. */
   readonly countTokensPerMinute?: number | undefined
-  /** How full a bucket can get, in minutes of its rate. `1 / 60` makes 60 requests a minute act like one a second. Default 1. */
+  /**
+   * How full a bucket can get, in minutes of its rate. `1 / 60` makes 60 requests a minute act like one a second. Default 1. A request
+   * with more input than fits a full bucket never passes and gets no `retry-after`.
+   */
   readonly burstMinutes?: number | undefined
 }
 
@@ -57,7 +61,7 @@ interface Bucket {
 }
 
 const bucket = (perMinute: number, burstMinutes: number, now: number): Bucket => {
-  const capacity = Math.max(1, Math.round(perMinute * burstMinutes)) * minute
+  const capacity = perMinute === 0 ? 0 : Math.max(1, Math.round(perMinute * burstMinutes)) * minute
   return { perMinute, capacity, level: capacity, at: now }
 }
 
@@ -77,6 +81,8 @@ type Dimension = typeof dimensions[number]
 interface Group {
   readonly buckets: Record<Dimension, Bucket | undefined>
   readonly window: { start: number; admitted: number; allowed: number }
+  /** Output that admitted requests will produce and have not yet. */
+  pending: number
 }
 
 const whole = (bucket: Bucket) => Math.max(0, Math.floor(bucket.level / minute))
@@ -106,10 +112,12 @@ const limited = (message: string, waitMillis: number | undefined, code?: string)
 export interface Account {
   /** Takes output as it is produced; the level may go below zero. */
   readonly output: (tokens: number, now: number) => void
+  /** Announces how much output will come; what is returned takes back what did not. */
+  readonly expect: (tokens: number) => () => void
   readonly headers: (now: number) => Record<string, string>
 }
 
-const unlimited: Account = { output: () => {}, headers: () => ({}) }
+const unlimited: Account = { output: () => {}, expect: () => () => {}, headers: () => ({}) }
 
 export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
   let limitsOf = initial
@@ -141,7 +149,8 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
     if (found === undefined) {
       found = {
         buckets: buckets(limitsOf(group, organization), undefined, now),
-        window: { start: now, admitted: 0, allowed: ramp?.requestsPerMinute ?? Infinity }
+        window: { start: now, admitted: 0, allowed: ramp?.requestsPerMinute ?? Infinity },
+        pending: 0
       }
       groups.set(key, found)
     }
@@ -166,6 +175,7 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
       const wait = Math.max(...buckets.map((bucket) => millisUntil(bucket, bucket.capacity)))
       out[`anthropic-ratelimit-${name}-limit`] = String(buckets.reduce((sum, bucket) => sum + bucket.perMinute, 0))
       out[`anthropic-ratelimit-${name}-remaining`] = String(round(buckets.reduce((sum, _) => sum + whole(_), 0)))
+      if (!Number.isFinite(wait)) return
       const full = DateTime.makeUnsafe(Math.ceil((now + wait) / 1_000) * 1_000)
       out[`anthropic-ratelimit-${name}-reset`] = DateTime.formatIso(full).replace(".000Z", "Z")
     }
@@ -206,18 +216,22 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
         worst = dimension
       }
     }
+    const rampWait = ramped(group.window, now)
+    // whoever is refused must find room when it comes back, also for what others produce meanwhile
+    const outputs = group.buckets["output-tokens"]
+    const outputWait = outputs === undefined ? 0 : millisUntil(outputs, group.pending * minute)
     if (worst !== undefined) {
+      const enough = Math.max(wait, rampWait, outputWait)
       const refusal = limited(
         describe(worst, group.buckets[worst]!.perMinute),
-        Number.isFinite(wait) ? wait : undefined
+        Number.isFinite(enough) ? enough : undefined
       )
       return { ...refusal, headers: { ...headersOf(group, now), ...refusal.headers } }
     }
-    const rampWait = ramped(group.window, now)
     if (rampWait > 0) {
       const refusal = limited(
         "This request would exceed your organization's acceleration limit: usage grows too fast. Ramp up gradually.",
-        rampWait,
+        Math.max(rampWait, outputWait),
         "ramp_limit_exceeded"
       )
       return { ...refusal, headers: { ...headersOf(group, now), ...refusal.headers } }
@@ -229,8 +243,20 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
       const bucket = group.buckets[dimension]
       if (bucket !== undefined) bucket.level -= need[dimension] * minute
     }
+    let mine = 0
     return {
+      expect: (tokens) => {
+        mine = tokens
+        group.pending += tokens
+        return () => {
+          group.pending -= mine
+          mine = 0
+        }
+      },
       output: (tokens, now) => {
+        const known = Math.min(tokens, mine)
+        mine -= known
+        group.pending -= known
         const bucket = group.buckets["output-tokens"]
         if (bucket === undefined) return
         refill(bucket, now)

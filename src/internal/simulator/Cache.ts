@@ -45,10 +45,13 @@ export const unused = (prompt: number) => ({
 export const make = (capacity: number) => {
   const entries = new Map<string, { readonly ttl: Ttl; readonly expires: number }>()
 
+  /** Keeps what lives longer: the entry that is there, or the new one. */
   const put = (key: string, ttl: Ttl, start: number) => {
+    const fresh = { ttl, expires: start + millisOf[ttl] }
+    const old = entries.get(key)
     entries.delete(key)
     if (entries.size >= capacity) entries.delete(entries.keys().next().value!)
-    entries.set(key, { ttl, expires: start + millisOf[ttl] })
+    entries.set(key, old !== undefined && old.expires > fresh.expires ? old : fresh)
   }
 
   /**

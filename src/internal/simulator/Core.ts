@@ -127,7 +127,7 @@ export const make = (options: CoreOptions) => {
     counters.total++
     counters.open++
     const id = `req_sim${counters.total.toString(36).padStart(18, "0")}`
-    const served: Messages.Served = { row: undefined, division: undefined, output: 0 }
+    const served: Messages.Served = { row: undefined, division: undefined, output: 0, release: () => {} }
     let open = true
 
     const close = (outcome: Bill.BillRow["outcome"]) => {
@@ -135,6 +135,7 @@ export const make = (options: CoreOptions) => {
       open = false
       counters.open--
       if (outcome === "aborted") counters.aborted++
+      served.release()
       const { division, output, row } = served
       if (row === undefined) return
       const usage = {
@@ -194,7 +195,13 @@ export const make = (options: CoreOptions) => {
             steps = Faults.apply(fault, usual, stream, id, { "request-id": id }, failed)[Symbol.iterator]()
           }
         }
-        const next = steps.next()
+        const made = Result.try(steps.next.bind(steps))
+        if (Result.isFailure(made)) {
+          // an answer that cannot be put on the wire ends like a server that crashed
+          close("failed")
+          return Step.reset
+        }
+        const next = made.success
         if (next.done !== true) return seen(next.value)
         close("complete")
         return Step.end

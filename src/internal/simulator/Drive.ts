@@ -7,8 +7,8 @@ import type { Exchange, Wait } from "./Step.ts"
 export interface Sink {
   readonly head: (status: number, headers: Record<string, string>, body: string | undefined) => boolean
   readonly data: (data: string | Uint8Array) => boolean
-  /** Called before a wait: what was held back goes out now. */
-  readonly flush: () => void
+  /** Called before a wait: what was held back goes out now. `false` asks to go on only after `resume`. */
+  readonly flush: () => boolean
   readonly end: () => void
   readonly reset: () => void
   readonly refuse: () => void
@@ -24,6 +24,8 @@ export interface Drive {
 export const drive = (exchange: Exchange, wait: Wait, sink: Sink): Drive => {
   let state: "idle" | "running" | "waiting" | "done" = "idle"
   let again = false
+  /** The reader keeps up with what was written before the wait. */
+  let room = true
   let cancel: (() => void) | undefined
 
   const finish = (how: () => void) => {
@@ -42,13 +44,13 @@ export const drive = (exchange: Exchange, wait: Wait, sink: Sink): Drive => {
       case "Data":
         return sink.data(next.data)
       case "Wait": {
-        sink.flush()
+        room = sink.flush()
         state = "waiting"
         if (!Number.isFinite(next.millis)) return false
         cancel = wait(next.millis, () => {
           cancel = undefined
           state = "idle"
-          resume()
+          if (room) resume()
         })
         return false
       }
@@ -66,6 +68,7 @@ export const drive = (exchange: Exchange, wait: Wait, sink: Sink): Drive => {
 
   const resume = () => {
     if (state === "running") again = true
+    if (state === "waiting") room = true
     if (state !== "idle") return
     state = "running"
     again = false

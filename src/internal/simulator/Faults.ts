@@ -116,8 +116,16 @@ interface Armed {
   left: number
 }
 
+/** A status that no server can send is a slip of the test's author. */
+const possible = (fault: Fault): Fault => {
+  if (fault._tag === "Status" && !(fault.status >= 200 && fault.status <= 599)) {
+    throw new RangeError(`Fault.Status takes a status from 200 to 599, not ${fault.status}.`)
+  }
+  return fault
+}
+
 const arm = (fault: Fault, when: When = {}): Armed => ({
-  fault,
+  fault: possible(fault),
   probability: when.probability ?? 1,
   from: when.from === undefined ? 0 : Duration.toMillis(Duration.fromInputUnsafe(when.from)),
   until: when.until === undefined ? Infinity : Duration.toMillis(Duration.fromInputUnsafe(when.until)),
@@ -151,7 +159,7 @@ export const make = (rules: ReadonlyArray<Rule>, chance: () => number) => {
   return {
     pick,
     inject: (fault: Fault, when?: When) => void injected.push(arm(fault, when)),
-    script: (faults: ReadonlyArray<Fault>) => void script.push(...faults),
+    script: (faults: ReadonlyArray<Fault>) => void script.push(...faults.map(possible)),
     clear: () => {
       injected = []
       script = []

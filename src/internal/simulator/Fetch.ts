@@ -58,7 +58,7 @@ const answer = (
         controller?.enqueue(typeof data === "string" ? encoder.encode(data) : data)
         return false
       },
-      flush: () => {},
+      flush: () => true,
       end: () => {
         stop()
         controller?.close()

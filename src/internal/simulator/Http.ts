@@ -2,6 +2,7 @@
  * The face that is an HTTP server. It runs on `node:http` alone: Effect starts it and stops it.
  */
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import type { AddressInfo } from "node:net"
@@ -11,7 +12,16 @@ import { drive } from "./Drive.ts"
 /** How much of a stream is gathered before it is written, as long as nothing waits. */
 const gather = 16_384
 
-const answer = (core: Core, request: Http.IncomingMessage, response: Http.ServerResponse, body: string | undefined) => {
+/** Ends what is under way for a server. */
+type Live = Set<() => void>
+
+const answer = (
+  core: Core,
+  live: Live,
+  request: Http.IncomingMessage,
+  response: Http.ServerResponse,
+  body: string | undefined
+) => {
   let held: Array<string | Uint8Array> = []
   let size = 0
   const write = (): boolean => {
@@ -51,9 +61,9 @@ const answer = (core: Core, request: Http.IncomingMessage, response: Http.Server
       return size < gather || write()
     },
     flush: () => {
-      if (!response.headersSent) return
+      if (!response.headersSent) return true
       response.flushHeaders()
-      write()
+      return write()
     },
     end: () => {
       write()
@@ -73,17 +83,27 @@ const answer = (core: Core, request: Http.IncomingMessage, response: Http.Server
     },
     refuse: () => request.socket.destroy()
   })
-  response.on("drain", driver.resume)
-  response.on("close", driver.abort)
-  driver.resume()
+  const resume = () => {
+    // what cannot be put on the wire is a server that crashed, but for this request only
+    if (Result.isSuccess(Result.try(driver.resume))) return
+    driver.abort()
+    request.socket.destroy()
+  }
+  live.add(driver.abort)
+  response.on("drain", resume)
+  response.on("close", () => {
+    live.delete(driver.abort)
+    driver.abort()
+  })
+  resume()
 }
 
-const read = (core: Core) => (request: Http.IncomingMessage, response: Http.ServerResponse) => {
+const read = (core: Core, live: Live) => (request: Http.IncomingMessage, response: Http.ServerResponse) => {
   const { bodyLimit } = core
   if (Number(request.headers["content-length"] ?? 0) > bodyLimit) {
     response.shouldKeepAlive = false
     request.resume()
-    return answer(core, request, response, undefined)
+    return answer(core, live, request, response, undefined)
   }
   const chunks: Array<Buffer> = []
   let size = 0
@@ -94,6 +114,7 @@ const read = (core: Core) => (request: Http.IncomingMessage, response: Http.Serv
   request.on("end", () =>
     answer(
       core,
+      live,
       request,
       response,
       size > bodyLimit ? undefined : chunks.length === 1 ? chunks[0]!.toString() : Buffer.concat(chunks).toString()
@@ -101,16 +122,18 @@ const read = (core: Core) => (request: Http.IncomingMessage, response: Http.Serv
 }
 
 /** Listens on a port of 127.0.0.1 (0: any free one) until the scope closes, and gives the port. */
-export const listen = (core: Core, port: number): Effect.Effect<number, never, Scope.Scope> =>
-  Effect.map(
+export const listen = (core: Core, port: number): Effect.Effect<number, never, Scope.Scope> => {
+  const live: Live = new Set()
+  return Effect.map(
     Effect.acquireRelease(
       Effect.callback<Http.Server>((resume) => {
-        const server = Http.createServer({ requestTimeout: 0 }, read(core))
+        const server = Http.createServer({ requestTimeout: 0 }, read(core, live))
         server.once("error", (error) => resume(Effect.die(error)))
         server.listen(port, "127.0.0.1", () => resume(Effect.succeed(server)))
       }),
       (server) =>
         Effect.callback<void>((resume) => {
+          for (const abort of live) abort()
           server.close(() => resume(Effect.void))
           server.closeAllConnections()
         })
@@ -118,3 +141,4 @@ export const listen = (core: Core, port: number): Effect.Effect<number, never, S
     // a server that listens on a TCP port has an address of this kind
     (server) => (server.address() as AddressInfo).port
   )
+}

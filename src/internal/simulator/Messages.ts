@@ -33,6 +33,8 @@ export interface Served {
   row: Omit<Bill.BillRow, "outcome" | "usage"> | undefined
   division: Cache.Division | undefined
   output: number
+  /** Takes back the output that was expected and did not come. */
+  release: () => void
 }
 
 const serve = (
@@ -92,6 +94,7 @@ export const make = (
       tokenizer,
       id.slice(4)
     )
+    served.release = account.expect(plan.outputTokens)
     cached.accept()
     serve(served, key, id, start, named, "messages", body.stream === true)
     served.division = division

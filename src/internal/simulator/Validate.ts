@@ -94,7 +94,9 @@ const breakpoints = (body: Body): Refusal | undefined => {
   ].map(ttlOf)
   const ttls = [...marked, ttlOf(body)].filter((ttl) => ttl !== undefined)
   if (ttls.length > 4) return bad(`A maximum of 4 blocks with cache_control may be provided. Found ${ttls.length}.`)
-  if (ttlOf(body) !== undefined && marked.at(-1) !== undefined && marked.at(-1) !== ttlOf(body)) {
+  const last = blocksOf(body.messages.at(-1)).at(-1)
+  const own = last === undefined ? undefined : ttlOf(last)
+  if (ttlOf(body) !== undefined && own !== undefined && own !== ttlOf(body)) {
     return bad("cache_control: the last block has a breakpoint with another ttl.")
   }
   return ttls.lastIndexOf("1h") > ttls.indexOf("5m") && ttls.includes("5m")
