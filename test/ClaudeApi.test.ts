@@ -384,6 +384,18 @@ describe("stream", () => {
       assert.strictEqual(seconds, 42)
     }))
 
+  it.effect("fails when the whole call takes too long, also for a reader that paused longer than silence may last", () =>
+    Effect.gen(function*() {
+      const response = yield* timed([[1, start], [1, blockStart], [2, delta]])
+      const timeouts = { idle: "10 seconds", call: "35 seconds" } as const
+      const slow = Stream.runForEach(
+        of(response, { timeouts }).stream(attemptOf()),
+        (event) => event.type === "content_block_delta" ? Effect.sleep("30 seconds") : Effect.void
+      )
+      assert.deepInclude(failure(yield* driven(slow)), { reason: "timeout", limit: "call" })
+      assert.strictEqual(yield* Clock.currentTimeMillis, 35_000)
+    }))
+
   it.effect("does not outlive the deadline of the caller", () =>
     Effect.gen(function*() {
       const deltas = Array.from({ length: 99 }, (_, i) => [2 + i, delta] as const)

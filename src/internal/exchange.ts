@@ -95,13 +95,15 @@ const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
 
 /**
  * Ends each wait for the API at its limit: one fiber for the whole exchange, since a timer for each read costs more than
- * the read. It looks up at least every `idle`, and no limit that is set in between can pass before that.
+ * the read. It looks up whenever a limit that stands now can pass, and at least every `idle`: no limit that is set in
+ * between can pass before that.
  */
 const watch = (self: Exchange): Effect.Effect<never> =>
   Effect.forever(Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    const left = self.until - now
-    if (left <= 0) self.expire?.(expired(self))
-    return Effect.sleep(left > 0 ? Math.min(left, self.bounds.idle) : self.bounds.idle)
+    const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
+    if (now >= self.until) self.expire?.(expired(self))
+    const coming = [self.until, deadline, began + bounds.call, now + bounds.idle].filter((at) => at > now)
+    return Effect.sleep(Math.max(1, Math.min(...coming) - now))
   }))
 
 const sent = (self: Exchange, now: number): ApiErrors.Sent => ({
