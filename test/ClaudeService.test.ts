@@ -1,10 +1,24 @@
 import { assert, describe, expectTypeOf, it } from "@effect/vitest"
-import { Cause, Clock, Config, ConfigProvider, Duration, Effect, Exit, Fiber, Layer, Stream, Tracer } from "effect"
+import {
+  Cause,
+  Clock,
+  Config,
+  ConfigProvider,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Redacted,
+  Stream,
+  Tracer
+} from "effect"
+import type * as Attempt from "effect-claude/Attempt"
 import * as CallContext from "effect-claude/CallContext"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import type * as ClaudeError from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
-import type * as KeyPool from "effect-claude/KeyPool"
+import * as KeyPool from "effect-claude/KeyPool"
 import * as MessageStream from "effect-claude/MessageStream"
 import * as RetryPolicy from "effect-claude/RetryPolicy"
 import * as Simulator from "effect-claude/testing/Simulator"
@@ -196,6 +210,106 @@ describe("stream", () => {
       yield* Fiber.interrupt(fiber)
       assert.isTrue(signal?.aborted)
     }))
+})
+
+describe("a policy", () => {
+  /** What was admitted and not settled, and how each attempt was settled. */
+  const recording = () => {
+    const open = new Set<Attempt.Attempt>()
+    const outcomes: Array<string> = []
+    const layer = Layer.succeed(KeyPool.KeyPool, {
+      admit: (attempt) =>
+        Effect.sync(() => {
+          open.add(attempt)
+          attempt.key = { label: "test", group: "org", secret: Redacted.make("sk-ant-test") }
+        }),
+      settle: (attempt) =>
+        Effect.sync(() => {
+          assert.isTrue(open.delete(attempt), "settled twice")
+          outcomes.push(attempt.outcome._tag)
+        })
+    })
+    const service = (fetch: typeof globalThis.fetch) =>
+      Effect.provide(
+        ClaudeService.layerNoDeps.pipe(Layer.provide([ClaudeApi.layer({ fetch }), RetryPolicy.layer(), layer]))
+      )
+    return { open, outcomes, service }
+  }
+
+  const hang = () => new Promise<never>(() => {})
+  const streaming = Stream.runDrain(ClaudeService.stream(hello))
+  const endings: ReadonlyArray<{
+    readonly name: string
+    readonly answer: (n: number) => Response | Promise<Response>
+    readonly call: Effect.Effect<unknown, unknown, ClaudeService.ClaudeService>
+    readonly outcomes: ReadonlyArray<string>
+  }> = [
+    { name: "an answer", answer: () => json(message), call: ClaudeService.create(hello), outcomes: ["Completed"] },
+    {
+      name: "failures and an answer",
+      answer: (n) => n < 3 ? apiError(529, "overloaded_error") : json(message),
+      call: ClaudeService.create(hello),
+      outcomes: ["Failed", "Failed", "Completed"]
+    },
+    {
+      name: "an interrupted call",
+      answer: hang,
+      call: Effect.timeout(ClaudeService.create(hello), "3 seconds"),
+      outcomes: ["Aborted"]
+    },
+    {
+      name: "an interrupted wait",
+      answer: () => apiError(429, "rate_limit_error", { headers: { "retry-after": "20" } }),
+      call: Effect.timeout(streaming, "3 seconds"),
+      outcomes: ["Failed"]
+    },
+    { name: "a whole stream", answer: () => sse(pieces), call: streaming, outcomes: ["Completed"] },
+    {
+      name: "a stream begun again",
+      answer: (n) => n === 1 ? sse(pieces.slice(0, 3), reset) : sse(pieces),
+      call: streaming,
+      outcomes: ["Failed", "Completed"]
+    },
+    {
+      name: "a stream that broke",
+      answer: () => sse(pieces.slice(0, 12), reset),
+      call: streaming,
+      outcomes: ["Failed"]
+    },
+    {
+      name: "a reader that stopped",
+      answer: () => sse(pieces),
+      call: Stream.runDrain(Stream.take(ClaudeService.stream(hello), 4)),
+      outcomes: ["Aborted"]
+    },
+    {
+      name: "a reader that failed",
+      answer: () => sse(pieces),
+      call: Stream.runForEach(ClaudeService.stream(hello), () => Effect.fail("no")),
+      outcomes: ["Aborted"]
+    },
+    {
+      name: "a stream interrupted before its content",
+      answer: () => sse(pieces.slice(0, 3), hang),
+      call: Effect.timeout(streaming, "3 seconds"),
+      outcomes: ["Aborted"]
+    },
+    {
+      name: "a stream interrupted after its content",
+      answer: () => sse(pieces.slice(0, 12), hang),
+      call: Effect.timeout(streaming, "3 seconds"),
+      outcomes: ["Aborted"]
+    }
+  ]
+  for (const { answer, call, name, outcomes } of endings) {
+    it.effect(`settles each attempt once after ${name}`, () =>
+      Effect.gen(function*() {
+        const policy = recording()
+        yield* driven(call.pipe(policy.service(fetchOf(answer).fetch)))
+        assert.deepStrictEqual(policy.outcomes, outcomes)
+        assert.strictEqual(policy.open.size, 0)
+      }))
+  }
 })
 
 describe("the other calls", () => {
