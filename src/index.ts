@@ -5,6 +5,7 @@
  */
 export * as Attempt from "./Attempt.ts"
 export * as CallContext from "./CallContext.ts"
+export * as CircuitBreaker from "./CircuitBreaker.ts"
 export * as ClaudeApi from "./ClaudeApi.ts"
 export * as ClaudeConfig from "./ClaudeConfig.ts"
 export * as ClaudeError from "./ClaudeError.ts"

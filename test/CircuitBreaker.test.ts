@@ -1,0 +1,532 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Config, ConfigProvider, Deferred, Duration, Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
+import type { Attempt } from "effect-claude/Attempt"
+import * as CircuitBreaker from "effect-claude/CircuitBreaker"
+import * as ClaudeApi from "effect-claude/ClaudeApi"
+import {
+  AuthError,
+  BadRequestError,
+  CircuitOpenError,
+  ConnectionError,
+  RateLimitError,
+  ServerError
+} from "effect-claude/ClaudeError"
+import { TestClock } from "effect/testing"
+import { aborted, attempt, completed, failed, model } from "./utils/attempts.ts"
+
+const group = "sonnet-5-5"
+const down = failed(new ServerError({ overloaded: true }))
+const unreachable = failed(new ConnectionError({ reason: "refused" }))
+
+const api = ClaudeApi.layer()
+
+/** Opens after two failures in a row, for ten seconds. */
+const twoInARow: CircuitBreaker.Options = {
+  inARow: 2,
+  failureRate: Infinity,
+  openFor: "10 seconds",
+  maxOpenFor: "40 seconds",
+  halfOpenFor: "4 seconds",
+  jitter: 0
+}
+
+const using = (options: CircuitBreaker.Options) =>
+  Effect.provide(CircuitBreaker.layer(options).pipe(Layer.provide(api)))
+
+const admit = Effect.fnUntraced(function*(options: Parameters<typeof attempt>[0] = {}) {
+  const breaker = yield* CircuitBreaker.CircuitBreaker
+  const admitted = attempt(options)
+  yield* breaker.admit(admitted)
+  return admitted
+})
+
+const settle = Effect.fnUntraced(function*(admitted: Attempt, outcome: Attempt["outcome"]) {
+  const breaker = yield* CircuitBreaker.CircuitBreaker
+  admitted.outcome = outcome
+  yield* breaker.settle(admitted)
+})
+
+const call = Effect.fnUntraced(function*(outcome: Attempt["outcome"], options: Parameters<typeof attempt>[0] = {}) {
+  yield* settle(yield* admit(options), outcome)
+})
+
+const state = Effect.flatMap(CircuitBreaker.CircuitBreaker, (breaker) => breaker.state(group))
+const phase = Effect.map(state, (state) => state.phase)
+
+const refused = (retryAfter: Duration.Input) =>
+  new CircuitOpenError({ group, retryAfter: Duration.fromInputUnsafe(retryAfter) })
+
+const opened = Effect.andThen(call(down), call(down))
+
+describe("CircuitBreaker", () => {
+  describe("what counts", () => {
+    it.effect("opens on failures to connect and of the server", () =>
+      Effect.gen(function*() {
+        yield* call(unreachable)
+        assert.strictEqual(yield* phase, "closed")
+        yield* call(down)
+        assert.strictEqual(yield* phase, "open")
+        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("10 seconds"))
+      }).pipe(using(twoInARow)))
+
+    it.effect("takes answers that refuse the call for signs of life", () =>
+      Effect.gen(function*() {
+        const answers = [
+          completed,
+          failed(new AuthError({ kind: "authentication" })),
+          failed(new BadRequestError({})),
+          failed(new RateLimitError({ limit: "requests" }))
+        ]
+        for (const answer of answers) {
+          yield* call(down)
+          yield* call(answer)
+        }
+        const { calls, failures, phase } = yield* state
+        assert.deepStrictEqual({ calls, failures, phase }, { calls: 8, failures: 4, phase: "closed" })
+      }).pipe(using(twoInARow)))
+
+    it.effect("counts nothing for an attempt that was not sent or that nobody waited for", () =>
+      Effect.gen(function*() {
+        yield* call(down)
+        yield* settle(yield* admit(), aborted)
+        yield* admit().pipe(Effect.flatMap((admitted) => settle(admitted, admitted.outcome)))
+        assert.strictEqual((yield* state).calls, 1)
+        yield* call(down)
+        assert.strictEqual(yield* phase, "open")
+      }).pipe(using(twoInARow)))
+
+    it.effect("keeps model groups apart", () =>
+      Effect.gen(function*() {
+        yield* opened
+        yield* call(completed, { model: "claude-opus-5-5" })
+        assert.strictEqual((yield* Effect.flip(admit())).group, group)
+      }).pipe(using(twoInARow)))
+  })
+
+  describe("thresholds", () => {
+    const rate: CircuitBreaker.Options = { windowCalls: 4, minimumCalls: 4, failureRate: 0.5, inARow: Infinity }
+
+    it.effect("waits for the minimum of calls and then opens at the rate", () =>
+      Effect.gen(function*() {
+        for (const outcome of [down, completed, down]) yield* call(outcome)
+        assert.strictEqual(yield* phase, "closed")
+        yield* call(completed)
+        assert.strictEqual(yield* phase, "open")
+      }).pipe(using(rate)))
+
+    it.effect("judges by the last calls only", () =>
+      Effect.gen(function*() {
+        for (const outcome of [down, completed, completed, completed, completed, completed, down]) yield* call(outcome)
+        assert.deepStrictEqual(yield* state, {
+          group,
+          mode: "normal",
+          phase: "closed",
+          retryAfter: Duration.zero,
+          openings: 0,
+          calls: 4,
+          failures: 1,
+          slow: 0
+        })
+      }).pipe(using(rate)))
+
+    it.effect("judges by the last seconds only", () =>
+      Effect.gen(function*() {
+        yield* call(down)
+        yield* TestClock.adjust("8 seconds")
+        yield* call(completed)
+        assert.deepInclude(yield* state, { calls: 2, failures: 1 })
+        yield* TestClock.adjust("2 seconds")
+        assert.deepInclude(yield* state, { calls: 1, failures: 0 })
+      }).pipe(using({ windowTime: "10 seconds" })))
+
+    it.effect("opens on answers that come too slowly", () =>
+      Effect.gen(function*() {
+        for (const latency of ["11 seconds", "10 seconds", "11 seconds", "11 seconds"] as const) {
+          const admitted = yield* admit()
+          yield* TestClock.adjust(latency)
+          yield* settle(admitted, completed)
+        }
+        assert.strictEqual(yield* phase, "open")
+      }).pipe(using({ ...rate, slowCall: "10 seconds", slowRate: 0.75 })))
+
+    it.effect("ends the latency of a stream at its first content", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        const admitted = yield* admit()
+        yield* TestClock.adjust("1 second")
+        yield* breaker.answered(admitted)
+        yield* TestClock.adjust("1 minute")
+        yield* breaker.answered(admitted)
+        assert.strictEqual((yield* state).calls, 0)
+        yield* settle(admitted, completed)
+        assert.deepInclude(yield* state, { calls: 1, slow: 0 })
+      }).pipe(using({ slowCall: "10 seconds", windowCalls: 10 })))
+
+    it.effect("does not flap at a rate of failures below its own", () =>
+      Effect.gen(function*() {
+        let seed = 7
+        for (let i = 0; i < 10_000; i++) {
+          seed = (seed * 48_271) % 2_147_483_647
+          yield* call(seed % 10 < 3 ? down : completed)
+          if (i % 50 === 0) yield* TestClock.adjust("1 second")
+        }
+        assert.strictEqual((yield* state).openings, 0)
+      }).pipe(using({})))
+
+    it.effect("refuses settings that make no sense", () =>
+      Effect.gen(function*() {
+        for (const options of [{ trials: 0 }, { windowCalls: 0 }, { failureRate: 0 }, { jitter: 2 }, { inARow: NaN }]) {
+          const exit = yield* Effect.exit(Effect.provide(phase, CircuitBreaker.layer(options).pipe(Layer.provide(api))))
+          assert.include(String(exit), `RangeError: CircuitBreaker: ${Object.keys(options)[0]} must be`)
+        }
+      }))
+  })
+
+  describe("open", () => {
+    it.effect("lets one trial go after its time, and closes when that succeeds", () =>
+      Effect.gen(function*() {
+        yield* opened
+        yield* TestClock.adjust("9999 millis")
+        assert.deepStrictEqual(yield* Effect.flip(admit()), refused(1))
+        yield* TestClock.adjust(1)
+        const trial = yield* admit()
+        assert.strictEqual(yield* phase, "halfOpen")
+        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("4 seconds"))
+        yield* settle(trial, completed)
+        assert.strictEqual(yield* phase, "closed")
+        yield* call(completed)
+      }).pipe(using(twoInARow)))
+
+    it.effect("stays open longer with each opening in a row, up to a cap, and starts anew after a good spell", () =>
+      Effect.gen(function*() {
+        yield* opened
+        for (const seconds of [10, 20, 40, 40]) {
+          assert.deepStrictEqual((yield* state).retryAfter, Duration.seconds(seconds))
+          yield* TestClock.adjust(Duration.seconds(seconds))
+          yield* call(down)
+        }
+        yield* TestClock.adjust("40 seconds")
+        yield* call(completed)
+        yield* TestClock.adjust("39 seconds")
+        yield* opened
+        assert.deepInclude(yield* state, { retryAfter: Duration.seconds(40), openings: 6 })
+        yield* TestClock.adjust("40 seconds")
+        yield* call(completed)
+        yield* TestClock.adjust("40 seconds")
+        yield* opened
+        assert.deepInclude(yield* state, { retryAfter: Duration.seconds(10), openings: 1 })
+      }).pipe(using(twoInARow)))
+
+    it.effect("leaves out up to its share of the time by lot", () =>
+      Effect.gen(function*() {
+        const waits = new Set<number>()
+        for (let i = 0; i < 20; i++) {
+          const wait = yield* Effect.map(
+            Effect.andThen(opened, state),
+            ({ retryAfter }) => Duration.toMillis(retryAfter)
+          )
+            .pipe(using({ ...twoInARow, jitter: 0.5 }))
+          assert.isTrue(wait > 5_000 && wait <= 10_000)
+          waits.add(wait)
+        }
+        assert.isAbove(waits.size, 10)
+      }))
+
+    it.effect("ignores what attempts of an earlier stretch found", () =>
+      Effect.gen(function*() {
+        const late = yield* admit()
+        const later = yield* admit()
+        yield* opened
+        yield* settle(late, completed)
+        assert.strictEqual(yield* phase, "open")
+        yield* TestClock.adjust("10 seconds")
+        const trial = yield* admit()
+        yield* settle(later, down)
+        assert.strictEqual(yield* phase, "halfOpen")
+        yield* settle(trial, completed)
+        assert.deepInclude(yield* state, { phase: "closed", calls: 0 })
+      }).pipe(using(twoInARow)))
+  })
+
+  describe("half-open", () => {
+    const trial = Effect.andThen(Effect.andThen(opened, TestClock.adjust("10 seconds")), admit())
+
+    it.effect("gives the permit back of a trial that says nothing", () =>
+      Effect.gen(function*() {
+        const first = yield* trial
+        yield* settle(first, aborted)
+        const second = yield* admit()
+        yield* settle(second, second.outcome)
+        yield* call(completed)
+        assert.strictEqual(yield* phase, "closed")
+      }).pipe(using(twoInARow)))
+
+    it.effect("needs as many successes as it has trials, and one failure opens it", () =>
+      Effect.gen(function*() {
+        const first = yield* trial
+        const second = yield* admit()
+        assert.strictEqual((yield* Effect.flip(admit()))._tag, "CircuitOpenError")
+        yield* settle(first, completed)
+        assert.strictEqual(yield* phase, "halfOpen")
+        yield* settle(second, down)
+        assert.deepInclude(yield* state, { phase: "open", openings: 2 })
+      }).pipe(using({ ...twoInARow, trials: 2 })))
+
+    it.effect("lets another trial go when the first says nothing in time, and still hears the first", () =>
+      Effect.gen(function*() {
+        const first = yield* trial
+        yield* TestClock.adjust("4 seconds")
+        const second = yield* admit()
+        yield* settle(first, aborted)
+        assert.strictEqual((yield* Effect.flip(admit()))._tag, "CircuitOpenError")
+        yield* TestClock.adjust("4 seconds")
+        yield* admit()
+        yield* settle(second, completed)
+        assert.strictEqual(yield* phase, "closed")
+      }).pipe(using(twoInARow)))
+
+    it.effect("takes a slow answer for a failure where slowness opens it", () =>
+      Effect.gen(function*() {
+        const admitted = yield* trial
+        yield* TestClock.adjust("3 seconds")
+        yield* settle(admitted, completed)
+        assert.strictEqual(yield* phase, "open")
+      }).pipe(using({ ...twoInARow, slowCall: "2 seconds" })))
+
+    it.effect("closes on the first content of a stream", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        const admitted = yield* trial
+        yield* breaker.answered(admitted)
+        assert.strictEqual(yield* phase, "closed")
+        yield* settle(admitted, down)
+        assert.deepInclude(yield* state, { phase: "closed", calls: 0 })
+      }).pipe(using(twoInARow)))
+  })
+
+  describe("check", () => {
+    it.effect("refuses what admit would refuse and takes nothing", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        yield* breaker.check(attempt())
+        yield* opened
+        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), refused("10 seconds"))
+        yield* TestClock.adjust("10 seconds")
+        yield* breaker.check(attempt())
+        yield* breaker.check(attempt())
+        const trial = yield* admit()
+        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), refused("4 seconds"))
+        yield* settle(trial, completed)
+        yield* breaker.check(attempt())
+      }).pipe(using(twoInARow)))
+  })
+
+  describe("waitForTrial", () => {
+    const waiting = { ...twoInARow, waitForTrial: true }
+    const trial = Effect.andThen(Effect.andThen(opened, TestClock.adjust("10 seconds")), admit())
+
+    it.effect("admits those who wait when the trial succeeds, and refuses them when it fails", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        const first = yield* trial
+        const waiters = [
+          yield* Effect.forkChild(Effect.asVoid(admit())),
+          yield* Effect.forkChild(breaker.check(attempt()))
+        ]
+        yield* TestClock.adjust("1 second")
+        assert.isTrue(waiters.every((waiter) => waiter.pollUnsafe() === undefined))
+        yield* settle(first, completed)
+        for (const waiter of waiters) yield* Fiber.join(waiter)
+
+        yield* TestClock.adjust("10 seconds")
+        const second = yield* trial
+        const waiter = yield* Effect.forkChild(admit())
+        yield* TestClock.adjust("1 second")
+        yield* settle(second, down)
+        assert.deepStrictEqual(yield* Effect.flip(Fiber.join(waiter)), refused("20 seconds"))
+      }).pipe(using(waiting)))
+
+    it.effect("waits neither past the deadline nor for an open circuit", () =>
+      Effect.gen(function*() {
+        yield* opened
+        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("10 seconds"))
+        yield* TestClock.adjust("10 seconds")
+        yield* admit()
+        assert.deepStrictEqual(yield* Effect.flip(admit({ deadline: 13_999 })), refused("4 seconds"))
+        const waiter = yield* Effect.forkChild(admit({ deadline: 14_000 }))
+        yield* TestClock.adjust("3999 millis")
+        assert.isUndefined(waiter.pollUnsafe())
+      }).pipe(using(waiting)))
+
+    it.effect("lets one of those who wait be the next trial when the first says nothing, and the others wait no longer", () =>
+      Effect.gen(function*() {
+        yield* trial
+        const waiters = [yield* Effect.forkChild(admit()), yield* Effect.forkChild(admit())]
+        yield* TestClock.adjust("4 seconds")
+        const exits = yield* Effect.forEach(waiters, Fiber.await)
+        assert.deepStrictEqual(exits.map((exit) => exit._tag), ["Success", "Failure"])
+      }).pipe(using(waiting)))
+
+    it.effect("hands the permit of an interrupted trial on, and an interrupted waiter takes none", () =>
+      Effect.gen(function*() {
+        const first = yield* trial
+        const gone = yield* Effect.forkChild(Effect.uninterruptible(admit()))
+        const next = yield* Effect.forkChild(admit())
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.interrupt(gone)
+        yield* settle(first, aborted)
+        yield* settle(yield* Fiber.join(next), completed)
+        assert.strictEqual(yield* phase, "closed")
+      }).pipe(using(waiting)))
+  })
+
+  describe("modes", () => {
+    it.effect("refuses everything when forced open, and goes on where it was", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        yield* breaker.setMode("forcedOpen", group)
+        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("40 seconds"))
+        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), refused("40 seconds"))
+        yield* admit({ model: "claude-opus-5-5" })
+        yield* breaker.setMode("normal")
+        yield* breaker.check(attempt())
+        yield* admit()
+      }).pipe(using(twoInARow)))
+
+    it.effect("counts nothing when disabled, also for attempts admitted before", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        const before = yield* admit()
+        yield* breaker.setMode("disabled")
+        yield* settle(before, down)
+        yield* opened
+        assert.deepInclude(yield* state, { calls: 0, phase: "closed", mode: "disabled" })
+        yield* breaker.check(attempt())
+      }).pipe(using(twoInARow)))
+
+    it.effect("opens and closes but refuses nothing when it observes", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        yield* opened
+        assert.strictEqual(yield* phase, "open")
+        yield* breaker.check(attempt())
+        yield* opened
+        assert.strictEqual((yield* state).openings, 1)
+        yield* TestClock.adjust("10 seconds")
+        const trial = yield* admit()
+        yield* call(down)
+        yield* settle(trial, completed)
+        assert.strictEqual(yield* phase, "closed")
+      }).pipe(using({ ...twoInARow, mode: "observe" })))
+  })
+
+  it.effect("tells its transitions", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.CircuitBreaker
+      const told = yield* Effect.forkChild(Stream.runCollect(Stream.take(breaker.transitions, 3)), {
+        startImmediately: true
+      })
+      yield* opened
+      yield* TestClock.adjust("10 seconds")
+      yield* call(completed)
+      assert.deepStrictEqual(yield* Fiber.join(told), [
+        { group, from: "closed", to: "open", at: 0, openFor: Duration.seconds(10) },
+        { group, from: "open", to: "halfOpen", at: 10_000, openFor: undefined },
+        { group, from: "halfOpen", to: "closed", at: 10_000, openFor: undefined }
+      ])
+    }).pipe(using(twoInARow)))
+
+  it.effect("keeps the last 256 transitions for a reader that is slower", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.CircuitBreaker
+      const begun = yield* Deferred.make<void>()
+      const go = yield* Deferred.make<void>()
+      const read = Stream.mapEffect(
+        breaker.transitions,
+        (transition) => Effect.as(Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(go)), transition.at)
+      )
+      const told = yield* Effect.forkChild(Stream.runCollect(Stream.take(read, 257)), { startImmediately: true })
+      yield* opened
+      yield* Deferred.await(begun)
+      for (let i = 0; i < 300; i++) {
+        yield* breaker.reset(group)
+        yield* TestClock.adjust(1)
+        yield* opened
+      }
+      yield* Deferred.succeed(go, undefined)
+      const times = yield* Fiber.join(told)
+      assert.deepStrictEqual([times[0], times[1], times[256]], [0, 172, 300])
+    }).pipe(using(twoInARow)))
+
+  it.effect("ends its transitions with its layer", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.CircuitBreaker.pipe(using(twoInARow))
+      assert.deepStrictEqual(yield* Stream.runCollect(breaker.transitions), [])
+    }))
+
+  it.effect("forgets at a reset", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.CircuitBreaker
+      const late = yield* admit()
+      yield* opened
+      yield* breaker.reset(group)
+      yield* settle(late, down)
+      assert.deepInclude(yield* state, { phase: "closed", openings: 0, calls: 0 })
+      yield* call(down)
+      assert.strictEqual(yield* phase, "closed")
+    }).pipe(using(twoInARow)))
+
+  it.effect("is after a restore what it was at the save, through JSON", () =>
+    Effect.gen(function*() {
+      const codec = Schema.toCodecJson(CircuitBreaker.Saved)
+      const json = yield* Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        yield* opened
+        yield* call(completed, { model: "claude-opus-5-5" })
+        yield* call(down, { model: "claude-opus-5-5" })
+        return JSON.stringify(Schema.encodeSync(codec)(yield* breaker.save))
+      }).pipe(using(twoInARow))
+      yield* TestClock.adjust("4 seconds")
+      yield* Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        yield* breaker.restore(Schema.decodeUnknownSync(codec)(JSON.parse(json)))
+        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("6 seconds"))
+        assert.deepInclude(yield* breaker.state("opus-5-5"), { phase: "closed", calls: 2, failures: 1 })
+        yield* call(down, { model: "claude-opus-5-5" })
+        assert.strictEqual((yield* breaker.state("opus-5-5")).phase, "open")
+      }).pipe(using(twoInARow))
+    }))
+
+  it.effect("lets breakers over one store share their circuits", () =>
+    Effect.gen(function*() {
+      const layer = CircuitBreaker.layerNoDeps(twoInARow)
+      const here = yield* Layer.build(Layer.fresh(layer))
+      const there = yield* Layer.build(Layer.fresh(layer))
+      yield* Effect.provide(opened, here)
+      assert.strictEqual(yield* Effect.provide(phase, there), "open")
+    }).pipe(Effect.scoped, Effect.provide([CircuitBreaker.layerMemory, api])))
+
+  it.effect("takes its settings from configuration", () =>
+    Effect.gen(function*() {
+      const layer = CircuitBreaker.layerConfig({ inARow: Config.Int("IN_A_ROW"), openFor: Config.Duration("OPEN_FOR") })
+        .pipe(Layer.provide(api))
+      const environment = ConfigProvider.layer(ConfigProvider.fromUnknown({ IN_A_ROW: "1", OPEN_FOR: "1 minute" }))
+      yield* Effect.gen(function*() {
+        yield* call(down)
+        assert.isAbove(Duration.toSeconds((yield* state).retryAfter), 40)
+      }).pipe(Effect.provide(layer), Effect.provide(environment))
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(Effect.provide(phase, layer))))
+    }))
+
+  it.effect("does nothing when it is off", () =>
+    Effect.gen(function*() {
+      for (let i = 0; i < 100; i++) yield* call(down)
+      assert.deepInclude(yield* state, { phase: "closed", calls: 0, mode: "disabled" })
+    }).pipe(Effect.provide(CircuitBreaker.layerOff)))
+
+  it.effect("names no model in a refusal but its group", () =>
+    Effect.gen(function*() {
+      yield* opened
+      assert.notInclude(JSON.stringify(yield* Effect.flip(admit())), model)
+    }).pipe(using(twoInARow)))
+})
