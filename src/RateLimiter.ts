@@ -309,15 +309,14 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       }),
 
     setLimits: (limits) =>
-      Effect.sync(() => {
+      Effect.suspend(() => {
         limitsOf = Limits.from(limits)
-        for (const members of groups.values()) {
-          for (const member of members.values()) {
-            // each was made with one of these as its name
-            member.limits = limitsFor(member.group as Model.Group | typeof countTokens, member.keyGroup)
-            member.wake()
-          }
-        }
+        return Effect.forEach(
+          [...groups.values()].flatMap((members) => [...members.values()]),
+          // each was made with one of these as its name
+          (member) => member.setLimits(limitsFor(member.group as Model.Group | typeof countTokens, member.keyGroup)),
+          { discard: true }
+        )
       }),
 
     snapshot: Effect.suspend(() =>

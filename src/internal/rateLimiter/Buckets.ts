@@ -344,8 +344,8 @@ export const reserve = (self: State, ask: Ask, now: number): Slot => {
   held.inputTokens += hold.inputTokens
   held.outputTokens += hold.outputTokens
   held.tokens += hold.tokens
-  if (self.ramp !== undefined) self.ramp.level -= 1
-  self.recent.count++
+  if (self.ramp !== undefined) self.ramp.level -= charge.requests
+  self.recent.count += charge.requests
   self.sequence++
   const ticket = {
     sequence: self.sequence,

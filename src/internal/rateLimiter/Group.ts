@@ -17,7 +17,8 @@ import {
   type Report,
   type Slot,
   type Ticket,
-  waitAt
+  waitAt,
+  zero
 } from "./Buckets.ts"
 import type { Limits } from "./Limits.ts"
 import { Queue, type Waiter } from "./Queue.ts"
@@ -90,7 +91,7 @@ const minus = (a: Amounts): Amounts => ({
 
 export class Group {
   readonly buckets: BucketSet
-  limits: Limits
+  private limits: Limits
   /** Attempts that were admitted and are not settled. */
   underway = 0
   private readonly options: GroupOptions
@@ -139,6 +140,14 @@ export class Group {
   wake(): void {
     this.stirred = true
     this.resume?.()
+  }
+
+  /** Holds new limits from now on, for those who wait as well. Asking for nothing tells the store. */
+  setLimits(limits: Limits): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.limits = limits
+      return Effect.map(this.buckets.reserve(this.ask({ charge: zero, hold: zero }, 0)), () => this.wake())
+    })
   }
 
   private ask({ charge, hold }: Need, withinMillis: number): Ask {

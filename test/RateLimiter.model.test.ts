@@ -1,0 +1,240 @@
+/** The limiter against a reference that is small enough to be seen to be right: it replays the whole history for each question. */
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Context, Deferred, Effect, Fiber, Redacted, Schema } from "effect"
+import * as Attempt from "effect-claude/Attempt"
+import { CallContext } from "effect-claude/CallContext"
+import { ConnectionError, RateLimitError } from "effect-claude/ClaudeError"
+import * as RateLimiter from "effect-claude/RateLimiter"
+import * as Usage from "effect-claude/Usage"
+import { TestClock } from "effect/testing"
+
+const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+
+/** A bucket that remembers everything that ever happened to it. */
+class Reference {
+  private readonly events: Array<{ readonly at: number; readonly charge: number; readonly perMinute?: number }> = []
+  private readonly first: number
+
+  constructor(perMinute: number) {
+    this.first = perMinute
+  }
+
+  add(at: number, charge: number) {
+    this.events.push({ at, charge })
+  }
+
+  limit(at: number, perMinute: number) {
+    this.events.push({ at, charge: 0, perMinute })
+  }
+
+  state(at: number) {
+    let perMinute = this.first
+    let level = perMinute
+    let last = 0
+    const to = (time: number) => {
+      level = Math.min(perMinute, level + (time - last) * perMinute / 60_000)
+      last = time
+    }
+    for (const event of this.events) {
+      to(event.at)
+      perMinute = event.perMinute ?? perMinute
+      level = Math.min(perMinute, level - event.charge)
+    }
+    to(at)
+    return { level, perMinute }
+  }
+}
+
+const Step = Schema.Union([
+  Schema.Struct({ do: Schema.Literal("call"), input: between(1, 400), output: between(1, 900) }),
+  Schema.Struct({
+    do: Schema.Literals(["complete", "notSent", "refused", "lost", "interrupt", "produce"]),
+    which: between(0, 40),
+    part: between(0, 100)
+  }),
+  Schema.Struct({ do: Schema.Literal("wait"), millis: between(0, 30_000) }),
+  Schema.Struct({ do: Schema.Literal("limit"), requests: between(1, 30), input: between(400, 2_000) })
+])
+
+interface Running {
+  readonly attempt: Attempt.Attempt
+  readonly fiber: Fiber.Fiber<void, unknown>
+  readonly ended: Deferred.Deferred<void>
+  readonly input: number
+  readonly output: number
+  admittedAt: number | undefined
+  done: boolean
+}
+
+const settled = Effect.repeat(Effect.yieldNow, { times: 8 })
+
+const near = (actual: number | undefined, expected: number, what: string) =>
+  assert.approximately(actual ?? NaN, expected, 1e-6, what)
+
+describe("RateLimiter, against a reference", () => {
+  it.effect.prop(
+    "lets in what the server would, nobody waits while there is room, nothing leaks and nothing sticks",
+    { requests: between(1, 30), input: between(400, 2_000), steps: Schema.Array(Step) },
+    ({ input, requests, steps }) =>
+      Effect.gen(function*() {
+        const limits = { requestsPerMinute: requests, inputTokensPerMinute: input, outputTokensPerMinute: 1e9 }
+        const limiter = yield* RateLimiter.RateLimiter
+        yield* limiter.setLimits(limits)
+        // The server books requests and input when they come. Ours must hold the same.
+        const server = { requests: new Reference(requests), input: new Reference(input) }
+        const calls: Array<Running> = []
+        const now = Clock.currentTimeMillis
+
+        const call = (input: number, output: number) =>
+          Effect.gen(function*() {
+            const ended = yield* Deferred.make<void>()
+            const attempt: Attempt.Attempt = {
+              callId: "call",
+              number: 1,
+              endpoint: "messages",
+              model: "claude-opus-5",
+              context: Context.get(Context.empty(), CallContext),
+              estimate: { inputTokens: input, maxOutputTokens: output },
+              key: { label: "k", group: "g", secret: Redacted.make("s") },
+              outcome: Attempt.Outcome.NotSent()
+            }
+            const use = Effect.gen(function*() {
+              const at = yield* now
+              self.admittedAt = at
+              const { level } = server.requests.state(at)
+              assert.isAtLeast(level, 1 - 1e-6, "the server would refuse the request")
+              assert.isAtLeast(server.input.state(at).level, input - 1e-6, "the server would refuse the input")
+              server.requests.add(at, 1)
+              server.input.add(at, input)
+              attempt.outcome = Attempt.Outcome.Aborted({ usage: Usage.zero })
+              yield* Deferred.await(ended)
+            })
+            const fiber = yield* Effect.forkChild(Effect.suspend(() => Attempt.guard(limiter, attempt, use)))
+            const self: Running = { attempt, fiber, ended, input, output, admittedAt: undefined, done: false }
+            calls.push(self)
+            yield* settled
+          })
+
+        const end = (self: Running, outcome: Attempt.Outcome, requests: number, input: number) =>
+          Effect.gen(function*() {
+            const at = yield* now
+            self.attempt.outcome = outcome
+            self.done = true
+            server.requests.add(at, requests)
+            server.input.add(at, input)
+            yield* Deferred.succeed(self.ended, undefined)
+            yield* settled
+          })
+
+        const usage = (self: Running) => Usage.make({ inputTokens: self.input, outputTokens: self.output })
+
+        const step = Effect.fnUntraced(function*(step: typeof Step.Type) {
+          if (step.do === "call") return yield* call(step.input, step.output)
+          if (step.do === "wait") return yield* TestClock.adjust(step.millis)
+          if (step.do === "limit") {
+            const at = yield* now
+            yield* limiter.setLimits({
+              ...limits,
+              requestsPerMinute: step.requests,
+              inputTokensPerMinute: step.input
+            })
+            server.requests.limit(at, step.requests)
+            server.input.limit(at, step.input)
+            return yield* settled
+          }
+          if (step.do === "interrupt") {
+            const running = calls.filter(({ done }) => !done)
+            const self = running[step.which % Math.max(1, running.length)]
+            if (self === undefined) return
+            self.done = true
+            yield* Fiber.interrupt(self.fiber)
+            return yield* settled
+          }
+          const sent = calls.filter(({ admittedAt, done }) => admittedAt !== undefined && !done)
+          const self = sent[step.which % Math.max(1, sent.length)]
+          if (self === undefined) return
+          switch (step.do) {
+            case "produce": {
+              const outputTokens = Math.ceil(self.output * step.part / 100)
+              self.attempt.outcome = Attempt.Outcome.Aborted({ usage: { ...usage(self), outputTokens } })
+              return
+            }
+            case "notSent":
+              return yield* end(self, Attempt.Outcome.NotSent(), -1, -self.input)
+            case "refused": {
+              const error = new RateLimitError({ limit: "unknown" })
+              return yield* end(
+                self,
+                Attempt.Outcome.Failed({ usage: Usage.zero, error, limits: undefined }),
+                -1,
+                -self.input
+              )
+            }
+            case "lost": {
+              const error = new ConnectionError({ reason: "reset", billed: "unknown" })
+              return yield* end(self, Attempt.Outcome.Failed({ usage: Usage.zero, error, limits: undefined }), 0, 0)
+            }
+            case "complete":
+              return yield* end(
+                self,
+                Attempt.Outcome.Completed({
+                  usage: usage(self),
+                  limits: undefined,
+                  model: undefined,
+                  requestId: undefined,
+                  stopReason: undefined
+                }),
+                0,
+                0
+              )
+          }
+        })
+
+        const check = Effect.gen(function*() {
+          const at = yield* now
+          const snapshot = (yield* limiter.snapshot)[0]
+          if (snapshot === undefined) return
+          const { levels, underway, waiting } = snapshot
+          const queue = calls.filter(({ admittedAt, done }) => admittedAt === undefined && !done)
+          assert.strictEqual(waiting, queue.length, "waiting")
+          assert.strictEqual(underway, calls.filter(({ admittedAt, done }) => admittedAt !== undefined && !done).length)
+          const requests = server.requests.state(at)
+          const input = server.input.state(at)
+          near(levels.requests?.free, requests.level, "requests")
+          near(levels.inputTokens?.free, input.level, "input")
+          const first = queue[0]
+          if (first === undefined || levels.pausedMillis > 0 || ramping) return
+          assert.isFalse(
+            requests.level >= 1 && input.level >= Math.min(first.input, input.perMinute),
+            "the first of the queue waits while there is room"
+          )
+        })
+
+        // The buckets exist from the first call on.
+        yield* call(1, 1)
+        yield* end(calls[0]!, Attempt.Outcome.NotSent(), -1, -1)
+
+        let ramping = false
+        for (const one of steps) {
+          ramping ||= one.do === "refused"
+          yield* step(one)
+          yield* check
+        }
+
+        for (let i = 0; i < 2_000 && calls.some(({ done }) => !done); i++) {
+          const sent = calls.find(({ admittedAt, done }) => admittedAt !== undefined && !done)
+          if (sent === undefined) yield* TestClock.adjust("30 seconds")
+          else yield* end(sent, Attempt.Outcome.NotSent(), -1, -sent.input)
+        }
+        assert.isTrue(calls.every(({ done }) => done), "somebody waits for ever")
+        yield* TestClock.adjust("10 minutes")
+        yield* check
+        for (const { levels } of yield* limiter.snapshot) {
+          near(levels.requests?.free, levels.requests!.capacity, "not full again")
+          near(levels.inputTokens?.free, levels.inputTokens!.capacity, "not full again")
+          assert.strictEqual(levels.outputTokens!.held, 0)
+        }
+      }).pipe(Effect.provide(RateLimiter.layer())),
+    { arbitrary: { runs: 1_500, size: 60 }, timeout: 60_000 }
+  )
+})
