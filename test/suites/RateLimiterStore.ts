@@ -2,7 +2,7 @@
  * What every store of the rate limiter does. `sleep` lets time pass where the store keeps it: waits are short, so that a store with a clock of
  * its own can be asked too, and are compared with some tolerance.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, type it } from "@effect/vitest"
 import { Effect, type Layer } from "effect"
 import type * as Attempt from "effect-claude/Attempt"
 import * as RateLimiter from "effect-claude/RateLimiter"
