@@ -351,7 +351,7 @@ const rows: ReadonlyArray<Row> = [
     answer: system("UND_ERR_CONNECT_TIMEOUT"),
     tag: "ConnectionError",
     retryable: true,
-    billed: "no",
+    billed: "unknown",
     fields: { reason: "timeout" }
   },
   {

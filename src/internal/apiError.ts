@@ -197,7 +197,7 @@ export const fromConnection = (
     reason,
     code,
     requestId: headers?.get("request-id") ?? undefined,
-    billed: notConnected.has(reason) || code === "UND_ERR_CONNECT_TIMEOUT" ? "no" : fallback.billed,
+    billed: notConnected.has(reason) ? "no" : fallback.billed,
     attempts: sent.attempts
   })
 }
