@@ -152,7 +152,7 @@ const extend = (open: Open, delta: Extract<Event, { type: "content_block_delta" 
  */
 export const accumulate = (): Accumulator => {
   let start: Message | undefined
-  const blocks: Array<Open> = []
+  const blocks = new Map<number, Open>()
   return {
     add: (event) => {
       switch (event.type) {
@@ -160,15 +160,15 @@ export const accumulate = (): Accumulator => {
           start = { ...event.message }
           break
         case "content_block_start":
-          blocks[event.index] = { block: { ...event.content_block }, json: "", done: false }
+          blocks.set(event.index, { block: { ...event.content_block }, json: "", done: false })
           break
         case "content_block_delta": {
-          const open = blocks[event.index]
+          const open = blocks.get(event.index)
           if (open !== undefined) extend(open, event.delta)
           break
         }
         case "content_block_stop": {
-          const open = blocks[event.index]
+          const open = blocks.get(event.index)
           if (open === undefined) break
           open.done = true
           if ((open.block.type === "tool_use" || open.block.type === "server_tool_use") && open.json !== "") {
@@ -188,7 +188,9 @@ export const accumulate = (): Accumulator => {
     message: () =>
       start && {
         ...start,
-        content: blocks.filter((open) => open.done || usefulUnfinished(open.block)).map((open) => ({ ...open.block }))
+        content: [...blocks.values()].filter((open) => open.done || usefulUnfinished(open.block)).map((open) => ({
+          ...open.block
+        }))
       }
   }
 }

@@ -65,6 +65,14 @@ describe("accumulate", () => {
     assert.strictEqual(types[events.findIndex((event) => event.type === "content_block_stop")], "thinking")
   })
 
+  it("takes any index for a block without counting up to it", () => {
+    const accumulator = MessageStream.accumulate()
+    for (const event of events) {
+      accumulator.add("index" in event ? { ...event, index: event.index * 1_000_000_000 + 4_000_000_000 } : event)
+    }
+    assert.deepStrictEqual(accumulator.message()?.content.map((block) => block.type), ["thinking", "text", "tool_use"])
+  })
+
   it("gives tool input that was cut as the text that came", () => {
     const accumulator = MessageStream.accumulate()
     for (const event of events) {
