@@ -144,7 +144,9 @@ describe("CircuitBreaker", () => {
         for (const latency of ["11 seconds", "10 seconds", "11 seconds", "11 seconds"] as const) {
           const admitted = yield* admit()
           yield* TestClock.adjust(latency)
+          assert.strictEqual(yield* phase, "closed")
           yield* settle(admitted, completed)
+          if (latency === "10 seconds") assert.deepInclude(yield* state, { calls: 2, slow: 1 })
         }
         assert.strictEqual(yield* phase, "open")
       }).pipe(using({ ...rate, slowCall: "10 seconds", slowRate: 0.75 })))
@@ -496,6 +498,27 @@ describe("CircuitBreaker", () => {
         assert.strictEqual((yield* breaker.state("opus-5-5")).phase, "open")
       }).pipe(using(twoInARow))
     }))
+
+  it.effect("waits no longer than its rules allow, whatever clock saved its state", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.CircuitBreaker
+      yield* opened
+      const { circuits } = yield* breaker.save
+      const ahead = { ...circuits[group]!, openUntil: 1e12 }
+      yield* breaker.restore(new CircuitBreaker.Saved({ circuits: { [group]: ahead, "a-group-of-tomorrow": ahead } }))
+      assert.deepStrictEqual(yield* Effect.flip(admit()), refused("40 seconds"))
+      yield* TestClock.adjust("40 seconds")
+      yield* call(completed)
+      assert.strictEqual(yield* phase, "closed")
+    }).pipe(using(twoInARow)))
+
+  it.effect("counts an attempt once", () =>
+    Effect.gen(function*() {
+      const admitted = yield* admit()
+      yield* settle(admitted, down)
+      yield* settle(admitted, down)
+      assert.strictEqual((yield* state).calls, 1)
+    }).pipe(using(twoInARow)))
 
   it.effect("lets breakers over one store share their circuits", () =>
     Effect.gen(function*() {

@@ -159,7 +159,7 @@ class TimeWindow implements Window {
     if (saved._tag !== "Time" || saved.slotMillis !== this.slotMillis) return
     for (const { calls, failures, index, slow } of [...saved.slots].sort((a, b) => a.index - b.index)) {
       this.advance(index * this.slotMillis)
-      if (index > this.newest - slotCount) this.count(index, calls, failures, slow)
+      this.count(index, calls, failures, slow)
     }
   }
 }
