@@ -1,6 +1,6 @@
 import * as Undici from "@effect/platform-node/Undici"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Random, Redacted, Schedule, Stream } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Random, Redacted, Schedule, Stream } from "effect"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as KeyPool from "effect-claude/KeyPool"
@@ -22,7 +22,7 @@ const eventually = (what: string, holds: Effect.Effect<boolean>) =>
     )
   )
 
-describe("interruption", () => {
+describe.each(["our transport", "another fetch"])("interruption over %s", (kind) => {
   it.effect(
     "at any of 200 instants leaves no socket, no timer and no fiber, and the server sees the abort",
     () =>
@@ -37,13 +37,13 @@ describe("interruption", () => {
           const fetch = ((input: string, init: object) =>
             Undici.fetch(input, { ...init, dispatcher: agent })) as unknown as typeof globalThis.fetch
           const layer = ClaudeService.layerNoDeps.pipe(Layer.provide([
-            ClaudeApi.layer({ baseUrl: url, fetch }),
+            ClaudeApi.layer({ baseUrl: url, ...(kind === "another fetch" ? { fetch } : undefined) }),
             RetryPolicy.layer({ base: 20, throttledBase: 20, retries: 10, budget: false }),
             KeyPool.layer().pipe(Layer.provide(
               KeyStore.layerKeys([{ label: "sim", group: "g", secret: Redacted.make(Simulator.apiKey) }])
             ))
           ]))
-          const claude = yield* Effect.provide(ClaudeService.ClaudeService, layer)
+          const claude = Context.get(yield* Layer.build(layer), ClaudeService.ClaudeService)
           let interrupted = 0
           for (let i = 0; i < 200; i++) {
             const instant = yield* Random.nextBetween(0, 60)
@@ -69,6 +69,7 @@ describe("interruption", () => {
           assert.isAbove(seen.aborted, 20)
           yield* Effect.promise(() => agent.close())
         }).pipe(
+          Effect.scoped,
           Effect.provide(
             SimulatorServer.layer().pipe(
               Layer.provideMerge(Simulator.layer({
