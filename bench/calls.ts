@@ -22,7 +22,7 @@ export const run: Run = async (report) => {
   const client = sdk(server.url)
   const runtime = service(server.url)
   try {
-    for (const [concurrency, count] of [[1, 150], [16, 240], [64, 256]] as const) {
+    for (const [concurrency, count] of [[1, 400], [16, 640], [64, 640]] as const) {
       const calls = Effect.asVoid(ClaudeService.create(request)).pipe(
         Effect.replicateEffect(count, { concurrency, discard: true }),
         Effect.as([])

@@ -46,7 +46,7 @@ export const run: Run = async (report) => {
   const client = sdk(server.url)
   const runtime = service(server.url)
   try {
-    for (const [concurrency, count] of [[1, 16], [16, 32]] as const) {
+    for (const [concurrency, count] of [[1, 32], [16, 64]] as const) {
       const ours = async () => {
         const reader = new Reader()
         const read = Effect.suspend(() => {

@@ -40,7 +40,6 @@ const median = (values: ReadonlyArray<number>): number => {
 }
 
 const measure = async (slice: Slice): Promise<Measured> => {
-  globalThis.gc?.()
   const cpu = process.cpuUsage()
   const began = performance.now()
   const first = await slice()
@@ -49,13 +48,16 @@ const measure = async (slice: Slice): Promise<Measured> => {
   return { micros, cpuMicros: used.user + used.system, firstMicros: median(first) }
 }
 
-/** Pairs of slices, ours first in one and second in the next. */
+/**
+ * Pairs of slices, ours first in one and second in the next, so that each follows itself as often as the other. No collection of garbage
+ * is forced in between: a full one also drops compiled code, and then the slices measure how fast that comes back.
+ */
 export const alternate = async (
   rounds: number,
   ours: Slice,
   theirs: Slice
 ): Promise<ReadonlyArray<{ readonly ours: Measured; readonly theirs: Measured }>> => {
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < 5; round++) {
     await ours()
     await theirs()
   }
