@@ -6,8 +6,12 @@
 /** The part of calls that produce at most what is predicted. */
 const outputQuantile = 0.7
 
-/** The part of calls whose input is at most what is predicted. Input counts from the start, so this one is careful. */
-const inputQuantile = 0.9
+/**
+ * The part of calls whose input is at most what is predicted, and what is added to it. The server books input at once, and what is too much here is
+ * given back when the call is settled, so this one is careful.
+ */
+const inputQuantile = 0.95
+const inputMargin = 1.05
 
 /** The part of calls that produce a token in at most the time that is assumed. */
 const paceQuantile = 0.9
@@ -66,7 +70,8 @@ export class Kind {
   }
 
   input(estimated: number): number {
-    return Math.ceil(estimated * this.inputs.value)
+    const part = this.inputs.value
+    return Math.ceil(estimated * Math.max(part, Math.min(1, part * inputMargin)))
   }
 
   /** What was probably produced so long after the call was sent. */
