@@ -90,11 +90,27 @@ export type Lifecycle = "active" | "deprecated" | "retired"
  * - `prefill`: an assistant message at the end of the conversation.
  * - `sampling`: `temperature`, `top_p` or `top_k` other than the default, under any API version.
  * - `inferenceGeo`: the field `inference_geo`.
+ * - `strenuousBetweenTools`: `thinking` of type `between_tools` at an effort above `high`.
  *
  * @category models
  * @since 0.1.0
  */
-export type Quirk = "forcedToolChoice" | "disabledThinking" | "thinkingBudget" | "prefill" | "sampling" | "inferenceGeo"
+export type Quirk =
+  | "forcedToolChoice"
+  | "disabledThinking"
+  | "thinkingBudget"
+  | "prefill"
+  | "sampling"
+  | "inferenceGeo"
+  | "strenuousBetweenTools"
+
+/**
+ * What `speed: "fast"` does: it is honoured at the fast price, answered at the standard speed and price, or refused with status 400.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FastMode = "available" | "ignored" | "refused"
 
 /**
  * A model. Days are ISO dates in UTC, sizes are tokens. A fact that is not known is `undefined`; a fact that is given but was not
@@ -123,6 +139,7 @@ export interface Model {
   /** The vendor's promise for a model without an announced day. */
   readonly retiresNotBefore: string | undefined
   readonly rejects: ReadonlyArray<Quirk>
+  readonly fastMode: FastMode
   readonly unverified: ReadonlyArray<Exclude<keyof Model, "unverified">>
 }
 
@@ -138,6 +155,7 @@ const model = (
   retiresOn: undefined,
   retiresNotBefore: undefined,
   rejects: [],
+  fastMode: "refused",
   unverified: [],
   ...fields
 })
@@ -158,7 +176,8 @@ export const catalogue: ReadonlyArray<Model> = [
     releasedOn: "2026-11-09",
     retiresNotBefore: "2027-11-09",
     rejects: ["forcedToolChoice", "disabledThinking", "thinkingBudget", "prefill", "sampling"],
-    unverified: ["group", "minCacheableTokens", "retiresNotBefore"]
+    fastMode: "available",
+    unverified: ["fastMode", "group", "minCacheableTokens", "retiresNotBefore"]
   }),
   model({
     id: "claude-fable-5-1",
@@ -219,6 +238,8 @@ export const catalogue: ReadonlyArray<Model> = [
     contextTokens: undefined,
     maxOutputTokens: undefined,
     minCacheableTokens: 2_048,
+    // the latest day on which it can have begun: the documentation of that day says so
+    deprecatedOn: "2026-08-22",
     rejects: ["prefill", "sampling"],
     unverified: [
       "group",
@@ -239,7 +260,8 @@ export const catalogue: ReadonlyArray<Model> = [
     tokenizer: "dense",
     releasedOn: "2026-09-22",
     retiresNotBefore: "2027-09-22",
-    rejects: ["forcedToolChoice", "disabledThinking", "thinkingBudget", "prefill", "sampling"]
+    rejects: ["forcedToolChoice", "disabledThinking", "thinkingBudget", "prefill", "sampling"],
+    fastMode: "available"
   }),
   model({
     id: "claude-opus-5",
@@ -249,7 +271,8 @@ export const catalogue: ReadonlyArray<Model> = [
     tokenizer: "dense",
     releasedOn: "2026-07-24",
     retiresNotBefore: "2027-07-24",
-    rejects: ["prefill", "sampling"]
+    rejects: ["prefill", "sampling"],
+    fastMode: "available"
   }),
   model({
     id: "claude-opus-4-8",
@@ -261,6 +284,7 @@ export const catalogue: ReadonlyArray<Model> = [
     releasedOn: "2026-05-28",
     retiresNotBefore: "2027-05-28",
     rejects: ["prefill", "sampling"],
+    fastMode: "available",
     unverified: ["releasedOn"]
   }),
   model({
@@ -285,6 +309,7 @@ export const catalogue: ReadonlyArray<Model> = [
     releasedOn: "2026-02-05",
     retiresNotBefore: "2027-02-05",
     rejects: ["prefill"],
+    fastMode: "ignored",
     unverified: ["releasedOn"]
   }),
   model({
@@ -337,7 +362,7 @@ export const catalogue: ReadonlyArray<Model> = [
     tokenizer: "dense",
     releasedOn: "2026-09-28",
     retiresNotBefore: "2027-09-28",
-    rejects: ["forcedToolChoice", "disabledThinking", "prefill", "sampling"]
+    rejects: ["forcedToolChoice", "disabledThinking", "prefill", "sampling", "strenuousBetweenTools"]
   }),
   model({
     id: "claude-sonnet-5",

@@ -53,6 +53,25 @@ describe("Model", () => {
     assert.isFalse(Model.isRetiredAt("claude-opus-5-5", at("2100-01-01")))
   })
 
+  it("counts Mythos Preview as deprecated, though nobody knows since when", () => {
+    const preview = Model.find("claude-mythos-preview")!
+    assert.strictEqual(Model.lifecycleAt(preview, at(Model.asOf)), "deprecated")
+    assert.include(preview.unverified, "deprecatedOn")
+  })
+
+  it("knows where fast mode works, where it changes nothing and where it is refused", () => {
+    const having = (fastMode: Model.FastMode) =>
+      Model.catalogue.filter((model) => model.fastMode === fastMode).map(({ id }) => id)
+    assert.deepStrictEqual(having("available"), [
+      "claude-fable-5-2",
+      "claude-opus-5-5",
+      "claude-opus-5",
+      "claude-opus-4-8"
+    ])
+    assert.deepStrictEqual(having("ignored"), ["claude-opus-4-6"])
+    assert.include(having("refused"), "claude-opus-4-7")
+  })
+
   it("names each fact that is unknown or unconfirmed", () => {
     for (const model of Model.catalogue) {
       for (const field of ["contextTokens", "maxOutputTokens", "minCacheableTokens"] as const) {
