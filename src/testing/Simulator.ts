@@ -113,7 +113,10 @@ export interface Options {
  * @since 0.1.0
  */
 export class Simulator extends Context.Service<Simulator, {
-  /** Answers every request, whatever host it names. Streams are pull-based; an aborted signal is seen at once. */
+  /**
+   * Answers every request, whatever host it names. Streams are pull-based; an aborted signal is seen at once. A body that nobody reads
+   * to its end or cancels stays open until the scope of the simulator closes; after that every call rejects.
+   */
   readonly fetch: typeof globalThis.fetch
   /**
    * Adds a fault for the next request, or for those that `when` describes: without `times`, for all of them until `clearFaults`.
@@ -186,11 +189,7 @@ export const make = Effect.fnUntraced(
       now: () => clock.currentTimeMillisUnsafe(),
       wait: (millis, resume) => run(Effect.andThen(clock.sleep(Duration.millis(millis)), Effect.sync(resume)))
     })
-    yield* Effect.addFinalizer(() =>
-      Effect.sync(() => {
-        for (const shutdown of core.active) shutdown()
-      })
-    )
+    yield* Effect.addFinalizer(() => Effect.sync(core.close))
     return Simulator.of({
       fetch: Fetch.make(core),
       inject: (fault, when = { times: 1 }) => Effect.sync(() => core.inject(fault, when)),

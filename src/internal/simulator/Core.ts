@@ -97,6 +97,8 @@ export const make = (options: CoreOptions) => {
       "anthropic-organization-id": key.organization,
       "anthropic-workspace-id": key.workspace
     }
+    const suspended = Keys.suspended(key)
+    if (suspended !== undefined) return Step.refused(suspended, id, headers)
     const today = Math.max(now(), catalogueDay)
     if (!posting) {
       const listed = Models.answer(incoming.path, today)
@@ -211,6 +213,7 @@ export const make = (options: CoreOptions) => {
   }
 
   const active = new Set<() => void>()
+  let open = true
   return {
     exchange,
     wait,
@@ -222,6 +225,12 @@ export const make = (options: CoreOptions) => {
     setLimits: (limits: Buckets.LimitsOf) => buckets.setLimits(limits, now()),
     bill: bill.read,
     requests: (): Requests => ({ ...counters, byStatus: { ...byStatus } }),
-    active
+    active,
+    isOpen: () => open,
+    /** Cuts off every answer of the `fetch` that is open. */
+    close: () => {
+      open = false
+      for (const shutdown of active) shutdown()
+    }
   }
 }

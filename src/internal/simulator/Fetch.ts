@@ -77,11 +77,11 @@ const answer = (
     driver.resume()
   })
 
-/** A `fetch` that is answered by the core, whatever host it names. */
-export const make = (core: Core): typeof globalThis.fetch => (input, init) => {
+const call = (core: Core, input: string | URL | Request, init: RequestInit | undefined): Promise<Response> => {
   const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined)
-  if (signal?.aborted === true) return Promise.reject(signal.reason)
   const send = (url: string, method: string, headers: Headers, body: string) => {
+    if (signal?.aborted === true) return Promise.reject(signal.reason)
+    if (!core.isOpen()) return Promise.reject(failure("fetch failed", "ECONNREFUSED", "the simulator is gone"))
     if (!URL.canParse(url)) return Promise.reject(new TypeError(`Failed to parse URL from ${url}`))
     const { pathname, search } = new URL(url)
     const tooLarge = exceeds(body, core.bodyLimit)
@@ -96,3 +96,7 @@ export const make = (core: Core): typeof globalThis.fetch => (input, init) => {
   const request = new Request(input, init)
   return request.text().then((body) => send(request.url, request.method, request.headers, body))
 }
+
+/** A `fetch` that is answered by the core, whatever host it names. What is wrong with a call rejects, and never throws. */
+export const make = (core: Core): typeof globalThis.fetch => (input, init) =>
+  new Promise((resolve) => resolve(call(core, input, init)))

@@ -34,8 +34,8 @@ export const make = (keys: ReadonlyArray<Key>) => {
   /** The key of a request, or why there is none. */
   const authenticate = (header: (name: string) => string | undefined, now: number): Key | Refusal => {
     const bearer = header("authorization")
-    const given = header("x-api-key") ?? (bearer?.startsWith("Bearer ") === true ? bearer.slice(7) : undefined)
-    if (given === undefined) return refuse(401, "x-api-key or authorization header is required")
+    const given = header("x-api-key") || (/^bearer /i.test(bearer ?? "") ? bearer!.slice(7) : "")
+    if (given === "") return refuse(401, "x-api-key or authorization header is required")
     const key = known.get(given)
     if (key === undefined) return refuse(401, "invalid x-api-key")
     if (key.revoked === true) return refuse(401, "This API key has been revoked.")
@@ -44,16 +44,7 @@ export const make = (keys: ReadonlyArray<Key>) => {
     if (workspace !== undefined && workspace !== key.workspace) {
       return refuse(403, "Your API key does not have permission to use the specified workspace.")
     }
-    switch (key.billing) {
-      case "unpaid":
-        return refuse(402, "There is a problem with the payment method of your organization.")
-      case "lowCredit":
-        return refuse(400, "Your credit balance is too low to access the Anthropic API.")
-      case "onHold":
-        return refuse(400, "This organization has been disabled.", "organization_on_hold")
-      default:
-        return key
-    }
+    return key
   }
 
   return {
@@ -63,6 +54,20 @@ export const make = (keys: ReadonlyArray<Key>) => {
         if (key.key === name || key.label === name) known.set(key.key, { ...key, revoked: true })
       }
     }
+  }
+}
+
+/** Why the organization of a key gets no answer at all. */
+export const suspended = (key: Key): Refusal | undefined => {
+  switch (key.billing) {
+    case "unpaid":
+      return refuse(402, "There is a problem with the payment method of your organization.")
+    case "lowCredit":
+      return refuse(400, "Your credit balance is too low to access the Anthropic API.")
+    case "onHold":
+      return refuse(400, "This organization has been disabled.", "organization_on_hold")
+    case undefined:
+      return undefined
   }
 }
 

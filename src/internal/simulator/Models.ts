@@ -2,6 +2,7 @@
  * The list of models and its single entries.
  */
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
+import * as Result from "effect/Result"
 import * as Model from "../../Model.ts"
 import type { Refusal } from "./Wire.ts"
 import { refuse } from "./Wire.ts"
@@ -28,7 +29,8 @@ const info = (model: Model.Model, now: number): ModelInfo => {
 /** The body for `/v1/models` and `/v1/models/{id}`. Capabilities are not simulated: they are null. */
 export const answer = (path: string, now: number): { readonly body: unknown } | Refusal => {
   const url = new URL(path, "http://localhost")
-  const id = url.pathname.slice("/v1/models/".length)
+  const coded = url.pathname.slice("/v1/models/".length)
+  const id = Result.getOrElse(Result.try(() => decodeURIComponent(coded)), () => coded)
   if (id !== "") {
     const model = Model.find(id)
     return model === undefined ? refuse(404, `model: ${id}`) : { body: info(model, now) }
@@ -41,7 +43,9 @@ export const answer = (path: string, now: number): { readonly body: unknown } | 
   const all = Model.catalogue.map((model) => info(model, now)).filter((model) => shown.includes(model.lifecycle))
     .sort((a, b) => a.created_at < b.created_at ? 1 : a.created_at > b.created_at ? -1 : 0)
   const at = (name: string): number => all.findIndex((model) => model.id === query.get(name))
-  const before = query.has("before_id") ? Math.max(0, at("before_id")) : undefined
+  const lost = ["after_id", "before_id"].find((name) => query.has(name) && at(name) < 0)
+  if (lost !== undefined) return refuse(400, `${lost}: there is no such model in the list`)
+  const before = query.has("before_id") ? at("before_id") : undefined
   const from = before === undefined ? at("after_id") + 1 : Math.max(0, before - limit)
   const data = all.slice(from, before ?? from + limit)
   return {
