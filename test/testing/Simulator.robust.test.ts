@@ -45,6 +45,18 @@ describe("an answerer that gives what cannot be sent", () => {
       TestClock.withLive
     ))
 
+  it.effect("cuts a stream short in which it stands", () =>
+    Effect.gen(function*() {
+      const { bill, fetch, requests } = yield* Simulator.Simulator
+      const response = yield* post(fetch, { stream: true })
+      assert.strictEqual(yield* Effect.promise(() => response.text().catch((error) => error.message)), "terminated")
+      assert.strictEqual((yield* requests).open, 0)
+      assert.deepStrictEqual((yield* bill).rows.map((row) => row.outcome), ["failed"])
+    }).pipe(over({
+      // details that the type does not allow, as a caller without types could give them
+      answer: () => ({ content: "No.", stopReason: "refusal", stopDetails: cyclic as never })
+    })))
+
   it("is the same in a script", () => {
     assert.deepInclude(ClaudeTest.toolUse("now", undefined), { pieces: ["{}"] })
   })
@@ -58,6 +70,20 @@ describe("a fault that no server can show", () => {
       assert.include(String(yield* Effect.exit(simulator.inject(fault))), "200 to 599")
       assert.include(String(yield* Effect.exit(simulator.script([fault]))), "200 to 599")
     }).pipe(over({})))
+
+  it.effect("ends its own connection and no other when it cannot be sent", () =>
+    Effect.gen(function*() {
+      const { inject, requests } = yield* Simulator.Simulator
+      const { url } = yield* SimulatorServer.SimulatorServer
+      yield* inject(Simulator.Fault.Status({ status: 500, headers: { "not a name": "x" } }))
+      const failed = yield* Effect.exit(post(fetch, {}, url))
+      assert.isTrue(Exit.isFailure(failed))
+      assert.strictEqual((yield* post(fetch, {}, url)).status, 200)
+      assert.strictEqual((yield* requests).open, 0)
+    }).pipe(
+      Effect.provide(SimulatorServer.layer().pipe(Layer.provideMerge(Simulator.layer()))),
+      TestClock.withLive
+    ))
 })
 
 describe("the scope of a server", () => {
@@ -75,9 +101,11 @@ describe("the scope of a server", () => {
       assert.strictEqual((yield* simulator.bill).rows.length, 20)
       yield* Fiber.join(calls)
     }).pipe(over({ latency: { firstToken: "1 minute" } }), TestClock.withLive))
+})
 
+describe("a stream that takes its time", () => {
   it.effect(
-    "is not outrun by a stream that takes its time while its reader does not read",
+    "waits for a reader that does not read",
     () =>
       Effect.gen(function*() {
         const simulator = yield* Simulator.Simulator
@@ -85,7 +113,7 @@ describe("the scope of a server", () => {
         const response = yield* post(fetch, { stream: true, max_tokens: 100_000 }, url)
         yield* Effect.sleep("1500 millis")
         assert.strictEqual((yield* simulator.requests).open, 1)
-        yield* Effect.promise(() => response.body!.cancel()) // a stream has one
+        yield* Effect.promise(() => response.body!.cancel())
       }).pipe(
         Effect.provide(
           SimulatorServer.layer().pipe(Layer.provideMerge(Simulator.layer({
@@ -172,4 +200,20 @@ describe("the prompt cache", () => {
       yield* TestClock.adjust("1 minute")
       assert.isAbove(JSON.parse(yield* Fiber.join(later)).usage.cache_read_input_tokens, 0)
     }).pipe(over({ latency: { firstToken: "10 seconds" } })))
+})
+
+describe("latency below a millisecond a token", () => {
+  it.effect("adds up to the whole over the answer", () =>
+    Effect.gen(function*() {
+      const { fetch } = yield* Simulator.Simulator
+      const call = yield* Effect.forkChild(post(fetch))
+      yield* settle
+      yield* TestClock.adjust("99 millis")
+      assert.isUndefined(call.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual((yield* Fiber.join(call)).status, 200)
+    }).pipe(over({
+      answer: () => ({ content: "x ".repeat(2000), outputTokens: 1000 }),
+      latency: { perToken: "100 micros" }
+    })))
 })

@@ -107,6 +107,8 @@ describe("Simulator", () => {
           assert.strictEqual(answer.error.type, type)
           assert.strictEqual(answer.error.details?.error_code, code)
           assert.strictEqual(answer.requestId, answer.headers.get("request-id"))
+          const account = answer.headers.get("anthropic-organization-id")
+          assert.strictEqual(account, fields.billing === undefined && fields.models === undefined ? null : "org")
           assert.notInclude(answer.text, "sk-")
           assert.lengthOf(yield* rows, 0)
         }).pipe(using({ keys: [key(fields)] })))
@@ -115,7 +117,12 @@ describe("Simulator", () => {
     it.effect("accepts the key as a bearer token and as x-api-key", () =>
       Effect.gen(function*() {
         const { fetch } = yield* Simulator.Simulator
-        for (const headers of [{ "x-api-key": "sk-one" }, { authorization: "Bearer sk-one" }]) {
+        const ways: ReadonlyArray<Record<string, string>> = [
+          { "x-api-key": "sk-one" },
+          { authorization: "Bearer sk-one" },
+          { authorization: "bearer sk-one", "x-api-key": "" }
+        ]
+        for (const headers of ways) {
           const response = yield* Effect.promise(() => fetch("https://api.test/v1/models", { headers }))
           assert.strictEqual(response.status, 200)
           assert.strictEqual(response.headers.get("anthropic-organization-id"), "org")
@@ -143,6 +150,11 @@ describe("Simulator", () => {
     const document = { type: "document", source: { type: "text", media_type: "text/plain", data: "x" } }
     const cited = { type: "text", text: "x", citations: [{}] }
     const old = { "anthropic-version": "2023-06-01" }
+    const betweenTools = (effort: string) => ({
+      model: "claude-sonnet-5-5",
+      thinking: { type: "between_tools" },
+      output_config: { effort }
+    })
     const cases: ReadonlyArray<[string, Record<string, unknown>, number, Record<string, string>?]> = [
       ["a missing version header", {}, 400, { "anthropic-version": "" }],
       ["an unknown version", {}, 400, { "anthropic-version": "2020-01-01" }],
@@ -197,6 +209,20 @@ describe("Simulator", () => {
       ["a document in an assistant message", { messages: [user("x"), assistant([document]), user("y")] }, 400],
       ["the same under the old version", { messages: [user("x"), assistant([document]), user("y")] }, 200, old],
       ["citations in a user message", { messages: [user([cited])] }, 400],
+      ["citations in a tool result", {
+        messages: [user("x"), assistant([toolUse]), user([{ ...toolResult, content: [cited] }])]
+      }, 400],
+      ["citations in a search result", { messages: [user([{ type: "search_result", content: [cited] }])] }, 400],
+      ["an unknown ttl", { messages: [user([cached("2h")])] }, 400],
+      ["an unknown kind of cache_control", { cache_control: { type: "persistent" } }, 400],
+      ["no cache_control", { cache_control: null }, 200],
+      ["thinking between tools", betweenTools("high"), 200],
+      ["thinking between tools at an effort above high", betweenTools("max"), 400],
+      ["fast mode", { speed: "fast" }, 200],
+      ["fast mode of a model that ignores it", { model: "claude-opus-4-6", speed: "fast" }, 200],
+      ["fast mode of a model that lost it", { model: "claude-opus-4-7", speed: "fast" }, 400],
+      ["fast mode of a model that never had it", { model: "claude-haiku-5-5", speed: "fast" }, 400],
+      ["an unknown speed", { speed: "slow" }, 400],
       ["a prompt longer than the context", { model: "claude-haiku-4-5", messages: [user(text(800_000))] }, 400]
     ]
     for (const [name, fields, status, headers] of cases) {
@@ -221,12 +247,15 @@ describe("Simulator", () => {
         assert.strictEqual((yield* send("{\"model\": ")).status, 400)
         assert.strictEqual((yield* send("")).status, 400)
         assert.strictEqual((yield* send("[1]")).status, 400)
-        const large = yield* send({ ...ask, system: "ü".repeat(600) })
+        const deep = `${"[".repeat(100_000)}${"]".repeat(100_000)}`
+        const tools = JSON.stringify({ ...ask, tools: [{ name: "look", input_schema: "deep" }] })
+        assert.strictEqual((yield* send(tools.replace("\"deep\"", deep))).status, 400)
+        const large = yield* send({ ...ask, system: "ü".repeat(600_000) })
         assert.deepStrictEqual([large.status, large.error.type], [413, "request_too_large"])
-        assert.strictEqual((yield* send({ ...ask, system: "u".repeat(600) })).status, 200)
+        assert.strictEqual((yield* send({ ...ask, system: "u".repeat(600_000) })).status, 200)
         const lost = yield* send(ask, {}, "/v1/nowhere")
         assert.deepStrictEqual([lost.status, lost.error.type], [404, "not_found_error"])
-      }).pipe(using({ bodyLimit: 1_000 })))
+      }).pipe(using({ bodyLimit: 1_000_000 })))
 
     it.effect.prop(
       "answers any JSON whatever, and never as a failure of its own",
@@ -297,6 +326,10 @@ describe("Simulator", () => {
       Effect.gen(function*() {
         const message = yield* create()
         assert.include(JSON.stringify(message.content), "stones are in the river")
+        for (let i = 0; i < 40; i++) {
+          const { content } = yield* create({ messages: [{ role: "user", content: `Number ${i}` }] })
+          assert.notInclude(JSON.stringify(content), "..")
+        }
         assert.strictEqual(message.stop_reason, "end_turn")
         const short = yield* create({ max_tokens: 10 })
         assert.strictEqual(short.stop_reason, "max_tokens")
@@ -558,6 +591,13 @@ describe("Simulator", () => {
         assert.strictEqual(header(answer, "tokens-remaining"), "2335000")
       }).pipe(using({ limits: Simulator.tier("start") })))
 
+    it("has the published limits of each group of models", () => {
+      const start = Simulator.tier("start")
+      assert.deepInclude(start("fable-5", "org"), { inputTokensPerMinute: 500_000, outputTokensPerMinute: 100_000 })
+      assert.deepInclude(start("haiku-3-5", "org"), { inputTokensPerMinute: 100_000, outputTokensPerMinute: 20_000 })
+      assert.deepInclude(start("opus-5", "org"), { inputTokensPerMinute: 2_000_000, outputTokensPerMinute: 400_000 })
+    })
+
     it.effect("refuses with 429, the limiter's name and a wait that is enough, and not a second too long", () =>
       Effect.gen(function*() {
         assert.strictEqual((yield* send(ask)).status, 200)
@@ -628,6 +668,29 @@ describe("Simulator", () => {
         latency: { perToken: "100 millis" },
         answer: () => ({ content: text(600), outputTokens: 600 })
       })))
+
+    it.effect("keeps buckets of their own for fast requests, and tells of them in headers of their own", () =>
+      Effect.gen(function*() {
+        const fast = yield* send({ ...ask, speed: "fast" })
+        assert.strictEqual(fast.status, 200)
+        assert.strictEqual(fast.headers.get("anthropic-fast-input-tokens-limit"), "60000")
+        assert.isNull(header(fast, "requests-limit"))
+        assert.strictEqual((yield* send({ ...ask, speed: "fast" })).status, 429)
+        assert.strictEqual(header(yield* send(ask), "requests-remaining"), "0")
+      }).pipe(using({ limits: { requestsPerMinute: 1, inputTokensPerMinute: 60_000 } })))
+
+    it.effect("serves a model that ignores fast mode at the standard speed, from the standard buckets", () =>
+      Effect.gen(function*() {
+        const speeds = yield* Effect.forEach(
+          ["claude-opus-4-6", "claude-opus-5-5"],
+          (model) =>
+            Effect.map(send({ ...ask, model, speed: "fast" }), (raw) => [
+              JSON.parse(raw.text).usage.speed,
+              header(raw, "requests-remaining")
+            ])
+        )
+        assert.deepStrictEqual(speeds, [["standard", "0"], ["fast", null]])
+      }).pipe(using({ limits: { requestsPerMinute: 1 } })))
 
     it.effect("keeps a bucket of its own for counting tokens", () =>
       Effect.gen(function*() {
@@ -1049,6 +1112,9 @@ describe("Simulator", () => {
         yield* Scope.close(scope, Exit.void)
         assert.strictEqual(yield* Fiber.join(open), "ECONNRESET")
         assert.deepInclude(yield* requests, { open: 0, aborted: 1 })
+        const late = yield* Effect.promise(() => fetch("https://api.test/v1/models").catch((error) => error.cause.code))
+        assert.strictEqual(late, "ECONNREFUSED")
+        assert.deepInclude(yield* requests, { total: 1 })
       }))
   })
 
@@ -1067,6 +1133,12 @@ describe("Simulator", () => {
       assert.strictEqual(yield* status(new Request(url, init)), 200)
       assert.strictEqual(yield* status(url, { ...init, body: new TextEncoder().encode(init.body) }), 200)
       assert.strictEqual(yield* status(new Request(url, { ...init, signal: AbortSignal.abort() })), DOMException)
+      const leaving = new AbortController()
+      const left = yield* Effect.forkChild(status(new Request(url, { ...init, signal: leaving.signal })))
+      yield* Effect.yieldNow
+      leaving.abort()
+      assert.strictEqual(yield* Fiber.join(left), DOMException)
+      assert.strictEqual(yield* status(url, { ...init, headers: { "not a name": "x" } }), TypeError)
       assert.strictEqual(yield* status("nowhere", init), TypeError)
     }).pipe(using()))
 
@@ -1150,6 +1222,15 @@ describe("Simulator", () => {
         assert.isTrue(retired.data.length > 0 && retired.data.every((model) => model.lifecycle === "retired"))
       }).pipe(using()))
 
+    it.effect("answers 400 to a page beside a model that is not in the list", () =>
+      Effect.gen(function*() {
+        const { models } = yield* client
+        for (const page of [{ after_id: "claude-nobody" }, { before_id: "claude-nobody" }]) {
+          const status = yield* Effect.promise(() => models.list(page).then(() => 200, (error) => error.status))
+          assert.strictEqual(status, 400)
+        }
+      }).pipe(using()))
+
     it.effect("shows one model by id or alias, and 404 for none", () =>
       Effect.gen(function*() {
         const { models } = yield* client
@@ -1161,8 +1242,13 @@ describe("Simulator", () => {
           retires_at: "2026-11-30T00:00:00Z",
           max_tokens: 64_000
         })
-        const missing = yield* Effect.promise(() => models.retrieve("claude-nobody").catch((error) => error.status))
-        assert.strictEqual(missing, 404)
+        for (const name of ["claude-nobody", "claude/nobody", "100%"]) {
+          const { fetch } = yield* Simulator.Simulator
+          const path = `https://api.test/v1/models/${name === "100%" ? name : encodeURIComponent(name)}`
+          const missing = yield* Effect.promise(() => fetch(path, { headers: { "x-api-key": Simulator.apiKey } }))
+          assert.strictEqual(missing.status, 404)
+          assert.include(yield* Effect.promise(() => missing.text()), `model: ${name}`)
+        }
       }).pipe(using()))
   })
 })

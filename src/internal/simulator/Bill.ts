@@ -19,7 +19,8 @@ export interface BilledTokens {
 /**
  * One request that was served: it passed every check and work on it began. `at` is its arrival in milliseconds since 1970. A request
  * whose reader went away has the outcome `aborted`, one that a fault cut short `failed`; both are charged for what was produced until
- * then. Counting tokens is free, so its rows hold zeros.
+ * then. The prompt is charged in full, cache writes too, even when the reader left before the first token. Counting tokens is free, so
+ * its rows hold zeros.
  *
  * @category models
  * @since 0.1.0

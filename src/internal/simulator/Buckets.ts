@@ -7,7 +7,8 @@ import type * as Model from "../../Model.ts"
 import type { Refusal } from "./Wire.ts"
 
 /**
- * The rates that an organization has for a model group, per minute. What is left out is not limited.
+ * The rates that an organization has for a model group, per minute. What is left out is not limited. Requests in fast mode have
+ * buckets of their own, of the same size.
  *
  * @category models
  * @since 0.1.0
@@ -75,10 +76,15 @@ const refill = (self: Bucket, now: number): void => {
 const millisUntil = (self: Bucket, level: number): number =>
   self.level >= level ? 0 : Math.ceil((level - self.level) / self.perMinute)
 
+type Speed = "standard" | "fast"
+
 const dimensions = ["requests", "input-tokens", "output-tokens"] as const
 type Dimension = typeof dimensions[number]
 
 interface Group {
+  readonly model: Model.Group
+  readonly organization: string
+  readonly speed: Speed
   readonly buckets: Record<Dimension, Bucket | undefined>
   readonly window: { start: number; admitted: number; allowed: number }
   /** Output that admitted requests will produce and have not yet. */
@@ -143,12 +149,15 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
     }
   }
 
-  const groupOf = (organization: string, group: Model.Group, now: number): Group => {
-    const key = `${group} ${organization}`
+  const groupOf = (organization: string, model: Model.Group, speed: Speed, now: number): Group => {
+    const key = `${model} ${speed} ${organization}`
     let found = groups.get(key)
     if (found === undefined) {
       found = {
-        buckets: buckets(limitsOf(group, organization), undefined, now),
+        model,
+        organization,
+        speed,
+        buckets: buckets(limitsOf(model, organization), undefined, now),
         window: { start: now, admitted: 0, allowed: ramp?.requestsPerMinute ?? Infinity },
         pending: 0
       }
@@ -173,11 +182,11 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
     const write = (name: string, buckets: ReadonlyArray<Bucket>, round: (tokens: number) => number) => {
       if (buckets.length === 0) return
       const wait = Math.max(...buckets.map((bucket) => millisUntil(bucket, bucket.capacity)))
-      out[`anthropic-ratelimit-${name}-limit`] = String(buckets.reduce((sum, bucket) => sum + bucket.perMinute, 0))
-      out[`anthropic-ratelimit-${name}-remaining`] = String(round(buckets.reduce((sum, _) => sum + whole(_), 0)))
+      out[`${name}-limit`] = String(buckets.reduce((sum, bucket) => sum + bucket.perMinute, 0))
+      out[`${name}-remaining`] = String(round(buckets.reduce((sum, _) => sum + whole(_), 0)))
       if (!Number.isFinite(wait)) return
       const full = DateTime.makeUnsafe(Math.ceil((now + wait) / 1_000) * 1_000)
-      out[`anthropic-ratelimit-${name}-reset`] = DateTime.formatIso(full).replace(".000Z", "Z")
+      out[`${name}-reset`] = DateTime.formatIso(full).replace(".000Z", "Z")
     }
     const present = (dimension: Dimension): ReadonlyArray<Bucket> => {
       const bucket = group.buckets[dimension]
@@ -187,21 +196,25 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
     }
     const input = present("input-tokens")
     const output = present("output-tokens")
-    write("requests", present("requests"), (_) => _)
-    write("tokens", [...input, ...output], thousands)
-    write("input-tokens", input, thousands)
-    write("output-tokens", output, thousands)
+    const family = group.speed === "fast" ? "anthropic-fast" : "anthropic-ratelimit"
+    if (group.speed === "standard") {
+      write(`${family}-requests`, present("requests"), (_) => _)
+      write(`${family}-tokens`, [...input, ...output], thousands)
+    }
+    write(`${family}-input-tokens`, input, thousands)
+    write(`${family}-output-tokens`, output, thousands)
     return out
   }
 
   /** Takes one request and its input from the buckets, all or nothing. */
   const admit = (
     organization: string,
-    modelGroup: Model.Group,
+    model: Model.Group,
+    speed: Speed,
     input: number,
     now: number
   ): Refusal | Account => {
-    const group = groupOf(organization, modelGroup, now)
+    const group = groupOf(organization, model, speed, now)
     const need: Record<Dimension, number> = { "requests": 1, "input-tokens": input, "output-tokens": 0 }
     let worst: Dimension | undefined
     let wait = 0
@@ -287,10 +300,8 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
   const setLimits = (next: LimitsOf, now: number): void => {
     limitsOf = next
     for (const organization of counters.keys()) counters.set(organization, counter(organization, now))
-    for (const [key, group] of groups) {
-      const [modelGroup, ...organization] = key.split(" ")
-      // the key was made from a group, so its first word is one
-      Object.assign(group.buckets, buckets(next(modelGroup as Model.Group, organization.join(" ")), group.buckets, now))
+    for (const group of groups.values()) {
+      Object.assign(group.buckets, buckets(next(group.model, group.organization), group.buckets, now))
     }
   }
 
@@ -304,9 +315,24 @@ const messages = (requests: number, input: number, output: number): Limits => ({
 })
 
 const tiers = {
-  start: { fable: messages(1_000, 500_000, 100_000), rest: messages(1_000, 2_000_000, 400_000), count: 5_000 },
-  build: { fable: messages(2_000, 1_500_000, 300_000), rest: messages(5_000, 5_000_000, 1_000_000), count: 10_000 },
-  scale: { fable: messages(4_000, 4_000_000, 800_000), rest: messages(10_000, 10_000_000, 2_000_000), count: 20_000 }
+  start: {
+    fable: messages(1_000, 500_000, 100_000),
+    haiku35: messages(1_000, 100_000, 20_000),
+    rest: messages(1_000, 2_000_000, 400_000),
+    count: 5_000
+  },
+  build: {
+    fable: messages(2_000, 1_500_000, 300_000),
+    haiku35: messages(2_000, 200_000, 40_000),
+    rest: messages(5_000, 5_000_000, 1_000_000),
+    count: 10_000
+  },
+  scale: {
+    fable: messages(4_000, 4_000_000, 800_000),
+    haiku35: messages(4_000, 400_000, 80_000),
+    rest: messages(10_000, 10_000_000, 2_000_000),
+    count: 20_000
+  }
 }
 
 /**
@@ -319,7 +345,11 @@ const tiers = {
  * @since 0.1.0
  */
 export const tier = (name: "start" | "build" | "scale"): LimitsOf => (group) => {
-  const { count, fable, rest } = tiers[name]
-  const limits = group === "fable-5" || group === "mythos-5" || group === "mythos-preview" ? fable : rest
+  const { count, fable, haiku35, rest } = tiers[name]
+  const limits = group === "fable-5" || group === "mythos-5" || group === "mythos-preview"
+    ? fable
+    : group === "haiku-3-5"
+    ? haiku35
+    : rest
   return { ...limits, countTokensPerMinute: count }
 }

@@ -77,13 +77,14 @@ export const make = (
     const unpaid = spend.refuses(key.organization, start)
     if (unpaid !== undefined) return Step.refused(unpaid, id, headers)
     const named = model?.id ?? body.model
-    const scope = `${key.workspace} ${named} ${body.speed ?? "standard"}`
+    const speed = body.speed === "fast" && model?.fastMode !== "ignored" ? "fast" : "standard"
+    const scope = `${key.workspace} ${named} ${speed}`
     const cached = marked
       ? cache.read(body, segments, scope, model?.minCacheableTokens ?? 1_024, start)
       : Cache.unused(prompt)
     const { division } = cached
     const booked = division.input + division.write5m + division.write1h
-    const account = buckets.admit(key.organization, model?.group ?? "other", booked, start)
+    const account = buckets.admit(key.organization, model?.group ?? "other", speed, booked, start)
     if ("status" in account) return Step.refused(account, id, headers)
 
     // the body was checked, and what the checks do not know of is the answerer's to judge
@@ -115,7 +116,7 @@ export const make = (
         : "global",
       server_tool_use: null,
       service_tier: "standard",
-      speed: body.speed === "fast" ? "fast" : "standard"
+      speed
     }
     const message: Message = {
       id: `msg_${id.slice(4)}`,
@@ -156,8 +157,11 @@ export const make = (
         })
         yield Step.data(Sse.messageStart(message))
       }
+      let due = 0
       for (const piece of Answer.pieces(plan)) {
-        const millis = Math.round((piece.produced - served.output) * options.perTokenMillis())
+        due += (piece.produced - served.output) * options.perTokenMillis()
+        const millis = Math.round(due)
+        due -= millis
         if (millis > 0) yield Step.wait(millis)
         produce(piece.produced)
         if (stream) { for (const event of Sse.piece(plan, piece)) yield Step.data(event) }

@@ -17,7 +17,14 @@ const isBlocks = (value: unknown): value is ReadonlyArray<Block> => Array.isArra
 const blocksOf = (turn: Turn | undefined): ReadonlyArray<Block> =>
   turn === undefined || typeof turn.content === "string" ? [] : turn.content
 
+const deepest = 500
+
+const isDeeper = (value: unknown, levels: number): boolean =>
+  typeof value === "object" && value !== null &&
+  (levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1)))
+
 const shape = (body: unknown): Refusal | undefined => {
+  if (isDeeper(body, deepest)) return bad("The request body is nested too deeply.")
   if (!Predicate.isObject(body)) return bad("The request body is not a JSON object.")
   if (typeof body["model"] !== "string" || body["model"] === "") return bad("model: Field required")
   const messages = body["messages"]
@@ -86,13 +93,22 @@ const pairing = (messages: ReadonlyArray<Turn>): Refusal | undefined => {
     : undefined
 }
 
+const isControl = (control: unknown): boolean =>
+  control === undefined || control === null ||
+  Predicate.isObject(control) && control["type"] === "ephemeral" &&
+    (control["ttl"] === undefined || control["ttl"] === "5m" || control["ttl"] === "1h")
+
 const breakpoints = (body: Body): Refusal | undefined => {
-  const marked = [
+  const markable = [
     ...(body.tools ?? []),
     ...(typeof body.system === "string" ? [] : body.system ?? []),
-    ...body.messages.flatMap(blocksOf)
-  ].map(ttlOf)
-  const ttls = [...marked, ttlOf(body)].filter((ttl) => ttl !== undefined)
+    ...body.messages.flatMap(blocksOf),
+    body
+  ]
+  if (!markable.every((part) => isControl(part["cache_control"]))) {
+    return bad("cache_control: Input should be of type 'ephemeral' with a ttl of '5m' or '1h'")
+  }
+  const ttls = markable.map(ttlOf).filter((ttl) => ttl !== undefined)
   if (ttls.length > 4) return bad(`A maximum of 4 blocks with cache_control may be provided. Found ${ttls.length}.`)
   const last = blocksOf(body.messages.at(-1)).at(-1)
   const own = last === undefined ? undefined : ttlOf(last)
@@ -104,6 +120,9 @@ const breakpoints = (body: Body): Refusal | undefined => {
     : undefined
 }
 
+const isCited = ({ citations, content }: Block): boolean =>
+  Array.isArray(citations) && citations.length > 0 || isBlocks(content) && content.some(isCited)
+
 const contents = (messages: ReadonlyArray<Turn>, version: string): Refusal | undefined => {
   if (version !== current) return undefined
   for (let i = 0; i < messages.length; i++) {
@@ -111,9 +130,7 @@ const contents = (messages: ReadonlyArray<Turn>, version: string): Refusal | und
       if (messages[i]!.role === "assistant" && block.type === "document") {
         return bad(`messages.${i}: a document block is not allowed in an assistant message.`)
       }
-      const parts = block.type === "search_result" && isBlocks(block["content"]) ? block["content"] : [block]
-      const cited = parts.some((part) => Array.isArray(part["citations"]) && part["citations"].length > 0)
-      if (messages[i]!.role === "user" && cited) {
+      if (messages[i]!.role === "user" && isCited(block)) {
         return bad(`messages.${i}: a text block with citations is not allowed in a user message.`)
       }
     }
@@ -144,6 +161,15 @@ const quirks = (body: Body, model: Model.Model | undefined): Refusal | undefined
   if (thinking["budget_tokens"] !== undefined && rejects("thinkingBudget")) {
     return bad("thinking.budget_tokens: not supported by this model.")
   }
+  const effort = Predicate.isObject(body["output_config"]) ? body["output_config"]["effort"] : undefined
+  if (
+    thinking["type"] === "between_tools" && (effort === "xhigh" || effort === "max") && rejects("strenuousBetweenTools")
+  ) {
+    return bad("thinking: type 'between_tools' is supported by this model at effort 'high' or below.")
+  }
+  const speed: unknown = body.speed ?? "standard"
+  if (speed !== "standard" && speed !== "fast") return bad("speed: Input should be 'standard' or 'fast'")
+  if (speed === "fast" && model?.fastMode === "refused") return bad("speed: 'fast' is not supported by this model.")
   if (body.messages.at(-1)!.role === "assistant" && rejects("prefill")) {
     return bad("This model does not support assistant message prefill. The conversation must end with a user message.")
   }
