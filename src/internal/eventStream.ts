@@ -101,6 +101,7 @@ export const decoder = (maxEventSize: number): Decoder => {
   }
 
   const lines = (text: string): void => {
+    if (text === "") return
     // Lines may end in LF, CR or both, and both may be cut apart.
     const unified = afterReturn && text.startsWith("\n") ? text.slice(1) : text
     afterReturn = text.endsWith("\r")
