@@ -127,7 +127,8 @@ const maxStep = 16 * 1024
 const endMillis = 250
 
 const isMessage = (body: object): body is Message =>
-  "type" in body && body.type === "message" && "content" in body && "usage" in body && Predicate.isObject(body.usage)
+  "type" in body && body.type === "message" && "usage" in body && Predicate.isObject(body.usage) &&
+  "content" in body && Array.isArray(body.content) && body.content.every(Predicate.isObject)
 
 const isTokensCount = (body: object): body is MessageTokensCount =>
   "input_tokens" in body && typeof body.input_tokens === "number"
@@ -184,7 +185,12 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     exchange: Exchange.Exchange,
     send: (client: Anthropic, options: Exchange.RequestOptions) => Exchange.Begun
   ): Effect.Effect<Response, ApiError> => {
-    const headers = withoutKeys(exchange.attempt.context.headers)
+    const { key } = exchange.attempt
+    // The SDK adds headers of the environment, but those of a request win.
+    const headers = {
+      ...withoutKeys(exchange.attempt.context.headers),
+      ...(key === undefined ? undefined : { authorization: `Bearer ${Redacted.value(key.secret)}`, "x-api-key": null })
+    }
     return Exchange.head(exchange, clientOf(exchange.attempt), (client, signal) => send(client, { signal, headers }))
   }
 
@@ -241,7 +247,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         const response = yield* noted(
           head(exchange, (client, options) => client.messages.create({ ...attempt.request, stream: true }, options))
         )
-        const type = response.headers.get("content-type") ?? ""
+        const type = (response.headers.get("content-type") ?? "").toLowerCase()
         if (response.body === null || !type.startsWith("text/event-stream")) {
           return yield* noted(Effect.fail(Exchange.malformed(exchange)))
         }

@@ -486,8 +486,8 @@ export const Refusal = Schema.Union([
  */
 export class StreamInterruptedError
   extends Schema.TaggedError<StreamInterruptedError>("effect-claude/StreamInterruptedError")("StreamInterruptedError", {
-    // The message is the SDK's own type and JSON by construction; it passes through unread.
-    partial: Schema.Json as unknown as Schema.Codec<Message>,
+    // The message is the SDK's own type and came as JSON; it passes through unread.
+    partial: Schema.Unknown as unknown as Schema.Codec<Message>,
     usage: Usage,
     cause: Schema.Union([ApiError, DeadlineExceededError]),
     attempts

@@ -416,3 +416,12 @@ export const models: Effect.Effect<ReadonlyArray<ModelInfo>, CallError, ClaudeSe
   ClaudeService,
   (claude) => claude.models
 )
+
+/**
+ * One model; an alias gives the model it stands for.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const model = (id: string): Effect.Effect<ModelInfo, CallError, ClaudeService> =>
+  Effect.flatMap(ClaudeService, (claude) => claude.model(id))

@@ -118,6 +118,12 @@ interface Open {
 const usefulUnfinished = (block: ContentBlock): boolean =>
   block.type !== "tool_use" && block.type !== "server_tool_use" && block.type !== "thinking"
 
+/** A block of our own to grow: the events stay as they were. */
+const owned = (block: ContentBlock): ContentBlock =>
+  block.type === "text"
+    ? { ...block, text: block.text ?? "", citations: block.citations && [...block.citations] }
+    : { ...block }
+
 /** The input of a tool; a text that is no JSON (cut at `max_tokens`) stays a text, so that it is not lost. */
 const parsed = (json: string): unknown => Result.getOrElse(Result.try((): unknown => JSON.parse(json)), () => json)
 
@@ -137,7 +143,7 @@ const extend = (open: Open, delta: Extract<Event, { type: "content_block_delta" 
       if (block.type === "thinking") block.signature = delta.signature
       break
     case "citations_delta":
-      if (block.type === "text") block.citations = [...block.citations ?? [], delta.citation]
+      if (block.type === "text") (block.citations ??= []).push(delta.citation)
       break
   }
 }
@@ -160,7 +166,7 @@ export const accumulate = (): Accumulator => {
           start = { ...event.message }
           break
         case "content_block_start":
-          blocks.set(event.index, { block: { ...event.content_block }, json: "", done: false })
+          blocks.set(event.index, { block: owned(event.content_block), json: "", done: false })
           break
         case "content_block_delta": {
           const open = blocks.get(event.index)

@@ -67,8 +67,9 @@ export interface RetryBudget {
 }
 
 /**
- * `schedule` replaces the default one and then the options of `ScheduleOptions` mean nothing. `budget: false` means
- * that retries cost nothing.
+ * `schedule` replaces the default one, and then of `ScheduleOptions` only `maxRetryAfter` counts: whatever the schedule, an
+ * error that is not retryable ends the call, and what the server asks for is waited. `budget: false` means that retries
+ * cost nothing.
  *
  * @category options
  * @since 0.1.0
@@ -148,6 +149,7 @@ const hintOf = (error: ApiError): number => error.retryAfter === undefined ? 0 :
  */
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const rules = options.schedule ?? schedule(options)
+  const maxRetryAfter = Duration.toMillis(options.maxRetryAfter ?? "60 seconds")
   const budget = options.budget === false ? { capacity: Infinity } : options.budget ?? {}
   const capacity = budget.capacity ?? 100
   const earned = budget.earned ?? 0.1
@@ -155,7 +157,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
   const earn = Ref.update(tokens, (left) => Math.min(capacity, left + earned))
   const spend = Ref.modify(tokens, (left) => left >= 1 ? [true, left - 1] : [false, left])
-  const giveBack = Ref.update(tokens, (left) => left + 1)
+  const giveBack = Ref.update(tokens, (left) => Math.min(capacity, left + 1))
 
   return RetryPolicy.of({
     retry: <A, E, R>(attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>) =>
@@ -182,11 +184,14 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
           const now = yield* Clock.currentTimeMillis
           nextWait ??= yield* Schedule.toStep(rules)
-          const wait = yield* Pull.matchEffect(nextWait(now, error), {
-            onSuccess: ([, wait]) => Effect.succeed(Duration.toMillis(wait)),
-            onDone: () => Effect.succeed(undefined),
-            onFailure: Effect.failCause
-          })
+          const hint = hintOf(error)
+          const wait = error.isRetryable && hint <= maxRetryAfter
+            ? yield* Pull.matchEffect(nextWait(now, error), {
+              onSuccess: ([, wait]) => Effect.succeed(Math.max(hint, Duration.toMillis(wait))),
+              onDone: () => Effect.succeed(undefined),
+              onFailure: Effect.failCause
+            })
+            : undefined
           if (now >= deadline || (wait !== undefined && now + wait >= deadline)) {
             return yield* new DeadlineExceededError({ lastError, attempts: number })
           }

@@ -105,6 +105,9 @@ export interface Reported {
 const tokens = (reported: number | null | undefined, before: number): number =>
   typeof reported === "number" && Number.isSafeInteger(reported) && reported >= 0 ? reported : before
 
+const name = (reported: unknown, before: string | undefined): string | undefined =>
+  typeof reported === "string" ? reported : before
+
 /**
  * Takes over what `reported` says and keeps the rest of `self`.
  *
@@ -118,9 +121,9 @@ export const merge = (self: Usage, reported: Reported): Usage => {
   const split = reported.cache_creation
   const cacheWrite1hTokens = tokens(split?.ephemeral_1h_input_tokens, self.cacheWrite1hTokens)
   const written = tokens(reported.cache_creation_input_tokens, -1)
-  const serviceTier = reported.service_tier ?? self.serviceTier
-  const speed = reported.speed ?? self.speed
-  const inferenceGeo = reported.inference_geo ?? self.inferenceGeo
+  const serviceTier = name(reported.service_tier, self.serviceTier)
+  const speed = name(reported.speed, self.speed)
+  const inferenceGeo = name(reported.inference_geo, self.inferenceGeo)
   return {
     inputTokens: tokens(reported.input_tokens, self.inputTokens),
     outputTokens: tokens(reported.output_tokens, self.outputTokens),

@@ -29,6 +29,20 @@ const event = (name: string, data: unknown) => `event: ${name}\ndata: ${JSON.str
 
 const rows: ReadonlyArray<Row> = [
   {
+    name: "a type and a code that are names of every object",
+    answer: () => apiError(400, "constructor", { code: "toString" }),
+    tag: "BadRequestError",
+    retryable: false
+  },
+  {
+    name: "200 whose content is no list",
+    answer: () => json({ ...message, content: "hi" }),
+    tag: "ConnectionError",
+    retryable: true,
+    billed: "unknown",
+    fields: { reason: "malformed" }
+  },
+  {
     name: "301, which the API never answers",
     answer: () => json("", 301, { location: "https://example.com" }),
     tag: "ConnectionError",

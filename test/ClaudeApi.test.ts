@@ -74,6 +74,7 @@ describe("send", () => {
       }) as typeof globalThis.fetch
       const before = { ...process.env }
       process.env["ANTHROPIC_BASE_URL"] = "https://elsewhere.example"
+      process.env["ANTHROPIC_CUSTOM_HEADERS"] = "Authorization: Bearer theirs\nX-Api-Key: theirs"
       process.env["ANTHROPIC_API_KEY"] = "sk-ant-of-the-environment"
       const api = ClaudeApi.make({ fetch, headers: { "x-team": "a", Authorization: "Bearer theirs" } })
       yield* api.send(attemptOf(hello, { headers: { "anthropic-beta": "b-1", "x-api-key": "theirs" } }))

@@ -154,6 +154,15 @@ describe("stream", () => {
       assert.strictEqual(seen.length, 10) // pings are not shown
     }))
 
+  it.effect("hands over what there was whatever it held", () =>
+    Effect.gen(function*() {
+      const odd = answer.toString("utf8").replace("3}", "1e999}").replace("\"standard\"", "5")
+      const cut = new TextEncoder().encode(odd.slice(0, odd.indexOf("event: message_delta")))
+      const { fetch } = fetchOf(() => sse([cut], reset))
+      const exit = yield* driven(Stream.runDrain(ClaudeService.stream(hello)).pipe(Effect.provide(over(fetch))))
+      assert.strictEqual(failure(exit)._tag, "StreamInterruptedError")
+    }))
+
   it.effect("knows that an answer was paid whose totals had arrived", () =>
     Effect.gen(function*() {
       const { fetch } = fetchOf(() => sse(pieces.slice(0, -2)))

@@ -135,6 +135,15 @@ describe("retry", () => {
       assert.deepStrictEqual(times, [0, 3000, 6000])
     }))
 
+  it.effect("keeps to what is retryable and to the server's wait under any schedule", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({ schedule: Schedule.spaced("1 millis") })
+      const spend = yield* attemptsOf(policy, [new RateLimitError({ limit: "spend" })])
+      assert.strictEqual(spend.times.length, 1)
+      assert.deepStrictEqual((yield* attemptsOf(policy, [limited(2000)])).waits, [2000])
+      assert.strictEqual((yield* attemptsOf(policy, [limited(61_000)])).times.length, 1)
+    }))
+
   it.effect("does nothing when it is off", () =>
     Effect.gen(function*() {
       const policy = yield* Effect.provide(RetryPolicy.RetryPolicy, RetryPolicy.layerOff)

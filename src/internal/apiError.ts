@@ -18,6 +18,8 @@ import { scrub } from "./scrub.ts"
 export interface Sent {
   readonly attempts: number
   readonly request: Partial<Request> | undefined
+  /** The key and the values of headers: an answer may repeat them. */
+  readonly secrets: ReadonlyArray<string>
   readonly now: number
 }
 
@@ -92,13 +94,13 @@ const kindOf = (
   code: string | undefined,
   message: string | undefined
 ): Kind => {
-  const byCode = code === undefined ? undefined : kindOfCode[code]
+  const byCode = code === undefined || !Object.hasOwn(kindOfCode, code) ? undefined : kindOfCode[code]
   if (byCode !== undefined) return byCode
   if (type === undefined || type === "invalid_request_error") {
     if (message !== undefined && spendLimitMessage.test(message)) return "spend"
     if (message !== undefined && creditMessage.test(message)) return "billing"
   }
-  const byType = type === undefined ? undefined : kindOfType[type]
+  const byType = type === undefined || !Object.hasOwn(kindOfType, type) ? undefined : kindOfType[type]
   if (byType !== undefined) return byType
   if (status !== undefined) return kindOfStatus(status)
   return type === "invalid_request_error" ? "badRequest" : "server"
@@ -129,7 +131,7 @@ const fromReply = (reply: Reply, sent: Sent): ApiError => {
     errorType,
     errorCode,
     requestId: headers?.get("request-id") ?? text(part(reply.body, "request_id")),
-    detail: said === undefined ? undefined : scrub(said, sent.request),
+    detail: said === undefined ? undefined : scrub(said, sent.request, sent.secrets),
     retryAfter: headers === undefined ? undefined : ResponseHeaders.retryAfter(headers, sent.now),
     shouldRetry: headers === undefined ? undefined : ResponseHeaders.shouldRetry(headers),
     billed: reply.billed,
@@ -224,7 +226,7 @@ export const fromSdk = (error: unknown, sent: Sent): ApiError => {
     )
   }
   if (error instanceof AnthropicError) {
-    return new BadRequestError({ detail: scrub(error.message, sent.request), attempts: sent.attempts })
+    return new BadRequestError({ detail: scrub(error.message, sent.request, sent.secrets), attempts: sent.attempts })
   }
   // The SDK wraps what `fetch` throws; what is left failed while the request was put together, so nothing was sent.
   return new BadRequestError({ detail: "the request cannot be encoded as JSON over HTTP", attempts: sent.attempts })

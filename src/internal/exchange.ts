@@ -4,6 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { Attempt, Request } from "../Attempt.ts"
 import { type ApiError, type Billed, ConnectionError } from "../ClaudeError.ts"
@@ -60,10 +61,13 @@ export const make = (attempt: Attempt, request: Exchange["request"], bounds: Bou
     })
   })
 
+/** Why a request is ended. One value for all: a reason made on the spot keeps its call stack, and with it the body, alive. */
+const unwanted = new DOMException("nobody waits for the answer", "AbortError")
+
 /** Ends the request on the wire, unless its answer was read to the end. */
 export const close = (self: Exchange, ended: boolean): Effect.Effect<void> =>
   Effect.suspend(() => {
-    if (!ended) self.controller.abort()
+    if (!ended) self.controller.abort(unwanted)
     return self.watch === undefined ? Effect.void : Fiber.interrupt(self.watch)
   })
 
@@ -109,6 +113,10 @@ const watch = (self: Exchange): Effect.Effect<never> =>
 const sent = (self: Exchange, now: number): ApiErrors.Sent => ({
   attempts: self.attempt.number,
   request: self.request,
+  secrets: [
+    ...(self.attempt.key === undefined ? [] : [Redacted.value(self.attempt.key.secret)]),
+    ...Object.values(self.attempt.context.headers)
+  ],
   now
 })
 
@@ -135,7 +143,7 @@ export const refused = (self: Exchange, body: unknown): Effect.Effect<never, Api
 /** Options of the SDK's methods. */
 export interface RequestOptions {
   readonly signal: AbortSignal
-  readonly headers: Record<string, string>
+  readonly headers: Record<string, string | null>
 }
 
 /** A request of the SDK that was begun. */
@@ -212,7 +220,9 @@ export const json = Effect.fnUntraced(function*(
   const body = Result.try((): unknown => JSON.parse(text + utf8.decode()))
   if (Result.isSuccess(body)) {
     if (!Predicate.isObject(body.success)) return yield* malformed(self)
-    return "error" in body.success ? yield* refused(self, body.success) : body.success
+    return "error" in body.success && Predicate.isObject(body.success.error)
+      ? yield* refused(self, body.success)
+      : body.success
   }
   const promised = /^application\/json\b/.test(response.headers.get("content-type") ?? "")
   return yield* promised ? truncated(self, "yes") : malformed(self)

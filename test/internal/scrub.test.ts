@@ -1,6 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { scrub } from "../../src/internal/scrub.ts"
+import { scrub as scrubbing } from "../../src/internal/scrub.ts"
+
+const scrub = (text: string, request: Parameters<typeof scrubbing>[1], secrets: ReadonlyArray<string> = []) =>
+  scrubbing(text, request, secrets)
 
 const asking = (content: string) => ({ messages: [{ role: "user" as const, content }] })
 
@@ -29,12 +32,50 @@ describe("scrub", () => {
       metadata: { user_id: "mallory@example.com" }
     }
     for (const leak of ["the house is called Elderwood", "balance of account 5512-9", "mallory@example.com"]) {
-      assert.strictEqual(scrub(`bad: ${leak}`, request), "bad: …")
+      assert.match(scrub(`bad: ${leak}`, request) ?? "", /^bad: ?…$/)
     }
   })
 
   it("leaves out keys even where no request is known", () => {
     assert.strictEqual(scrub("invalid key sk-ant-api03-abcDEF_123", undefined), "invalid key …")
+  })
+
+  it("leaves out what is short, unquoted, escaped, in another case or amid a word", () => {
+    const request = asking("password hunter2\n口令是芝麻开门 number4111111111111111 Green")
+    for (
+      const leak of [
+        "input_value=hunter2",
+        "PASSWORD HUNTER2\\n口令是芝麻开门",
+        "芝麻开门吧口令是芝麻开门",
+        "no4111111111111111"
+      ]
+    ) {
+      const left = scrub(`bad: ${leak}`, request)?.toLowerCase() ?? ""
+      for (const word of ["hunter2", "口令是芝麻开门", "411111"]) assert.notInclude(left, word)
+    }
+  })
+
+  it("leaves out the names and values of tool input and schemas", () => {
+    const request = {
+      tools: [{
+        name: "f",
+        input_schema: { type: "object" as const, properties: { maidenName: { const: "Smithson" } } }
+      }]
+    }
+    assert.match(scrub("unknown maidenName of Smithson", request) ?? "", /^unknown ?… ?of ?…$/)
+  })
+
+  it("leaves out the key and the headers of the attempt", () => {
+    assert.strictEqual(
+      scrub("Received API Key = gw-Vb81xq0, tok-77aa", undefined, ["gw-Vb81xq0", "tok-77aa"]),
+      "Received API Key = …, …"
+    )
+  })
+
+  it("does not count an encoded file as content", () => {
+    const source = { type: "base64" as const, media_type: "image/png" as const, data: "A".repeat(2_000_000) }
+    const request = { messages: [{ role: "user" as const, content: [{ type: "image" as const, source }] }] }
+    assert.strictEqual(scrub("image exceeds 5 MB maximum", request), "image exceeds 5 MB maximum")
   })
 
   it("cuts long texts", () => {
