@@ -127,6 +127,15 @@ const owned = (block: ContentBlock): ContentBlock =>
 /** The input of a tool; a text that is no JSON (cut at `max_tokens`) stays a text, so that it is not lost. */
 const parsed = (json: string): unknown => Result.getOrElse(Result.try((): unknown => JSON.parse(json)), () => json)
 
+const finish = (open: Open): void => {
+  if (open.done) return
+  open.done = true
+  if ((open.block.type === "tool_use" || open.block.type === "server_tool_use") && open.json !== "") {
+    // The SDK types the input of a server tool more narrowly than the JSON that arrives.
+    open.block.input = parsed(open.json) as Record<string, unknown>
+  }
+}
+
 const extend = (open: Open, delta: Extract<Event, { type: "content_block_delta" }>["delta"]): void => {
   const { block } = open
   switch (delta.type) {
@@ -175,14 +184,13 @@ export const accumulate = (): Accumulator => {
         }
         case "content_block_stop": {
           const open = blocks.get(event.index)
-          if (open === undefined) break
-          open.done = true
-          if ((open.block.type === "tool_use" || open.block.type === "server_tool_use") && open.json !== "") {
-            // The SDK types the input of a server tool more narrowly than the JSON that arrives.
-            open.block.input = parsed(open.json) as Record<string, unknown>
-          }
+          if (open !== undefined) finish(open)
           break
         }
+        case "message_stop":
+          // A block whose end was not announced is as whole as it will be.
+          for (const open of blocks.values()) finish(open)
+          break
         case "message_delta": {
           if (start === undefined) break
           const known = Object.entries(event.usage).filter(([, value]) => value !== null && value !== undefined)

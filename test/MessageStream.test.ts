@@ -73,6 +73,12 @@ describe("accumulate", () => {
     assert.deepStrictEqual(accumulator.message()?.content.map((block) => block.type), ["thinking", "text", "tool_use"])
   })
 
+  it("loses no block whose end was not announced", () => {
+    const accumulator = MessageStream.accumulate()
+    for (const event of events) if (event.type !== "content_block_stop") accumulator.add(event)
+    assert.deepInclude(accumulator.message()?.content[2], { type: "tool_use", input: { city: "Zürich", days: 3 } })
+  })
+
   it("gives tool input that was cut as the text that came", () => {
     const accumulator = MessageStream.accumulate()
     for (const event of events) {
