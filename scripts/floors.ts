@@ -18,7 +18,7 @@ const floors = {
     "RetryPolicy"
   ],
   composition: ["Claude", "ClaudeConfig", "ClaudeService", "Health", "index"],
-  edges: ["testing/ClaudeTest", "testing/Simulator", "testing/SimulatorServer"]
+  edges: ["CircuitBreaker/Redis", "testing/ClaudeTest", "testing/Simulator", "testing/SimulatorServer"]
 }
 
 /** Floors whose modules are parts of one thing and may import each other; cycles are refused everywhere. */

@@ -253,9 +253,10 @@ export const layerMemory: Layer.Layer<Store> = Layer.effect(
           shared.set(key, known)
         }
         const { circuit, listeners } = known
+        const listener = (change: Change) => changed(change)
         yield* Effect.acquireRelease(
-          Effect.sync(() => listeners.add(changed)),
-          () => Effect.sync(() => listeners.delete(changed))
+          Effect.sync(() => listeners.add(listener)),
+          () => Effect.sync(() => listeners.delete(listener))
         )
         return circuit
       })

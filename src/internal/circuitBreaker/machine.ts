@@ -6,7 +6,7 @@ export class Machine {
   readonly rules: Rules
   private readonly changed: (change: Change) => void
   /** Uniform in [0, 1). */
-  private readonly chance: () => number
+  protected readonly chance: () => number
   protected readonly window: Window
   phase: Phase = "closed"
   epoch = 1
@@ -14,10 +14,10 @@ export class Machine {
   protected until = 0
   protected openings = 0
   protected openedMillis = 0
-  private closedAt = 0
+  protected closedAt = 0
   private failuresInARow = 0
   private round = 0
-  private permits = 0
+  protected permits = 0
   private successes = 0
 
   constructor(rules: Rules, changed: (change: Change) => void, chance: () => number) {
@@ -54,7 +54,7 @@ export class Machine {
     if (this.phase === "closed") {
       if (result === undefined) return
       this.count(result, now)
-      if (this.trips()) this.open(now)
+      this.judge(now)
     } else if (result === undefined) {
       if (permit.round !== this.round) return
       this.permits++
@@ -63,9 +63,14 @@ export class Machine {
     else if (++this.successes >= this.rules.trials) this.close(now)
   }
 
-  protected count(result: Result, now: number): void {
+  count(result: Result, now: number): void {
     this.window.add(result, now)
     this.failuresInARow = isFailure(result) ? this.failuresInARow + 1 : 0
+  }
+
+  /** Opens a closed circuit where its results say so. */
+  judge(now: number): void {
+    if (this.phase === "closed" && this.trips()) this.open(now)
   }
 
   private trips(): boolean {
@@ -100,7 +105,7 @@ export class Machine {
     this.until = now + this.rules.halfOpenMillis
   }
 
-  private forget(): void {
+  protected forget(): void {
     this.window.clear()
     this.failuresInARow = 0
   }

@@ -1,0 +1,11 @@
+import { describe } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import * as CircuitBreaker from "effect-claude/CircuitBreaker"
+import { suite } from "./suites/CircuitBreakerStore.ts"
+
+describe("CircuitBreaker.layerMemory", () => {
+  suite(Effect.map(
+    Layer.build(Layer.fresh(CircuitBreaker.layerMemory)),
+    (context) => Effect.succeed(Context.get(context, CircuitBreaker.Store))
+  ))
+})

@@ -1,0 +1,77 @@
+/** Redis servers of a test's own, which it may ill-treat. */
+import { NodeRedis } from "@effect/platform-node"
+import { Effect, Layer, type Scope } from "effect"
+import type { Redis } from "effect/persistence"
+import { type ChildProcess, spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
+import { mkdtempSync, rmSync } from "node:fs"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+
+/** Whether this machine can start one. */
+export const isInstalled = spawnSync("redis-server", ["--version"]).status === 0
+
+export interface Server {
+  readonly url: string
+  /** Starts it again on the same port, with the data that it kept. */
+  readonly start: Effect.Effect<void>
+  /** Ends it at once, as a crash does. */
+  readonly kill: Effect.Effect<void>
+  /** It answers nothing and keeps its connections, until `resume`. */
+  readonly pause: Effect.Effect<void>
+  readonly resume: Effect.Effect<void>
+  /** Resumes it, or starts it, as it needs. */
+  readonly revive: Effect.Effect<void>
+}
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const server = createServer()
+    server.on("error", reject)
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0))
+    })
+  })
+
+/** A server that keeps every write over a crash, or nothing. */
+export const server = (options: { readonly durable: boolean }): Effect.Effect<Server, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const port = yield* Effect.promise(freePort)
+    const folder = yield* Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-claude-redis-"))),
+      (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+    )
+    const keep = options.durable ? ["yes", "--appendfsync", "always"] : ["no"]
+    const args = ["--port", `${port}`, "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", ...keep]
+    let running: ChildProcess | undefined
+
+    const start = Effect.promise(async () => {
+      const child = spawn("redis-server", args, { stdio: ["ignore", "pipe", "ignore"] })
+      running = child
+      let said = ""
+      for await (const chunk of child.stdout) {
+        said += chunk
+        if (said.includes("Ready to accept connections")) break
+      }
+      child.stdout.destroy()
+    })
+    const isRunning = () => running !== undefined && running.exitCode === null && running.signalCode === null
+    const kill = Effect.promise(async () => {
+      if (running === undefined || !isRunning()) return
+      const exit = once(running, "exit")
+      running.kill("SIGKILL")
+      await exit
+    })
+    const signal = (name: NodeJS.Signals) => Effect.sync(() => void running?.kill(name))
+
+    yield* Effect.acquireRelease(start, () => kill)
+    const resume = signal("SIGCONT")
+    const revive = Effect.suspend(() => isRunning() ? resume : start)
+    return { url: `redis://127.0.0.1:${port}`, start, kill, pause: signal("SIGSTOP"), resume, revive }
+  })
+
+/** A connection to it, as a process of its own has. */
+export const connection = (server: Server): Layer.Layer<Redis.Redis> =>
+  Layer.fresh(Layer.orDie(NodeRedis.layer({ url: server.url })))
