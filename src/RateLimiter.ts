@@ -31,6 +31,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import * as Predicate from "effect/Predicate"
 import type { Attempt, Policy } from "./Attempt.ts"
 import { RateLimitedLocallyError } from "./ClaudeError.ts"
 import * as Buckets from "./internal/rateLimiter/Buckets.ts"
@@ -47,7 +48,7 @@ export type { Limits, LimitsOf, Tier } from "./internal/rateLimiter/Limits.ts"
 /**
  * - `limits`: a tier, limits for every model group, or a function of the model group and the key group. Default none: the
  *   headers of the API teach them, and until the first answer only a few calls are sent at once. Where both are known the
- *   lower one holds.
+ *   lower one holds. Fast mode has limits of its own, which nobody published: those are always learnt.
  * - `burst`: how much refill a bucket holds at most. Default 1 minute; where the API grants less, its headers tell.
  * - `maxQueue`: how many calls wait for one group at most. Default 10,000.
  *
@@ -68,7 +69,7 @@ export interface Options {
  */
 export interface Snapshot {
   readonly keyGroup: string
-  /** A model group, or `"count-tokens"`. */
+  /** A model group, one with `-fast` behind it for its fast mode, or `count-tokens`. */
   readonly group: string
   readonly waiting: number
   readonly underway: number
@@ -138,10 +139,16 @@ const outputRatio = Metric.histogram("anthropic_rate_limit_output_ratio", {
   boundaries: [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8]
 })
 
+/** Fast mode has limits of its own. */
+const isFast = (attempt: Attempt): boolean =>
+  Predicate.hasProperty(attempt, "request") && Predicate.hasProperty(attempt.request, "speed") &&
+  attempt.request.speed === "fast"
+
 /** A group, its metrics, and when its gauges were last written. */
 class Member extends Group {
   readonly keyGroup: string
   readonly group: string
+  readonly configured: () => Limits.Limits
   readonly waits: Metric.Metric<number, unknown>
   readonly outputRatio: Metric.Metric<number, unknown>
   readonly remaining: Readonly<Record<Buckets.Dimension, Metric.Metric<number, unknown>>>
@@ -150,10 +157,11 @@ class Member extends Group {
   constructor(
     keyGroup: string,
     group: string,
-    limits: Limits.Limits,
+    configured: () => Limits.Limits,
     options: ConstructorParameters<typeof Group>[1]
   ) {
-    super(limits, options)
+    super(configured(), options)
+    this.configured = configured
     this.keyGroup = keyGroup
     this.group = group
     this.waits = Metric.withAttributes(waits, { group })
@@ -202,11 +210,6 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     return reports.length === 0 ? Effect.void : Effect.asVoid(Effect.all(reports))
   })
 
-  const limitsFor = (group: Model.Group | typeof countTokens, keyGroup: string): Limits.Limits =>
-    group === countTokens
-      ? { requestsPerMinute: limitsOf("other", keyGroup).countTokensPerMinute }
-      : limitsOf(group, keyGroup)
-
   const forget = () => {
     for (const members of groups.values()) {
       for (const [name, member] of members) {
@@ -220,12 +223,17 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
   const groupOf = (attempt: Attempt): Member => {
     const keyGroup = attempt.key?.group ?? ""
-    const name = attempt.endpoint === "countTokens" ? countTokens : Model.group(attempt.model)
+    const model = Model.group(attempt.model)
+    const name = attempt.endpoint === "countTokens" ? countTokens : isFast(attempt) ? `${model}-fast` : model
     const known = groups.get(keyGroup)?.get(name)
     if (known !== undefined) return known
     if (count >= maxGroups) forget()
     count++
-    const member = new Member(keyGroup, name, limitsFor(name, keyGroup), {
+    const configured = () => {
+      if (name === model) return limitsOf(model, keyGroup)
+      return { requestsPerMinute: name === countTokens ? limitsOf("other", keyGroup).countTokensPerMinute : undefined }
+    }
+    const member = new Member(keyGroup, name, configured, {
       buckets: store.open({ keyGroup, group: name, burstMillis }),
       clock,
       scope,
@@ -313,8 +321,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         limitsOf = Limits.from(limits)
         return Effect.forEach(
           [...groups.values()].flatMap((members) => [...members.values()]),
-          // each was made with one of these as its name
-          (member) => member.setLimits(limitsFor(member.group as Model.Group | typeof countTokens, member.keyGroup)),
+          (member) => member.setLimits(member.configured()),
           { discard: true }
         )
       }),

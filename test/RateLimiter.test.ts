@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Context, Deferred, Duration, Effect, Fiber, Redacted } from "effect"
+import { ConfigProvider, Context, Deferred, Duration, Effect, Fiber, Metric, Redacted } from "effect"
 import * as Attempt from "effect-claude/Attempt"
 import { CallContext } from "effect-claude/CallContext"
 import { ConnectionError, RateLimitedLocallyError, RateLimitError, ServerError } from "effect-claude/ClaudeError"
@@ -329,6 +329,30 @@ describe("RateLimiter", () => {
         [true, false, true, true, true, false, true, true]
       )
     }).pipe(limited({ limits: { requestsPerMinute: 1, countTokensPerMinute: 1 } })))
+
+  it.effect("leaves fast mode to limits of its own", () =>
+    Effect.gen(function*() {
+      const limiter = yield* RateLimiter.RateLimiter
+      yield* call()
+      const request = { model: "claude-opus-4-8", max_tokens: 10, messages: [], speed: "fast" }
+      yield* limiter.admit({ ...attemptOf(), request } as Attempt.Attempt)
+      assert.deepStrictEqual((yield* limiter.snapshot).map(({ group }) => group), ["opus-4", "opus-4-fast"])
+    }).pipe(limited({ limits: { requestsPerMinute: 1 } })))
+
+  it.effect("measures waits, room and how good its predictions were", () =>
+    Effect.gen(function*() {
+      const one = yield* call({ model: "claude-haiku-5-5", maxOutput: 100 })
+      yield* TestClock.adjust("10 seconds")
+      completed(one.attempt, { outputTokens: 50 })
+      yield* one.end
+      const metrics = (yield* Metric.snapshot).filter(({ attributes, id }) =>
+        id.startsWith("anthropic_rate_limit_") && attributes?.["group"] === "haiku-5-5"
+      )
+      const of = (id: string) => metrics.find((metric) => metric.id === `anthropic_rate_limit_${id}`)?.state
+      assert.containSubset(of("wait_seconds"), { count: 1, sum: 0 })
+      assert.containSubset(of("output_ratio"), { count: 1, sum: 0.5 })
+      assert.deepStrictEqual(of("remaining"), { value: 1 })
+    }).pipe(limited({ limits: { requestsPerMinute: 2 } })))
 
   it.effect("serves priorities by their shares and starves nobody", () =>
     Effect.gen(function*() {

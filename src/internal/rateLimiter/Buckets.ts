@@ -318,7 +318,10 @@ const waitFor = (bucket: Bucket | undefined, held: number, need: number): number
 const rampWait = (ramp: Ramp, now: number): number =>
   Math.max(0, ramp.from - now) + Math.max(0, 1 - ramp.level) * minute / ramp.perMinute
 
-/** Takes what is asked for when its slot begins in time, in all dimensions or in none. */
+/**
+ * Takes what is asked for when its slot begins in time, in all dimensions or in none. A slot that is booked is charged now, so a dimension that is
+ * full and does not bind may be ahead of the server's by what that one needs until it is sent.
+ */
 export const reserve = (self: State, ask: Ask, now: number): Slot => {
   const { charge, hold } = ask
   if (ask.limits !== self.limits) configure(self, ask.limits)

@@ -92,8 +92,8 @@ const minus = (a: Amounts): Amounts => ({
 export class Group {
   readonly buckets: BucketSet
   private limits: Limits
-  /** Attempts that were admitted and are not settled. */
-  underway = 0
+  /** Attempts that have what they asked for and are not settled, those whose slot has not begun included. */
+  private taken = 0
   private readonly options: GroupOptions
   private readonly queue = new Queue<Waiting>()
   private window = firstWindow
@@ -113,13 +113,23 @@ export class Group {
     this.buckets = options.buckets
   }
 
+  /** Those whose slot is booked and has not begun. */
+  private get ahead(): number {
+    return this.kept + (this.booked === undefined ? 0 : 1)
+  }
+
   get waiting(): number {
-    return this.queue.size + this.kept + (this.booked === undefined ? 0 : 1)
+    return this.queue.size + this.ahead
+  }
+
+  /** Attempts that were admitted and are not settled. */
+  get underway(): number {
+    return this.taken - this.ahead
   }
 
   /** Whether another attempt may go out as far as the buckets do not know: before any limit is known, a few at a time. */
   private get isOpen(): boolean {
-    return this.known || this.underway < this.window || this.limits.requestsPerMinute !== undefined ||
+    return this.known || this.taken < this.window || this.limits.requestsPerMinute !== undefined ||
       this.limits.inputTokensPerMinute !== undefined || this.limits.outputTokensPerMinute !== undefined ||
       this.limits.tokensPerMinute !== undefined
   }
@@ -131,7 +141,7 @@ export class Group {
 
   /** One that was admitted is settled; who waits may look again. */
   answered(succeeded: boolean, limited: boolean): void {
-    this.underway--
+    this.taken--
     if (succeeded) this.window++
     if (limited) this.window = Math.max(1, Math.floor(this.window / 2))
     this.wake()
@@ -169,10 +179,10 @@ export class Group {
   /** Runs uninterruptibly, save where it waits. */
   admit({ context: { deadline, priority } }: Attempt, need: Need): Effect.Effect<Ticket, Refused> {
     if (this.waiting > 0 || !this.isOpen) return this.enqueue(priority, deadline, need)
-    this.underway++
+    this.taken++
     return Effect.flatMap(this.buckets.reserve(this.ask(need, this.within(deadline))), (slot) => {
       if (slot.ticket === undefined) {
-        this.underway--
+        this.taken--
         return this.enqueue(priority, deadline, need)
       }
       return slot.waitMillis === 0 ? Effect.succeed(slot.ticket) : this.keep(need, slot.ticket, slot.waitMillis)
@@ -188,7 +198,7 @@ export class Group {
         this.kept--
         this.wake()
         if (Exit.isSuccess(exit)) return Effect.void
-        this.underway--
+        this.taken--
         return this.giveBack(need, ticket)
       })
     )
@@ -244,7 +254,7 @@ export class Group {
       const { ask, ticket } = waiter
       if (ticket === undefined) return Effect.void
       waiter.ticket = undefined
-      this.underway--
+      this.taken--
       return Effect.andThen(this.giveBack(ask, ticket), Effect.sync(() => this.wake()))
     })
   }
@@ -285,7 +295,7 @@ export class Group {
         this.queue.remove(waiter)
         Deferred.doneUnsafe(waiter.admitted, Exit.fail(refusal(slot)))
       } else {
-        yield* this.pause(this.underway > 0 ? Math.min(slot.waitMillis, tickMillis) : slot.waitMillis)
+        yield* this.pause(this.taken > 0 ? Math.min(slot.waitMillis, tickMillis) : slot.waitMillis)
       }
     }
   })
@@ -295,7 +305,7 @@ export class Group {
       const levels = yield* this.buckets.levels
       this.queue.served(waiter, minutesOf(levels, waiter.need))
       if (!this.queue.remove(waiter)) return yield* this.giveBack(waiter.ask, ticket)
-      this.underway++
+      this.taken++
       waiter.ticket = ticket
       if (waitMillis > 0) {
         this.booked = waiter

@@ -1,0 +1,209 @@
+/**
+ * What breakers cost and save in ten minutes of 50 calls a second, in virtual time.
+ *
+ * - `outage`: for a minute, calls fail after about 0.1 seconds. `wasted_calls` were sent while it was down; `recovery_delay` is from its end
+ *   until calls flow again; `product` is both multiplied, the less the better. Calls take about 2 seconds when it answers.
+ * - `hang`: the same, but calls fail after 30 seconds.
+ * - `slow`: for a minute, calls are answered after about 20 seconds. Peers have no notion of that and are given a time limit instead:
+ *   `lost_answers` are those that they gave up although they came.
+ * - `errors=30%`: no outage, but three calls of ten fail. `openings` should be none.
+ */
+import * as Sides from "./breaker/sides.ts"
+import { inVirtualTime } from "./limits/virtualTime.ts"
+import type { Row, Run } from "./run.ts"
+
+const seconds = 600
+const everyMillis = 20
+const outageMillis = 60_000
+const outages = 6
+
+interface Api {
+  /** How long the call sent at `now` takes, and whether it is answered. */
+  readonly answer: (now: number, lot: Lot) => { readonly millis: number; readonly ok: boolean }
+}
+
+/** Two numbers by lot for each call, the same for all sides. */
+interface Lot {
+  readonly uniform: number
+  readonly normal: number
+}
+
+const lots = (seed: number): () => Lot => {
+  let state = seed
+  const next = () => {
+    state = (state * 48_271) % 2_147_483_647
+    return state / 2_147_483_647
+  }
+  return () => ({
+    uniform: next(),
+    normal: Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next())
+  })
+}
+
+const about = (median: number, { normal }: Lot): number => median * Math.exp(0.5 * normal)
+
+interface Span {
+  readonly from: number
+  readonly to: number
+}
+
+const during = (span: Span, now: number): boolean => now >= span.from && now < span.to
+
+const outage = (span: Span): Api => ({
+  answer: (now, lot) =>
+    during(span, now) ? { millis: about(100, lot), ok: false } : { millis: about(2_000, lot), ok: true }
+})
+
+const hang = (span: Span): Api => ({
+  answer: (now, lot) => during(span, now) ? { millis: 30_000, ok: false } : { millis: about(2_000, lot), ok: true }
+})
+
+const slow = (span: Span): Api => ({
+  answer: (now, lot) => ({ millis: about(during(span, now) ? 20_000 : 2_000, lot), ok: true })
+})
+
+const flaky: Api = { answer: (_, lot) => ({ millis: about(2_000, lot), ok: lot.uniform >= 0.3 }) }
+
+interface Seen {
+  /** When each call was sent. */
+  readonly sent: ReadonlyArray<number>
+  /** When each was refused. */
+  readonly refused: ReadonlyArray<number>
+  /** Calls whose answer came and was not waited for. */
+  readonly lost: number
+}
+
+const simulate = (make: () => Sides.Side, api: Api, seed: number): Promise<Seen> =>
+  inVirtualTime(0, async () => {
+    const side = make()
+    const lot = lots(seed)
+    const sent: Array<number> = []
+    const refused: Array<number> = []
+    let answers = 0
+    let answered = 0
+    const calls: Array<Promise<void>> = []
+    const fire = () => {
+      const drawn = lot()
+      const at = Date.now()
+      const send = () =>
+        new Promise<void>((resolve, reject) => {
+          const now = Date.now()
+          sent.push(now)
+          const { millis, ok } = api.answer(now, drawn)
+          setTimeout(() => {
+            if (ok) answers++
+            if (ok) resolve()
+            else reject(new Error("down"))
+          }, millis)
+        })
+      calls.push(side.call(send).then((end) => {
+        if (end === "answered") answered++
+        if (end === "refused") refused.push(at)
+      }))
+    }
+    for (let left = seconds * 1_000 / everyMillis; left > 0; left--) {
+      fire()
+      await new Promise((resolve) => setTimeout(resolve, everyMillis))
+    }
+    await Promise.all(calls)
+    // Answers that nobody waits for come too.
+    await new Promise((resolve) => setTimeout(resolve, 300_000))
+    await side.close()
+    return { sent, refused, lost: answers - answered }
+  })
+
+const wasted = ({ sent }: Seen, span: Span): number => sent.filter((at) => during(span, at)).length
+
+/** Until half as many calls go out in a second as there are. */
+const recovery = ({ sent }: Seen, { to }: Span): number => {
+  const half = 500 / everyMillis
+  const after = sent.filter((at) => at >= to)
+  const index = after.findIndex((at, index) => (after[index + half] ?? Infinity) - at <= 1_000)
+  return (after[index]! - to) / 1_000
+}
+
+const openings = ({ refused }: Seen): number =>
+  refused.filter((at, index) => index === 0 || at - refused[index - 1]! > 1_000).length
+
+const spans: ReadonlyArray<Span> = Array.from({ length: outages }, (_, index) => {
+  const from = 120_000 + index * 7_310
+  return { from, to: from + outageMillis }
+})
+
+const mean = (values: ReadonlyArray<number>): number => values.reduce((sum, value) => sum + value, 0) / values.length
+
+interface Costs {
+  readonly name: string
+  readonly wasted: number
+  readonly delay: number
+}
+
+const costs = async (make: () => Sides.Side, api: (span: Span) => Api): Promise<Costs & { lost: number }> => {
+  const name = make().name
+  const all: Array<{ readonly wasted: number; readonly delay: number; readonly lost: number }> = []
+  for (const [seed, span] of spans.entries()) {
+    const seen = await simulate(make, api(span), 17 + seed)
+    all.push({ wasted: wasted(seen, span), delay: recovery(seen, span), lost: seen.lost })
+  }
+  return {
+    name,
+    wasted: mean(all.map(({ wasted }) => wasted)),
+    delay: mean(all.map(({ delay }) => delay)),
+    lost: mean(all.map(({ lost }) => lost))
+  }
+}
+
+const n = outages * seconds * 1_000 / everyMillis
+
+const compared = (report: (row: Row) => void, name: string, all: ReadonlyArray<Costs>): void => {
+  for (const { delay, name: peer, wasted } of all) {
+    report({ metric: "wasted_calls", case: name, value: wasted, unit: "calls", peer, n })
+    report({ metric: "recovery_delay", case: name, value: delay, unit: "s", peer, n })
+    report({ metric: "product", case: name, value: wasted * delay, unit: "calls*s", peer, n })
+  }
+  const [ours, ...peers] = all
+  const figures = {
+    wasted_ratio: ({ wasted }: Costs) => wasted,
+    recovery_ratio: ({ delay }: Costs) => delay,
+    product_ratio: ({ delay, wasted }: Costs) => wasted * delay
+  }
+  for (const [metric, of] of Object.entries(figures)) {
+    const best = peers.reduce((best, peer) => of(peer) < of(best) ? peer : best)
+    report({ metric, case: name, value: of(ours!) / of(best), unit: "ratio", peer: best.name, n })
+  }
+}
+
+const makers = [Sides.ours, Sides.cockatiel, Sides.opossum, Sides.effect]
+
+export const run: Run = async (report) => {
+  for (const trip of ["inARow", "rate"] as const) {
+    for (const [name, api] of [["outage", outage], ["hang", hang]] as const) {
+      const all = []
+      for (const make of makers) all.push(await costs(() => make(trip, false), api))
+      compared(report, `${name},${trip}`, all)
+    }
+  }
+  const whole = []
+  for (const make of [Sides.defaults, ...makers.slice(1).map((make) => () => make("rate", false))]) {
+    whole.push(await costs(make, outage))
+  }
+  compared(report, "outage,defaults", whole)
+
+  for (const make of makers) {
+    const { lost, name: peer, wasted } = await costs(() => make("rate", true), slow)
+    report({ metric: "slow_calls", case: "slow", value: wasted, unit: "calls", peer, n })
+    report({ metric: "lost_answers", case: "slow", value: lost, unit: "calls", peer, n })
+  }
+
+  for (const [name, sides] of [
+    ["defaults", [Sides.defaults]],
+    ["rate", makers.map((make) => () => make("rate", false))],
+    ["inARow", makers.map((make) => () => make("inARow", false))]
+  ] as const) {
+    for (const make of sides) {
+      const seen = await simulate(make, flaky, 5)
+      const row = { metric: "openings", case: `errors=30%,${name}`, unit: "openings", peer: make().name, n: n / outages }
+      report({ ...row, value: openings(seen) })
+    }
+  }
+}

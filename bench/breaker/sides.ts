@@ -1,0 +1,163 @@
+/** Breakers around one way to send a call: ours and its peers, set up as alike as they allow. */
+import * as Cockatiel from "cockatiel"
+import { Context, Duration, Effect, Layer, ManagedRuntime } from "effect"
+import { CircuitBreaker as EffectBreaker } from "effect/persistence"
+import Opossum from "opossum"
+import * as Attempt from "../../src/Attempt.ts"
+import { CallContext } from "../../src/CallContext.ts"
+import * as CircuitBreaker from "../../src/CircuitBreaker.ts"
+import * as ClaudeApi from "../../src/ClaudeApi.ts"
+import { ServerError } from "../../src/ClaudeError.ts"
+import * as Usage from "../../src/Usage.ts"
+
+/** Sends a call; `refused` means that the breaker did not let it go. */
+export interface Side {
+  readonly name: string
+  readonly call: (send: () => Promise<void>) => Promise<"answered" | "failed" | "refused">
+  readonly close: () => Promise<void>
+}
+
+/**
+ * - `inARow`: opens after so many failures in a row.
+ * - `rate`: opens when half of the calls of ten seconds failed, of at least 50.
+ */
+export type Trip = "inARow" | "rate"
+
+export const inARow = 10
+export const openMillis = 5_000
+export const windowMillis = 10_000
+export const minimumCalls = 50
+/** What takes longer is slow to ours, and cut off by the peers that have a time limit instead. */
+export const slowMillis = 10_000
+
+const usage = Usage.zero
+const failed = Attempt.Outcome.Failed({ usage, error: new ServerError({ overloaded: true }), limits: undefined })
+const completed = Attempt.Outcome.Completed({
+  usage,
+  limits: undefined,
+  model: undefined,
+  requestId: undefined,
+  stopReason: undefined
+})
+
+const context = Context.get(Context.empty(), CallContext)
+
+const attempt = (): Attempt.Attempt => ({
+  callId: "call",
+  number: 1,
+  endpoint: "messages",
+  model: "claude-sonnet-5-5",
+  context,
+  estimate: { inputTokens: 0, maxOutputTokens: 0 },
+  key: undefined,
+  outcome: Attempt.Outcome.NotSent()
+})
+
+const effectClaude = (name: string, options: CircuitBreaker.Options): Side => {
+  const runtime = ManagedRuntime.make(CircuitBreaker.layer(options).pipe(Layer.provide(ClaudeApi.layer())))
+  return {
+    name,
+    call: (send) =>
+      runtime.runPromise(
+        Effect.gen(function*() {
+          const breaker = yield* CircuitBreaker.CircuitBreaker
+          const made = attempt()
+          const use = Effect.promise(() => send().then(() => completed, () => failed)).pipe(
+            Effect.map((outcome) => (made.outcome = outcome))
+          )
+          const outcome = yield* Attempt.guard(breaker, made, use)
+          return outcome === completed ? "answered" as const : "failed" as const
+        }).pipe(Effect.catchTag("CircuitOpenError", () => Effect.succeed("refused" as const)))
+      ),
+    close: () => runtime.dispose()
+  }
+}
+
+/** As its defaults are. */
+export const defaults = (): Side => effectClaude("effect-claude", {})
+
+export const ours = (trip: Trip, slow: boolean): Side =>
+  effectClaude("effect-claude", {
+    ...(trip === "inARow"
+      ? { inARow, failureRate: Infinity }
+      : { inARow: Infinity, failureRate: 0.5, windowTime: windowMillis, minimumCalls }),
+    ...(slow ? { slowCall: slowMillis, slowRate: 0.5 } : undefined),
+    openFor: openMillis,
+    maxOpenFor: openMillis,
+    jitter: 0
+  })
+
+export const cockatiel = (trip: Trip, slow: boolean): Side => {
+  const breaker = Cockatiel.circuitBreaker(Cockatiel.handleAll, {
+    halfOpenAfter: openMillis,
+    breaker: trip === "inARow"
+      ? new Cockatiel.ConsecutiveBreaker(inARow)
+      : new Cockatiel.SamplingBreaker({
+        threshold: 0.5,
+        duration: windowMillis,
+        minimumRps: minimumCalls / (windowMillis / 1_000)
+      })
+  })
+  const policy = slow
+    ? Cockatiel.wrap(breaker, Cockatiel.timeout(slowMillis, Cockatiel.TimeoutStrategy.Aggressive))
+    : breaker
+  return {
+    name: "cockatiel",
+    call: (send) =>
+      policy.execute(send).then(
+        () => "answered",
+        (error) => error instanceof Cockatiel.BrokenCircuitError ? "refused" : "failed"
+      ),
+    close: () => Promise.resolve()
+  }
+}
+
+/** It knows rates only: failures in a row are those of a window of one second. */
+export const opossum = (trip: Trip, slow: boolean): Side => {
+  const breaker = new Opossum((send: () => Promise<void>) => send(), {
+    timeout: slow ? slowMillis : false,
+    resetTimeout: openMillis,
+    errorThresholdPercentage: 50,
+    rollingCountTimeout: trip === "inARow" ? 1_000 : windowMillis,
+    rollingCountBuckets: 10,
+    rollingPercentilesEnabled: false,
+    volumeThreshold: trip === "inARow" ? inARow : minimumCalls
+  })
+  return {
+    name: "opossum",
+    call: (send) =>
+      breaker.fire(send).then(
+        () => "answered",
+        (error) => error.code === "EOPENBREAKER" ? "refused" : "failed"
+      ),
+    close: async () => breaker.shutdown()
+  }
+}
+
+/** It counts calls, not time: as many as there are in the window at the rate of this bench. */
+export const effect = (trip: Trip, slow: boolean): Side => {
+  const runtime = ManagedRuntime.make(
+    EffectBreaker.layer({
+      tripPolicy: trip === "inARow"
+        ? EffectBreaker.consecutive(inARow)
+        : EffectBreaker.rate({ threshold: 0.5, size: windowMillis / 20, minimumCalls }),
+      openDuration: Duration.millis(openMillis)
+    }).pipe(Layer.provide(EffectBreaker.layerStoreMemory()))
+  )
+  return {
+    name: "effect/persistence",
+    call: (send) =>
+      runtime.runPromise(
+        Effect.gen(function*() {
+          const breaker = yield* EffectBreaker.CircuitBreaker
+          const sent = Effect.tryPromise({ try: send, catch: () => "failed" as const })
+          const limited = slow
+            ? Effect.timeoutOrElse(sent, { duration: slowMillis, orElse: () => Effect.fail("failed" as const) })
+            : sent
+          yield* breaker.execute(limited, { key: "api" })
+          return "answered" as const
+        }).pipe(Effect.catch((error) => Effect.succeed(error === "failed" ? "failed" as const : "refused" as const)))
+      ),
+    close: () => runtime.dispose()
+  }
+}
