@@ -96,10 +96,12 @@ const simulate = (make: () => Sides.Side, api: Api, seed: number): Promise<Seen>
             else reject(new Error("down"))
           }, millis)
         })
-      calls.push(side.call(send).then((end) => {
-        if (end === "answered") answered++
-        if (end === "refused") refused.push(at)
-      }))
+      calls.push(
+        side.call(send).then((end) => {
+          if (end === "answered") answered++
+          if (end === "refused") refused.push(at)
+        })
+      )
     }
     for (let left = seconds * 1_000 / everyMillis; left > 0; left--) {
       fire()
@@ -195,14 +197,22 @@ export const run: Run = async (report) => {
     report({ metric: "lost_answers", case: "slow", value: lost, unit: "calls", peer, n })
   }
 
-  for (const [name, sides] of [
-    ["defaults", [Sides.defaults]],
-    ["rate", makers.map((make) => () => make("rate", false))],
-    ["inARow", makers.map((make) => () => make("inARow", false))]
-  ] as const) {
+  for (
+    const [name, sides] of [
+      ["defaults", [Sides.defaults]],
+      ["rate", makers.map((make) => () => make("rate", false))],
+      ["inARow", makers.map((make) => () => make("inARow", false))]
+    ] as const
+  ) {
     for (const make of sides) {
       const seen = await simulate(make, flaky, 5)
-      const row = { metric: "openings", case: `errors=30%,${name}`, unit: "openings", peer: make().name, n: n / outages }
+      const row = {
+        metric: "openings",
+        case: `errors=30%,${name}`,
+        unit: "openings",
+        peer: make().name,
+        n: n / outages
+      }
       report({ ...row, value: openings(seen) })
     }
   }

@@ -18,7 +18,16 @@ const floors = {
     "RetryPolicy"
   ],
   composition: ["Claude", "ClaudeConfig", "ClaudeService", "Health", "index"],
-  edges: ["CircuitBreaker/Redis", "testing/ClaudeTest", "testing/Simulator", "testing/SimulatorServer"]
+  edges: [
+    "Budget/Sql",
+    "CircuitBreaker/Redis",
+    "CostLedger/Sql",
+    "RateLimiter/Redis",
+    "Sqlite",
+    "testing/ClaudeTest",
+    "testing/Simulator",
+    "testing/SimulatorServer"
+  ]
 }
 
 /** Floors whose modules are parts of one thing and may import each other; cycles are refused everywhere. */

@@ -73,6 +73,30 @@ export interface Limits {
 }
 
 /**
+ * A refusal by the model (`stop_reason: "refusal"`): the category that the answer names, and whether it came before any output.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Refusal {
+  readonly category: string | undefined
+  readonly beforeOutput: boolean
+}
+
+/**
+ * What an optimizer did to a request: the rule, what changed in words, and the integer nano-dollars that it probably saves; undefined where
+ * that is not known.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Change {
+  readonly rule: string
+  readonly what: string
+  readonly savedNanoUsd: number | undefined
+}
+
+/**
  * What became of an attempt so far.
  *
  * - `NotSent`: nothing left this process; all that was taken for it goes back.
@@ -95,6 +119,8 @@ export type Outcome = Data.TaggedEnum<{
     readonly model: string | undefined
     readonly requestId: string | undefined
     readonly stopReason: string | undefined
+    /** Why the model refused, where it did: refusals are charged by rules of their own. */
+    readonly refusal?: Refusal | undefined
   }
 }>
 
@@ -123,6 +149,8 @@ export interface Attempt {
   readonly model: string
   readonly context: CallContext
   readonly estimate: Estimate
+  /** The model that the caller asked for and what was changed since; undefined where nothing was. */
+  readonly optimized?: { readonly askedModel: string; readonly changes: ReadonlyArray<Change> } | undefined
   key: Key | undefined
   outcome: Outcome
 }
