@@ -192,6 +192,20 @@ export const both = <E1, E2>(first: Policy<E1>, second: Policy<E2>): Policy<E1 |
   settle: (attempt) => Effect.ensuring(second.settle(attempt), first.settle(attempt))
 })
 
+type OwnOf<P> = P extends Policy<infer Own> ? Own : never
+
+/**
+ * `both` for any number of policies.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
+  ...policies: Policies
+): Policy<OwnOf<Policies[number]>> =>
+  // What the policies add together is what each of them adds.
+  policies.reduceRight((rest, policy) => both(policy, rest)) as Policy<OwnOf<Policies[number]>>
+
 /**
  * Runs an effect under a policy.
  *

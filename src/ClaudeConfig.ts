@@ -18,7 +18,9 @@
 import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import type * as CircuitBreaker from "./CircuitBreaker.ts"
 import type * as ClaudeApi from "./ClaudeApi.ts"
+import type * as RateLimiter from "./RateLimiter.ts"
 import type * as RetryPolicy from "./RetryPolicy.ts"
 
 /**
@@ -30,6 +32,8 @@ import type * as RetryPolicy from "./RetryPolicy.ts"
 export interface Options {
   readonly api?: ClaudeApi.Options | undefined
   readonly retry?: RetryPolicy.Options | undefined
+  readonly limiter?: RateLimiter.Options | undefined
+  readonly breaker?: CircuitBreaker.Options | undefined
 }
 
 /** A value that may be missing; then the default of its part holds. */
@@ -42,6 +46,26 @@ const Count = Schema.FiniteFromString.check(
   Schema.isBetween({ minimum: 0, maximum: 1000 }, { expected: "an integer from 0 to 1000" })
 )
 
+const Rate = Schema.FiniteFromString.check(Schema.isGreaterThan(0, { expected: "a number above 0" }))
+
+const rate = (name: string): Config.Config<number | undefined> => optional(Config.schema(Rate, name))
+
+/** A share from 0 to 1; nothing or 0 turns nothing off by accident. */
+const Share = Schema.FiniteFromString.check(
+  Schema.isBetween({ minimum: 0.01, maximum: 1 }, { expected: "a share from 0.01 to 1" })
+)
+
+const limits: Config.Config<RateLimiter.Limits | RateLimiter.Tier | undefined> = Config.map(
+  Config.all({
+    tier: optional(Config.Literals(["start", "build", "scale"], "CLAUDE_TIER")),
+    requestsPerMinute: rate("CLAUDE_REQUESTS_PER_MINUTE"),
+    inputTokensPerMinute: rate("CLAUDE_INPUT_TOKENS_PER_MINUTE"),
+    outputTokensPerMinute: rate("CLAUDE_OUTPUT_TOKENS_PER_MINUTE"),
+    tokensPerMinute: rate("CLAUDE_TOKENS_PER_MINUTE")
+  }),
+  ({ tier, ...limits }) => Object.values(limits).some((limit) => limit !== undefined) ? limits : tier
+)
+
 /**
  * The options that the environment gives. The keys are read by `KeyStore.layerEnv` from `ANTHROPIC_API_KEY`.
  *
@@ -51,6 +75,11 @@ const Count = Schema.FiniteFromString.check(
  * | `CLAUDE_TIMEOUT_HEADERS`, `_FIRST_CONTENT`, `_IDLE`, `_CALL` | `api.timeouts` |
  * | `CLAUDE_RETRIES` | `retry.retries` |
  * | `CLAUDE_RETRY_BASE`, `CLAUDE_RETRY_THROTTLED_BASE`, `CLAUDE_RETRY_CAP`, `CLAUDE_RETRY_MAX_RETRY_AFTER` | `retry` |
+ * | `CLAUDE_TIER`: `start`, `build` or `scale` | `limiter.limits` |
+ * | `CLAUDE_REQUESTS_PER_MINUTE`, `CLAUDE_INPUT_TOKENS_PER_MINUTE`, `CLAUDE_OUTPUT_TOKENS_PER_MINUTE`, `CLAUDE_TOKENS_PER_MINUTE` | `limiter.limits` instead of a tier |
+ * | `CLAUDE_LIMIT_QUEUE` | `limiter.maxQueue` |
+ * | `CLAUDE_BREAKER`: `normal`, `observe`, `forcedOpen` or `disabled` | `breaker.mode` |
+ * | `CLAUDE_BREAKER_WINDOW`, `CLAUDE_BREAKER_FAILURE_RATE`, `CLAUDE_BREAKER_SLOW_CALL`, `CLAUDE_BREAKER_OPEN_FOR`, `CLAUDE_BREAKER_MAX_OPEN_FOR` | `breaker` |
  *
  * Durations are written like `30 seconds`.
  *
@@ -73,5 +102,17 @@ export const config: Config.Config<Options> = Config.all({
     throttledBase: duration("CLAUDE_RETRY_THROTTLED_BASE"),
     cap: duration("CLAUDE_RETRY_CAP"),
     maxRetryAfter: duration("CLAUDE_RETRY_MAX_RETRY_AFTER")
+  }),
+  limiter: Config.all({
+    limits,
+    maxQueue: optional(Config.schema(Count, "CLAUDE_LIMIT_QUEUE"))
+  }),
+  breaker: Config.all({
+    mode: optional(Config.Literals(["normal", "observe", "forcedOpen", "disabled"], "CLAUDE_BREAKER")),
+    windowTime: duration("CLAUDE_BREAKER_WINDOW"),
+    failureRate: optional(Config.schema(Share, "CLAUDE_BREAKER_FAILURE_RATE")),
+    slowCall: duration("CLAUDE_BREAKER_SLOW_CALL"),
+    openFor: duration("CLAUDE_BREAKER_OPEN_FOR"),
+    maxOpenFor: duration("CLAUDE_BREAKER_MAX_OPEN_FOR")
   })
 })

@@ -38,13 +38,15 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Attempt from "./Attempt.ts"
 import { CallContext } from "./CallContext.ts"
+import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
 import {
   type ApiError,
   type CallError,
   DeadlineExceededError,
-  type NoUsableKeyError,
+  isApiError,
+  type Refusal,
   type StreamError,
   StreamInterruptedError
 } from "./ClaudeError.ts"
@@ -52,6 +54,7 @@ import * as Estimate from "./Estimate.ts"
 import * as KeyPool from "./KeyPool.ts"
 import * as KeyStore from "./KeyStore.ts"
 import * as MessageStream from "./MessageStream.ts"
+import * as RateLimiter from "./RateLimiter.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
 import * as Usage from "./Usage.ts"
 
@@ -128,7 +131,13 @@ const maxHeld = 256
 export const make = Effect.gen(function*() {
   const api = yield* ClaudeApi.ClaudeApi
   const retries = yield* RetryPolicy.RetryPolicy
-  const perAttempt = yield* KeyPool.KeyPool
+  const breaker = yield* CircuitBreaker.CircuitBreaker
+  const perAttempt = Attempt.all(
+    { admit: breaker.check, settle: () => Effect.void },
+    yield* KeyPool.KeyPool,
+    yield* RateLimiter.RateLimiter,
+    breaker
+  )
 
   const run = (yield* Random.nextIntBetween(0, 36 ** 6)).toString(36).padStart(6, "0")
   let calls = 0
@@ -205,6 +214,7 @@ export const make = Effect.gen(function*() {
         const guarded = Attempt.guardStream(perAttempt, attempt, api.stream(attempt))
         return yield* Stream.toPull(guarded).pipe(
           Effect.flatMap((pull) => Effect.map(restore(untilContent(pull)), (held) => ({ attempt, held, pull }))),
+          Effect.tap(() => breaker.answered(attempt)),
           Effect.withSpanScoped("ClaudeService.attempt", spanOfAttempt(attempt)),
           Scope.provide(scope),
           Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
@@ -264,15 +274,15 @@ const reportOf = (
 })
 
 type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>
-type EventPull = Pull.Pull<Events, ApiError | NoUsableKeyError>
+type EventPull = Pull.Pull<Events, ApiError | Refusal>
 
 /** Pulls until there is something to show, or the message ended without any content. */
 const untilContent = (
   pull: EventPull
-): Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | NoUsableKeyError> =>
+): Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | Refusal> =>
   Effect.suspend(() => {
     let held: ReadonlyArray<MessageStream.Event> = []
-    const more: Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | NoUsableKeyError> = Pull.matchEffect(
+    const more: Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | Refusal> = Pull.matchEffect(
       pull,
       {
         onSuccess: (events) => {
@@ -303,7 +313,7 @@ const afterContent = ({ attempt, held, pull }: {
     Effect.map(pull, given),
     (error): Effect.Effect<never, StreamError | Cause.Done> => {
       const partial = accumulator.message()
-      if (Cause.isDone(error) || error._tag === "NoUsableKeyError" || partial === undefined) return Effect.fail(error)
+      if (Cause.isDone(error) || !isApiError(error) || partial === undefined) return Effect.fail(error)
       const cause = error._tag === "ConnectionError" && error.limit === "deadline"
         ? new DeadlineExceededError({ lastError: error, attempts: attempt.number })
         : error
@@ -327,15 +337,55 @@ const afterContent = ({ attempt, held, pull }: {
  * @category layers
  * @since 0.1.0
  */
-export const layerNoDeps: Layer.Layer<
-  ClaudeService,
-  never,
-  ClaudeApi.ClaudeApi | RetryPolicy.RetryPolicy | KeyPool.KeyPool
-> = Layer.fresh(Layer.effect(ClaudeService, make))
+export const layerNoDeps: Layer.Layer<ClaudeService, never, ClaudeApi.ClaudeApi | KeyPool.KeyPool | Policies> = Layer
+  .fresh(Layer.effect(ClaudeService, make))
+
+/**
+ * What `layerPolicies` gives.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Policies = RetryPolicy.RetryPolicy | RateLimiter.RateLimiter | CircuitBreaker.CircuitBreaker
+
+/**
+ * Every policy but the keys, at its default or as `options` say.
+ *
+ * **Example** (One of them in another way)
+ *
+ * ```ts
+ * import { ClaudeService, RateLimiter } from "effect-claude"
+ * import { Layer } from "effect"
+ *
+ * export const unlimited = Layer.merge(ClaudeService.layerPolicies(), RateLimiter.layerOff)
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerPolicies = (
+  options: Omit<ClaudeConfig.Options, "api"> = {}
+): Layer.Layer<Policies, never, ClaudeApi.ClaudeApi> =>
+  Layer.mergeAll(
+    RetryPolicy.layer(options.retry),
+    RateLimiter.layer(options.limiter),
+    CircuitBreaker.layer(options.breaker)
+  )
+
+/**
+ * The service under `layerPolicies`, over an API and keys that the user provides.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerDefault = (
+  options: Omit<ClaudeConfig.Options, "api"> = {}
+): Layer.Layer<ClaudeService, never, ClaudeApi.ClaudeApi | KeyPool.KeyPool> =>
+  layerNoDeps.pipe(Layer.provide(layerPolicies(options)))
 
 /**
  * The service with every policy at its default and the keys of `ANTHROPIC_API_KEY`. Build it once and share it: each
- * call of `layer` makes its own retry budget.
+ * call of `layer` makes its own limiter, circuits and retry budget.
  *
  * @category layers
  * @since 0.1.0
@@ -343,9 +393,8 @@ export const layerNoDeps: Layer.Layer<
 export const layer = (
   options: ClaudeConfig.Options = {}
 ): Layer.Layer<ClaudeService, Config.ConfigError | KeyStore.KeyStoreError> =>
-  layerNoDeps.pipe(Layer.provide([
+  layerDefault(options).pipe(Layer.provide([
     ClaudeApi.layer(options.api),
-    RetryPolicy.layer(options.retry),
     KeyPool.layer().pipe(Layer.provide(KeyStore.layerEnv))
   ]))
 

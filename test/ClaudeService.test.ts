@@ -15,11 +15,13 @@ import {
 } from "effect"
 import type * as Attempt from "effect-claude/Attempt"
 import * as CallContext from "effect-claude/CallContext"
+import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import type * as ClaudeError from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as MessageStream from "effect-claude/MessageStream"
+import * as RateLimiter from "effect-claude/RateLimiter"
 import * as RetryPolicy from "effect-claude/RetryPolicy"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
@@ -240,7 +242,7 @@ describe("a policy", () => {
     })
     const service = (fetch: typeof globalThis.fetch) =>
       Effect.provide(
-        ClaudeService.layerNoDeps.pipe(Layer.provide([ClaudeApi.layer({ fetch }), RetryPolicy.layer(), layer]))
+        ClaudeService.layerDefault().pipe(Layer.provide([ClaudeApi.layer({ fetch }), layer]))
       )
     return { open, outcomes, service }
   }
@@ -379,11 +381,11 @@ describe("layers", () => {
   it("do not compile when a part is left out", () => {
     const program = ClaudeService.create(hello)
     const partly = program.pipe(Effect.provide(
-      ClaudeService.layerNoDeps.pipe(Layer.provide([ClaudeApi.layer(), RetryPolicy.layer()]))
+      ClaudeService.layerNoDeps.pipe(Layer.provide([ClaudeApi.layer(), RetryPolicy.layer(), RateLimiter.layer()]))
     ))
-    expectTypeOf<Effect.Services<typeof partly>>().toEqualTypeOf<KeyPool.KeyPool>()
+    expectTypeOf<Effect.Services<typeof partly>>().toEqualTypeOf<KeyPool.KeyPool | CircuitBreaker.CircuitBreaker>()
     expectTypeOf<Effect.Services<typeof program>>().toEqualTypeOf<ClaudeService.ClaudeService>()
-    const wholly = Effect.provide(partly, keys)
+    const wholly = Effect.provide(partly, [keys, CircuitBreaker.layerOff])
     expectTypeOf<Effect.Services<typeof wholly>>().toEqualTypeOf<never>()
   })
 

@@ -1,15 +1,6 @@
 /** A policy that only watches: what was attempted for each call, and what came of it. */
 import { Clock, Duration, Effect, Layer } from "effect"
-import {
-  Attempt,
-  ClaudeApi,
-  type ClaudeConfig,
-  ClaudeService,
-  KeyPool,
-  type KeyStore,
-  RetryPolicy,
-  Usage
-} from "../../src/index.ts"
+import { Attempt, ClaudeApi, type ClaudeConfig, ClaudeService, KeyPool, type KeyStore, Usage } from "../../src/index.ts"
 import { seconds, table } from "./terminal.ts"
 
 /** A call and all its attempts so far. */
@@ -91,9 +82,8 @@ export const make = (tell: (line: string) => Effect.Effect<void>): Watch => {
 /** `ClaudeService.layer` with keys of one's own, and watched where it should be. */
 export const claude = <E>(keys: Layer.Layer<KeyStore.KeyStore, E>, options: ClaudeConfig.Options, watch?: Watch) => {
   const pool = Effect.map(KeyPool.make, (pool) => watch === undefined ? pool : Attempt.both(watch.policy, pool))
-  return Layer.effect(ClaudeService.ClaudeService, ClaudeService.make).pipe(Layer.provide([
+  return ClaudeService.layerDefault(options).pipe(Layer.provide([
     ClaudeApi.layer(options.api),
-    RetryPolicy.layer(options.retry),
     Layer.effect(KeyPool.KeyPool, pool).pipe(Layer.provide(keys))
   ]))
 }
