@@ -41,10 +41,11 @@ const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> => 
 
 const duration = (name: string): Config.Config<Duration.Duration | undefined> => optional(Config.Duration(name))
 
-const Count = Schema.FiniteFromString.check(
-  Schema.isInt(),
-  Schema.isBetween({ minimum: 0, maximum: 1000 }, { expected: "an integer from 0 to 1000" })
-)
+const countUpTo = (maximum: number) =>
+  Schema.FiniteFromString.check(
+    Schema.isInt(),
+    Schema.isBetween({ minimum: 0, maximum }, { expected: `an integer from 0 to ${maximum}` })
+  )
 
 const Rate = Schema.FiniteFromString.check(Schema.isGreaterThan(0, { expected: "a number above 0" }))
 
@@ -97,7 +98,7 @@ export const config: Config.Config<Options> = Config.all({
     })
   }),
   retry: Config.all({
-    retries: optional(Config.schema(Count, "CLAUDE_RETRIES")),
+    retries: optional(Config.schema(countUpTo(1000), "CLAUDE_RETRIES")),
     base: duration("CLAUDE_RETRY_BASE"),
     throttledBase: duration("CLAUDE_RETRY_THROTTLED_BASE"),
     cap: duration("CLAUDE_RETRY_CAP"),
@@ -105,7 +106,7 @@ export const config: Config.Config<Options> = Config.all({
   }),
   limiter: Config.all({
     limits,
-    maxQueue: optional(Config.schema(Count, "CLAUDE_LIMIT_QUEUE"))
+    maxQueue: optional(Config.schema(countUpTo(1_000_000), "CLAUDE_LIMIT_QUEUE"))
   }),
   breaker: Config.all({
     mode: optional(Config.Literals(["normal", "observe", "forcedOpen", "disabled"], "CLAUDE_BREAKER")),

@@ -25,8 +25,11 @@ export const real = (watch: Watch) =>
   Layer.unwrap(Effect.map(ClaudeConfig.config, (options) => claude(KeyStore.layerEnv, options, watch)))
 
 /** The simulated API with its key, or one that it does not know. */
-export const simulated = (url: string, watch: Watch, secret: string = Simulator.apiKey) =>
-  claude(keysOf(secret), { api: { baseUrl: url } }, watch)
+export const simulated = (
+  url: string,
+  watch: Watch,
+  { secret = Simulator.apiKey, ...options }: ClaudeConfig.Options & { readonly secret?: string } = {}
+) => claude(keysOf(secret), { ...options, api: { baseUrl: url } }, watch)
 
 /** `ClaudeService` as the environment wants it; says so where it is simulated. */
 export const layer = Layer.unwrap(Effect.gen(function*() {

@@ -1,5 +1,5 @@
 /** A policy that only watches: what was attempted for each call, and what came of it. */
-import { Clock, Duration, Effect, Layer } from "effect"
+import { Array, Clock, Duration, Effect, Layer } from "effect"
 import { Attempt, ClaudeApi, type ClaudeConfig, ClaudeService, KeyPool, type KeyStore, Usage } from "../../src/index.ts"
 import { seconds, table } from "./terminal.ts"
 
@@ -20,22 +20,28 @@ export interface Watch {
 
 const count = (tokens: number): string => tokens.toLocaleString("en")
 
-const render = (rows: ReadonlyArray<Row>): string => {
-  const all = rows.reduce((sum, { usage }) => Usage.sum(sum, usage), Usage.zero)
-  const cells = (name: string, result: string, attempts: number, usage: Usage.Usage, latency: string) => [
+/** A line for calls that are alike, with the longest of their latencies. */
+const cells = (name: string, result: string, rows: ReadonlyArray<Row>): ReadonlyArray<string> => {
+  const usage = rows.reduce((sum, row) => Usage.sum(sum, row.usage), Usage.zero)
+  return [
     name,
     result,
-    String(attempts),
+    count(rows.length),
+    count(rows.reduce((sum, { attempts }) => sum + attempts, 0)),
     count(Usage.promptTokens(usage)),
     count(usage.outputTokens),
-    latency
+    seconds(Math.max(...rows.map(({ began, ended }) => ended - began)))
   ]
-  return table([
-    ["call", "result", "attempts", "input", "output", "latency"],
-    ...rows.map((row) => cells(row.name, row.result, row.attempts, row.usage, seconds(row.ended - row.began))),
-    cells("total", "", rows.reduce((sum, { attempts }) => sum + attempts, 0), all, "")
-  ])
 }
+
+const render = (rows: ReadonlyArray<Row>): string =>
+  table([
+    ["call", "result", "calls", "attempts", "input", "output", "latency"],
+    ...Object.values(Array.groupBy(rows, ({ name, result }) => `${name} ${result}`)).map((alike) =>
+      cells(alike[0].name, alike[0].result, alike)
+    ),
+    cells("total", "", rows)
+  ])
 
 /** Watches calls by their request type, and tells of attempts that others follow or that followed others. */
 export const make = (tell: (line: string) => Effect.Effect<void>): Watch => {
@@ -79,11 +85,14 @@ export const make = (tell: (line: string) => Effect.Effect<void>): Watch => {
   }
 }
 
-/** `ClaudeService.layer` with keys of one's own, and watched where it should be. */
+/** `ClaudeService.layer` with keys of one's own and its policies to look at, and watched where it should be. */
 export const claude = <E>(keys: Layer.Layer<KeyStore.KeyStore, E>, options: ClaudeConfig.Options, watch?: Watch) => {
   const pool = Effect.map(KeyPool.make, (pool) => watch === undefined ? pool : Attempt.both(watch.policy, pool))
-  return ClaudeService.layerDefault(options).pipe(Layer.provide([
-    ClaudeApi.layer(options.api),
-    Layer.effect(KeyPool.KeyPool, pool).pipe(Layer.provide(keys))
-  ]))
+  return ClaudeService.layerNoDeps.pipe(
+    Layer.provideMerge(ClaudeService.layerPolicies(options)),
+    Layer.provide([
+      ClaudeApi.layer(options.api),
+      Layer.effect(KeyPool.KeyPool, pool).pipe(Layer.provide(keys))
+    ])
+  )
 }
