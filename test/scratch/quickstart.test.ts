@@ -96,13 +96,16 @@ describe("npm start", () => {
           assert.match(out, /attempt 2: ServerError \(HTTP 529\)\n {2}attempt 3: answered/)
           assert.match(out, /\nAuthError: Claude did not accept the API key/)
           assert.match(out, /\nBadRequestError: Claude cannot answer this request/)
-          assert.match(out, /\noverload +answered +3 +\d+ +\d+ +\d+\.\d\d s\n/)
-          assert.match(out, /\ntotal +10 +\d+ +\d+\n$/)
+          assert.match(out, /\nAnswered: 12 in \d+\.\d\d s\. Refused by the API: 0\.\n/)
+          assert.match(out, / {2}circuit: closed -> open for \d+ms\n(.+\n)+ {2}circuit: halfOpen -> closed\n/)
+          assert.match(out, /\nServerError: [3-9], CircuitOpenError: \d+, answered: \d+\./)
+          assert.match(out, /\noverload +answered +1 +3 +\d+ +\d+ +\d+\.\d\d s\n/)
+          assert.match(out, /\ntotal +\d+ +\d+ +\d+ +[\d,]+ +\d+\.\d\d s\n$/)
           assert.notInclude(out, "\u001b")
         }
         assert.deepInclude(yield* simulator.requests, { total: 2, byStatus: { 200: 2 } })
       }).pipe(Effect.provide(Server)),
-    30_000
+    60_000
   )
 
   it.live("streams the answer to a question, and names the error that came instead", () =>
