@@ -67,6 +67,18 @@ describe("the limiter", () => {
       }).pipe(Effect.provide(under(fetch, {})))
     }))
 
+  it.effect("is replaced by a layer that is merged after the policies", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf(() => json(message))
+      const policies = ClaudeService.layerPolicies({ limiter: { limits: { requestsPerMinute: 1 } } })
+      const layer = ClaudeService.layerNoDeps.pipe(
+        Layer.provide(Layer.merge(policies, RateLimiter.layerOff)),
+        Layer.provide([ClaudeApi.layer({ fetch }), keys])
+      )
+      yield* Effect.provide(Effect.all([ask, ask, ask]), layer)
+      assert.strictEqual(state.requests, 3)
+    }))
+
   it.effect("refuses at once what could not be sent before the deadline", () =>
     Effect.gen(function*() {
       const { fetch, state } = fetchOf(() => json(message))
