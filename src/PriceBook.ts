@@ -229,7 +229,7 @@ const webSearches = (request: Request, unbounded: number): number => {
  * @since 0.1.0
  */
 export const make = (options: Options = {}): PriceBook["Service"] => {
-  Schema.asserts(Options, options)
+  Schema.decodeUnknownSync(Options)(options)
   const { defaultGeo = "global", maxWebSearches = 10 } = options
   const book = bookOf(prices(options), {
     discount: options.discount ?? 0,
