@@ -110,8 +110,19 @@ export interface Change {
  */
 export type Outcome = Data.TaggedEnum<{
   NotSent: {}
-  Aborted: { readonly usage: Usage }
-  Failed: { readonly usage: Usage; readonly error: ApiError; readonly limits: Limits | undefined }
+  Aborted: {
+    readonly usage: Usage
+    /** What the head of the response and the start of the message said, once they arrived. */
+    readonly limits?: Limits | undefined
+    readonly model?: string | undefined
+    readonly requestId?: string | undefined
+  }
+  Failed: {
+    readonly usage: Usage
+    readonly error: ApiError
+    readonly limits: Limits | undefined
+    readonly model?: string | undefined
+  }
   Completed: {
     readonly usage: Usage
     readonly limits: Limits | undefined

@@ -213,7 +213,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
       },
       (exchange, exit) => {
         if (Exit.isSuccess(exit)) attempt.outcome = completed(exchange, used(exit.value))
-        else failed(exchange, Usage.zero, exit.cause)
+        else failed(exchange, unused, exit.cause)
         return Exchange.close(exchange, Exit.isSuccess(exit))
       }
     )
@@ -242,9 +242,9 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           Exchange.make(attempt, attempt.request, bounds),
           (exchange) => Exchange.close(exchange, received.ended)
         )
-        attempt.outcome = received.aborted
+        attempt.outcome = received.abortedIn(exchange)
         const noted = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-          Effect.onError(effect, (cause) => Effect.sync(() => failed(exchange, received.usage, cause)))
+          Effect.onError(effect, (cause) => Effect.sync(() => failed(exchange, received, cause)))
         const response = yield* noted(
           head(exchange, (client, options) => client.messages.create({ ...attempt.request, stream: true }, options))
         )
@@ -353,20 +353,25 @@ const refusalOf = (
 const limitsOf = (exchange: Exchange.Exchange): Limits | undefined =>
   exchange.headers === undefined ? undefined : ResponseHeaders.limits(exchange.headers)
 
+const requestIdOf = (exchange: Exchange.Exchange): string | undefined =>
+  exchange.headers?.get("request-id") ?? undefined
+
 const completed = (exchange: Exchange.Exchange, used: Used): Outcome =>
   Outcome.Completed({
     usage: used.usage,
     model: used.model,
     stopReason: used.stopReason,
     limits: limitsOf(exchange),
-    requestId: exchange.headers?.get("request-id") ?? undefined,
+    requestId: requestIdOf(exchange),
     ...(used.refusal === undefined ? undefined : { refusal: used.refusal })
   })
 
 /** Writes down a failure; an interruption leaves the outcome as it stood. */
-const failed = (exchange: Exchange.Exchange, usage: Usage.Usage, cause: Cause.Cause<ApiError | Cause.Done>): void => {
+const failed = (exchange: Exchange.Exchange, used: Used, cause: Cause.Cause<ApiError | Cause.Done>): void => {
   const error = cause.reasons.find(Cause.isFailReason)?.error
-  if (isApiError(error)) exchange.attempt.outcome = Outcome.Failed({ usage, error, limits: limitsOf(exchange) })
+  if (!isApiError(error)) return
+  const { model, usage } = used
+  exchange.attempt.outcome = Outcome.Failed({ usage, error, limits: limitsOf(exchange), model })
 }
 
 /** What a delta adds to the output. */
@@ -446,12 +451,21 @@ class Received implements Used {
   }
 
   /** The outcome that stands while the stream is open: whoever looks at it counts. */
-  get aborted(): Outcome {
-    const usage = () => this.usage
+  abortedIn(exchange: Exchange.Exchange): Outcome {
+    const self = this
     return {
       _tag: "Aborted",
       get usage() {
-        return usage()
+        return self.usage
+      },
+      get limits() {
+        return limitsOf(exchange)
+      },
+      get model() {
+        return self.model
+      },
+      get requestId() {
+        return requestIdOf(exchange)
       }
     }
   }

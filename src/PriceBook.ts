@@ -395,12 +395,11 @@ export const chargeOf = (
 ): Charge | undefined => {
   const { endpoint, estimate, outcome } = attempt
   if (endpoint !== "messages" || outcome._tag === "NotSent") return undefined
+  const model = outcome.model ?? attempt.model
   if (outcome._tag === "Completed") {
-    const model = outcome.model ?? attempt.model
     const { refusal, usage } = outcome
     return { model, usage, cost: book.cost({ model, usage, at, refusal }), confidence: "exact" }
   }
-  const { model } = attempt
   if (outcome._tag === "Failed" && outcome.error.billed === "no") {
     return { model, usage: Usage.zero, cost: free, confidence: "exact" }
   }

@@ -73,7 +73,8 @@ export const apiError = (
 /** Bytes as a stream of events; `end` is called after the last piece, where the stream would close. */
 export const sse = (
   pieces: ReadonlyArray<Uint8Array>,
-  end: (controller: ReadableStreamDefaultController<Uint8Array>) => void = (controller) => controller.close()
+  end: (controller: ReadableStreamDefaultController<Uint8Array>) => void = (controller) => controller.close(),
+  headers: Record<string, string> = {}
 ): Response => {
   let next = 0
   const body = new ReadableStream<Uint8Array>({
@@ -83,7 +84,7 @@ export const sse = (
       else controller.enqueue(piece)
     }
   }, { highWaterMark: 0 })
-  return new Response(body, { headers: { "content-type": "text/event-stream", "request-id": "req_1" } })
+  return new Response(body, { headers: { "content-type": "text/event-stream", "request-id": "req_1", ...headers } })
 }
 
 export const answer = readFileSync(new URL("../fixtures/answer.sse", import.meta.url))
