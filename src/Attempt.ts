@@ -144,7 +144,7 @@ export type Outcome = Data.TaggedEnum<{
 export const Outcome = Data.taggedEnum<Outcome>()
 
 /**
- * One attempt. The key pool writes `key`, the port writes `outcome`, nobody else writes.
+ * One attempt. The key pool writes `key`, the port writes `sentAt` and `outcome`, nobody else writes.
  *
  * - `callId`: the same for all attempts of a call.
  * - `number`: 1 for the first.
@@ -163,6 +163,8 @@ export interface Attempt {
   /** The model that the caller asked for and what was changed since; undefined where nothing was. */
   readonly optimized?: { readonly askedModel: string; readonly changes: ReadonlyArray<Change> } | undefined
   key: Key | undefined
+  /** When it was sent, in milliseconds since the epoch; undefined until then. */
+  sentAt?: number | undefined
   outcome: Outcome
 }
 

@@ -205,6 +205,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     Effect.acquireUseRelease(
       Exchange.make(attempt, request, plainBounds),
       (exchange) => {
+        attempt.sentAt = exchange.began
         attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
         return Effect.flatMap(
           Effect.flatMap(head(exchange, send), (response) => Exchange.json(exchange, response)),
@@ -242,6 +243,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           Exchange.make(attempt, attempt.request, bounds),
           (exchange) => Exchange.close(exchange, received.ended)
         )
+        attempt.sentAt = exchange.began
         attempt.outcome = received.abortedIn(exchange)
         const noted = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
           Effect.onError(effect, (cause) => Effect.sync(() => failed(exchange, received, cause)))

@@ -380,7 +380,8 @@ const free: Cost = {
 }
 
 /**
- * What an attempt is charged, by its outcome; undefined where nothing was sent or what was asked for is free for everybody.
+ * What an attempt is charged, by its outcome and the prices of the time at which it was sent (`now` where it does not tell); undefined where
+ * nothing was sent or what was asked for is free for everybody.
  *
  * `expectedOutputTokens` is what such calls usually produce, at most `max_tokens`: it is counted where nothing came back.
  *
@@ -390,12 +391,13 @@ const free: Cost = {
 export const chargeOf = (
   book: PriceBook["Service"],
   attempt: Attempt,
-  at: number,
+  now: number,
   expectedOutputTokens: number = attempt.estimate.maxOutputTokens
 ): Charge | undefined => {
   const { endpoint, estimate, outcome } = attempt
   if (endpoint !== "messages" || outcome._tag === "NotSent") return undefined
   const model = outcome.model ?? attempt.model
+  const at = attempt.sentAt ?? now
   if (outcome._tag === "Completed") {
     const { refusal, usage } = outcome
     return { model, usage, cost: book.cost({ model, usage, at, refusal }), confidence: "exact" }

@@ -290,6 +290,7 @@ describe("stream", () => {
       const headers = { "anthropic-ratelimit-requests-limit": "50", "anthropic-ratelimit-requests-remaining": "49" }
       yield* Stream.runDrain(Stream.take(of(() => sse(events, undefined, headers)).stream(attempt), 2))
       const { _tag, limits, model, requestId } = attempt.outcome as Extract<Attempt.Outcome, { _tag: "Aborted" }>
+      assert.strictEqual(attempt.sentAt, 0)
       assert.deepStrictEqual([_tag, model, requestId, limits?.requests?.remaining], [
         "Aborted",
         "claude-opus-4-6",

@@ -260,9 +260,10 @@ const make = <E>(script: ReadonlyArray<Answer<E> | Forever<Answer<E>>>) => {
   }
 
   const begin = (method: "create" | "stream", attempt: MessageAttempt) =>
-    Effect.suspend(() => {
+    Clock.clockWith((clock) => {
       const { context, request } = attempt
       const number = calls.push({ method, request, context, attempt })
+      attempt.sentAt = clock.currentTimeMillisUnsafe()
       attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
       return Effect.map(
         inTime(answerTo(method, request, attempt), attempt),
