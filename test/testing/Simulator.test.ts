@@ -1224,17 +1224,18 @@ describe("Simulator", () => {
         yield* create({ ...opus, inference_geo: "moon" })
         yield* send(opus, {}, "/v1/messages/count_tokens")
         const { rows, totals } = yield* Simulator.Simulator.use(({ bill }) => bill)
-        assert.deepStrictEqual(rows.map(({ usage }) => usage.input), [
-          ...[1_000, 1_000, 1_000],
-          ...[1_300, 1_300, 1_300],
-          ...[1_300, 1_000, 0]
-        ])
-        assert.deepStrictEqual(rows.map(({ nanoUsd }) => nanoUsd), [
+        assert.deepStrictEqual(rows.map(({ nanoUsd, usage }) => [usage.input, nanoUsd]), [
           // 1,000 x 5 + 100 x 25 millionths of a dollar, also at the fast speed that this model does not have
-          ...[7_500_000, 8_250_000, 7_500_000],
+          [1_000, 7_500_000],
+          [1_000, 8_250_000],
+          [1_000, 7_500_000],
           // 1,300 x 5 + 100 x 25, and twice that
-          ...[9_000_000, 18_000_000, 19_800_000],
-          ...[undefined, undefined, 0]
+          [1_300, 9_000_000],
+          [1_300, 18_000_000],
+          [1_300, 19_800_000],
+          [1_300, undefined],
+          [1_000, undefined],
+          [0, 0]
         ])
         assert.deepInclude(totals, { nanoUsd: 70_050_000, unpriced: 2 })
       }).pipe(using({ ...hundred, models: ["in-house"] })))
