@@ -47,7 +47,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
-import type { Attempt, Refusal, Request } from "./Attempt.ts"
+import type { Attempt, MessageAttempt, Refusal, Request } from "./Attempt.ts"
 import {
   bandAt,
   bookOf,
@@ -65,8 +65,8 @@ import * as Usage from "./Usage.ts"
 export { categories, type Category, Price, table, Trust } from "./internal/prices.ts"
 
 /**
- * An answer as it was served. `usage` also says how (`serviceTier`, `speed`, `inferenceGeo`); `at` is when, in milliseconds since the
- * epoch.
+ * An answer as it was served. `usage` also says how (`serviceTier`, `speed`, `inferenceGeo`); `at` is when it was sent, in milliseconds
+ * since the epoch.
  *
  * @category models
  * @since 0.1.0
@@ -379,10 +379,24 @@ const free: Cost = {
   isVerified: true
 }
 
+const hasRequest = (attempt: Attempt): attempt is MessageAttempt => "request" in attempt
+
+/** How an attempt asked to be served, for where no answer says how it was. */
+const asked = (attempt: Attempt): Pick<Usage.Usage, "speed" | "inferenceGeo"> => {
+  const { inference_geo, speed }: Partial<Request> = hasRequest(attempt) ? attempt.request : {}
+  return {
+    ...(typeof speed === "string" ? { speed } : undefined),
+    ...(typeof inference_geo === "string" ? { inferenceGeo: inference_geo } : undefined)
+  }
+}
+
 /**
- * What an attempt is charged, by its outcome; undefined where nothing was sent or what was asked for is free for everybody.
+ * What an attempt is charged, by its outcome; undefined where nothing was sent or what was asked for is free for everybody. `at` is when
+ * it was sent, in milliseconds since the epoch.
  *
- * `expectedOutputTokens` is what such calls usually produce, at most `max_tokens`: it is counted where nothing came back.
+ * Where nothing came back it is charged as estimated: all of the prompt as plain input, in the speed and region asked for, and as
+ * output `expectedOutputTokens`, what such calls usually produce, at most and by default `max_tokens`. A refusal that was cut off before it
+ * was whole is charged like any answer that was.
  *
  * @category getters
  * @since 0.1.0
@@ -409,7 +423,8 @@ export const chargeOf = (
     ? outcome.usage
     : Usage.make({
       inputTokens: estimate.inputTokens,
-      outputTokens: Math.min(expectedOutputTokens, estimate.maxOutputTokens)
+      outputTokens: Math.min(expectedOutputTokens, estimate.maxOutputTokens),
+      ...asked(attempt)
     })
   return { model, usage, cost: book.cost({ model, usage, at }), confidence: isKnown ? "derived" : "estimated" }
 }

@@ -748,6 +748,20 @@ describe("chargeOf", () => {
     assert.strictEqual(PriceBook.chargeOf(book, silent, november, 10_000)?.cost?.nanoUsd, 3_000_000)
   })
 
+  it("guesses at the speed and in the region that were asked for", () => {
+    const silent: Attempt.MessageAttempt = {
+      ...sent(Attempt.Outcome.Aborted({ usage: Usage.zero })),
+      endpoint: "messages",
+      model: "claude-opus-5",
+      request: { model: "claude-opus-5", max_tokens: 100, messages: [], speed: "fast", inference_geo: "us" }
+    }
+    // (1,000 x 10 + 100 x 50) x 1.1 millionths of a dollar
+    const charge = PriceBook.chargeOf(book, silent, november)
+    assert.deepStrictEqual([charge?.cost?.nanoUsd, charge?.confidence], [16_500_000, "estimated"])
+    const plain = { ...silent, request: { ...silent.request, speed: null, inference_geo: null } }
+    assert.strictEqual(PriceBook.chargeOf(book, plain, november)?.cost?.nanoUsd, 7_500_000)
+  })
+
   it("is exactly nothing for what the API refused", () => {
     const error = new ClaudeError.RateLimitError({ limit: "requests", status: 429 })
     const charge = PriceBook.chargeOf(
