@@ -44,6 +44,7 @@ import { type ApiError, isApiError } from "./ClaudeError.ts"
 import * as Estimate from "./Estimate.ts"
 import * as EventStream from "./internal/eventStream.ts"
 import * as Exchange from "./internal/exchange.ts"
+import { refusalOf, refusalOfMessage } from "./internal/refusal.ts"
 import * as ResponseHeaders from "./internal/responseHeaders.ts"
 import * as Transport from "./internal/transport.ts"
 import { type Event, isContent } from "./MessageStream.ts"
@@ -232,7 +233,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           usage: Usage.fromReported(message.usage),
           model: message.model,
           stopReason: message.stop_reason ?? undefined,
-          refusal: refusalOf(message, message.content.every((block) => block.type === "text" && block.text === ""))
+          refusal: refusalOfMessage(message)
         })
       ),
 
@@ -344,13 +345,6 @@ interface Used {
 }
 
 const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
-
-/** How the model refused, as the end of its answer tells. */
-const refusalOf = (
-  end: Partial<Pick<Message, "stop_reason" | "stop_details">>,
-  beforeOutput: boolean
-): Refusal | undefined =>
-  end.stop_reason === "refusal" ? { category: end.stop_details?.category ?? undefined, beforeOutput } : undefined
 
 const limitsOf = (exchange: Exchange.Exchange): Limits | undefined =>
   exchange.headers === undefined ? undefined : ResponseHeaders.limits(exchange.headers)
