@@ -583,7 +583,9 @@ export const refusal = (
     return "thinks between tools up to effort high only"
   }
   if (messages.at(-1)?.role === "assistant" && rejects("prefill")) return "refuses a prefill"
-  if (["temperature", "top_p", "top_k"].some((field) => isGiven(fields[field])) && rejects("sampling")) return "refuses sampling parameters"
+  if (["temperature", "top_p", "top_k"].some((field) => isGiven(fields[field])) && rejects("sampling")) {
+    return "refuses sampling parameters"
+  }
   if (isGiven(inference_geo) && rejects("inferenceGeo")) return "refuses inference_geo"
   return speed === "fast" && model.fastMode === "refused" ? "has no fast mode" : undefined
 }

@@ -2,7 +2,7 @@ import type { CacheControlEphemeral, ContentBlockParam, MessageParam } from "@an
 import type { Request } from "../../Attempt.ts"
 import * as Estimate from "../../Estimate.ts"
 import * as Model from "../../Model.ts"
-import * as Prefix from "./prefix.ts"
+import * as Prefix from "../contentHash.ts"
 import type { Rule, RuleContext } from "./Rule.ts"
 import { about, blocksOf, breakpoints, difference, priceOf } from "./Rule.ts"
 
