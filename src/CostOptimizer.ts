@@ -61,8 +61,7 @@ export { trimHistory, type TrimHistoryOptions } from "./internal/optimizer/trimH
 
 /**
  * - `rules`: in their order.
- * - `memory`: how many keys are remembered for rules (three or so a call), and how many kinds of calls have the lengths of their
- *   answers known; what is oldest is forgotten. Default 1,000.
+ * - `memory`: how many keys are remembered for rules; `cacheBreakpoints` notes up to five a call. Default 10,000.
  *
  * @category options
  * @since 0.1.0
@@ -90,7 +89,8 @@ export interface Optimized {
  *
  * - `optimize`: applies the rules; `stream` says that the answer will be streamed. A rule that throws, proposes what is no request, or
  *   proposes one that the model would refuse (`Model.refusal`) is skipped, and logged once.
- * - `learn`: takes note of how long an answer was, once the attempt is over. Rules that ask for lengths know nothing without it.
+ * - `learn`: takes note of how long an answer was, once the attempt is over, for the model that gave it and the one that was asked for.
+ *   Rules that ask for lengths know nothing without it.
  *
  * @category services
  * @since 0.1.0
@@ -122,6 +122,9 @@ const spoilt = (before: Request, after: Request, { at, inputTokens }: RuleContex
   return why === undefined || reason(before) !== undefined ? undefined : `${after.model} ${why}`
 }
 
+/** Beyond so many kinds of calls, what is known of the least recent one is forgotten. */
+const maxKinds = 1_000
+
 const kindOf = (model: string, { requestType }: CallContext): string => JSON.stringify([model, requestType ?? null])
 
 /**
@@ -132,9 +135,9 @@ const kindOf = (model: string, { requestType }: CallContext): string => JSON.str
  */
 export const make = Effect.fnUntraced(function*(options: Options) {
   const book = yield* PriceBook
-  const { memory = 1_000, rules } = options
+  const { memory = 10_000, rules } = options
   const recent = new Recent(memory)
-  const answers = new Answers(memory)
+  const answers = new Answers(maxKinds)
   const logged = new Set<Rule>()
 
   const skipped = (rule: Rule, why: string): Effect.Effect<void> =>
@@ -197,11 +200,12 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       }
       return { request: current, changes, advice }
     }),
-    learn: ({ context, endpoint, model, outcome }) =>
+    learn: ({ context, endpoint, model, optimized, outcome }) =>
       Effect.sync(() => {
         if (endpoint !== "messages" || outcome._tag !== "Completed") return
         const { outputTokens } = outcome.usage
-        answers.add(kindOf(model, context), outcome.stopReason === "max_tokens" ? outputTokens * 4 : outputTokens)
+        const length = outcome.stopReason === "max_tokens" ? outputTokens * 4 : outputTokens
+        for (const name of new Set([model, optimized?.askedModel ?? model])) answers.add(kindOf(name, context), length)
       })
   })
 })

@@ -35,7 +35,7 @@ const once = (rule: CostOptimizer.Rule, request: Attempt.Request) => on([rule], 
 
 const input = Estimate.inputTokens
 
-const learn = (model: string, outputTokens: number, stopReason = "end_turn") =>
+const learn = (model: string, outputTokens: number, fields: Partial<Attempt.Attempt> = {}, stopReason = "end_turn") =>
   Effect.gen(function*() {
     const { learn } = yield* CostOptimizer.CostOptimizer
     yield* learn({
@@ -52,7 +52,8 @@ const learn = (model: string, outputTokens: number, stopReason = "end_turn") =>
         model,
         requestId: undefined,
         stopReason
-      })
+      }),
+      ...fields
     })
   })
 
@@ -289,6 +290,7 @@ describe("CostOptimizer", () => {
         const counts = (model: string) => Effect.map(once(rule, thoughtful(model)), (_) => _.request.messages.length)
         assert.strictEqual(yield* counts("claude-opus-5-5"), 1)
         assert.strictEqual(yield* counts("claude-mythos-5-2"), 1)
+        assert.strictEqual(yield* counts("claude-mythos-preview"), 1)
         assert.strictEqual(yield* counts("a-model-of-tomorrow"), 1)
         assert.strictEqual(yield* counts("claude-opus-4-6"), 3)
       }))
@@ -302,6 +304,31 @@ describe("CostOptimizer", () => {
         const { advice, request } = yield* once(CostOptimizer.trimHistory({ maxTokens: 100 }), given)
         assert.strictEqual(request, given)
         assert.match(advice[0]!.what, /no part of its history can be cut/)
+      }))
+
+    it.effect("keeps the tools that the conversation found", () =>
+      Effect.gen(function*() {
+        const found = (block: unknown) =>
+          frozen<Attempt.Request>({
+            ...ask,
+            messages: [
+              user(words(1_000)),
+              assistant("a"),
+              user("b"),
+              assistant([{ type: "tool_use", id: "t", name: "find", input: {} }]),
+              user([block as never]),
+              assistant("c"),
+              user("d")
+            ]
+          })
+        const kept = (block: unknown) =>
+          Effect.map(
+            once(CostOptimizer.trimHistory({ maxTokens: 20 }), found(block)),
+            ({ request }) => request.messages.length
+          )
+        const result = { type: "tool_result", tool_use_id: "t" }
+        assert.strictEqual(yield* kept({ ...result, content: "a stone" }), 1)
+        assert.strictEqual(yield* kept({ ...result, content: [{ type: "tool_reference", tool_name: "look" }] }), 5)
       }))
 
     it.effect("keeps a document that a later answer cites", () =>
@@ -401,6 +428,10 @@ describe("CostOptimizer", () => {
         messages: [user("x"), assistant("y")]
       }, always("claude-haiku-5-5")],
       ["names a region", { inference_geo: "us" }, always("claude-haiku-4-5")],
+      ["thinks within a budget", {
+        model: "claude-opus-4-6",
+        thinking: { type: "enabled", budget_tokens: 1_024 }
+      }, always("claude-haiku-4-5")],
       ["wants more output than the other gives", { max_tokens: 100_000 }, always("claude-haiku-4-5")],
       ["thinks adaptively", { thinking: { type: "adaptive" } }],
       ["asks for an effort", { output_config: { effort: "low" } }],
@@ -443,6 +474,25 @@ describe("CostOptimizer", () => {
         }))
     }
 
+    it.effect("counts the prompt as the other model does, against its context", () =>
+      Effect.gen(function*() {
+        const rule = CostOptimizer.cheaperModel({
+          to: "claude-sonnet-5-5",
+          when: () => true,
+          maxInputTokens: 1_000_000
+        })
+        const given = (n: number) => frozen({ ...ask, model: "claude-opus-4-6", messages: [user(words(n))] })
+        const [large, small] = [given(560_000), given(500_000)]
+        assert.isBelow(input(large), 900_000)
+        const lines: Array<unknown> = []
+        const logger = Logger.make(({ message }) => {
+          lines.push(message)
+        })
+        assert.strictEqual((yield* once(rule, large).pipe(Effect.provide(Logger.layer([logger])))).request, large)
+        assert.deepStrictEqual(lines, [])
+        assert.strictEqual((yield* once(rule, small)).request.model, "claude-sonnet-5-5")
+      }))
+
     it.effect("leaves calls with a beta header alone", () =>
       Effect.gen(function*() {
         const { request } = yield* once(toHaiku, ask).pipe(
@@ -481,7 +531,7 @@ describe("CostOptimizer", () => {
         assert.deepStrictEqual(request, { ...question, max_tokens: 512 })
         assert.deepStrictEqual(changes, [{
           rule: "shorterAnswers",
-          what: "max_tokens 8192 -> 512, which reserves 192000000 nano-dollars less",
+          what: "max_tokens 8192 -> 512, which reserves 0.192 dollars less",
           savedNanoUsd: 0
         }])
       }))
@@ -507,9 +557,35 @@ describe("CostOptimizer", () => {
           assert.strictEqual(yield* limit, 256)
           yield* learn(ask.model, 600)
           assert.strictEqual(yield* limit, 1_200)
-          yield* learn(ask.model, 600, "max_tokens")
+          yield* learn(ask.model, 600, {}, "max_tokens")
           assert.strictEqual(yield* limit, 4_800)
           assert.strictEqual(yield* CallContext.annotate(limit, { requestType: "other" }), 8_192)
+        })
+      ))
+
+    it.effect("learns from whole answers only, for the model that gave them and the one that was asked for", () =>
+      on(
+        [CostOptimizer.shorterAnswers({ minCalls: 1 })],
+        Effect.gen(function*() {
+          const limit = (model: string) => Effect.map(optimize({ ...ask, model }), ({ request }) => request.max_tokens)
+          yield* learn(ask.model, 300, { outcome: Attempt.Outcome.Aborted({ usage: Usage.zero }) })
+          assert.strictEqual(yield* limit(ask.model), 8_192)
+          yield* learn("claude-haiku-5-5", 300, { optimized: { askedModel: ask.model, changes: [] } })
+          assert.deepStrictEqual([yield* limit(ask.model), yield* limit("claude-haiku-5-5")], [600, 600])
+          assert.strictEqual(yield* limit("claude-sonnet-5-5"), 8_192)
+        })
+      ))
+
+    it.effect("forgets the kind of call that was least recent beyond a thousand", () =>
+      on(
+        [CostOptimizer.shorterAnswers({ minCalls: 1 })],
+        Effect.gen(function*() {
+          const limit = Effect.map(optimize(ask), ({ request }) => request.max_tokens)
+          yield* learn(ask.model, 300)
+          yield* Effect.forEach(Array.from({ length: 999 }), (_, i) => learn(`m${i}`, 300))
+          assert.strictEqual(yield* limit, 600)
+          yield* learn("m999", 300)
+          assert.strictEqual(yield* limit, 8_192)
         })
       ))
 
@@ -661,7 +737,50 @@ describe("CostOptimizer", () => {
         assert.strictEqual((yield* once(eager, full)).request, full)
         const hour = about("a", { messages: [user([block("1h")])] })
         assert.strictEqual((yield* once(eager, hour)).request, hour)
+        const short = about("a", { system: [{ ...marked[0]! }] })
+        const eagerHour = CostOptimizer.cacheBreakpoints({ eager: true, ttl: "1h" })
+        assert.strictEqual((yield* once(eagerHour, short)).request, short)
       }))
+
+    it.effect("leaves alone what cannot hold a breakpoint", () =>
+      Effect.gen(function*() {
+        const eager = CostOptimizer.cacheBreakpoints({ eager: true })
+        const stays: ReadonlyArray<Partial<Attempt.Request>> = [
+          { system: "Be kind.", messages: [user(words(2_000)), assistant("The")] },
+          { system: "", messages: [user([{ type: "text", text: words(2_000) }, { type: "text", text: " " }])] },
+          {
+            tools: [{ name: "a", description: words(2_000), defer_loading: true, input_schema: { type: "object" } }],
+            messages: [user([{ type: "text", text: " " }])]
+          }
+        ]
+        for (const fields of stays) {
+          const given = frozen({ ...ask, ...fields })
+          assert.strictEqual((yield* once(eager, given)).request, given)
+        }
+      }))
+
+    it.effect("marks no system prompt that is too short itself, before messages that are long", () =>
+      Effect.gen(function*() {
+        const given = frozen({ ...ask, system: "Be kind.", messages: [user(words(2_000))] })
+        const { request } = yield* once(CostOptimizer.cacheBreakpoints({ eager: true }), given)
+        assert.strictEqual(request.system, given.system)
+        assert.notStrictEqual(request.messages, given.messages)
+      }))
+
+    it.effect("does not take a conversation for the same whose tool choice changed, or that is 20 blocks further", () =>
+      on(
+        [rule],
+        Effect.gen(function*() {
+          const turns = [user(words(3_000)), assistant("a"), user("b")]
+          const next = (fields: Partial<Attempt.Request>) =>
+            Effect.map(optimize(frozen({ ...ask, messages: turns, ...fields })), ({ changes }) => changes.length)
+          const blocks = Array.from({ length: 20 }, () => ({ type: "text" as const, text: "c" }))
+          assert.strictEqual(yield* next({ messages: turns.slice(0, 1) }), 0)
+          assert.strictEqual(yield* next({ tool_choice: { type: "none" } }), 0)
+          assert.strictEqual(yield* next({ messages: [...turns.slice(0, 2), user(blocks)] }), 0)
+          assert.strictEqual(yield* next({}), 1)
+        })
+      ))
 
     it.effect("forgets the oldest beginnings when there are too many", () =>
       Effect.andThen(

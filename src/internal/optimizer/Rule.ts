@@ -28,8 +28,8 @@ export interface Lengths {
  * - `stream`: whether the answer will be streamed.
  * - `inputTokens`: the estimate for a request, counted when it is asked for.
  * - `lengths`: of the answers to calls of this request type by this model; undefined where none is known.
- * - `isRecent`: whether a key was noted within so many milliseconds; `note` notes it now. The least recently noted of more than
- *   `memory` keys is forgotten.
+ * - `isRecent`: whether a key was noted within so many milliseconds; `note` notes it now. All rules share the keys; beyond
+ *   `memory` of them the least recently noted one is forgotten.
  *
  * @category models
  * @since 0.1.0
@@ -132,11 +132,16 @@ const ttlOf = (part: object): ReadonlyArray<Ttl> => {
   return control === undefined || control === null ? [] : [control.ttl ?? "5m"]
 }
 
+const ttlsOf = (block: ContentBlockParam): ReadonlyArray<Ttl> =>
+  block.type === "tool_result" && Array.isArray(block.content)
+    ? [...block.content.flatMap(ttlOf), ...ttlOf(block)]
+    : ttlOf(block)
+
 /** The lives of the cache breakpoints that a request has, in their order. */
 export const breakpoints = (request: Request) => ({
   tools: (request.tools ?? []).flatMap(ttlOf),
   system: (Array.isArray(request.system) ? request.system : []).flatMap(ttlOf),
-  messages: request.messages.flatMap((message) => blocksOf(message).flatMap(ttlOf)),
+  messages: request.messages.flatMap((message) => blocksOf(message).flatMap(ttlsOf)),
   whole: ttlOf(request)
 })
 

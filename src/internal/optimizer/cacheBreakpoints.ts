@@ -71,7 +71,7 @@ interface Piece {
 const piecesOf = (request: Request, context: RuleContext, total: number) => {
   const { call, inputTokens } = context
   const { messages, model, output_config, speed, system, thinking, tool_choice, tools } = request
-  const scope = [Model.find(model)?.id ?? model, speed ?? "standard", call.tenant ?? "", call.headers]
+  const scope = [Model.find(model)?.id ?? model, speed ?? "standard", call.tenant ?? ""]
   const ofTools = Prefix.add(Prefix.add(Prefix.start, scope), tools ?? [])
   const ofSystem = Prefix.add(ofTools, normal(system ?? []))
   const empty: Request = { model, max_tokens: 0, messages: [] }

@@ -67,7 +67,7 @@ const isPortable = (request: Request, withTools: boolean): boolean => {
   const values: Readonly<Record<string, unknown>> = { ...request }
   const fields = Object.keys(values).filter((field) => values[field] !== undefined && values[field] !== null)
   return fields.every((field) => isPortableField(request, field, withTools)) &&
-    (thinking === undefined || thinking.type === "enabled" || thinking.type === "disabled") &&
+    (thinking === undefined || thinking.type === "disabled") &&
     tools.every((tool) => tool.type === undefined || tool.type === null || tool.type === "custom") &&
     messages.every((message) => message.role !== "system" && blocksOf(message).every(isPortableBlock))
 }
@@ -103,7 +103,7 @@ const costOf = (context: RuleContext, asked: Request, model: string): number | u
  * - It takes the cheapest of `to` that would accept the request, by `Model.refusal`, and only if this request is expected to cost less
  *   with it than with the model asked for: with the tokens as each model counts them, and a cache that is warm for the one and cold
  *   for the other.
- * - It leaves alone what not every model is known to understand: conversations with thinking, requests with tools (unless `tools`) or
+ * - It leaves alone what not every model is known to understand: requests and conversations with thinking, requests with tools (unless `tools`) or
  *   with tools of the API, structured output, an effort, fast mode, Priority Tier, beta headers, and fields that it does not know.
  * - Models without a price and models that the catalogue does not know are never chosen.
  *

@@ -61,7 +61,9 @@ export const shorterAnswers = (options: ShorterAnswersOptions = {}): Rule => {
       const limit = Math.ceil(Math.max(learnt ?? 0, budget + Math.max(said ?? 0, floor)))
       if (!(limit < request.max_tokens)) return undefined
       const reserved = priceOf(context, request, { outputTokens: request.max_tokens - limit })
-      const less = reserved === undefined ? "" : `, which reserves ${reserved} nano-dollars less`
+      const less = reserved === undefined
+        ? ""
+        : `, which reserves ${Number((reserved / 1e9).toPrecision(3))} dollars less`
       return {
         request: { ...request, max_tokens: limit },
         what: `max_tokens ${request.max_tokens} -> ${limit}${less}`,

@@ -23,6 +23,12 @@ const isSource = (block: ContentBlockParam): boolean =>
   sources.has(block.type) ||
   block.type === "tool_result" && Array.isArray(block.content) && block.content.some(({ type }) => sources.has(type))
 
+/** What says which of the deferred tools are there. */
+const isToolReference = (block: ContentBlockParam): boolean =>
+  block.type === "tool_search_tool_result" ||
+  block.type === "tool_result" && Array.isArray(block.content) &&
+    block.content.some(({ type }) => type === "tool_reference")
+
 const isCited = (block: ContentBlockParam): boolean =>
   block.type === "text" && Array.isArray(block.citations) && block.citations.length > 0
 
@@ -37,13 +43,15 @@ const bindsThinking = (id: string): boolean => {
 
 /**
  * Where a conversation may begin: at a turn of the user that answers no tool, behind everything that what is kept rests on. System
- * messages within the conversation are not cut, and neither is a history that the API compacted.
+ * messages within the conversation are not cut, nor are the tools that it found, nor a history that the API compacted.
  */
 const beginnings = (messages: ReadonlyArray<MessageParam>, model: string): ReadonlyArray<number> => {
   const some = (is: (block: ContentBlockParam) => boolean) => (message: MessageParam) => blocksOf(message).some(is)
   if (messages.some(some(({ type }) => (type as string) === "compaction"))) return []
   const head = headOf(messages)
-  const system = messages.findIndex(({ role }, index) => role === "system" && index >= head)
+  const barrier = messages.findIndex((message, index) =>
+    index >= head && (message.role === "system" || some(isToolReference)(message))
+  )
   const thinking = bindsThinking(model) ? lastIndex(messages, some(isThinking)) : -1
   const cited = lastIndex(messages, some(isCited))
   const source = messages.findIndex(some(isSource))
@@ -54,7 +62,7 @@ const beginnings = (messages: ReadonlyArray<MessageParam>, model: string): Reado
     isToolFree = role === "user" && isToolFree && !some(({ type }) => type === "tool_result")(messages[at]!)
     const begins = role === "user" && isToolFree && messages[at - 1]!.role === "assistant"
     if (role !== "user") isToolFree = true
-    if (!begins || at <= thinking || (system >= 0 && at > system)) continue
+    if (!begins || at <= thinking || (barrier >= 0 && at > barrier)) continue
     if (cited >= at && source >= 0 && source < at) continue
     found.unshift(at)
   }
@@ -76,7 +84,7 @@ const tokensOf = (context: RuleContext, request: Request, messages: Array<Messag
  * - It keeps the system prompt, the tools and the newest turns; a tool use stays with its result, and what is kept begins with the user.
  * - Thinking blocks are never altered. Models that bind them to the turns before (Fable 5.1, Opus 5.5, Sonnet 5.5, Haiku 5.5 and newer) get a
  *   history that is cut behind the last of them, or the whole one.
- * - Citations keep their sources, system messages within the conversation stay, and a history that the API compacted is left alone.
+ * - Citations keep their sources, system messages within the conversation and tools that it found stay, and a history that the API compacted is left alone.
  * - Where the bound cannot be met, the report says what is left.
  *
  * The saving is priced as cache reads where the request has breakpoints, else as plain input.
