@@ -122,6 +122,15 @@ const spoilt = (before: Request, after: Request, { at, inputTokens }: RuleContex
   return why === undefined || reason(before) !== undefined ? undefined : `${after.model} ${why}`
 }
 
+/** What comes of a rule: what it proposes, nothing, or why it is skipped. */
+const applied = (rule: Rule, request: Request, context: RuleContext): Proposal | string | undefined => {
+  const proposal: unknown = rule.apply(request, context)
+  if (proposal === undefined) return undefined
+  if (!isProposal(proposal)) return "proposes what is no request"
+  const why = proposal.request === undefined ? undefined : spoilt(request, proposal.request, context)
+  return why === undefined ? proposal : `makes a request that would be refused: ${why}`
+}
+
 /** Beyond so many kinds of calls, what is known of the least recent one is forgotten. */
 const maxKinds = 1_000
 
@@ -172,27 +181,17 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       const advice: Array<Change> = []
       let current = given
       for (const rule of rules) {
-        const result: Result.Result<unknown, unknown> = Result.try(() => rule.apply(current, context))
-        if (Result.isFailure(result)) {
-          // what was thrown may quote the request
-          yield* skipped(rule, "throws")
-          continue
-        }
-        const proposal = result.success
+        // what is thrown may quote the request
+        const proposal = Result.getOrElse(Result.try(() => applied(rule, current, context)), () => "throws")
         if (proposal === undefined) continue
-        if (!isProposal(proposal)) {
-          yield* skipped(rule, "proposes what is no request")
+        if (Predicate.isString(proposal)) {
+          yield* skipped(rule, proposal)
           continue
         }
         const { request, savedNanoUsd, what } = proposal
         const change = { rule: rule.name, what, savedNanoUsd }
         if (request === undefined || request === current) {
           advice.push(change)
-          continue
-        }
-        const why = spoilt(current, request, context)
-        if (why !== undefined) {
-          yield* skipped(rule, `makes a request that would be refused: ${why}`)
           continue
         }
         changes.push(change)

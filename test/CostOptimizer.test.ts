@@ -25,6 +25,8 @@ const using = (...rules: ReadonlyArray<CostOptimizer.Rule>) =>
 const optimize = (request: Attempt.Request, options?: { readonly stream?: boolean }) =>
   CostOptimizer.CostOptimizer.use((optimizer) => optimizer.optimize(request, options))
 
+const summary = CallContext.annotate({ requestType: "summary" })
+
 /** Under the optimizer with these rules, on the day of the catalogue. */
 const on = <A>(
   rules: ReadonlyArray<CostOptimizer.Rule>,
@@ -119,6 +121,16 @@ describe("CostOptimizer", () => {
     { arbitrary: { runs: 300 } }
   )
 
+  it.effect.prop(
+    "never fails, whatever it is given",
+    { fields: Schema.Record(Schema.Literals(["messages", "system", "tools", "thinking", "max_tokens"]), Schema.Json) },
+    ({ fields }) =>
+      on(
+        everyRule(10).map((rule) => ({ ...rule })),
+        Effect.asVoid(optimize({ ...ask, ...fields } as never))
+      ).pipe(Effect.provide(Logger.layer([])))
+  )
+
   describe("a rule", () => {
     const rule = (apply: CostOptimizer.Rule["apply"]): CostOptimizer.Rule => ({ name: "own", apply })
 
@@ -174,6 +186,17 @@ describe("CostOptimizer", () => {
           assert.notInclude(String(lines[0]), "secret")
         }))
     }
+
+    it.effect("is judged by what it makes, also of a request that is none", () =>
+      Effect.gen(function*() {
+        const retired = rule((request) => ({
+          request: { ...request, model: "claude-opus-4-1-20250805", messages: ask.messages },
+          what: "x",
+          savedNanoUsd: 0
+        }))
+        const broken = frozen({ ...ask, messages: undefined as never })
+        assert.strictEqual((yield* on([retired], optimize(broken))).request, broken)
+      }))
 
     it.effect("may go on with a request that was refused before it", () =>
       Effect.gen(function*() {
@@ -384,6 +407,16 @@ describe("CostOptimizer", () => {
         assert.strictEqual(denser.request.model, "claude-opus-4-6")
       }))
 
+    it.effect("leaves room for the same answer where the other tokenizer needs more", () =>
+      Effect.gen(function*() {
+        const rule = CostOptimizer.cheaperModel({ to: "claude-sonnet-5-5" })
+        const { changes, request } = yield* once(rule, { ...ask, model: "claude-opus-4-6" })
+        assert.strictEqual(request.max_tokens, 10_650)
+        assert.strictEqual(changes[0]?.what, "claude-opus-4-6 -> claude-sonnet-5-5, max_tokens 8192 -> 10650")
+        const most = yield* once(rule, { ...ask, model: "claude-opus-4-6", max_tokens: 100_000 })
+        assert.deepStrictEqual(most.changes, [])
+      }))
+
     it.effect("picks calls by request type, expression, or function, and no place is kept in a global expression", () =>
       Effect.gen(function*() {
         const picks = (when: CostOptimizer.Matcher) =>
@@ -544,9 +577,11 @@ describe("CostOptimizer", () => {
         assert.strictEqual(yield* limit({ thinking: { type: "adaptive" } }), 8_192)
         assert.strictEqual(yield* limit({ model: "claude-opus-5-5" }), 8_192)
         assert.strictEqual(yield* limit({ max_tokens: 100 }), 100)
+        const tools = [{ name: "look", input_schema: { type: "object" as const } }]
+        assert.strictEqual(yield* limit({ tools }), 8_192)
       }))
 
-    it.effect("learns from answers of the same request type, twice the longest and never below the floor", () =>
+    it.effect("learns from answers of the same request type, four times the longest and never below the floor", () =>
       on(
         [CostOptimizer.shorterAnswers()],
         Effect.gen(function*() {
@@ -556,10 +591,19 @@ describe("CostOptimizer", () => {
           yield* learn(ask.model, 10)
           assert.strictEqual(yield* limit, 256)
           yield* learn(ask.model, 600)
-          assert.strictEqual(yield* limit, 1_200)
+          assert.strictEqual(yield* limit, 2_400)
           yield* learn(ask.model, 600, {}, "max_tokens")
-          assert.strictEqual(yield* limit, 4_800)
+          assert.strictEqual(yield* limit, 8_192)
           assert.strictEqual(yield* CallContext.annotate(limit, { requestType: "other" }), 8_192)
+        })
+      ).pipe(summary))
+
+    it.effect("learns nothing from calls that may be of any kind", () =>
+      on(
+        [CostOptimizer.shorterAnswers()],
+        Effect.gen(function*() {
+          yield* Effect.replicateEffect(learn(ask.model, 10), 30)
+          assert.strictEqual((yield* optimize(ask)).request, ask)
         })
       ))
 
@@ -571,10 +615,10 @@ describe("CostOptimizer", () => {
           yield* learn(ask.model, 300, { outcome: Attempt.Outcome.Aborted({ usage: Usage.zero }) })
           assert.strictEqual(yield* limit(ask.model), 8_192)
           yield* learn("claude-haiku-5-5", 300, { optimized: { askedModel: ask.model, changes: [] } })
-          assert.deepStrictEqual([yield* limit(ask.model), yield* limit("claude-haiku-5-5")], [600, 600])
+          assert.deepStrictEqual([yield* limit(ask.model), yield* limit("claude-haiku-5-5")], [1_200, 1_200])
           assert.strictEqual(yield* limit("claude-sonnet-5-5"), 8_192)
         })
-      ))
+      ).pipe(summary))
 
     it.effect("forgets the kind of call that was least recent beyond a thousand", () =>
       on(
@@ -583,11 +627,11 @@ describe("CostOptimizer", () => {
           const limit = Effect.map(optimize(ask), ({ request }) => request.max_tokens)
           yield* learn(ask.model, 300)
           yield* Effect.forEach(Array.from({ length: 999 }), (_, i) => learn(`m${i}`, 300))
-          assert.strictEqual(yield* limit, 600)
+          assert.strictEqual(yield* limit, 1_200)
           yield* learn("m999", 300)
           assert.strictEqual(yield* limit, 8_192)
         })
-      ))
+      ).pipe(summary))
 
     it.effect("forgets lengths that are no longer usual", () =>
       on(
@@ -595,9 +639,9 @@ describe("CostOptimizer", () => {
         Effect.gen(function*() {
           yield* learn(ask.model, 4_000)
           yield* Effect.replicateEffect(learn(ask.model, 200), 64)
-          assert.strictEqual((yield* optimize(ask)).request.max_tokens, 400)
+          assert.strictEqual((yield* optimize(ask)).request.max_tokens, 800)
         })
-      ))
+      ).pipe(summary))
   })
 
   describe("cacheBreakpoints", () => {
@@ -735,6 +779,9 @@ describe("CostOptimizer", () => {
         const block = (ttl: "5m" | "1h") => ({ type: "text" as const, text: "x", cache_control: { ...control, ttl } })
         const full = about("a", { messages: [user(Array.from({ length: 4 }, () => block("5m")))] })
         assert.strictEqual((yield* once(eager, full)).request, full)
+        const inside = { type: "tool_result" as const, tool_use_id: "t", content: [block("5m"), block("5m")] }
+        const nested = about("a", { messages: [user([inside, block("5m"), block("5m")])] })
+        assert.strictEqual((yield* once(eager, nested)).request, nested)
         const hour = about("a", { messages: [user([block("1h")])] })
         assert.strictEqual((yield* once(eager, hour)).request, hour)
         const short = about("a", { system: [{ ...marked[0]! }] })

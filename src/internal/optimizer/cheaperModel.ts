@@ -1,7 +1,7 @@
 import type { ContentBlockParam, ToolResultBlockParam } from "@anthropic-ai/sdk/resources/messages"
 import type { Request } from "../../Attempt.ts"
 import * as Model from "../../Model.ts"
-import * as Usage from "../../Usage.ts"
+import type * as Usage from "../../Usage.ts"
 import type { Matcher, Rule, RuleContext } from "./Rule.ts"
 import { blocksOf, breakpoints, expectedOutput, hasBreakpoints, matches, priceOf } from "./Rule.ts"
 
@@ -74,20 +74,28 @@ const isPortable = (request: Request, withTools: boolean): boolean => {
 
 const density: Record<Model.Tokenizer, number> = { classic: 1, dense: 1.3 }
 
+/** How many tokens the second model needs for what the first says in one. */
+const growth = (from: string, to: string): number => density[Model.tokenizer(to)] / density[Model.tokenizer(from)]
+
+/** The request for another model, with room for an answer of the same length. */
+const moved = (request: Request, to: string): Request => ({
+  ...request,
+  model: to,
+  max_tokens: Math.ceil(request.max_tokens * Math.max(1, growth(request.model, to)))
+})
+
 /**
- * What the request costs with a model. A cache is taken to be warm for the model that was asked for, and cold for any other, where the prompt
- * is written, or costs full price where it is too short for that model's cache.
+ * What a request costs, asked for as it is or moved to another model. A cache is taken to be warm for the model that was asked for, and cold
+ * for any other: there the prompt is written, or costs full price where it is too short for that model's cache.
  */
-const costOf = (context: RuleContext, asked: Request, model: string): number | undefined => {
-  const request = model === asked.model ? asked : { ...asked, model }
+const costOf = (context: RuleContext, asked: Request, request: Request): number | undefined => {
   const prompt = context.inputTokens(request)
-  const factor = density[Model.tokenizer(model)] / density[Model.tokenizer(asked.model)]
-  const outputTokens = Math.ceil(expectedOutput(context, asked) * factor)
-  const minimum = Model.find(model)?.minCacheableTokens ?? Infinity
+  const outputTokens = Math.ceil(expectedOutput(context, asked) * growth(asked.model, request.model))
+  const minimum = Model.find(request.model)?.minCacheableTokens ?? Infinity
   const isLong = Object.values(breakpoints(asked)).flat().includes("1h")
   const category: keyof Usage.Usage = !hasBreakpoints(asked)
     ? "inputTokens"
-    : model === asked.model
+    : request === asked
     ? "cacheReadTokens"
     : prompt < minimum
     ? "inputTokens"
@@ -105,6 +113,7 @@ const costOf = (context: RuleContext, asked: Request, model: string): number | u
  *   for the other.
  * - It leaves alone what not every model is known to understand: requests and conversations with thinking, requests with tools (unless `tools`) or
  *   with tools of the API, structured output, an effort, fast mode, Priority Tier, beta headers, and fields that it does not know.
+ * - `max_tokens` grows by 30 % where the tokenizer of the other model needs so many more for the same answer.
  * - Models without a price and models that the catalogue does not know are never chosen.
  *
  * @category rules
@@ -120,20 +129,23 @@ export const cheaperModel = (options: CheaperModelOptions): Rule => {
       const isBeta = Object.keys(call.headers).some((header) => header.toLowerCase() === "anthropic-beta")
       if (isBeta || !matches(when, request, call) || !isPortable(request, tools)) return undefined
       if (context.inputTokens(request) > maxInputTokens) return undefined
-      const asked = costOf(context, request, request.model)
+      const asked = costOf(context, request, request)
       if (asked === undefined) return undefined
       const [best] = candidates.flatMap((name) => {
         const model = Model.find(name)
         if (model === undefined || model.id === Model.find(request.model)?.id) return []
-        const inputTokens = context.inputTokens({ ...request, model: name })
-        if (Model.refusal(model, request, { at, inputTokens }) !== undefined) return []
-        const cost = costOf(context, request, name)
-        return cost === undefined || cost >= asked ? [] : [{ name, cost }]
+        const candidate = moved(request, name)
+        const inputTokens = context.inputTokens(candidate)
+        if (Model.refusal(model, candidate, { at, inputTokens }) !== undefined) return []
+        const cost = costOf(context, request, candidate)
+        return cost === undefined || cost >= asked ? [] : [{ candidate, cost }]
       }).sort((a, b) => a.cost - b.cost)
       if (best === undefined) return undefined
+      const { max_tokens, model } = best.candidate
+      const room = max_tokens === request.max_tokens ? "" : `, max_tokens ${request.max_tokens} -> ${max_tokens}`
       return {
-        request: { ...request, model: best.name },
-        what: `${request.model} -> ${best.name}`,
+        request: best.candidate,
+        what: `${request.model} -> ${model}${room}`,
         savedNanoUsd: asked - best.cost
       }
     }

@@ -18,7 +18,7 @@ export const shortAnswers: ReadonlyArray<RegExp> = [
  * - `when`: which calls are likely to have a short answer. Default {@link shortAnswers}.
  * - `maxTokens`: what their answer may have. Default 512.
  * - `floor`: no answer gets less than this. Default 256.
- * - `headroom`: learnt answers may be so many times the longest of late. Default 2.
+ * - `headroom`: learnt answers may be so many times the longest of late. Default 4.
  * - `minCalls`: so many answers of a kind are needed to learn from. Default 20.
  *
  * @category options
@@ -43,19 +43,22 @@ const mayThinkAtWill = ({ model, thinking }: Request): boolean =>
  *
  * The answer itself costs what it costs. What gets smaller is what a budget has to reserve for the worst case, and the worst case itself,
  * so the saving is 0. A thinking budget always fits in besides the answer. Of a model that thinks as much as it likes nothing is
- * known from the question, only from earlier answers, which have their thinking counted in.
+ * known from the question, only from earlier answers, which have their thinking counted in; and so it is with tools, whose input may be long.
+ * Calls without a request type teach nothing: they may be of any kind.
  *
  * @category rules
  * @since 0.1.0
  */
 export const shorterAnswers = (options: ShorterAnswersOptions = {}): Rule => {
-  const { floor = 256, headroom = 2, maxTokens = 512, minCalls = 20, when = shortAnswers } = options
+  const { floor = 256, headroom = 4, maxTokens = 512, minCalls = 20, when = shortAnswers } = options
   return {
     name: "shorterAnswers",
     apply: (request, context) => {
       const lengths = context.lengths(request.model)
-      const learnt = lengths !== undefined && lengths.calls >= minCalls ? lengths.longest * headroom : undefined
-      const said = !mayThinkAtWill(request) && matches(when, request, context.call) ? maxTokens : undefined
+      const isKnown = context.call.requestType !== undefined && lengths !== undefined && lengths.calls >= minCalls
+      const learnt = isKnown ? lengths.longest * headroom : undefined
+      const isShort = !mayThinkAtWill(request) && matches(when, request, context.call) && !request.tools?.length
+      const said = isShort ? maxTokens : undefined
       if (learnt === undefined && said === undefined) return undefined
       const budget = request.thinking?.type === "enabled" ? request.thinking.budget_tokens : 0
       const limit = Math.ceil(Math.max(learnt ?? 0, budget + Math.max(said ?? 0, floor)))
