@@ -1,0 +1,143 @@
+/** Accounts in the memory of a process. */
+import {
+  Account,
+  type Batch,
+  type Done,
+  type Event,
+  type Level,
+  levelOf,
+  limitOf,
+  type Override,
+  reserve,
+  type Settle,
+  settle,
+  type Share,
+  type Stored
+} from "./account.ts"
+
+interface Lease extends Pick<Settle, "heldNanoUsd" | "holds"> {
+  expiresAt: number
+}
+
+/** How often idle accounts are looked for once there are as many as may be. */
+const sweepMillis = 1_000
+
+export class Memory {
+  private readonly maxAccounts: number
+  private readonly budgets = new Map<string, Map<string, Account>>()
+  private readonly overrides = new Map<string, Map<string | undefined, Override>>()
+  private readonly leases = new Map<string, Lease>()
+  private count = 0
+  private sweptAt = -Infinity
+  private lapseAt = Infinity
+
+  constructor(maxAccounts: number) {
+    this.maxAccounts = maxAccounts
+  }
+
+  step({ reserves, settles }: Batch, now: number): Done {
+    const events: Array<Event> = []
+    const levels: Array<Level> = []
+    const books = {
+      account: (share: Share) => this.account(share, now),
+      limitOf: (share: Share) => this.limitOf(share, now)
+    }
+    const touched = (share: Share) => {
+      const account = this.budgets.get(share.rules.name)?.get(share.account)
+      if (account !== undefined) levels.push(levelOf(share, account, books.limitOf(share), now))
+    }
+    if (now >= this.lapseAt) this.lapse(now)
+    for (const self of settles) {
+      const isHeld = this.leases.delete(self.lease)
+      for (const hold of self.holds) {
+        settle(books, self, hold, isHeld, now, events)
+        touched(hold.share)
+      }
+    }
+    const replies = reserves.map((ask) => {
+      const reply = reserve(books, ask, now, events)
+      if (reply._tag === "Reserved") {
+        const expiresAt = now + ask.leaseMillis
+        const holds = ask.shares.map((share, index) => ({ share, slot: reply.slots[index]! })) // one for each share
+        this.leases.set(ask.lease, { heldNanoUsd: ask.nanoUsd, holds, expiresAt })
+        this.lapseAt = Math.min(this.lapseAt, expiresAt)
+      }
+      ask.shares.forEach(touched)
+      return reply
+    })
+    return { replies, events, levels }
+  }
+
+  renew(leases: ReadonlyArray<string>, leaseMillis: number, now: number): void {
+    for (const lease of leases) {
+      const known = this.leases.get(lease)
+      if (known !== undefined && known.expiresAt > now) known.expiresAt = now + leaseMillis
+    }
+  }
+
+  override(override: Override): void {
+    const known = this.overrides.get(override.budget) ?? new Map<string | undefined, Override>()
+    this.overrides.set(override.budget, known)
+    if (override.limitNanoUsd === undefined) known.delete(override.account)
+    else known.set(override.account, override)
+  }
+
+  read(names: ReadonlyArray<string>, now: number): {
+    readonly accounts: ReadonlyArray<Stored>
+    readonly overrides: ReadonlyArray<Override>
+  } {
+    if (now >= this.lapseAt) this.lapse(now)
+    return {
+      accounts: names.flatMap((budget) =>
+        [...this.budgets.get(budget) ?? []].map(([account, { slots }]) => ({
+          budget,
+          account,
+          slots: slots.map((slot) => ({ ...slot }))
+        }))
+      ),
+      overrides: names.flatMap((budget) => [...this.overrides.get(budget)?.values() ?? []])
+    }
+  }
+
+  private limitOf(share: Share, now: number): number {
+    const known = this.overrides.get(share.rules.name)
+    if (known === undefined) return share.limitNanoUsd
+    return limitOf(share, now, (_, account) => known.get(account))
+  }
+
+  private account({ account, rules }: Share, now: number): Account | undefined {
+    let known = this.budgets.get(rules.name)
+    if (known === undefined) this.budgets.set(rules.name, known = new Map())
+    const found = known.get(account)
+    if (found !== undefined) return found
+    if (this.count >= this.maxAccounts) this.sweep(rules, known, now)
+    if (this.count >= this.maxAccounts) return undefined
+    const made = new Account()
+    known.set(account, made)
+    this.count++
+    return made
+  }
+
+  /** Drops accounts whose window is over. Those of other budgets go when those budgets need room. */
+  private sweep({ window }: Share["rules"], accounts: Map<string, Account>, now: number): void {
+    if (now < this.sweptAt + sweepMillis && now >= this.sweptAt) return
+    this.sweptAt = now
+    const { from } = window.at(now)
+    for (const [name, account] of accounts) {
+      if (!account.isIdle(from)) continue
+      accounts.delete(name)
+      this.count--
+    }
+  }
+
+  private lapse(now: number): void {
+    this.lapseAt = Infinity
+    for (const [name, { expiresAt, heldNanoUsd, holds }] of this.leases) {
+      if (expiresAt > now) this.lapseAt = Math.min(this.lapseAt, expiresAt)
+      else {
+        this.leases.delete(name)
+        for (const { share, slot } of holds) this.account(share, now)?.lapse(slot, heldNanoUsd)
+      }
+    }
+  }
+}
