@@ -53,10 +53,12 @@ import {
   type Done,
   Event,
   type Hold,
+  holdsOf,
   type Level,
   limitOf,
   type Override,
   type Reply,
+  type Reserve,
   type Settle,
   type Stored
 } from "./internal/budget/account.ts"
@@ -374,7 +376,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const lease = `${owner}-${(++leases).toString(36)}`
     const shares = touched.map((line) => line.share(attempt))
     const reserved = Effect.flatMap(
-      desk.reserve({ lease, leaseMillis, nanoUsd, shares }),
+      desk.reserve(ask),
       (reply): Effect.Effect<void, Own> => {
         if (reply?._tag === "Reserved") {
           const holds = shares.map((share, index) => ({ share, slot: reply.slots[index]! })) // one for each share

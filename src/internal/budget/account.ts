@@ -60,7 +60,7 @@ export type Reply = Data.TaggedEnum<{
   Full: {}
 }>
 
-export const Reply = Data.taggedEnum<Reply>()
+const Reply = Data.taggedEnum<Reply>()
 
 /** What is told of a budget while calls run. */
 export type Event = Data.TaggedEnum<{
@@ -195,7 +195,7 @@ export interface Books {
   readonly limitOf: (share: Share) => number
 }
 
-export const levelOf = (share: Share, account: Account, limitNanoUsd: number, now: number): Level => {
+const levelOf = (share: Share, account: Account, limitNanoUsd: number, now: number): Level => {
   const { from, until } = share.rules.window.at(now)
   const { reserved, spent } = account.sums(from)
   return {
@@ -207,7 +207,7 @@ export const levelOf = (share: Share, account: Account, limitNanoUsd: number, no
 }
 
 /** Reserves in all shares or in none. */
-export const reserve = (books: Books, ask: Reserve, now: number, events: Array<Event>): Reply => {
+const reserve = (books: Books, ask: Reserve, now: number, events: Array<Event>): Reply => {
   const { nanoUsd, shares } = ask
   const found: Array<Slot> = []
   const accounts: Array<Account> = []
@@ -243,7 +243,7 @@ export const reserve = (books: Books, ask: Reserve, now: number, events: Array<E
 }
 
 /** Settles one account. `isHeld` says whether the lease was still reserved there. */
-export const settle = (
+const settle = (
   books: Books,
   { heldNanoUsd, spentNanoUsd }: Settle,
   { share, slot: start }: Hold,
@@ -319,3 +319,37 @@ export interface Stored {
   readonly account: string
   readonly slots: ReadonlyArray<Slot>
 }
+
+/** Makes the settlements and then the reservations of a batch. `isHeld` says whether a lease still stood in an account. */
+export const run = (
+  books: Books,
+  { reserves, settles }: Pick<Batch, "reserves" | "settles">,
+  isHeld: (lease: string, share: Share) => boolean,
+  now: number
+): Done => {
+  const events: Array<Event> = []
+  const touched = new Map<Account, Share>()
+  const touch = (share: Share) => {
+    const account = books.account(share)
+    if (account !== undefined) touched.set(account, share)
+  }
+  for (const self of settles) {
+    for (const hold of self.holds) {
+      settle(books, self, hold, isHeld(self.lease, hold.share), now, events)
+      touch(hold.share)
+    }
+  }
+  const replies = reserves.map((ask) => {
+    const reply = reserve(books, ask, now, events)
+    if (reply._tag !== "Full") ask.shares.forEach(touch)
+    return reply
+  })
+  const levels = Array.from(touched, ([account, share]) => levelOf(share, account, books.limitOf(share), now))
+  return { replies, events, levels }
+}
+
+/** What a lease holds, once it is reserved. */
+export const holdsOf = ({ shares }: Reserve, reply: Reply): ReadonlyArray<Hold> =>
+  reply._tag === "Reserved"
+    ? shares.map((share, index) => ({ share, slot: reply.slots[index]! })) // one for each share
+    : []

@@ -13,7 +13,7 @@ import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type { Batch, Done, Reply, Reserve, Settle } from "./account.ts"
+import { type Batch, type Done, holdsOf, type Reply, type Reserve, type Settle } from "./account.ts"
 
 /** The store, as far as a desk needs it. */
 export interface Counter {
@@ -99,10 +99,9 @@ const remote = Effect.fnUntraced(function*(
     dropped++
   }
 
-  const giveBack = ({ ask: { lease, nanoUsd, shares }, reply }: Asking): void => {
+  const giveBack = ({ ask, reply }: Asking): void => {
     if (reply?._tag !== "Reserved") return
-    const holds = shares.map((share, index) => ({ share, slot: reply.slots[index]! })) // one for each share
-    settles.push({ lease, heldNanoUsd: nanoUsd, spentNanoUsd: 0, holds })
+    settles.push({ lease: ask.lease, heldNanoUsd: ask.nanoUsd, spentNanoUsd: 0, holds: holdsOf(ask, reply) })
     drop()
   }
 

@@ -3,14 +3,11 @@ import {
   Account,
   type Batch,
   type Done,
-  type Event,
-  type Level,
-  levelOf,
+  holdsOf,
   limitOf,
   type Override,
-  reserve,
+  run,
   type Settle,
-  settle,
   type Share,
   type Stored
 } from "./account.ts"
@@ -35,37 +32,23 @@ export class Memory {
     this.maxAccounts = maxAccounts
   }
 
-  step({ reserves, settles }: Batch, now: number): Done {
-    const events: Array<Event> = []
-    const levels: Array<Level> = []
-    const books = {
-      account: (share: Share) => this.account(share, now),
-      limitOf: (share: Share) => this.limitOf(share, now)
-    }
-    const touched = (share: Share) => {
-      const account = this.budgets.get(share.rules.name)?.get(share.account)
-      if (account !== undefined) levels.push(levelOf(share, account, books.limitOf(share), now))
-    }
+  step(batch: Batch, now: number): Done {
+    const held = new Set(batch.settles.flatMap(({ lease }) => this.leases.delete(lease) ? [lease] : []))
     if (now >= this.lapseAt) this.lapse(now)
-    for (const self of settles) {
-      const isHeld = this.leases.delete(self.lease)
-      for (const hold of self.holds) {
-        settle(books, self, hold, isHeld, now, events)
-        touched(hold.share)
-      }
-    }
-    const replies = reserves.map((ask) => {
-      const reply = reserve(books, ask, now, events)
-      if (reply._tag === "Reserved") {
-        const expiresAt = now + ask.leaseMillis
-        const holds = ask.shares.map((share, index) => ({ share, slot: reply.slots[index]! })) // one for each share
-        this.leases.set(ask.lease, { heldNanoUsd: ask.nanoUsd, holds, expiresAt })
-        this.lapseAt = Math.min(this.lapseAt, expiresAt)
-      }
-      ask.shares.forEach(touched)
-      return reply
+    const done = run(
+      { account: (share) => this.account(share, now), limitOf: (share) => this.limitOf(share, now) },
+      batch,
+      (lease) => held.has(lease),
+      now
+    )
+    batch.reserves.forEach((ask, index) => {
+      const holds = holdsOf(ask, done.replies[index]!) // one for each reservation
+      if (holds.length === 0) return
+      const expiresAt = now + ask.leaseMillis
+      this.leases.set(ask.lease, { heldNanoUsd: ask.nanoUsd, holds, expiresAt })
+      this.lapseAt = Math.min(this.lapseAt, expiresAt)
     })
-    return { replies, events, levels }
+    return done
   }
 
   renew(leases: ReadonlyArray<string>, leaseMillis: number, now: number): void {
