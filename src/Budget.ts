@@ -173,8 +173,8 @@ export class Budget extends Context.Service<
  * Where accounts are kept.
  *
  * - `isLocal`: whether `step` answers at once. Then it must not fail.
- * - `step`: all of a batch in one atomic step. The settlements of a batch that comes again are made once. When it is interrupted or fails, they
- *   may have been made.
+ * - `step`: all of a batch in one atomic step. Batches of one owner come one after another. When one fails or is interrupted, it may have been
+ *   made; its settlements come again under its number, and are made once.
  * - `renew`: leases that still stand, for so long from now.
  * - `read`: the accounts of some budgets, and the overrides.
  *
@@ -375,18 +375,18 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const nanoUsd = ceiling ?? 0
     const lease = `${owner}-${(++leases).toString(36)}`
     const shares = touched.map((line) => line.share(attempt))
-    const reserved = Effect.flatMap(
-      desk.reserve(ask),
-      (reply): Effect.Effect<void, Own> => {
-        if (reply?._tag === "Reserved") {
-          const holds = shares.map((share, index) => ({ share, slot: reply.slots[index]! })) // one for each share
-          entries.set(attempt, { lease, nanoUsd, holds })
+    const ask: Reserve = { lease, leaseMillis, nanoUsd, shares }
+    const reserved = Effect.flatMap(desk.reserve(ask), (reply): Effect.Effect<void, Own> => {
+      switch (reply?._tag) {
+        case "Reserved":
+          entries.set(attempt, { lease, nanoUsd, holds: holdsOf(ask, reply) })
           return Effect.void
-        }
-        if (reply?._tag === "Refused") return Effect.fail(exceeded(reply, nanoUsd, attempt))
-        return Effect.fail(unavailable(reply === undefined ? "store" : "accounts", attempt.number - 1))
+        case "Refused":
+          return Effect.fail(exceeded(reply, nanoUsd, attempt))
+        default:
+          return Effect.fail(unavailable(reply === undefined ? "store" : "accounts", attempt.number - 1))
       }
-    )
+    })
     return ceiling === undefined ? Effect.andThen(flag(attempt.model, now), reserved) : reserved
   }
 
