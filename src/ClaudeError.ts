@@ -333,11 +333,15 @@ export class RateLimitedLocallyError
 export class BudgetExceededError
   extends Schema.TaggedError<BudgetExceededError>("effect-claude/BudgetExceededError")("BudgetExceededError", {
     budget: Schema.String,
+    /** Whose account it is, such as `"tenant acme"`; undefined where the budget has one account for all. */
+    account: optionalString,
     limitNanoUsd: Schema.Int,
     spentNanoUsd: Schema.Int,
     reservedNanoUsd: Schema.Int,
     neededNanoUsd: Schema.Int,
-    /** The wait until its window makes room again; undefined where it never does. */
+    /** When its window has made room, in milliseconds since the epoch; undefined where it never does. */
+    resetsAt: Schema.optional(Schema.Int),
+    /** The wait until then. Calls that end below their worst case may make room sooner. */
     retryAfter: wait,
     attempts
   })
@@ -346,10 +350,37 @@ export class BudgetExceededError
   readonly billed: Billed = "no"
   override get message(): string {
     const usd = (nano: number) => `$${(nano / 1e9).toFixed(4)}`
-    return `The budget ${this.budget} has no room: ${usd(this.neededNanoUsd)} needed, ${
-      usd(this.spentNanoUsd)
-    } spent and ` +
-      `${usd(this.reservedNanoUsd)} reserved of ${usd(this.limitNanoUsd)}. ${tryAgain(this.retryAfter)}`
+    const whose = this.account === undefined ? "" : ` of ${this.account}`
+    const todo = this.retryAfter === undefined
+      ? "Waiting does not help: raise its limit, or ask for less (max_tokens)."
+      : tryAgain(this.retryAfter)
+    return `The budget ${this.budget}${whose} has no room: ${usd(this.neededNanoUsd)} needed, ` +
+      `${usd(this.spentNanoUsd)} spent and ${usd(this.reservedNanoUsd)} reserved of ${usd(this.limitNanoUsd)}. ${todo}`
+  }
+}
+
+/**
+ * Nobody can say whether a budget has room, so the call was not sent.
+ *
+ * - `store`: where budgets are kept did not answer in time.
+ * - `accounts`: the budget has as many accounts as it may, all of them with money spent in their window.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class BudgetUnavailableError
+  extends Schema.TaggedError<BudgetUnavailableError>("effect-claude/BudgetUnavailableError")("BudgetUnavailableError", {
+    reason: Schema.Literals(["store", "accounts"]),
+    retryAfter: wait,
+    attempts
+  })
+{
+  readonly isRetryable: boolean = false
+  readonly billed: Billed = "no"
+  override get message(): string {
+    return this.reason === "store"
+      ? `The store of the budgets does not answer, and nothing is spent unseen. ${tryAgain(this.retryAfter)}`
+      : "A budget has more accounts than are kept. Raise maxAccounts, or keep its accounts in a database."
   }
 }
 
@@ -453,6 +484,7 @@ export type Refusal =
   | CircuitOpenError
   | RateLimitedLocallyError
   | BudgetExceededError
+  | BudgetUnavailableError
   | UnpricedModelError
   | InputRejectedError
   | NoUsableKeyError
@@ -468,6 +500,7 @@ export const Refusal = Schema.Union([
   CircuitOpenError,
   RateLimitedLocallyError,
   BudgetExceededError,
+  BudgetUnavailableError,
   UnpricedModelError,
   InputRejectedError,
   NoUsableKeyError,

@@ -27,6 +27,7 @@ const all: ReadonlyArray<ClaudeError.StreamError> = [
     reservedNanoUsd: 500_000_000,
     neededNanoUsd: 600_000_000
   }),
+  new ClaudeError.BudgetUnavailableError({ reason: "store", retryAfter: seconds }),
   new ClaudeError.UnpricedModelError({ model: "claude-next" }),
   new ClaudeError.InputRejectedError({ findings: [{ rule: "nul", path: "messages[0].content" }] }),
   new ClaudeError.NoUsableKeyError({ reasons: { a: "quarantined" } }),
@@ -41,8 +42,8 @@ const all: ReadonlyArray<ClaudeError.StreamError> = [
 ]
 
 describe("every error", () => {
-  it("has one of the thirteen tags", () => {
-    assert.strictEqual(new Set(all.map((error) => error._tag)).size, 13)
+  it("has one of the fourteen tags", () => {
+    assert.strictEqual(new Set(all.map((error) => error._tag)).size, 14)
   })
 
   it.effect("crosses a wire unchanged", () =>
@@ -77,6 +78,7 @@ describe("every error", () => {
         ["CircuitOpenError", false, "no", false, 0],
         ["RateLimitedLocallyError", false, "no", false, 0],
         ["BudgetExceededError", false, "no", true, 0],
+        ["BudgetUnavailableError", false, "no", false, 0],
         ["UnpricedModelError", false, "no", true, 0],
         ["InputRejectedError", false, "no", true, 0],
         ["NoUsableKeyError", false, "no", true, 0],

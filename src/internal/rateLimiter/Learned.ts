@@ -25,7 +25,7 @@ const firstMillisPerToken = 25
 /** Beyond so many kinds of calls, those of one model share what is learnt. */
 const maxKinds = 1_000
 
-class Quantile {
+export class Quantile {
   private readonly part: number
   private log: number
   private seen = 0
