@@ -493,6 +493,9 @@ describe("CostLedger", () => {
       const [row] = yield* rows
       assert(row !== undefined)
       const json: unknown = JSON.parse(JSON.stringify(Schema.encodeSync(codec)(row)))
-      assert.deepEqual(Schema.decodeUnknownSync(codec)(json), JSON.parse(JSON.stringify(row)))
+      assert.deepEqual(
+        JSON.parse(JSON.stringify(Schema.decodeUnknownSync(codec)(json))),
+        JSON.parse(JSON.stringify(row))
+      )
     }).pipe(using()))
 })
