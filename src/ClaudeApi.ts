@@ -39,11 +39,12 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { type Attempt, type Limits, type MessageAttempt, Outcome } from "./Attempt.ts"
+import { type Attempt, type Limits, type MessageAttempt, Outcome, type Refusal } from "./Attempt.ts"
 import { type ApiError, isApiError } from "./ClaudeError.ts"
 import * as Estimate from "./Estimate.ts"
 import * as EventStream from "./internal/eventStream.ts"
 import * as Exchange from "./internal/exchange.ts"
+import { refusalOf, refusalOfMessage } from "./internal/refusal.ts"
 import * as ResponseHeaders from "./internal/responseHeaders.ts"
 import * as Transport from "./internal/transport.ts"
 import { type Event, isContent } from "./MessageStream.ts"
@@ -230,7 +231,8 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         (message) => ({
           usage: Usage.fromReported(message.usage),
           model: message.model,
-          stopReason: message.stop_reason ?? undefined
+          stopReason: message.stop_reason ?? undefined,
+          refusal: refusalOfMessage(message)
         })
       ),
 
@@ -337,9 +339,10 @@ interface Used {
   readonly usage: Usage.Usage
   readonly model: string | undefined
   readonly stopReason: string | undefined
+  readonly refusal: Refusal | undefined
 }
 
-const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined }
+const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
 
 const limitsOf = (exchange: Exchange.Exchange): Limits | undefined =>
   exchange.headers === undefined ? undefined : ResponseHeaders.limits(exchange.headers)
@@ -350,7 +353,8 @@ const completed = (exchange: Exchange.Exchange, used: Used): Outcome =>
     model: used.model,
     stopReason: used.stopReason,
     limits: limitsOf(exchange),
-    requestId: exchange.headers?.get("request-id") ?? undefined
+    requestId: exchange.headers?.get("request-id") ?? undefined,
+    ...(used.refusal === undefined ? undefined : { refusal: used.refusal })
   })
 
 /** Writes down a failure; an interruption leaves the outcome as it stood. */
@@ -374,6 +378,9 @@ const textOf = (event: Event): string => {
   }
 }
 
+const isEmptyText = (delta: Extract<Event, { type: "content_block_delta" }>["delta"]): boolean =>
+  delta.type === "text_delta" && delta.text === ""
+
 /** What of a streamed answer has arrived. */
 class Received implements Used {
   private readonly tokenizer: Model.Tokenizer
@@ -382,8 +389,11 @@ class Received implements Used {
   private text = ""
   model: string | undefined
   stopReason: string | undefined
+  refusal: Refusal | undefined
   /** The content has begun. */
   content = false
+  /** Something of the content was not empty. */
+  private output = false
   /** The body was read to its end. */
   ended = false
   bytes = 0
@@ -402,11 +412,13 @@ class Received implements Used {
         case "content_block_start":
         case "content_block_delta":
           this.content ||= isContent(event)
+          this.output ||= isContent(event) && !(event.type === "content_block_delta" && isEmptyText(event.delta))
           this.text += textOf(event)
           break
         case "message_delta":
           this.reported = Usage.merge(this.reported, event.usage)
           this.stopReason = event.delta.stop_reason ?? undefined
+          this.refusal = refusalOf(event.delta, !this.output)
           break
       }
     }

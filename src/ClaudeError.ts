@@ -479,6 +479,7 @@ export const Refusal = Schema.Union([
  *
  * - `partial`: the message as far as it came; a tool call or thinking block that was not finished is left as it stood.
  * - `usage`: what the API had reported, and output counted from what arrived.
+ * - `costNanoUsd`: what that costs, in integer nano-dollars; undefined where the model has no price.
  * - `cause`: what ended it.
  *
  * @category errors
@@ -489,6 +490,7 @@ export class StreamInterruptedError
     // The message is the SDK's own type and came as JSON; it passes through unread.
     partial: Schema.Unknown as unknown as Schema.Codec<Message>,
     usage: Usage,
+    costNanoUsd: Schema.optional(Schema.Int),
     cause: Schema.Union([ApiError, DeadlineExceededError]),
     attempts
   })

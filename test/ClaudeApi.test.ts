@@ -406,6 +406,94 @@ describe("stream", () => {
     }))
 })
 
+describe("a refusal by the model", () => {
+  const text = (text: string) => ({ type: "text", text, citations: null })
+  const details = (category: string | null) => ({ type: "refusal", category, explanation: null })
+  const start = { type: "message_start", message: { ...message, content: [], stop_reason: null } }
+  const piece = (index: number, block: unknown, ...deltas: ReadonlyArray<unknown>) => [
+    { type: "content_block_start", index, content_block: block },
+    ...deltas.map((delta) => ({ type: "content_block_delta", index, delta })),
+    { type: "content_block_stop", index }
+  ]
+  const said = (text: string) => ({ type: "text_delta", text })
+  const cases: ReadonlyArray<{
+    readonly name: string
+    readonly content: ReadonlyArray<unknown>
+    readonly events: ReadonlyArray<{ readonly type: string }>
+    readonly stopDetails: unknown
+    readonly refusal: Attempt.Refusal
+  }> = [
+    {
+      name: "before any output",
+      content: [],
+      events: [],
+      stopDetails: details("bio"),
+      refusal: { category: "bio", beforeOutput: true }
+    },
+    {
+      name: "before any output, with a text that was begun",
+      content: [text("")],
+      events: piece(0, text(""), said("")),
+      stopDetails: details("cyber"),
+      refusal: { category: "cyber", beforeOutput: true }
+    },
+    {
+      name: "without a category",
+      content: [],
+      events: [],
+      stopDetails: details(null),
+      refusal: { category: undefined, beforeOutput: true }
+    },
+    {
+      name: "without details",
+      content: [],
+      events: [],
+      stopDetails: undefined,
+      refusal: { category: undefined, beforeOutput: true }
+    },
+    {
+      name: "after output had begun",
+      content: [text("Take")],
+      events: piece(0, text(""), said("Take")),
+      stopDetails: details("bio"),
+      refusal: { category: "bio", beforeOutput: false }
+    },
+    {
+      name: "after thinking",
+      content: [{ type: "thinking", thinking: "Well", signature: "s" }],
+      events: piece(0, { type: "thinking", thinking: "", signature: "" }, { type: "thinking_delta", thinking: "Well" }),
+      stopDetails: details("cyber"),
+      refusal: { category: "cyber", beforeOutput: false }
+    }
+  ]
+  for (const { content, events, name, refusal, stopDetails } of cases) {
+    const end = { stop_reason: "refusal", stop_sequence: null, stop_details: stopDetails }
+    it.effect(`is written down: ${name}`, () =>
+      Effect.gen(function*() {
+        const plain = attemptOf()
+        yield* ClaudeApi.make({ fetch: fetchOf(() => json({ ...message, ...end, content })).fetch }).send(plain)
+        assert.deepInclude(plain.outcome, { _tag: "Completed", refusal })
+        const streamed = attemptOf()
+        const stream = [
+          start,
+          ...events,
+          { type: "message_delta", delta: end, usage: { output_tokens: 4 } },
+          { type: "message_stop" }
+        ].map((event) => new TextEncoder().encode(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`))
+        yield* Stream.runDrain(ClaudeApi.make({ fetch: fetchOf(() => sse(stream)).fetch }).stream(streamed))
+        assert.deepInclude(streamed.outcome, { _tag: "Completed", refusal })
+      }))
+  }
+
+  it.effect("is none where the model did not refuse", () =>
+    Effect.gen(function*() {
+      const attempt = attemptOf()
+      const { fetch } = fetchOf(() => json({ ...message, stop_details: details("bio"), content: [] }))
+      yield* ClaudeApi.make({ fetch }).send(attempt)
+      assert.notProperty(attempt.outcome, "refusal")
+    }))
+})
+
 describe("the other endpoints", () => {
   it.effect("counts tokens", () =>
     Effect.gen(function*() {

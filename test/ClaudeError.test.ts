@@ -35,6 +35,7 @@ const all: ReadonlyArray<ClaudeError.StreamError> = [
     // The SDK's type asks for fields that a test does not need.
     partial: { ...message, stop_reason: null } as never,
     usage: Usage.make({ outputTokens: 7 }),
+    costNanoUsd: 70_000,
     cause: new ClaudeError.ConnectionError({ reason: "reset" })
   })
 ]

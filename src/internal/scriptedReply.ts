@@ -3,6 +3,7 @@ import type {
   ContentBlock,
   Message,
   RawContentBlockDelta,
+  RefusalStopDetails,
   StopReason,
   Usage as SdkUsage
 } from "@anthropic-ai/sdk/resources/messages"
@@ -37,6 +38,8 @@ export interface Reply {
   readonly content: ReadonlyArray<string | Block>
   /** Default: `tool_use` when the last block is one, else `end_turn`. */
   readonly stopReason?: StopReason | undefined
+  /** The category of a refusal. */
+  readonly stopDetails?: RefusalStopDetails | undefined
   /** What the answer reports instead of what was counted. */
   readonly usage?: Partial<SdkUsage> | undefined
   /** The model that served it. Default: the one that was asked for. */
@@ -122,7 +125,7 @@ export const render = (answer: string | Block | Reply, request: Request, number:
     diagnostics: null,
     stop_reason: reply.stopReason ?? (last?.type === "tool_use" ? "tool_use" : "end_turn"),
     stop_sequence: null,
-    stop_details: null,
+    stop_details: reply.stopDetails ?? null,
     usage: {
       input_tokens: inputTokens(request),
       cache_creation_input_tokens: 0,
@@ -137,7 +140,7 @@ export const render = (answer: string | Block | Reply, request: Request, number:
       ...reply.usage
     }
   }
-  const { content: _, stop_reason, usage, ...rest } = message
+  const { content: _, stop_details, stop_reason, usage, ...rest } = message
 
   const steps: Array<Step> = []
   let length = 0
@@ -149,6 +152,7 @@ export const render = (answer: string | Block | Reply, request: Request, number:
       ...rest,
       content: [],
       stop_reason: null,
+      stop_details: null,
       usage: { ...usage, output_tokens: produced, output_tokens_details: null }
     }
   })
@@ -169,7 +173,7 @@ export const render = (answer: string | Block | Reply, request: Request, number:
     produced = usage.output_tokens
     push({
       type: "message_delta",
-      delta: { container: null, stop_reason, stop_sequence: null, stop_details: null },
+      delta: { container: null, stop_reason, stop_sequence: null, stop_details },
       usage: {
         input_tokens: usage.input_tokens,
         cache_creation_input_tokens: usage.cache_creation_input_tokens,

@@ -46,6 +46,7 @@ import type { CallContext } from "../CallContext.ts"
 import { ClaudeApi } from "../ClaudeApi.ts"
 import { type ApiError, BadRequestError, type CallError, ConnectionError, isApiError } from "../ClaudeError.ts"
 import * as ClaudeService from "../ClaudeService.ts"
+import { refusalOfMessage } from "../internal/refusal.ts"
 import * as Scripted from "../internal/scriptedReply.ts"
 import * as KeyPool from "../KeyPool.ts"
 import * as KeyStore from "../KeyStore.ts"
@@ -218,14 +219,17 @@ const inTime = <A, E>(effect: Effect.Effect<A, E>, { context }: Attempt): Effect
 const pause = (millis: number, attempt: Attempt): Effect.Effect<void, ConnectionError> =>
   millis === 0 ? Effect.void : inTime(Effect.sleep(millis), attempt)
 
-const completed = (usage: Usage.Usage, rendered?: Scripted.Rendered): Outcome =>
-  Outcome.Completed({
+const completed = (usage: Usage.Usage, rendered?: Scripted.Rendered): Outcome => {
+  const refusal = rendered === undefined ? undefined : refusalOfMessage(rendered.message)
+  return Outcome.Completed({
     usage,
     limits: undefined,
     model: rendered?.message.model,
     requestId: rendered?.requestId,
-    stopReason: rendered?.message.stop_reason ?? undefined
+    stopReason: rendered?.message.stop_reason ?? undefined,
+    ...(refusal === undefined ? undefined : { refusal })
   })
+}
 
 /** Writes down a failure; what is no answer of the API is the refusal of a policy, and then nothing was sent. */
 const failed = (attempt: Attempt, error: unknown) =>

@@ -341,6 +341,19 @@ describe("ClaudeTest.layerApi", () => {
       )
       assert.strictEqual(attempt.outcome._tag, "Completed")
     }).pipe(Effect.provide(ClaudeTest.layerApi(ClaudeTest.text("12345", "67890")))))
+
+  it.effect("writes down a refusal by the model, plain and streamed", () =>
+    Effect.gen(function*() {
+      yield* ClaudeService.create(hello)
+      const streamed = yield* MessageStream.message(ClaudeService.stream(hello))
+      assert.strictEqual(streamed.stop_details?.category, "bio")
+      const refusal = { category: "bio", beforeOutput: true }
+      for (const { attempt } of yield* ClaudeTest.calls) assert.deepInclude(attempt.outcome, { refusal })
+    }).pipe(Effect.provide(underPolicies(ClaudeTest.forever({
+      content: [],
+      stopReason: "refusal",
+      stopDetails: { type: "refusal", category: "bio", explanation: null }
+    })))))
 })
 
 /** Each event of a stream as the outcome and the output tokens that stand when it arrives. */

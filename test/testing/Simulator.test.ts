@@ -4,6 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Predicate, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Simulator from "../../src/testing/Simulator.ts"
+import { settle } from "../utils/http.ts"
 
 const { Fault } = Simulator
 
@@ -1203,6 +1204,136 @@ describe("Simulator", () => {
         })
         assert.notInclude(JSON.stringify(row), Simulator.apiKey)
       }).pipe(using()))
+
+    /** A prompt of 1,000 tokens with the classic tokenizer, and one of 1,300 with the dense one. */
+    const thousand = { messages: [{ role: "user" as const, content: "x".repeat(3_984) }] }
+    const hundred = { answer: () => ({ content: "Yes.", outputTokens: 100 }) }
+    const opus = { ...thousand, model: "claude-opus-4-6" }
+    const dear = { messages: [{ role: "user" as const, content: "x".repeat(3_987) }], model: "claude-opus-5" }
+
+    it.effect("is in dollars, by the table of prices", () =>
+      Effect.gen(function*() {
+        yield* TestClock.setTime(Date.parse("2026-11-22"))
+        yield* create(opus)
+        yield* create({ ...opus, inference_geo: "us" })
+        yield* create({ ...opus, speed: "fast" })
+        yield* create(dear)
+        yield* create({ ...dear, speed: "fast" })
+        yield* create({ ...dear, speed: "fast", inference_geo: "us" })
+        yield* create({ ...dear, model: "in-house" })
+        yield* create({ ...opus, inference_geo: "moon" })
+        yield* send(opus, {}, "/v1/messages/count_tokens")
+        const { rows, totals } = yield* Simulator.Simulator.use(({ bill }) => bill)
+        assert.deepStrictEqual(rows.map(({ nanoUsd, usage }) => [usage.input, nanoUsd]), [
+          // 1,000 x 5 + 100 x 25 millionths of a dollar, also at the fast speed that this model does not have
+          [1_000, 7_500_000],
+          [1_000, 8_250_000],
+          [1_000, 7_500_000],
+          // 1,300 x 5 + 100 x 25, and twice that
+          [1_300, 9_000_000],
+          [1_300, 18_000_000],
+          [1_300, 19_800_000],
+          [1_300, undefined],
+          [1_000, undefined],
+          [0, 0]
+        ])
+        assert.deepInclude(totals, { nanoUsd: 70_050_000, unpriced: 2 })
+      }).pipe(using({ ...hundred, models: ["in-house"] })))
+
+    it.effect("prices by the day of the request, and by the length of the prompt", () =>
+      Effect.gen(function*() {
+        const cached = {
+          model: "claude-sonnet-5-5",
+          messages: [{ role: "user" as const, content: "x".repeat(39_987) }],
+          cache_control: { type: "ephemeral" as const }
+        }
+        yield* TestClock.setTime(Date.parse("2026-10-06T23:58:00Z"))
+        for (let i = 0; i < 3; i++) {
+          yield* create(cached)
+          yield* TestClock.adjust("1 minute")
+        }
+        yield* create({ model: "claude-haiku-5-5", messages: [{ role: "user", content: "x".repeat(307_680) }] })
+        yield* create({ model: "claude-haiku-5-5", messages: [{ role: "user", content: "x".repeat(307_683) }] })
+        yield* create({
+          model: "claude-haiku-5-5",
+          messages: [{ role: "user", content: "x".repeat(39_990) }],
+          cache_control: { type: "ephemeral" },
+          inference_geo: "us"
+        })
+        const billed = yield* rows
+        assert.deepStrictEqual(
+          billed.map(({ nanoUsd, usage }) => [usage.input, usage.cacheWrite5m, usage.cacheRead, nanoUsd]),
+          [
+            [0, 13_000, 0, 33_500_000],
+            [0, 0, 13_000, 3_600_000],
+            [0, 0, 13_000, 2_300_000],
+            [100_000, 0, 0, 10_050_000],
+            [100_001, 0, 0, 50_250_500],
+            // 13,001 x 0.1375 + 100 x 0.55 are 1,842,637.5 nano-dollars
+            [0, 13_001, 0, 1_842_638]
+          ]
+        )
+      }).pipe(using(hundred)))
+
+    it.effect("charges for what was produced until its reader left or a fault struck", () =>
+      Effect.gen(function*() {
+        const { inject } = yield* Simulator.Simulator
+        yield* TestClock.setTime(Date.parse("2026-11-22"))
+        yield* inject(Fault.ResetMidStream({ after: { events: 13 } }))
+        const cut = yield* Effect.forkChild(stream(opus))
+        yield* settle
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(cut)
+        const leaving = yield* Effect.forkChild(stream(opus))
+        yield* settle
+        yield* Fiber.interrupt(leaving)
+        assert.deepStrictEqual(
+          (yield* rows).map((row) => [row.outcome, row.usage.input, row.usage.output, row.nanoUsd]),
+          [
+            // the start, the beginning of the text, a ping, and ten pieces of one token; the eleventh was on its way
+            ["failed", 1_000, 11, 5_275_000],
+            ["aborted", 1_000, 0, 5_000_000]
+          ]
+        )
+      }).pipe(
+        using({
+          answer: () => ({ content: "x".repeat(1_600), outputTokens: 100 }),
+          latency: { firstToken: "1 second" }
+        })
+      ))
+
+    for (
+      const [category, content, day, nanoUsd] of [
+        ["cyber", "", "2026-11-22", 0],
+        [null, "", "2026-11-22", 0],
+        ["bio", "", "2026-09-23", 0],
+        ["bio", "", "2026-09-24", 5_025_000],
+        ["frontier_llm", "", "2026-11-22", 5_025_000],
+        ["reasoning_extraction", "", "2026-11-22", 5_025_000],
+        ["cyber", "Take", "2026-11-22", 5_025_000]
+      ] as const
+    ) {
+      const when = content === "" ? "before any output" : "after output had begun"
+      it.effect(`charges a refusal of the category ${category} ${when} on ${day} with ${nanoUsd}`, () =>
+        Effect.gen(function*() {
+          yield* TestClock.setTime(Date.parse(day))
+          const message = yield* create(opus)
+          assert.deepStrictEqual([message.stop_reason, message.stop_details?.category], ["refusal", category])
+          yield* stream(opus)
+          assert.deepStrictEqual((yield* rows).map((row) => row.nanoUsd), [nanoUsd, nanoUsd])
+          assert.deepStrictEqual((yield* rows).map(({ usage }) => [usage.input, usage.output]), [[1_000, 1], [
+            1_000,
+            1
+          ]])
+        }).pipe(using({
+          answer: () => ({
+            content,
+            stopReason: "refusal",
+            stopDetails: { type: "refusal", category, explanation: null },
+            outputTokens: 1
+          })
+        })))
+    }
   })
 
   describe("models", () => {

@@ -19,7 +19,8 @@ export type AnswerBlock =
 
 /**
  * What the simulated model answers: a text, or content with more detail. Whatever exceeds `max_tokens` is cut off, with the stop
- * reason `max_tokens`; text behind a stop sequence is cut off too.
+ * reason `max_tokens`; text behind a stop sequence is cut off too. A refusal is `{ content: "", stopReason: "refusal" }`, with its category
+ * in `stopDetails`; with content it is one that came after output had begun, and is charged.
  *
  * @category models
  * @since 0.1.0

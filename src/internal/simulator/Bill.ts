@@ -1,5 +1,5 @@
 /**
- * What each request would have cost, in tokens.
+ * What each request would have cost, in tokens and in dollars.
  */
 
 /**
@@ -20,7 +20,8 @@ export interface BilledTokens {
  * One request that was served: it passed every check and work on it began. `at` is its arrival in milliseconds since 1970. A request
  * whose reader went away has the outcome `aborted`, one that a fault cut short `failed`; both are charged for what was produced until
  * then. The prompt is charged in full, cache writes too, even when the reader left before the first token. Counting tokens is free, so
- * its rows hold zeros.
+ * its rows hold zeros. `nanoUsd` is what the row costs in integer nano-dollars, by the prices of `PriceBook` on its arrival; undefined
+ * for a model, or a way to serve it, without a price. It is 0 for refusals that are free, whose tokens stand in `usage` all the same.
  *
  * @category models
  * @since 0.1.0
@@ -35,11 +36,13 @@ export interface BillRow {
   readonly endpoint: "messages" | "count_tokens"
   readonly stream: boolean
   readonly usage: BilledTokens
+  readonly nanoUsd: number | undefined
   readonly outcome: "complete" | "aborted" | "failed"
 }
 
 /**
- * The newest rows, oldest first, how many older ones were dropped for want of room, and the totals of all.
+ * The newest rows, oldest first, how many older ones were dropped for want of room, and the totals of all. `nanoUsd` adds up the rows
+ * that have a price, `unpriced` counts the others.
  *
  * @category models
  * @since 0.1.0
@@ -47,12 +50,25 @@ export interface BillRow {
 export interface Bill {
   readonly rows: ReadonlyArray<BillRow>
   readonly dropped: number
-  readonly totals: BilledTokens & { readonly requests: number }
+  readonly totals: BilledTokens & {
+    readonly requests: number
+    readonly nanoUsd: number
+    readonly unpriced: number
+  }
 }
 
 export const make = (capacity: number) => {
   const ring: Array<BillRow> = []
-  const totals = { requests: 0, input: 0, output: 0, cacheRead: 0, cacheWrite5m: 0, cacheWrite1h: 0 }
+  const totals = {
+    requests: 0,
+    input: 0,
+    output: 0,
+    cacheRead: 0,
+    cacheWrite5m: 0,
+    cacheWrite1h: 0,
+    nanoUsd: 0,
+    unpriced: 0
+  }
   return {
     add: (row: BillRow) => {
       ring[totals.requests % capacity] = row
@@ -62,6 +78,8 @@ export const make = (capacity: number) => {
       totals.cacheRead += row.usage.cacheRead
       totals.cacheWrite5m += row.usage.cacheWrite5m
       totals.cacheWrite1h += row.usage.cacheWrite1h
+      totals.nanoUsd += row.nanoUsd ?? 0
+      totals.unpriced += row.nanoUsd === undefined ? 1 : 0
     },
     read: (): Bill => {
       const oldest = totals.requests > capacity ? totals.requests % capacity : 0

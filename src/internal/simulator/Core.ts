@@ -7,6 +7,7 @@ import * as Model from "../../Model.ts"
 import * as Bill from "./Bill.ts"
 import * as Buckets from "./Buckets.ts"
 import * as Cache from "./Cache.ts"
+import * as Charge from "./Charge.ts"
 import * as Faults from "./Faults.ts"
 import * as Keys from "./Keys.ts"
 import * as Messages from "./Messages.ts"
@@ -129,7 +130,13 @@ export const make = (options: CoreOptions) => {
     counters.total++
     counters.open++
     const id = `req_sim${counters.total.toString(36).padStart(18, "0")}`
-    const served: Messages.Served = { row: undefined, division: undefined, output: 0, release: () => {} }
+    const served: Messages.Served = {
+      row: undefined,
+      division: undefined,
+      manner: undefined,
+      output: 0,
+      release: () => {}
+    }
     let open = true
 
     const close = (outcome: Bill.BillRow["outcome"]) => {
@@ -138,7 +145,7 @@ export const make = (options: CoreOptions) => {
       counters.open--
       if (outcome === "aborted") counters.aborted++
       served.release()
-      const { division, output, row } = served
+      const { division, manner, output, row } = served
       if (row === undefined) return
       const usage = {
         input: division?.input ?? 0,
@@ -147,7 +154,8 @@ export const make = (options: CoreOptions) => {
         cacheWrite5m: division?.write5m ?? 0,
         cacheWrite1h: division?.write1h ?? 0
       }
-      const billed = { ...row, usage, outcome }
+      const nanoUsd = manner === undefined ? 0 : Charge.nanoUsd(row.model, row.at, usage, manner)
+      const billed = { ...row, usage, nanoUsd, outcome }
       bill.add(billed)
       spend.add(billed)
     }

@@ -7,6 +7,7 @@ import * as Answer from "./Answer.ts"
 import type * as Bill from "./Bill.ts"
 import type * as Buckets from "./Buckets.ts"
 import * as Cache from "./Cache.ts"
+import type * as Charge from "./Charge.ts"
 import type * as Keys from "./Keys.ts"
 import type * as Spend from "./Spend.ts"
 import * as Sse from "./Sse.ts"
@@ -30,8 +31,10 @@ export interface MessageOptions {
 
 /** What is known of a request while it is answered; `row` stands from when work on it began. */
 export interface Served {
-  row: Omit<Bill.BillRow, "outcome" | "usage"> | undefined
+  row: Omit<Bill.BillRow, "outcome" | "usage" | "nanoUsd"> | undefined
   division: Cache.Division | undefined
+  /** Undefined for what is free. */
+  manner: Charge.Manner | undefined
   output: number
   /** Takes back the output that was expected and did not come. */
   release: () => void
@@ -99,6 +102,18 @@ export const make = (
     cached.accept()
     serve(served, key, id, start, named, "messages", body.stream === true)
     served.division = division
+    const inferenceGeo = model?.rejects.includes("inferenceGeo") === true
+      ? null
+      : typeof body["inference_geo"] === "string"
+      ? body["inference_geo"]
+      : "global"
+    const isRefusal = plan.stopReason === "refusal" &&
+      plan.content.every((block) => block.type === "text" && block.text === "")
+    served.manner = {
+      speed,
+      inferenceGeo: inferenceGeo ?? "global",
+      refusedAs: isRefusal ? plan.stopDetails?.category ?? null : undefined
+    }
     const usage: Usage = {
       input_tokens: division.input,
       cache_creation_input_tokens: division.write5m + division.write1h,
@@ -109,11 +124,7 @@ export const make = (
       },
       output_tokens: plan.outputTokens,
       output_tokens_details: plan.thinkingTokens === 0 ? null : { thinking_tokens: plan.thinkingTokens },
-      inference_geo: model?.rejects.includes("inferenceGeo") === true
-        ? null
-        : typeof body["inference_geo"] === "string"
-        ? body["inference_geo"]
-        : "global",
+      inference_geo: inferenceGeo,
       server_tool_use: null,
       service_tier: "standard",
       speed

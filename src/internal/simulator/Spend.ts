@@ -7,7 +7,8 @@ import type { Refusal } from "./Wire.ts"
 import { refuse } from "./Wire.ts"
 
 /**
- * What an organization may spend in a calendar month (UTC), in the unit of `costOf` (default: tokens of all categories).
+ * What an organization may spend in a calendar month (UTC), in the unit of `costOf` (default: tokens of all categories; for
+ * dollars, `(row) => (row.nanoUsd ?? 0) / 1e9`).
  *
  * - `enforced`: the cap of the usage tier; 429 with the code `enforced_spend_limit_reached` and no `retry-after`.
  * - `contract`: 429 with the code `contract_spend_limit_reached`.
