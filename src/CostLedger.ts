@@ -67,13 +67,6 @@ import * as Reconciliation from "./Reconciliation.ts"
 
 export {
   /**
-   * How long an attempt took, in milliseconds.
-   *
-   * @category getters
-   * @since 0.1.0
-   */
-  latencyMillis,
-  /**
    * One attempt that was sent, as it is written down.
    *
    * @category schemas
@@ -144,7 +137,7 @@ export interface Status {
 }
 
 /**
- * Rows that ended from `from` on and before `to`, in milliseconds since the epoch.
+ * Rows of attempts that were sent from `from` on and before `to`, in milliseconds since the epoch.
  *
  * @category models
  * @since 0.1.0
@@ -188,8 +181,8 @@ export class CostLedger extends Context.Service<
  *   repeated. Gives how many older rows were dropped for want of room.
  * - `aggregate`: the figures of the rows of a range, by what they have in common; no group for no rows.
  * - `page`: at most `limit` rows of a range, oldest first, from where the page before ended.
- * - `span`: when the first and the last row ended; undefined where there is none.
- * - `trim`: removes at most `limit` of the rows that ended before `before` or that are not among the `keep` newest, oldest first, and
+ * - `span`: when the first and the last row were sent; undefined where there is none.
+ * - `trim`: removes at most `limit` of the rows that were sent before `before` or that are not among the `keep` newest, oldest first, and
  *   gives how many.
  *
  * @category services
@@ -211,7 +204,7 @@ export class Store extends Context.Service<Store, {
 }>()("effect-claude/CostLedger/Store") {}
 
 /**
- * The last row of a page: when it ended, and its number in the store.
+ * The last row of a page: when it was sent, and its number in the store.
  *
  * @category models
  * @since 0.1.0
@@ -457,15 +450,15 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
     settle: (attempt) =>
       Effect.suspend(() => {
-        const at = clock.currentTimeMillisUnsafe()
-        const startedAt = started.get(attempt) ?? at
+        const now = clock.currentTimeMillisUnsafe()
+        const at = started.get(attempt) ?? now
         started.delete(attempt)
         const { context: { requestType }, model, outcome } = attempt
         if (outcome._tag === "NotSent") return Effect.void
         const charge = chargeOf(book, attempt, at, expected.tokens(model, requestType))
         if (charge === undefined) return Effect.void
         if (outcome._tag === "Completed") expected.add(model, requestType, outcome.usage.outputTokens)
-        const row = Row.make(attempt, outcome, charge, startedAt, at)
+        const row = Row.make(attempt, outcome, charge, at, now)
         return Effect.andThen(PubSub.publish(feed, [row]), enqueue(row))
       }),
 

@@ -70,7 +70,7 @@ export type Where = { readonly [Name in Field]?: string | undefined } & {
 /**
  * What is asked.
  *
- * - `from`, `to`: attempts that ended from `from` on and before `to`. By default until now, and from 30 days before that.
+ * - `from`, `to`: attempts that were sent from `from` on and before `to`. By default until now, and from 30 days before that.
  * - `by`: default none, only the total.
  * - `zone`: of days and hours, such as `Europe/Berlin` or `+02:00`. Default UTC.
  *

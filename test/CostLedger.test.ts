@@ -141,8 +141,8 @@ describe("CostLedger", () => {
         assert.deepStrictEqual(yield* rows, [{
           callId: "call-x",
           attempt: 3,
-          startedAt: 5_000,
-          at: 6_200,
+          at: 5_000,
+          latencyMillis: 1_200,
           user: "ada",
           tenant: "acme",
           requestType: "summary",

@@ -62,8 +62,8 @@ const columns: ReadonlyArray<
 > = [
   ["call_id", "TEXT", (row) => row.callId],
   ["attempt", "BIGINT", (row) => row.attempt],
-  ["started_at", "BIGINT", (row) => row.startedAt],
   ["at", "BIGINT", (row) => row.at],
+  ["latency_millis", "BIGINT", (row) => row.latencyMillis],
   ["user_id", "TEXT", (row) => row.user ?? null],
   ["tenant", "TEXT", (row) => row.tenant ?? null],
   ["request_type", "TEXT", (row) => row.requestType ?? null],
@@ -94,7 +94,7 @@ const columns: ReadonlyArray<
   ["request_id", "TEXT", (row) => row.requestId ?? null]
 ]
 
-const required = new Set(["call_id", "attempt", "started_at", "at", "model", "tags"])
+const required = new Set(["call_id", "attempt", "at", "model", "tags"])
 
 const fieldColumns: Readonly<Record<Field, string>> = {
   model: "model",
@@ -158,8 +158,8 @@ const rowOf = (found: Readonly<Record<string, unknown>>): Effect.Effect<Row, Cos
     decodeRow({
       callId: found["call_id"],
       attempt: number(found["attempt"]),
-      startedAt: number(found["started_at"]),
       at: number(found["at"]),
+      latencyMillis: number(found["latency_millis"]),
       user: text(found["user_id"]),
       tenant: text(found["tenant"]),
       requestType: text(found["request_type"]),

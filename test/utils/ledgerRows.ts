@@ -11,8 +11,8 @@ export const epoch = Date.UTC(2026, 9, 24)
 export const row = (row: Partial<Row> = {}): Row => ({
   callId: "call-1",
   attempt: 1,
-  startedAt: epoch,
-  at: epoch + 1_000,
+  at: epoch,
+  latencyMillis: 1_000,
   user: undefined,
   tenant: undefined,
   requestType: undefined,
@@ -63,7 +63,6 @@ export const some = ({ call, minutes, tags, tokens, ...rest }: typeof Some.Type)
     ...rest,
     callId: `call-${call}`,
     tags: Object.fromEntries(Object.entries(tags).map(([name, value]) => [name, printable(value)])),
-    startedAt: epoch + minutes * 60_000 - 1_500,
     at: epoch + minutes * 60_000,
     usage: {
       ...Usage.make({ inputTokens: tokens, outputTokens: tokens >> 1, cacheReadTokens: tokens >> 2 }),

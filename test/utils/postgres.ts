@@ -3,8 +3,9 @@ import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted, type Scope } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
 import { randomBytes } from "node:crypto"
+import { postgresUrl } from "./ledgerProcess.ts"
 
-export const url = Redacted.make(process.env["TEST_POSTGRES_URL"] ?? "postgres://postgres@127.0.0.1:5432/test")
+export const url = Redacted.make(postgresUrl)
 
 export const layer: Layer.Layer<SqlClient.SqlClient, SqlError.SqlError> = Layer.fresh(
   PgClient.layer({ url, maxConnections: 4, connectTimeout: "2 seconds" })

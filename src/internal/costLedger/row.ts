@@ -9,7 +9,8 @@ const nanoUsd = Schema.NullOr(Schema.Int)
 /**
  * One attempt that was sent, as it is written down.
  *
- * - `startedAt`, `at`: when it was sent and when it ended, in milliseconds since the epoch. The price is that of `at`.
+ * - `at`: when it was sent, in milliseconds since the epoch. It decides the price and the day.
+ * - `latencyMillis`: from there to its end; for a stream, as long as it was read.
  * - `askedModel`, `sentModel`, `model`: what the caller asked for, what an optimizer made of it, and what served it; the last is that which is
  *   charged, and the one that was sent where the answer named none.
  * - `rules`: what the optimizer applied; `optimizerSavedNanoUsd` what that probably saved.
@@ -21,8 +22,8 @@ const nanoUsd = Schema.NullOr(Schema.Int)
 export const Row = Schema.Struct({
   callId: Schema.String,
   attempt: Schema.Int,
-  startedAt: Schema.Int,
   at: Schema.Int,
+  latencyMillis: Schema.Int,
   user: optionalString,
   tenant: optionalString,
   requestType: optionalString,
@@ -45,9 +46,6 @@ export const Row = Schema.Struct({
 })
 
 export interface Row extends Schema.Schema.Type<typeof Row> {}
-
-/** How long it took, in milliseconds: that of the API. */
-export const latencyMillis = (row: Row): number => Math.max(0, row.at - row.startedAt)
 
 const maxText = 512
 
@@ -87,13 +85,13 @@ const endOf = (outcome: Ended): Pick<Row, "outcome" | "error" | "stopReason" | "
 }
 
 /** What is written of an attempt that was sent. */
-export const make = (attempt: Attempt, outcome: Ended, charge: Charge, startedAt: number, at: number): Row => {
+export const make = (attempt: Attempt, outcome: Ended, charge: Charge, at: number, endedAt: number): Row => {
   const { context, optimized } = attempt
   return {
     callId: storable(attempt.callId),
     attempt: attempt.number,
-    startedAt,
     at,
+    latencyMillis: Math.max(0, endedAt - at),
     user: optional(context.user),
     tenant: optional(context.tenant),
     requestType: optional(context.requestType),
