@@ -28,12 +28,12 @@ suite({
   test: it.live
 })
 
-describe.skipIf(!TestPostgres.isRunning)("on a server", () => {
+describe.skipIf(!TestPostgres.isThere)("on a server", () => {
   suite({
     name: "Postgres",
     processes: Effect.flatMap(
       TestPostgres.schema,
-      (schema) => pair(processOn(TestPostgres.connection(), { schema }))
+      (schema) => pair(processOn(TestPostgres.layer, { schema }))
     ),
     sleep: Effect.sleep,
     test: it.live
