@@ -18,8 +18,12 @@
 import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import type * as Budget from "./Budget.ts"
 import type * as CircuitBreaker from "./CircuitBreaker.ts"
 import type * as ClaudeApi from "./ClaudeApi.ts"
+import type * as CostLedger from "./CostLedger.ts"
+import type * as CostOptimizer from "./CostOptimizer.ts"
+import type * as PriceBook from "./PriceBook.ts"
 import type * as RateLimiter from "./RateLimiter.ts"
 import type * as RetryPolicy from "./RetryPolicy.ts"
 
@@ -34,6 +38,10 @@ export interface Options {
   readonly retry?: RetryPolicy.Options | undefined
   readonly limiter?: RateLimiter.Options | undefined
   readonly breaker?: CircuitBreaker.Options | undefined
+  readonly prices?: PriceBook.Options | undefined
+  readonly budget?: Budget.Options | undefined
+  readonly ledger?: CostLedger.Options | undefined
+  readonly optimizer?: CostOptimizer.Options | undefined
 }
 
 /** A value that may be missing; then the default of its part holds. */

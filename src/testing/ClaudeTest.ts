@@ -42,16 +42,20 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { type Attempt, type Key, type MessageAttempt, Outcome, type Request } from "../Attempt.ts"
+import * as Budget from "../Budget.ts"
 import type { CallContext } from "../CallContext.ts"
 import * as CircuitBreaker from "../CircuitBreaker.ts"
 import { ClaudeApi } from "../ClaudeApi.ts"
 import { type ApiError, BadRequestError, type CallError, ConnectionError, isApiError } from "../ClaudeError.ts"
 import * as ClaudeService from "../ClaudeService.ts"
+import * as CostLedger from "../CostLedger.ts"
+import * as CostOptimizer from "../CostOptimizer.ts"
 import { refusalOfMessage } from "../internal/refusal.ts"
 import * as Scripted from "../internal/scriptedReply.ts"
 import * as KeyPool from "../KeyPool.ts"
 import * as KeyStore from "../KeyStore.ts"
 import * as Model from "../Model.ts"
+import * as PriceBook from "../PriceBook.ts"
 import * as RateLimiter from "../RateLimiter.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import * as Usage from "../Usage.ts"
@@ -361,6 +365,10 @@ export const layer = (
       RetryPolicy.layerOff,
       RateLimiter.layerOff,
       CircuitBreaker.layerOff,
+      PriceBook.layer(),
+      Budget.layerOff,
+      CostLedger.layerOff,
+      CostOptimizer.layerOff,
       Layer.effect(KeyPool.KeyPool, KeyPool.make).pipe(Layer.provide(KeyStore.layerKeys([key])), Layer.orDie)
     ]))
     return Layer.merge(claude, Layer.succeed(ClaudeTest, recorded))

@@ -72,7 +72,7 @@ type Ended = Exclude<Outcome, { readonly _tag: "NotSent" }>
 const endOf = (outcome: Ended): Pick<Row, "outcome" | "error" | "stopReason" | "billed" | "requestId"> => {
   switch (outcome._tag) {
     case "Aborted":
-      return { outcome: "aborted", billed: "unknown" }
+      return { outcome: "aborted", billed: "unknown", requestId: optional(outcome.requestId) }
     case "Failed": {
       const { _tag: error, billed, requestId } = outcome.error
       return { outcome: "failed", error, billed, requestId: optional(requestId) }
