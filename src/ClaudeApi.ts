@@ -448,17 +448,18 @@ class Received implements Used {
 
   /** The outcome that stands while the stream is open: whoever looks at it counts. */
   abortedIn(exchange: Exchange.Exchange): Outcome {
-    const self = this
+    const usage = () => this.usage
+    const model = () => this.model
     return {
       _tag: "Aborted",
       get usage() {
-        return self.usage
+        return usage()
       },
       get limits() {
         return limitsOf(exchange)
       },
       get model() {
-        return self.model
+        return model()
       },
       get requestId() {
         return requestIdOf(exchange)

@@ -1,6 +1,15 @@
 /** All that can happen to a call: answered, streamed, made to wait, retried, refused. */
-import { Clock, Duration, Effect, Schedule, Stream, Terminal } from "effect"
-import { type Attempt, CallContext, CircuitBreaker, ClaudeService, MessageStream } from "../../src/index.ts"
+import { Clock, Duration, Effect, Layer, Schedule, Stream, Terminal } from "effect"
+import {
+  type Attempt,
+  CallContext,
+  CircuitBreaker,
+  ClaudeService,
+  CostLedger,
+  CostReport,
+  MessageStream,
+  PriceBook
+} from "../../src/index.ts"
 import * as Simulator from "../../src/testing/Simulator.ts"
 import * as SimulatorServer from "../../src/testing/SimulatorServer.ts"
 import * as Target from "./target.ts"
@@ -18,7 +27,8 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
   const { display } = yield* Terminal.Terminal
   const { url } = yield* SimulatorServer.SimulatorServer
   const simulator = yield* Simulator.Simulator
-  const watch = Watch.make((line) => say(aside(`  ${line}`)))
+  const ledger = yield* CostLedger.CostLedger
+  const watch = Watch.make(ledger, (line) => say(aside(`  ${line}`)))
 
   const scene = (title: string, what: string) => Effect.andThen(say(`\n${heading(title)}`), say(aside(`  ${what}`)))
 
@@ -29,7 +39,8 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
       CallContext.annotate({ requestType: "one answer" })
     )
     yield* say(MessageStream.textOf(report.message))
-    yield* say(aside(`  from ${report.model} in ${seconds(report.latency)}`))
+    const cost = report.costNanoUsd === undefined ? "an unknown price" : `$${CostReport.usd(report.costNanoUsd, 6)}`
+    yield* say(aside(`  from ${report.model} in ${seconds(report.latency)} for ${cost}`))
   })
 
   const streamed = Effect.gen(function*() {
@@ -145,4 +156,6 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
 
   yield* say(`\n${heading("All calls")}`)
   yield* say(yield* watch.table)
-}, Effect.provide(Target.simulator))
+  yield* say(`\n${heading("What it cost, by model")}`)
+  yield* say(CostReport.toTable(yield* ledger.report({ by: "model" })))
+}, Effect.provide([Target.simulator, CostLedger.layer().pipe(Layer.provide(PriceBook.layer()))]))

@@ -113,7 +113,7 @@ describe("npm start", () => {
       const env = yield* environment
       const good = yield* run(["the", "way"], env)
       assert.deepStrictEqual([good.out, good.code], ["Nobody knows the way.\n", 0])
-      assert.match(good.err, /^claude-sonnet-5-5: \d+ tokens in, \d+ out, /)
+      assert.match(good.err, /^claude-sonnet-5-5: \d+ tokens in, \d+ out, .* s, \$0\.\d+$/)
       const bad = yield* run(["the way"], { ...env, ANTHROPIC_API_KEY: "sk-ant-wrong" })
       assert.strictEqual(bad.code, 1)
       assert.match(bad.err, /^AuthError: Claude did not accept the API key/)
@@ -159,6 +159,34 @@ describe("npm start", () => {
         assert.strictEqual((yield* answers).at(-1)?.model, "claude-haiku-5-5")
       }).pipe(Effect.scoped, Effect.provide([Server, NodeFileSystem.layer])),
     30_000
+  )
+
+  it.live(
+    "stops at its budget, keeps what was done, and goes on with another one",
+    () =>
+      Effect.gen(function*() {
+        const simulator = yield* Simulator.Simulator
+        const env = yield* environment
+        const { answers, args } = yield* files(prompts(60))
+        const first = yield* run([...args, "--budget", "0.0125"], env)
+        assert.strictEqual(first.code, 1)
+        const [, answered, left, usd] =
+          /: (\d+) answered, (\d+) left when the budget was spent of 60; .*; \$(\S+) of \$0\.0125; /.exec(first.out) ??
+            []
+        assert.isAbove(Number(answered), 5)
+        assert.strictEqual(Number(answered) + Number(left), 60)
+        assert.isAtMost(Number(usd), 0.0125)
+        assert.lengthOf(yield* answers, Number(answered))
+        const billed = (yield* simulator.bill).totals.nanoUsd
+        assert.approximately(billed / 1e9, Number(usd), 0.00005)
+
+        const second = yield* run([...args, "--budget", "1"], env)
+        assert.strictEqual(second.code, 0)
+        assert.match(second.out, new RegExp(`: ${left} answered, ${answered} answered before of 60; `))
+        const wrong = yield* run([...args, "--budget", "-1"], env)
+        assert.match(wrong.err, /must be more than 0/)
+      }).pipe(Effect.scoped, Effect.provide([Server, NodeFileSystem.layer])),
+    60_000
   )
 
   it.live(
