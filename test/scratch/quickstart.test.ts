@@ -99,8 +99,12 @@ describe("npm start", () => {
           assert.match(out, /\nAnswered: 12 in \d+\.\d\d s\. Refused by the API: 0\.\n/)
           assert.match(out, / {2}circuit: closed -> open for \d+ms\n(.+\n)+ {2}circuit: halfOpen -> closed\n/)
           assert.match(out, /\nServerError: [3-9], CircuitOpenError: \d+, answered: \d+\./)
-          assert.match(out, /\noverload +answered +1 +3 +\d+ +\d+ +\d+\.\d\d s\n/)
-          assert.match(out, /\ntotal +\d+ +\d+ +\d+ +[\d,]+ +\d+\.\d\d s\n$/)
+          assert.match(out, /\noverload +answered +1 +3 +\d+ +\d+ +0\.\d{6} +\d+\.\d\d s\n/)
+          assert.match(out, /\ntotal +\d+ +\d+ +\d+ +[\d,]+ +0\.\d{6} +\d+\.\d\d s\n/)
+          assert.match(
+            out,
+            /\nWhat it cost, by model\nmodel +calls +attempts .*\nclaude-sonnet-5-5 .*\n.*\ntotal .*\n$/
+          )
           assert.notInclude(out, "\u001b")
         }
         assert.deepInclude(yield* simulator.requests, { total: 2, byStatus: { 200: 2 } })
@@ -113,7 +117,7 @@ describe("npm start", () => {
       const env = yield* environment
       const good = yield* run(["the", "way"], env)
       assert.deepStrictEqual([good.out, good.code], ["Nobody knows the way.\n", 0])
-      assert.match(good.err, /^claude-sonnet-5-5: \d+ tokens in, \d+ out, .* s, \$0\.\d+$/)
+      assert.match(good.err, /^claude-sonnet-5-5: \d+ tokens in, \d+ out, .* s, \$0\.\d+\n$/)
       const bad = yield* run(["the way"], { ...env, ANTHROPIC_API_KEY: "sk-ant-wrong" })
       assert.strictEqual(bad.code, 1)
       assert.match(bad.err, /^AuthError: Claude did not accept the API key/)
