@@ -276,6 +276,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const full = yield* Latch.make()
   const writing = yield* Semaphore.make(1)
   let dropped = 0
+  /** How many of them were spoken of. */
+  let told = 0
   let forgotten = 0
   let failures = 0
 
@@ -284,7 +286,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
   const writeBatch = Effect.suspend(() => {
     const batch = pending.slice(0, batchRows)
-    return Effect.flatMap(store.write(batch), (forgot) => {
+    const written = Effect.catchDefect(
+      store.write(batch),
+      (cause) => Effect.fail(new CostLedgerError({ reason: "store", cause }))
+    )
+    return Effect.flatMap(written, (forgot) => {
       pending.splice(0, batch.length)
       const isFirst = forgotten === 0 && forgot > 0
       forgotten += forgot
@@ -319,9 +325,13 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     )
 
   const regained = Effect.suspend(() => {
-    if (failures === 0) return Effect.void
+    const more = dropped - told
+    if (failures === 0 && more === 0) return Effect.void
     failures = 0
-    return Effect.logInfo(`CostLedger: its store answers again. ${dropped} rows were lost since the start.`)
+    told = dropped
+    return more === 0
+      ? Effect.logInfo("CostLedger: its store answers again.")
+      : Effect.logWarning(`CostLedger: its store answers again. ${more} rows were lost meanwhile.`)
   })
 
   const flush = Effect.tap(Effect.tapError(drain, lost), regained)
@@ -366,7 +376,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
   const enqueue = (row: Row.Row): Effect.Effect<void> => {
     if (pending.length >= maxPending) {
-      return dropped++ > 0 ? Effect.void : Effect.logWarning(
+      return dropped++ > told ? Effect.void : Effect.logWarning(
         `CostLedger: ${maxPending} rows wait for its store. What comes now is lost.`
       )
     }

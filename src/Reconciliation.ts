@@ -196,17 +196,21 @@ const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10)
  * @since 0.1.0
  */
 export const fromServed = (rows: ReadonlyArray<Served>): ReadonlyArray<Line> =>
-  summed(rows.map(({ at, model, nanoUsd, usage }) => ({
-    day: dayOf(at),
-    model,
-    inputTokens: usage.input,
-    outputTokens: usage.output,
-    cacheReadTokens: usage.cacheRead,
-    cacheWrite5mTokens: usage.cacheWrite5m,
-    cacheWrite1hTokens: usage.cacheWrite1h,
-    ...(usage.webSearch === undefined ? undefined : { webSearchRequests: usage.webSearch }),
-    ...(typeof nanoUsd === "number" ? { nanoUsd } : undefined)
-  })))
+  summed(
+    rows.filter(({ usage }) => Object.values(usage).some((count = 0) => count > 0)).map((
+      { at, model, nanoUsd, usage }
+    ) => ({
+      day: dayOf(at),
+      model,
+      inputTokens: usage.input,
+      outputTokens: usage.output,
+      cacheReadTokens: usage.cacheRead,
+      cacheWrite5mTokens: usage.cacheWrite5m,
+      cacheWrite1hTokens: usage.cacheWrite1h,
+      ...(usage.webSearch === undefined ? undefined : { webSearchRequests: usage.webSearch }),
+      ...(typeof nanoUsd === "number" ? { nanoUsd } : undefined)
+    }))
+  )
 
 const Tokens = Schema.optional(Schema.NullOr(Schema.Int))
 

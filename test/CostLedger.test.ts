@@ -72,7 +72,7 @@ const status = Effect.flatMap(CostLedger.CostLedger, (ledger) => ledger.status)
 /** A store in memory that can be made to fail or to hang, and counts what it is asked. */
 const fragile = Effect.gen(function*() {
   const store = Context.get(yield* Layer.build(Layer.fresh(CostLedger.layerStoreMemory())), CostLedger.Store)
-  const state = { mood: "fine" as "fine" | "down" | "silent" | "deaf", writes: 0, largest: 0 }
+  const state = { mood: "fine" as "fine" | "down" | "silent" | "deaf" | "broken", writes: 0, largest: 0 }
   const down = Effect.fail(new CostLedger.CostLedgerError({ reason: "store", cause: new Error("gone") }))
   return {
     state,
@@ -88,6 +88,7 @@ const fragile = Effect.gen(function*() {
               state.largest = Math.max(state.largest, rows.length)
               if (state.mood === "down") return down
               if (state.mood === "silent") return Effect.never
+              if (state.mood === "broken") return Effect.die(new Error("broken"))
               // It heard, and nobody hears that it did.
               if (state.mood === "deaf") return Effect.andThen(store.write(rows), down)
               return store.write(rows)
@@ -318,7 +319,7 @@ describe("CostLedger", () => {
           assert.strictEqual((yield* stored(store)).length, 3)
           assert.deepStrictEqual(log.lines, [
             "Warn CostLedger: its store does not answer: gone. Rows wait in memory until it does, at most 10000.",
-            "Info CostLedger: its store answers again. 0 rows were lost since the start."
+            "Info CostLedger: its store answers again."
           ])
         }).pipe(Effect.provide(layer()))
       }).pipe(Effect.scoped, Effect.provide(log.layer))
@@ -354,12 +355,32 @@ describe("CostLedger", () => {
           )
           const ledger = yield* CostLedger.CostLedger
           assert.strictEqual((yield* ledger.report({ from: 0 })).lostRows, 2)
-          const lines = log.lines.filter((line) => line.startsWith("Warn"))
-          assert.include(lines[0], "10 rows wait for its store. What comes now is lost.")
-          assert.strictEqual(lines.filter((line) => line.includes("lost")).length, 1)
+          state.mood = "down"
+          for (let n = 20; n < 33; n++) yield* call(completed())
+          state.mood = "fine"
+          yield* TestClock.adjust("1 minute")
+          assert.deepInclude(yield* status, { pending: 0, dropped: 5 })
+          const full = "Warn CostLedger: 10 rows wait for its store. What comes now is lost."
+          const lostSome = (count: number) =>
+            `Warn CostLedger: its store answers again. ${count} rows were lost meanwhile.`
+          assert.deepStrictEqual(log.lines, [full, lostSome(2), full, lostSome(3)])
         }).pipe(Effect.provide(layer({ maxPending: 10, flushEvery: "10 seconds" })))
       }).pipe(Effect.scoped, Effect.provide(log.layer))
     })
+
+    it.effect("and a store with a defect is a store that does not answer", () =>
+      Effect.gen(function*() {
+        const { layer, state, store } = yield* fragile
+        yield* Effect.gen(function*() {
+          state.mood = "broken"
+          yield* call(completed())
+          yield* TestClock.adjust("10 seconds")
+          assert.deepInclude(yield* status, { pending: 1, isDown: true })
+          state.mood = "fine"
+          yield* TestClock.adjust("1 minute")
+          assert.strictEqual((yield* stored(store)).length, 1)
+        }).pipe(Effect.provide(layer()))
+      }).pipe(Effect.scoped))
 
     it.effect("and a flush says whether all is written", () =>
       Effect.gen(function*() {

@@ -160,7 +160,7 @@ describe("days and hours", () => {
       hours: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 200 }))
     },
     ({ from, hours, unit, zone: name }) =>
-      Effect.gen(function*() {
+      Effect.sync(() => {
         const zone = DateTime.zoneMakeNamedUnsafe(name)
         const to = from + hours * 3_600_000
         const slices = Slices.make(from, to, unit, zone, 10_000)!

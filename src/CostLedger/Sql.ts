@@ -42,8 +42,8 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { type SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
-import { CostLedgerError, Row, Store } from "../CostLedger.ts"
-import { type Dimension, type Field, type Figures, type Group, type Where } from "../CostReport.ts"
+import { CostLedgerError, type Range, Row, Store } from "../CostLedger.ts"
+import { type Field, type Figures, type Group, type Where } from "../CostReport.ts"
 import * as Sums from "../internal/costLedger/figures.ts"
 
 /**
@@ -137,6 +137,16 @@ const figures = Sums.names.map((name) => {
   return `CAST(coalesce(${sum}${where === undefined ? "" : ` FILTER (WHERE ${where})`}, 0) AS TEXT)`
 }).join(", ")
 
+/** Has all that a report by model reads, so that SQLite reads nothing else. */
+const summed = [
+  "model",
+  "\"at\"",
+  "attempt",
+  "outcome",
+  "confidence",
+  ...new Set(Sums.names.flatMap((name) => sums[name][0] === "1" ? [] : [sums[name][0]]))
+].join(", ")
+
 /** Rows that SQLite takes in one statement: powers of two, so that few statements are compiled. */
 const chunkRows = [64, 32, 16, 8, 4, 2, 1]
 
@@ -214,6 +224,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     yield* sql`CREATE TABLE ${table} (${sql.literal([id, ...types].join(", "))})`
     yield* sql`CREATE UNIQUE INDEX ${sql(`${name}_call`)} ON ${table} (call_id, attempt)`
     yield* sql`CREATE INDEX ${sql(`${name}_at`)} ON ${table} (${at}, id)`
+    if (!isPg) yield* sql`CREATE INDEX ${sql(`${name}_model`)} ON ${table} (${sql.literal(summed)})`
   })
   yield* Migrator.make({})({
     loader: Migrator.fromRecord({ "1_create": create }),
@@ -259,11 +270,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       ? sql`(tags::jsonb ->> ${name})`
       : sql`(SELECT value FROM json_each(tags) WHERE json_each.key = ${name})`
 
-  const keyOf = (by: Exclude<Dimension, "day" | "hour"> | undefined): Fragment =>
+  const keyOf = (by: Field | { readonly tag: string } | undefined): Fragment =>
     by === undefined ? sql`CAST(NULL AS TEXT)` : typeof by === "string" ? sql`${sql(fieldColumns[by])}` : tag(by.tag)
 
-  const inRange = (range: { readonly from: number; readonly to: number }): Fragment =>
-    sql`${at} >= ${range.from} AND ${at} < ${range.to}`
+  const inRange = (range: Range): Fragment => sql`${at} >= ${range.from} AND ${at} < ${range.to}`
 
   const conditions = ({ tags = {}, ...fields }: Where): ReadonlyArray<Fragment> => [
     ...Object.entries(fields).flatMap(([name, value]) =>
@@ -272,22 +282,59 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     ...Object.entries(tags).map(([name, value]) => sql`${tag(name)} = ${value}`)
   ]
 
+  const aggregate = (
+    range: Range,
+    by: Field | { readonly tag: string } | undefined,
+    where: Where
+  ): Effect.Effect<ReadonlyArray<Group>, CostLedgerError> =>
+    sql`SELECT ${keyOf(by)} AS k, ${sql.literal(figures)} FROM ${table} WHERE ${
+      sql.and([inRange(range), ...conditions(where)])
+    }${sql.literal(by === undefined ? "" : " GROUP BY 1")}`.values.pipe(
+      Effect.mapError(fromError),
+      Effect.map((found) =>
+        found.map(([key, ...values]): Group => ({
+          ...Sums.zero(),
+          key: key === null ? null : String(key),
+          ...Object.fromEntries(Sums.names.map((name, index) => [name, Number(values[index])]))
+        })).filter(({ attempts }) => attempts > 0)
+      )
+    )
+
+  /** SQLite groups by sorting, which takes longer than all else: it is asked for one model after the other. */
+  const models: Effect.Effect<ReadonlyArray<string>, CostLedgerError> = sql`WITH RECURSIVE m(model) AS (
+    SELECT min(model) FROM ${table} UNION ALL
+    SELECT (SELECT min(model) FROM ${table} AS t WHERE t.model > m.model) FROM m WHERE m.model IS NOT NULL
+  ) SELECT model FROM m WHERE model IS NOT NULL`.values.pipe(
+    Effect.mapError(fromError),
+    Effect.map((found) => found.map(([model]) => String(model)))
+  )
+
   return Store.of({
     write: (rows) => rows.length === 0 ? Effect.succeed(0) : Effect.as(Effect.mapError(insert(rows), fromError), 0),
 
-    aggregate: (range, by, where) =>
-      sql`SELECT ${keyOf(by)} AS k, ${sql.literal(figures)} FROM ${table} WHERE ${
-        sql.and([inRange(range), ...conditions(where)])
-      }${by === undefined ? sql.literal("") : sql.literal(" GROUP BY 1")}`.values.pipe(
-        Effect.mapError(fromError),
-        Effect.map((found) =>
-          found.map(([key, ...values]): Group => ({
-            ...Sums.zero(),
-            key: key === null ? null : String(key),
-            ...Object.fromEntries(Sums.names.map((name, index) => [name, Number(values[index])]))
-          })).filter(({ attempts }) => attempts > 0)
-        )
-      ),
+    aggregate: (range, by, where) => {
+      if (isPg || (by !== undefined && by !== "model") || Object.values(where).some((_) => _ !== undefined)) {
+        return aggregate(range, by, where)
+      }
+      return Effect.map(
+        Effect.flatMap(
+          models,
+          Effect.forEach((model) =>
+            Effect.map(
+              aggregate(range, undefined, { model }),
+              (found) => found.map((group) => ({ ...group, key: model }))
+            )
+          )
+        ),
+        (found) => {
+          const groups = found.flat()
+          if (by === "model" || groups.length === 0) return groups
+          const total = Sums.zero()
+          for (const group of groups) Sums.add(total, group)
+          return [{ key: null, ...total }]
+        }
+      )
+    },
 
     page: (range, limit, after) =>
       sql<Record<string, unknown>>`SELECT * FROM ${table} WHERE ${

@@ -9,7 +9,20 @@ interface Kept {
   readonly row: Row
 }
 
+const nameOf = (row: Row): string => `${row.attempt} ${row.callId}`
+
 const byTime = (one: Kept, other: Kept): number => one.row.at - other.row.at || one.id - other.id
+
+/** The index of the first that was not before `at`. */
+const firstFrom = (kept: ReadonlyArray<Kept>, at: number): number => {
+  let [low, high] = [0, kept.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((kept[middle]?.row.at ?? at) < at) low = middle + 1
+    else high = middle
+  }
+  return low
+}
 
 const hasAll = (row: Row, { tags = {}, ...fields }: Where): boolean =>
   Object.entries(fields).every(([name, value]) => value === undefined || row[name as Field] === value) && // its names are those of its type
@@ -18,16 +31,23 @@ const hasAll = (row: Row, { tags = {}, ...fields }: Where): boolean =>
 export const make = (maxRows: number) => {
   const known = new Map<string, Kept>()
   let ids = 0
+  /** All of them by time, while nothing changes. */
+  let sorted: ReadonlyArray<Kept> | undefined
 
-  const inRange = (range: { readonly from: number; readonly to: number }): ReadonlyArray<Kept> =>
-    [...known.values()].filter(({ row: { at } }) => at >= range.from && at < range.to)
+  const all = (): ReadonlyArray<Kept> => sorted ??= [...known.values()].sort(byTime)
+
+  const inRange = ({ from, to }: { readonly from: number; readonly to: number }): ReadonlyArray<Kept> => {
+    const kept = all()
+    return kept.slice(firstFrom(kept, from), firstFrom(kept, to))
+  }
 
   return {
     write: (rows: ReadonlyArray<Row>) =>
       Effect.sync(() => {
         let forgot = 0
+        sorted = undefined
         for (const row of rows) {
-          const name = `${row.attempt} ${row.callId}`
+          const name = nameOf(row)
           if (known.has(name)) continue
           const oldest = known.size < maxRows ? undefined : known.keys().next().value
           if (oldest !== undefined) {
@@ -62,7 +82,7 @@ export const make = (maxRows: number) => {
       after: { readonly at: number; readonly id: number } | undefined
     ) =>
       Effect.sync(() => {
-        const rest = [...inRange(range)].sort(byTime).filter(({ id, row }) =>
+        const rest = inRange(range).filter(({ id, row }) =>
           after === undefined || row.at > after.at || (row.at === after.at && id > after.id)
         )
         const page = rest.slice(0, limit)
@@ -71,19 +91,16 @@ export const make = (maxRows: number) => {
       }),
 
     span: Effect.sync(() => {
-      let span: { readonly oldest: number; readonly newest: number } | undefined
-      for (const { row: { at } } of known.values()) {
-        span = { oldest: Math.min(span?.oldest ?? at, at), newest: Math.max(span?.newest ?? at, at) }
-      }
-      return span
+      const [oldest, newest] = [all()[0], all().at(-1)]
+      return oldest && newest && { oldest: oldest.row.at, newest: newest.row.at }
     }),
 
     trim: ({ before, keep }: { readonly before: number; readonly keep: number }, limit: number) =>
       Effect.sync(() => {
-        const all = [...known].sort(([, one], [, other]) => byTime(one, other))
-        const excess = Math.max(0, all.length - keep)
-        const old = all.filter(([, { row }], index) => index < excess || row.at < before).slice(0, limit)
-        for (const [name] of old) known.delete(name)
+        const kept = all()
+        const old = kept.slice(0, Math.min(limit, Math.max(firstFrom(kept, before), kept.length - keep)))
+        for (const { row } of old) known.delete(nameOf(row))
+        sorted = undefined
         return old.length
       })
   }

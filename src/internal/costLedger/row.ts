@@ -1,5 +1,6 @@
 import * as Schema from "effect/Schema"
 import { type Attempt, type Outcome } from "../../Attempt.ts"
+import { find } from "../../Model.ts"
 import type { Charge } from "../../PriceBook.ts"
 import { Usage } from "../../Usage.ts"
 
@@ -11,8 +12,8 @@ const nanoUsd = Schema.NullOr(Schema.Int)
  *
  * - `at`: when it was sent, in milliseconds since the epoch. It decides the price and the day.
  * - `latencyMillis`: from there to its end; for a stream, as long as it was read.
- * - `askedModel`, `sentModel`, `model`: what the caller asked for, what an optimizer made of it, and what served it; the last is that which is
- *   charged, and the one that was sent where the answer named none.
+ * - `askedModel`, `sentModel`, `model`: what the caller asked for, what an optimizer made of it, and what served it and is charged, by its
+ *   id where an alias was sent; the one that was sent where no answer named one.
  * - `rules`: what the optimizer applied; `optimizerSavedNanoUsd` what that probably saved.
  * - `nanoUsd`: integer nano-dollars; null where the model has no price, never zero for that.
  * - `cacheSavedNanoUsd`: what caching saved, negative where its writes cost more than its reads saved.
@@ -99,7 +100,7 @@ export const make = (attempt: Attempt, outcome: Ended, charge: Charge, at: numbe
     key: optional(attempt.key?.label),
     askedModel: storable(optimized?.askedModel ?? attempt.model),
     sentModel: storable(attempt.model),
-    model: storable(charge.model),
+    model: storable(find(charge.model)?.id ?? charge.model),
     rules: optimized === undefined ? noRules : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule)),
     optimizerSavedNanoUsd: optimized === undefined
       ? null
