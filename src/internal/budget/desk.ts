@@ -135,7 +135,8 @@ const remote = Effect.fnUntraced(function*(
   })
 
   const work: Effect.Effect<void> = Effect.suspend(() => {
-    if (isLeft()) return Effect.flatMap(turn, () => work)
+    // Whoever asks in this turn of the event loop goes along.
+    if (isLeft()) return Effect.flatMap(Effect.andThen(Effect.yieldNow, turn), () => work)
     loop = undefined
     return Effect.void
   })
@@ -150,7 +151,7 @@ const remote = Effect.fnUntraced(function*(
     Effect.gen(function*() {
       wake()
       if (loop !== undefined) yield* Effect.timeoutOption(Fiber.await(loop), bounds.timeoutMillis)
-      const left = settles.length + (unsure?.settles.length ?? 0)
+      const left = dropped + settles.length + (unsure?.settles.length ?? 0)
       if (left > 0) {
         yield* Effect.logWarning(`Budget: ${left} settlements were dropped at the end: what they cost is missing.`)
       }
