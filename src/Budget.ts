@@ -246,7 +246,7 @@ type Own = BudgetExceededError | BudgetUnavailableError | UnpricedModelError
 
 const isMessage = (attempt: Attempt): attempt is MessageAttempt => attempt.endpoint === "messages"
 
-const usd = (nanoUsd: number): string => `$${(nanoUsd / 1e9).toFixed(2)}`
+const usd = (nanoUsd: number): string => `$${(nanoUsd / 1e9).toFixed(4)}`
 
 /**
  * Builds the policy over the `Store`. Budgets that make no sense are a defect.

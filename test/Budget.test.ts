@@ -240,10 +240,10 @@ describe("Budget", () => {
       yield* call({ output: 56 })
       assert.deepStrictEqual((yield* told).slice(4), ["Threshold 50"])
       assert.deepStrictEqual(lines.flat().slice(0, 4), [
-        "Budget: all has spent 50 % of $0.00.",
-        "Budget: all has spent 80 % of $0.00.",
-        "Budget: all has spent 100 % of $0.00.",
-        "Budget: all has no room and refuses calls: $0.00 spent and $0.00 reserved of $0.00."
+        "Budget: all has spent 50 % of $0.0000.",
+        "Budget: all has spent 80 % of $0.0000.",
+        "Budget: all has spent 100 % of $0.0000.",
+        "Budget: all has no room and refuses calls: $0.0000 spent and $0.0000 reserved of $0.0000."
       ])
     }).pipe(Effect.scoped, using([{ ...all, window: { calendar: "day" } }]), Effect.provide(Logger.layer([logger])))
   })
