@@ -66,7 +66,7 @@ import {
 import * as Desk from "./internal/budget/desk.ts"
 import { Memory } from "./internal/budget/memory.ts"
 import { Outputs } from "./internal/budget/outputs.ts"
-import { accountText, type Line, linesOf, type Rule, toNanoUsd } from "./internal/budget/rules.ts"
+import { accountText, type Line, linesOf, type Rule, storable, toNanoUsd } from "./internal/budget/rules.ts"
 import * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 
@@ -94,7 +94,7 @@ export type { Dimension, Only, Rule, WindowOf } from "./internal/budget/rules.ts
  * - `unpriced`: a model without a price is refused with `UnpricedModelError` (`refuse`, the default), reserved and charged as the dearest model
  *   of the catalogue (`dearest`), or let pass for nothing and told of (`allow`).
  * - `lease`: how long a reservation in a store that outlives this process does so. It is renewed four times as often. Default 2 minutes.
- * - `timeout`: how long an attempt waits for a store in another process. Default 2 seconds.
+ * - `timeout`: how long an attempt waits for a store in another process, where its deadline allows. Default 2 seconds.
  *
  * @category options
  * @since 0.1.0
@@ -389,7 +389,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const lease = `${owner}-${(++leases).toString(36)}`
     const shares = touched.map((line) => line.share(attempt))
     const ask: Reserve = { lease, leaseMillis, nanoUsd, shares }
-    const reserved = Effect.flatMap(desk.reserve(ask), (reply): Effect.Effect<void, Own> => {
+    const boundMillis = Math.max(0, (attempt.context.deadline ?? Infinity) - now)
+    const reserved = Effect.flatMap(desk.reserve(ask, boundMillis), (reply): Effect.Effect<void, Own> => {
       switch (reply?._tag) {
         case "Reserved":
           keep(attempt, { lease, nanoUsd, holds: holdsOf(ask, reply) })
@@ -482,7 +483,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     override: (budget, { account, limit, until }) =>
       orUnavailable(store.override({
         budget,
-        account,
+        account: account === undefined ? undefined : storable(account),
         limitNanoUsd: limit === undefined ? undefined : toNanoUsd(limit, `the other limit of ${budget}`),
         until: until ?? Infinity
       }))

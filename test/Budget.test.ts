@@ -368,11 +368,15 @@ describe("Budget", () => {
       assert.deepInclude(error, { _tag: "BudgetUnavailableError", reason: "accounts" })
       yield* call({ user: "a" })
       yield* TestClock.adjust("1 day")
-      yield* call({ user: "c" })
-      yield* call({ user: "a" })
-      assert.deepInclude(yield* stateOf("users", "a"), { spentNanoUsd: 10 })
+      // Those of another budget make room, too.
+      yield* call({ user: "c", tenant: "t" })
+      yield* call({ user: "c", tenant: "t" })
+      assert.deepInclude(yield* stateOf("users", "c"), { spentNanoUsd: 20 })
     }).pipe(using(
-      [{ name: "users", per: "user", limit: nano(100), window: { calendar: "day" } }],
+      [
+        { name: "users", per: "user", limit: nano(100), window: { calendar: "day" } },
+        { name: "tenant", limit: nano(100), only: { tenant: ["t"] } }
+      ],
       Budget.layerMemory({ maxAccounts: 2 })
     )))
 

@@ -317,7 +317,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     return done
   })
 
-  const begin = isPg ? "BEGIN" : "BEGIN IMMEDIATE"
+  const begin = isPg ? "BEGIN ISOLATION LEVEL READ COMMITTED" : "BEGIN IMMEDIATE"
 
   const step = (batch: Batch) =>
     Effect.suspend(() => {

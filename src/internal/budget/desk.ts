@@ -21,9 +21,12 @@ export interface Counter {
   readonly step: (batch: Batch) => Effect.Effect<Done, unknown>
 }
 
-/** `reserve` answers with nothing where the store does not answer. An interruption of it gives back what was reserved. */
+/**
+ * `reserve` answers with nothing where the store does not answer within `boundMillis`, and its own bound. An interruption of it gives back what was
+ * reserved.
+ */
 export interface Desk {
-  readonly reserve: (ask: Reserve) => Effect.Effect<Reply | undefined>
+  readonly reserve: (ask: Reserve, boundMillis: number) => Effect.Effect<Reply | undefined>
   readonly settle: (settle: Settle) => Effect.Effect<void>
 }
 
@@ -159,13 +162,13 @@ const remote = Effect.fnUntraced(function*(
   )
 
   return {
-    reserve: (ask) =>
+    reserve: (ask, boundMillis) =>
       Clock.clockWith((clock) => {
         if (lostMillis > 0 && clock.currentTimeMillisUnsafe() < tryAt) return Effect.undefined
         const self: Asking = { ask, answered: Deferred.makeUnsafe(), reply: undefined, gone: false }
         asking.push(self)
         wake()
-        const wait = Effect.timeoutOption(Deferred.await(self.answered), bounds.timeoutMillis)
+        const wait = Effect.timeoutOption(Deferred.await(self.answered), Math.min(boundMillis, bounds.timeoutMillis))
         return Effect.interruptible(wait).pipe(
           Effect.onExit((exit) =>
             Effect.sync(() => {

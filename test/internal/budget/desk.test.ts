@@ -56,7 +56,7 @@ const open = Effect.fnUntraced(function*(maxSettles = 1_000) {
   })
   const take = Effect.fnUntraced(function*(nanoUsd: number) {
     const asked = ask(nanoUsd)
-    const reply = yield* desk.reserve(asked)
+    const reply = yield* desk.reserve(asked, Infinity)
     if (reply?._tag !== "Reserved") return yield* Effect.die("no room")
     return (spentNanoUsd: number) =>
       desk.settle({ lease: asked.lease, heldNanoUsd: nanoUsd, spentNanoUsd, holds: holdsOf(asked, reply) })
@@ -75,7 +75,7 @@ describe("the desk of a remote store", () => {
   it.effect("asks in one step for all that came up while the store was busy", () =>
     Effect.gen(function*() {
       const { ask, desk, state, sums } = yield* open()
-      const replies = yield* Effect.forEach(Array.from({ length: 300 }), () => desk.reserve(ask(10)), {
+      const replies = yield* Effect.forEach(Array.from({ length: 300 }), () => desk.reserve(ask(10), Infinity), {
         concurrency: "unbounded"
       })
       assert.strictEqual(replies.filter((reply) => reply?._tag === "Reserved").length, 100)
@@ -89,11 +89,11 @@ describe("the desk of a remote store", () => {
       const { ask, desk, state, sums, take } = yield* open()
       const settle = yield* take(100)
       state.trouble = "down"
-      assert.isUndefined(yield* desk.reserve(ask(1)))
+      assert.isUndefined(yield* desk.reserve(ask(1), Infinity))
       yield* settle(40)
       yield* TestClock.adjust("999 millis")
       const tried = state.batches.length
-      assert.isUndefined(yield* desk.reserve(ask(1)))
+      assert.isUndefined(yield* desk.reserve(ask(1), Infinity))
       assert.strictEqual(state.batches.length, tried, "it asks a store of which it knows that it is down")
       yield* TestClock.adjust("1 minute")
       assert.isBelow(state.batches.length, 15)
@@ -122,21 +122,24 @@ describe("the desk of a remote store", () => {
       yield* TestClock.adjust("1 second")
       yield* done
       assert.strictEqual(yield* sums, "90 spent, 0 reserved")
-      assert.strictEqual((yield* desk.reserve(ask(910)))?._tag, "Reserved")
+      assert.strictEqual((yield* desk.reserve(ask(910), Infinity))?._tag, "Reserved")
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
   it.effect("waits for a store that hangs no longer than its bound, and gives back what came too late", () =>
     Effect.gen(function*() {
       const { ask, desk, state, sums } = yield* open()
       state.trouble = "hangs"
+      const hasty = yield* Effect.forkChild(desk.reserve(ask(10), 100), { startImmediately: true })
+      yield* TestClock.adjust(100)
+      assert.isUndefined(yield* Fiber.join(hasty))
       const began = yield* Clock.currentTimeMillis
-      const fiber = yield* Effect.forkChild(desk.reserve(ask(10)), { startImmediately: true })
+      const fiber = yield* Effect.forkChild(desk.reserve(ask(10), Infinity), { startImmediately: true })
       yield* TestClock.adjust(timeoutMillis)
       assert.isUndefined(yield* Fiber.join(fiber))
       assert.strictEqual((yield* Clock.currentTimeMillis) - began, timeoutMillis)
       state.trouble = undefined
       yield* TestClock.adjust("1 second")
-      assert.strictEqual((yield* desk.reserve(ask(10)))?._tag, "Reserved")
+      assert.strictEqual((yield* desk.reserve(ask(10), Infinity))?._tag, "Reserved")
       assert.strictEqual(yield* sums, "0 spent, 10 reserved")
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
