@@ -27,8 +27,11 @@ if (!isRunning) {
 }
 
 /** One more pool of connections, as a process of its own has. */
-export const connection = (maxConnections = 8): Layer.Layer<SqlClient.SqlClient> =>
-  Layer.fresh(Layer.orDie(PgClient.layer({ url: Redacted.make(url), maxConnections })))
+export const connection = (port = new URL(url).port): Layer.Layer<SqlClient.SqlClient> => {
+  const at = new URL(url)
+  at.port = port
+  return Layer.fresh(Layer.orDie(PgClient.layer({ url: Redacted.make(at.href), maxConnections: 4 })))
+}
 
 let schemas = 0
 
