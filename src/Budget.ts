@@ -39,6 +39,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as PubSub from "effect/PubSub"
@@ -65,7 +66,7 @@ import {
 import * as Desk from "./internal/budget/desk.ts"
 import { Memory } from "./internal/budget/memory.ts"
 import { Outputs } from "./internal/budget/outputs.ts"
-import { accountText, type Line, linesOf, type Rule, toNanoUsd } from "./internal/budget/rules.ts"
+import { accountText, type Line, linesOf, type Rule, storable, toNanoUsd } from "./internal/budget/rules.ts"
 import * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 
@@ -92,8 +93,8 @@ export type { Dimension, Only, Rule, WindowOf } from "./internal/budget/rules.ts
  *   type) stayed below, once 50 were seen; more calls fit, and some cost more than was reserved for them.
  * - `unpriced`: a model without a price is refused with `UnpricedModelError` (`refuse`, the default), reserved and charged as the dearest model
  *   of the catalogue (`dearest`), or let pass for nothing and told of (`allow`).
- * - `lease`: how long a reservation outlives its process. It is renewed four times as often. Default 2 minutes.
- * - `timeout`: how long an attempt waits for a store in another process. Default 2 seconds.
+ * - `lease`: how long a reservation in a store that outlives this process does so. It is renewed four times as often. Default 2 minutes.
+ * - `timeout`: how long an attempt waits for a store in another process, where its deadline allows. Default 2 seconds.
  *
  * @category options
  * @since 0.1.0
@@ -172,7 +173,7 @@ export class Budget extends Context.Service<
 /**
  * Where accounts are kept.
  *
- * - `isLocal`: whether `step` answers at once. Then it must not fail.
+ * - `isLocal`: whether it is part of this process. Then `step` answers at once and never fails.
  * - `step`: all of a batch in one atomic step. Batches of one owner come one after another. When one fails or is interrupted, it may have been
  *   made; its settlements come again under its number, and are made once.
  * - `renew`: leases that still stand, for so long from now.
@@ -245,7 +246,7 @@ type Own = BudgetExceededError | BudgetUnavailableError | UnpricedModelError
 
 const isMessage = (attempt: Attempt): attempt is MessageAttempt => attempt.endpoint === "messages"
 
-const usd = (nanoUsd: number): string => `$${(nanoUsd / 1e9).toFixed(2)}`
+const usd = (nanoUsd: number): string => `$${(nanoUsd / 1e9).toFixed(4)}`
 
 /**
  * Builds the policy over the `Store`. Budgets that make no sense are a defect.
@@ -259,7 +260,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const clock = yield* Clock.Clock
   const services = yield* Effect.context<never>()
   const owner = (yield* Random.nextIntBetween(0, 2 ** 52)).toString(36)
-  const leaseMillis = Duration.toMillis(options.lease ?? "2 minutes")
+  // A process and its own memory end together.
+  const leaseMillis = store.isLocal ? Infinity : Duration.toMillis(options.lease ?? "2 minutes")
   const timeoutMillis = Duration.toMillis(options.timeout ?? "2 seconds")
   const outputs = options.output === "learnt" ? new Outputs() : undefined
   const entries = new Map<Attempt, Entry>()
@@ -316,13 +318,24 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   const desk = yield* Desk.make(store, owner, { timeoutMillis, maxSettles }, told)
 
-  yield* Effect.forkScoped(Effect.forever(Effect.delay(
-    Effect.suspend(() => {
-      const open = [...entries.values()].map(({ lease }) => lease)
-      return Effect.ignore(Effect.timeout(store.renew(open, leaseMillis), leaseMillis / 4))
-    }),
-    leaseMillis / 4
-  )))
+  const run = yield* FiberSet.makeRuntime<never>()
+  let renewing = false
+
+  /** Renews the leases of the calls that run, while there are any. */
+  const renew: Effect.Effect<void> = Effect.suspend(() => {
+    renewing = entries.size > 0
+    if (!renewing) return Effect.void
+    const open = Effect.suspend(() => store.renew(Array.from(entries.values(), ({ lease }) => lease), leaseMillis))
+    const once = Effect.ignore(Effect.timeout(open, leaseMillis / 4))
+    return Effect.andThen(Effect.delay(once, leaseMillis / 4), renew)
+  })
+
+  const keep = (attempt: Attempt, entry: Entry): void => {
+    entries.set(attempt, entry)
+    if (store.isLocal || renewing) return
+    renewing = true
+    run(renew)
+  }
 
   /** The most that an attempt can cost; undefined where nobody knows. */
   const ceilingOf = ({ context, estimate, model, request }: MessageAttempt, at: number): number | undefined => {
@@ -376,10 +389,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const lease = `${owner}-${(++leases).toString(36)}`
     const shares = touched.map((line) => line.share(attempt))
     const ask: Reserve = { lease, leaseMillis, nanoUsd, shares }
-    const reserved = Effect.flatMap(desk.reserve(ask), (reply): Effect.Effect<void, Own> => {
+    const boundMillis = Math.max(0, (attempt.context.deadline ?? Infinity) - now)
+    const reserved = Effect.flatMap(desk.reserve(ask, boundMillis), (reply): Effect.Effect<void, Own> => {
       switch (reply?._tag) {
         case "Reserved":
-          entries.set(attempt, { lease, nanoUsd, holds: holdsOf(ask, reply) })
+          keep(attempt, { lease, nanoUsd, holds: holdsOf(ask, reply) })
           return Effect.void
         case "Refused":
           return Effect.fail(exceeded(reply, nanoUsd, attempt))
@@ -469,7 +483,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     override: (budget, { account, limit, until }) =>
       orUnavailable(store.override({
         budget,
-        account,
+        account: account === undefined ? undefined : storable(account),
         limitNanoUsd: limit === undefined ? undefined : toNanoUsd(limit, `the other limit of ${budget}`),
         until: until ?? Infinity
       }))

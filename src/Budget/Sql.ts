@@ -114,7 +114,6 @@ const decodeNow = Schema.decodeUnknownEffect(Schema.Tuple([Schema.Struct({ now: 
 class SweptError extends Schema.TaggedError<SweptError>("effect-claude/Budget/Sql/SweptError")("SweptError", {}) {}
 
 const isTransient = (error: unknown): boolean => {
-  if (error instanceof SweptError) return true
   if (!(error instanceof Error) || !("reason" in error)) return false
   return ["DeadlockError", "SerializationError", "LockTimeoutError"].includes((error as SqlError).reason._tag)
 }
@@ -318,7 +317,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     return done
   })
 
-  const begin = isPg ? "BEGIN" : "BEGIN IMMEDIATE"
+  const begin = isPg ? "BEGIN ISOLATION LEVEL READ COMMITTED" : "BEGIN IMMEDIATE"
 
   const step = (batch: Batch) =>
     Effect.suspend(() => {
@@ -326,8 +325,13 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       const touch = (share: Share) => shares.set(keyOf(share.rules.name, share.account), share)
       for (const { holds } of batch.settles) for (const { share } of holds) touch(share)
       for (const ask of batch.reserves) ask.shares.forEach(touch)
-      return Effect.andThen(ensure([...shares.keys()].sort()), sql.withTransaction(transaction(batch, shares))).pipe(
-        Effect.provideService(SqlClient.BeginTransaction, begin),
+      const keys = [...shares.keys()].sort()
+      const once = Effect.andThen(
+        Effect.suspend(() => ensure(keys)),
+        sql.withTransaction(transaction(batch, shares))
+      )
+      return Effect.provideService(once, SqlClient.BeginTransaction, begin).pipe(
+        Effect.retry({ while: (error) => error instanceof SweptError, times: 3 }),
         Effect.retry({ while: isTransient, schedule: again })
       )
     })
@@ -338,8 +342,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     if (millis < sweptAt + sweepMillis) return Effect.void
     sweptAt = millis
     return Effect.all([
-      sql`DELETE FROM ${accounts} WHERE forget_at <= ${now()}`,
       sql`DELETE FROM ${holds} WHERE expires_at <= ${now()} - ${sql.literal(`${keptMillis}`)}`,
+      sql`DELETE FROM ${accounts} AS a WHERE forget_at <= ${now()} AND NOT EXISTS
+        (SELECT 1 FROM ${holds} h WHERE h.budget = a.budget AND h.account = a.account)`,
       sql`DELETE FROM ${overrides} WHERE until_at <= ${now()}`,
       sql`DELETE FROM ${writers} WHERE seen_at <= ${now()} - ${sql.literal(`${7 * keptMillis}`)}`
     ], { discard: true })

@@ -1,11 +1,13 @@
-import { describe, it } from "@effect/vitest"
-import { Context, Effect, Layer } from "effect"
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Fiber, Layer, Logger, Schedule } from "effect"
 import * as Budget from "effect-claude/Budget"
 import * as BudgetSql from "effect-claude/Budget/Sql"
 import * as Sqlite from "effect-claude/Sqlite"
 import type { SqlClient } from "effect/sql"
 import { suite } from "../suites/BudgetStore.ts"
+import { attemptOf, completed, layerPrices } from "../utils/budgets.ts"
 import * as TestPostgres from "../utils/postgres.ts"
+import { proxy } from "../utils/proxy.ts"
 import * as TestSqlite from "../utils/sqlite.ts"
 
 /** The store as one more process has it. */
@@ -38,4 +40,75 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
     sleep: Effect.sleep,
     test: it.live
   })
+
+  /** A budget at a database behind a wire that can break. */
+  const wired = Effect.gen(function*() {
+    const schema = yield* TestPostgres.schema
+    const wire = yield* proxy(new URL(TestPostgres.url))
+    const store = BudgetSql.layer({ schema }).pipe(Layer.provide(TestPostgres.layerAt(`${wire.port}`)), Layer.orDie)
+    const context = yield* Layer.build(
+      Budget.layerNoDeps({ budgets: [{ name: "all", limit: 1 }], timeout: "500 millis", lease: "2 seconds" }).pipe(
+        Layer.provide([layerPrices, store])
+      )
+    )
+    const budget = Context.get(context, Budget.Budget)
+    const state = Effect.map(budget.snapshot, ([state]) => state!)
+    const admitted = Effect.suspend(() => {
+      const attempt = attemptOf()
+      return Effect.as(budget.admit(attempt), attempt)
+    })
+    const again = <A, E>(effect: Effect.Effect<A, E>, until: (value: A) => boolean = () => true) =>
+      Effect.retry(
+        Effect.filterOrFail(effect, until, () => "not yet"),
+        { schedule: Schedule.spaced("50 millis"), times: 400 }
+      )
+    return { admitted, again, budget, state, wire }
+  })
+
+  it.live(
+    "refuses while the database is away or hangs, and writes what was settled meanwhile when it is back",
+    () =>
+      Effect.gen(function*() {
+        const { admitted, again, budget, state, wire } = yield* wired
+        let spent = 0
+        for (const trouble of [wire.cut, wire.hang]) {
+          const attempt = yield* again(admitted)
+          yield* trouble
+          assert.deepInclude(yield* Effect.flip(admitted), { _tag: "BudgetUnavailableError", reason: "store" })
+          completed(attempt, { inputTokens: 7 })
+          yield* budget.settle(attempt)
+          assert.strictEqual((yield* Effect.flip(budget.snapshot))._tag, "BudgetUnavailableError")
+          yield* wire.mend
+          spent += 7
+          yield* again(state, ({ reservedNanoUsd, spentNanoUsd }) => spentNanoUsd === spent && reservedNanoUsd === 0)
+        }
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
+    60_000
+  )
+
+  it.live("counts each call once, wherever the wire breaks", () =>
+    Effect.gen(function*() {
+      const { admitted, again, budget, state, wire } = yield* wired
+      let spent = 0
+      const call = Effect.gen(function*() {
+        const attempt = yield* admitted
+        completed(attempt, { inputTokens: 3 })
+        spent += 3
+        yield* budget.settle(attempt)
+      })
+      for (let round = 0; round < 6; round++) {
+        yield* again(call)
+        const calls = yield* Effect.forkScoped(
+          Effect.forEach(Array.from({ length: 400 }), () => Effect.exit(call), { concurrency: 32 })
+        )
+        yield* Effect.sleep(10 + round * 7)
+        yield* wire.cut
+        yield* Fiber.join(calls)
+        yield* wire.mend
+      }
+      // Reservations whose answer was lost end with their leases.
+      const end = yield* again(state, ({ reservedNanoUsd, spentNanoUsd }) =>
+        reservedNanoUsd === 0 && spentNanoUsd >= spent)
+      assert.strictEqual(end.spentNanoUsd, spent)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
 })

@@ -252,6 +252,23 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
         assert.deepInclude(yield* there.read(rules), { spent: 5, reserved: 0 })
       }))
 
+    run("tells also that a window was overshot which is over by then", (here, there) =>
+      Effect.gen(function*() {
+        const rules = { ...rulesOf(days(600)), thresholds: [10] }
+        const one = [share(rules, 140)]
+        yield* morning(here, 600)
+        yield* here.settle(yield* here.take(20, one), 20)
+        const open = yield* here.take(100, one)
+        yield* sleep(600)
+        yield* there.take(90, one)
+        const { events } = yield* here.settle(open, 130)
+        assert.deepStrictEqual(
+          events.map((event) => event._tag === "Overshot" ? event.spentNanoUsd : event._tag),
+          [150]
+        )
+        assert.deepInclude(yield* there.read(rules), { spent: 0, reserved: 90 })
+      }))
+
     run(
       "tells of each threshold once in a window, whichever process reaches it",
       (here, there) =>

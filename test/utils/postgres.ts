@@ -5,11 +5,16 @@ import { SqlClient, type SqlError } from "effect/sql"
 import { randomBytes } from "node:crypto"
 import { postgresUrl } from "./ledgerProcess.ts"
 
-export const url = Redacted.make(postgresUrl)
+export const url = postgresUrl
 
-export const layer: Layer.Layer<SqlClient.SqlClient, SqlError.SqlError> = Layer.fresh(
-  PgClient.layer({ url, maxConnections: 4, connectTimeout: "2 seconds" })
-)
+/** A pool of connections to it, or to what stands in between at another port. */
+export const layerAt = (port = new URL(url).port): Layer.Layer<SqlClient.SqlClient, SqlError.SqlError> => {
+  const at = new URL(url)
+  at.port = port
+  return Layer.fresh(PgClient.layer({ url: Redacted.make(at.href), maxConnections: 4, connectTimeout: "2 seconds" }))
+}
+
+export const layer = layerAt()
 
 /** One more pool of connections, as a process of its own has. */
 export const connection: Effect.Effect<SqlClient.SqlClient, never, Scope.Scope> = Effect.map(

@@ -21,9 +21,12 @@ export interface Counter {
   readonly step: (batch: Batch) => Effect.Effect<Done, unknown>
 }
 
-/** `reserve` answers with nothing where the store does not answer. An interruption of it gives back what was reserved. */
+/**
+ * `reserve` answers with nothing where the store does not answer within `boundMillis`, and its own bound. An interruption of it gives back what was
+ * reserved.
+ */
 export interface Desk {
-  readonly reserve: (ask: Reserve) => Effect.Effect<Reply | undefined>
+  readonly reserve: (ask: Reserve, boundMillis: number) => Effect.Effect<Reply | undefined>
   readonly settle: (settle: Settle) => Effect.Effect<void>
 }
 
@@ -135,7 +138,8 @@ const remote = Effect.fnUntraced(function*(
   })
 
   const work: Effect.Effect<void> = Effect.suspend(() => {
-    if (isLeft()) return Effect.flatMap(turn, () => work)
+    // Whoever asks in this turn of the event loop goes along.
+    if (isLeft()) return Effect.flatMap(Effect.andThen(Effect.yieldNow, turn), () => work)
     loop = undefined
     return Effect.void
   })
@@ -150,7 +154,7 @@ const remote = Effect.fnUntraced(function*(
     Effect.gen(function*() {
       wake()
       if (loop !== undefined) yield* Effect.timeoutOption(Fiber.await(loop), bounds.timeoutMillis)
-      const left = settles.length + (unsure?.settles.length ?? 0)
+      const left = dropped + settles.length + (unsure?.settles.length ?? 0)
       if (left > 0) {
         yield* Effect.logWarning(`Budget: ${left} settlements were dropped at the end: what they cost is missing.`)
       }
@@ -158,13 +162,13 @@ const remote = Effect.fnUntraced(function*(
   )
 
   return {
-    reserve: (ask) =>
+    reserve: (ask, boundMillis) =>
       Clock.clockWith((clock) => {
         if (lostMillis > 0 && clock.currentTimeMillisUnsafe() < tryAt) return Effect.undefined
         const self: Asking = { ask, answered: Deferred.makeUnsafe(), reply: undefined, gone: false }
         asking.push(self)
         wake()
-        const wait = Effect.timeoutOption(Deferred.await(self.answered), bounds.timeoutMillis)
+        const wait = Effect.timeoutOption(Deferred.await(self.answered), Math.min(boundMillis, bounds.timeoutMillis))
         return Effect.interruptible(wait).pipe(
           Effect.onExit((exit) =>
             Effect.sync(() => {

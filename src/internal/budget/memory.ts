@@ -6,6 +6,7 @@ import {
   holdsOf,
   limitOf,
   type Override,
+  type Rules,
   run,
   type Settle,
   type Share,
@@ -21,7 +22,7 @@ const sweepMillis = 1_000
 
 export class Memory {
   private readonly maxAccounts: number
-  private readonly budgets = new Map<string, Map<string, Account>>()
+  private readonly budgets = new Map<string, { rules: Rules; readonly accounts: Map<string, Account> }>()
   private readonly overrides = new Map<string, Map<string | undefined, Override>>()
   private readonly leases = new Map<string, Lease>()
   private count = 0
@@ -72,7 +73,7 @@ export class Memory {
     if (now >= this.lapseAt) this.lapse(now)
     return {
       accounts: names.flatMap((budget) =>
-        [...this.budgets.get(budget) ?? []].map(([account, { slots }]) => ({
+        [...this.budgets.get(budget)?.accounts ?? []].map(([account, { slots }]) => ({
           budget,
           account,
           slots: slots.map((slot) => ({ ...slot }))
@@ -90,26 +91,29 @@ export class Memory {
 
   private account({ account, rules }: Share, now: number): Account | undefined {
     let known = this.budgets.get(rules.name)
-    if (known === undefined) this.budgets.set(rules.name, known = new Map())
-    const found = known.get(account)
+    if (known === undefined) this.budgets.set(rules.name, known = { rules, accounts: new Map() })
+    known.rules = rules
+    const found = known.accounts.get(account)
     if (found !== undefined) return found
-    if (this.count >= this.maxAccounts) this.sweep(rules, known, now)
+    if (this.count >= this.maxAccounts) this.sweep(now)
     if (this.count >= this.maxAccounts) return undefined
     const made = new Account()
-    known.set(account, made)
+    known.accounts.set(account, made)
     this.count++
     return made
   }
 
-  /** Drops accounts whose window is over. Those of other budgets go when those budgets need room. */
-  private sweep({ window }: Share["rules"], accounts: Map<string, Account>, now: number): void {
+  /** Drops accounts whose window is over. */
+  private sweep(now: number): void {
     if (now < this.sweptAt + sweepMillis && now >= this.sweptAt) return
     this.sweptAt = now
-    const { from } = window.at(now)
-    for (const [name, account] of accounts) {
-      if (!account.isIdle(from)) continue
-      accounts.delete(name)
-      this.count--
+    for (const { accounts, rules } of this.budgets.values()) {
+      const { from } = rules.window.at(now)
+      for (const [name, account] of accounts) {
+        if (!account.isIdle(from)) continue
+        accounts.delete(name)
+        this.count--
+      }
     }
   }
 

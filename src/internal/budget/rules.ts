@@ -81,7 +81,7 @@ const windowOf = (name: string, window: WindowOf | undefined): Window.Window => 
 }
 
 /** Neither NUL nor half a character can be stored by every database. */
-const storable = (value: string): string => value.replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
+export const storable = (value: string): string => value.replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
 
 const valueOf = (attempt: Attempt, dimension: Dimension): string | undefined => {
   const { context, key, model } = attempt

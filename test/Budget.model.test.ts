@@ -1,0 +1,167 @@
+/** Budgets against a reference that is small enough to be seen to be right: it looks at the whole history for each question. */
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Exit, Layer, Schema } from "effect"
+import type * as Attempt from "effect-claude/Attempt"
+import * as Budget from "effect-claude/Budget"
+import * as BudgetSql from "effect-claude/Budget/Sql"
+import * as Sqlite from "effect-claude/Sqlite"
+import { TestClock } from "effect/testing"
+import { attemptOf, completed, layerPrices, sent } from "./utils/budgets.ts"
+
+const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+
+const hour = 3_600_000
+const tenants = ["a", "b"]
+
+const Step = Schema.Union([
+  Schema.Struct({ do: Schema.Literal("admit"), tenant: between(0, 1), nanoUsd: between(0, 60) }),
+  Schema.Struct({
+    do: Schema.Literal("settle"),
+    which: between(0, 20),
+    how: Schema.Literals(["cost", "notSent", "lost"]),
+    part: between(0, 130)
+  }),
+  Schema.Struct({ do: Schema.Literal("wait"), millis: between(0, 30 * hour) }),
+  Schema.Struct({ do: Schema.Literal("wait"), millis: between(0, hour) }),
+  Schema.Struct({ do: Schema.Literal("limit"), nanoUsd: between(0, 150) }),
+  Schema.Struct({
+    do: Schema.Literal("override"),
+    tenant: Schema.UndefinedOr(between(0, 1)),
+    nanoUsd: Schema.UndefinedOr(between(0, 300)),
+    millis: between(1, 3 * hour)
+  })
+])
+
+/** A call of the past: it counts for what it reserved while it runs, and for what it cost after. */
+interface Call {
+  readonly attempt: Attempt.MessageAttempt
+  readonly tenant: string
+  readonly at: number
+  readonly reserved: number
+  spent: number | undefined
+}
+
+/** Whether a call of the past counts now. */
+const windows: Record<string, (at: number, now: number) => boolean> = {
+  total: () => true,
+  day: (at, now) => new Date(at).toISOString().slice(0, 10) === new Date(now).toISOString().slice(0, 10),
+  // Minutes that are not wholly outside.
+  rolling: (at, now) => (Math.floor(at / 60_000) + 1) * 60_000 > now - hour
+}
+
+const rulesWith = (limit: number): ReadonlyArray<Budget.Rule> => [
+  { name: "total", limit: 1_000 / 1e9 },
+  { name: "day", per: "tenant", limit: limit / 1e9, window: { calendar: "day" } },
+  { name: "rolling", limit: 120 / 1e9, window: { rolling: "1 hour" } }
+]
+
+const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
+  it.effect.prop(
+    name,
+    { limit: between(0, 150), steps: Schema.Array(Step) },
+    ({ limit, steps }) =>
+      Effect.gen(function*() {
+        const budget = yield* Budget.Budget
+        yield* budget.setBudgets(rulesWith(limit))
+        const calls: Array<Call> = []
+        const overrides = new Map<string | undefined, { readonly limit: number; readonly until: number }>()
+        let configured = limit
+
+        const limitOf = (name: string, account: string, now: number) => {
+          if (name !== "day") return name === "total" ? 1_000 : 120
+          const other = [overrides.get(account), overrides.get(undefined)].find((other) => other && now < other.until)
+          return other?.limit ?? configured
+        }
+        const counting = (name: string, account: string, now: number) =>
+          calls.filter(({ at, tenant }) => (name !== "day" || tenant === account) && windows[name]!(at, now))
+        const spentOf = (calls: ReadonlyArray<Call>) => calls.reduce((sum, { spent = 0 }) => sum + spent, 0)
+        const reservedOf = (calls: ReadonlyArray<Call>) =>
+          calls.reduce((sum, { reserved, spent }) => spent === undefined ? sum + reserved : sum, 0)
+        const lacks = (name: string, account: string, now: number, needed: number) => {
+          const those = counting(name, account, now)
+          return spentOf(those) + reservedOf(those) + needed > limitOf(name, account, now)
+        }
+
+        const check = Effect.gen(function*() {
+          const now = yield* Clock.currentTimeMillis
+          for (const state of yield* budget.snapshot) {
+            const those = counting(state.budget, state.account, now)
+            const spent = spentOf(those)
+            const reserved = reservedOf(those)
+            const limit = limitOf(state.budget, state.account, now)
+            assert.deepInclude(state, {
+              limitNanoUsd: limit,
+              spentNanoUsd: spent,
+              reservedNanoUsd: reserved,
+              remainingNanoUsd: limit - spent - reserved,
+              lapsedNanoUsd: 0,
+              overshotNanoUsd: those.reduce((sum, { reserved, spent = 0 }) => sum + Math.max(0, spent - reserved), 0)
+            }, state.budget)
+          }
+        })
+
+        const settle = Effect.fnUntraced(function*(self: Call, how: "cost" | "notSent" | "lost", part: number) {
+          const spent = how === "notSent" ? 0 : how === "lost" ? self.reserved : Math.ceil(self.reserved * part / 100)
+          if (how === "cost") completed(self.attempt, { inputTokens: spent })
+          if (how === "lost") sent(self.attempt)
+          yield* budget.settle(self.attempt)
+          yield* Effect.repeat(Effect.yieldNow, { times: 10 })
+          self.spent = spent
+        })
+
+        for (const step of steps) {
+          const now = yield* Clock.currentTimeMillis
+          switch (step.do) {
+            case "admit": {
+              const tenant = tenants[step.tenant]!
+              const attempt = attemptOf({ input: step.nanoUsd, output: 0, tenant })
+              const missing = ["total", "day", "rolling"].filter((name) => lacks(name, tenant, now, step.nanoUsd))
+              const exit = yield* Effect.exit(budget.admit(attempt))
+              assert.strictEqual(Exit.isSuccess(exit), missing.length === 0, `misses ${missing}`)
+              if (Exit.isSuccess(exit)) {
+                calls.push({ attempt, tenant, at: now, reserved: step.nanoUsd, spent: undefined })
+              }
+              break
+            }
+            case "settle": {
+              const open = calls.filter(({ spent }) => spent === undefined)
+              const self = open[step.which % Math.max(1, open.length)]
+              if (self !== undefined) yield* settle(self, step.how, step.part)
+              break
+            }
+            case "wait":
+              yield* TestClock.adjust(step.millis)
+              break
+            case "limit":
+              configured = step.nanoUsd
+              yield* budget.setBudgets(rulesWith(configured))
+              break
+            case "override": {
+              const account = step.tenant === undefined ? undefined : tenants[step.tenant]
+              const until = now + step.millis
+              const limit = step.nanoUsd === undefined ? undefined : step.nanoUsd / 1e9
+              yield* budget.override("day", { limit, account, until })
+              if (step.nanoUsd === undefined) overrides.delete(account)
+              else overrides.set(account, { limit: step.nanoUsd, until })
+            }
+          }
+          yield* check
+        }
+        for (const self of calls) if (self.spent === undefined) yield* settle(self, "notSent", 0)
+        yield* check
+        assert.isTrue((yield* budget.snapshot).every(({ reservedNanoUsd }) => reservedNanoUsd === 0))
+      }).pipe(
+        Effect.provide(Budget.layerNoDeps({ budgets: [], lease: "10 days" }).pipe(Layer.provide([layerPrices, store])))
+      ),
+    { arbitrary: { runs, size: 60 }, timeout: 120_000 }
+  )
+
+describe("Budget, against a reference", () => {
+  law("admits what fits and nothing else, and loses no nano-dollar, in memory", Budget.layerMemory(), 500)
+
+  law(
+    "admits what fits and nothing else, and loses no nano-dollar, in SQLite",
+    BudgetSql.layer().pipe(Layer.provide(Layer.fresh(Sqlite.layer({ filename: ":memory:" }))), Layer.orDie),
+    50
+  )
+})

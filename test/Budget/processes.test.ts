@@ -1,0 +1,125 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Layer, Logger } from "effect"
+import * as Budget from "effect-claude/Budget"
+import * as BudgetSql from "effect-claude/Budget/Sql"
+import { type ChildProcess, fork } from "node:child_process"
+import { once } from "node:events"
+import { fileURLToPath } from "node:url"
+import { attemptOf, layerPrices } from "../utils/budgets.ts"
+import * as TestPostgres from "../utils/postgres.ts"
+
+const budgets: ReadonlyArray<Budget.Rule> = [
+  { name: "all", limit: 1_379 / 1e9 },
+  { name: "tenants", per: "tenant", limit: 1 }
+]
+
+const path = fileURLToPath(new URL("../utils/budgetWorker.ts", import.meta.url))
+
+interface Result {
+  readonly admitted: number
+  readonly reasons: ReadonlyArray<string>
+}
+
+const message = <A>(child: ChildProcess) =>
+  Effect.promise(async (): Promise<A> => {
+    const ended = once(child, "exit").then(([code]) => Promise.reject(new Error(`the process ended with ${code}`)))
+    const [value] = await Promise.race([once(child, "message"), ended])
+    return value
+  })
+
+/** A process that is ready to call, and ends with the test. */
+const worker = (schema: string, calls: number, lease: string) =>
+  Effect.tap(
+    Effect.acquireRelease(
+      Effect.sync(() =>
+        fork(path, [JSON.stringify({ budgets, calls, lease, schema, url: TestPostgres.url })], {
+          execArgv: [],
+          stdio: ["ignore", "ignore", "inherit", "ipc"]
+        })
+      ),
+      (child) => Effect.sync(() => void child.kill("SIGKILL"))
+    ),
+    message
+  )
+
+/** The budget as this process has it. */
+const here = (schema: string) =>
+  Layer.build(
+    Budget.layerNoDeps({ budgets, timeout: "30 seconds" }).pipe(
+      Layer.provide([
+        layerPrices,
+        BudgetSql.layer({ schema }).pipe(Layer.provide(TestPostgres.layer), Layer.orDie)
+      ])
+    )
+  )
+
+const run = (child: ChildProcess) =>
+  Effect.andThen(Effect.sync(() => void child.send("go")), Effect.suspend(() => message<Result>(child)))
+
+const stateOf = Effect.flatMap(
+  Budget.Budget,
+  ({ snapshot }) => Effect.map(snapshot, (states) => states.find(({ budget }) => budget === "all")!)
+)
+
+const limit = 1_379
+
+describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Postgres", () => {
+  it.live(
+    "admits exactly what fits of 1,000 calls in four processes, and is over its limit at no instant",
+    () =>
+      Effect.gen(function*() {
+        const schema = yield* TestPostgres.schema
+        // All four make the tables at once.
+        const workers = yield* Effect.all(Array.from({ length: 4 }, () => worker(schema, 250, "1 minute")), {
+          concurrency: 4
+        })
+        yield* Effect.gen(function*() {
+          let looks = 0
+          const watcher = yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
+            const { reservedNanoUsd, spentNanoUsd } = yield* stateOf
+            assert.isAtMost(spentNanoUsd + reservedNanoUsd, limit)
+            looks++
+          })))
+          const results = yield* Effect.all(workers.map(run), { concurrency: 4 })
+          assert.deepStrictEqual(
+            results.filter(({ reasons }) => reasons.some((reason) => !reason.includes("has no room"))),
+            []
+          )
+          assert.strictEqual(results.reduce((sum, { admitted }) => sum + admitted, 0), 137)
+          assert.isAbove(looks, 0)
+          yield* Fiber.interrupt(watcher)
+          assert.deepInclude(yield* stateOf, { spentNanoUsd: 0, reservedNanoUsd: 1_370, remainingNanoUsd: 9 })
+          // Those that were refused hold nothing elsewhere.
+          const states = yield* (yield* Budget.Budget).snapshot
+          const tenants = states.filter(({ budget }) => budget === "tenants")
+          assert.strictEqual(tenants.reduce((sum, { reservedNanoUsd }) => sum + reservedNanoUsd, 0), 1_370)
+        }).pipe(Effect.provide(yield* here(schema)))
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
+  it.live("frees what a killed process had reserved, after its time", () =>
+    Effect.gen(function*() {
+      const schema = yield* TestPostgres.schema
+      const child = yield* worker(schema, 137, "3 seconds")
+      assert.deepStrictEqual(yield* run(child), { admitted: 137, reasons: [] })
+      yield* Effect.gen(function*() {
+        const { admit, settle } = yield* Budget.Budget
+        // It renews its leases as long as it lives.
+        yield* Effect.sleep("4 seconds")
+        assert.deepInclude(yield* stateOf, { reservedNanoUsd: 1_370, lapsedNanoUsd: 0 })
+        child.kill("SIGKILL")
+        const attempt = attemptOf({ tenant: "t0" })
+        const one = Effect.delay(Effect.exit(admit(attempt)), "100 millis")
+        assert.isTrue(Exit.isSuccess(yield* Effect.repeat(one, { until: Exit.isSuccess, times: 200 })))
+        assert.deepInclude(yield* stateOf, { reservedNanoUsd: 10, lapsedNanoUsd: 1_370, spentNanoUsd: 0 })
+        yield* settle(attempt)
+        yield* Effect.repeat(Effect.delay(stateOf, "20 millis"), {
+          until: ({ reservedNanoUsd }) => reservedNanoUsd === 0,
+          times: 200
+        })
+        const states = yield* (yield* Budget.Budget).snapshot
+        assert.deepStrictEqual(states.filter(({ reservedNanoUsd }) => reservedNanoUsd !== 0), [])
+      }).pipe(Effect.provide(yield* here(schema)))
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
+})

@@ -1,0 +1,49 @@
+/** A process of its own: makes as many calls at once as it is told, each of 10 nano-dollars, says how many were admitted, and keeps those open. */
+import { PgClient } from "@effect/sql-pg"
+import { Effect, Exit, Layer, Redacted } from "effect"
+import * as Budget from "../../src/Budget.ts"
+import * as BudgetSql from "../../src/Budget/Sql.ts"
+import * as PriceBook from "../../src/PriceBook.ts"
+
+const { budgets, calls, lease, schema, url } = JSON.parse(process.argv[2] ?? "{}")
+
+const prices = Layer.succeed(PriceBook.PriceBook, { cost: () => undefined, ceiling: () => 10 })
+
+const program = Effect.gen(function*() {
+  const { admit } = yield* Budget.Budget
+  process.send?.("ready")
+  yield* Effect.promise(() => new Promise((resolve) => process.once("message", resolve)))
+  const exits = yield* Effect.forEach(
+    Array.from({ length: calls }),
+    (_, index) =>
+      Effect.exit(admit({
+        callId: `call-${index}`,
+        number: 1,
+        endpoint: "messages",
+        model: "claude-sonnet-5-5",
+        context: { tenant: `t${index % 5}`, tags: {} },
+        estimate: { inputTokens: 4, maxOutputTokens: 6 },
+        request: {},
+        outcome: { _tag: "NotSent" }
+        // The budget reads no more of it.
+      } as never)),
+    { concurrency: 64 }
+  )
+  process.send?.({
+    admitted: exits.filter(Exit.isSuccess).length,
+    reasons: [...new Set(exits.flatMap((exit) => Exit.isFailure(exit) ? [String(exit.cause)] : []))].slice(0, 3)
+  })
+  yield* Effect.never
+})
+
+const layer = Layer.provide(
+  Budget.layerNoDeps({ budgets, lease, timeout: "30 seconds" }),
+  [
+    prices,
+    BudgetSql.layer({ schema }).pipe(
+      Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 }))
+    )
+  ]
+)
+
+await Effect.runPromise(Effect.provide(program, layer))
