@@ -19,7 +19,6 @@ import type * as CostReport from "../src/CostReport.ts"
 import * as KeyPool from "../src/KeyPool.ts"
 import * as KeyStore from "../src/KeyStore.ts"
 import * as PriceBook from "../src/PriceBook.ts"
-import * as RetryPolicy from "../src/RetryPolicy.ts"
 import * as Sqlite from "../src/Sqlite.ts"
 import * as Usage from "../src/Usage.ts"
 import type { Row, Run } from "./run.ts"
@@ -177,7 +176,7 @@ type Service = ClaudeService.ClaudeService["Service"]
 const serviceOver = (url: string, innermost: Attempt.Policy, scope: Scope.Scope): Promise<Service> =>
   Effect.runPromise(
     Layer.buildWithScope(
-      ClaudeService.layerNoDeps.pipe(Layer.provide([
+      ClaudeService.layerDefault().pipe(Layer.provide([
         Layer.effect(
           ClaudeApi.ClaudeApi,
           Effect.map(ClaudeApi.ClaudeApi, (api) => ({
@@ -185,7 +184,6 @@ const serviceOver = (url: string, innermost: Attempt.Policy, scope: Scope.Scope)
             send: (attempt: Attempt.MessageAttempt) => Attempt.guard(innermost, attempt, api.send(attempt))
           }))
         ).pipe(Layer.provide(Layer.fresh(ClaudeApi.layer({ baseUrl: url })))),
-        RetryPolicy.layer(),
         KeyPool.layer().pipe(
           Layer.provide(
             KeyStore.layerKeys([{ label: "bench", group: "bench", secret: Redacted.make("sk-ant-bench") }])

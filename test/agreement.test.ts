@@ -1,12 +1,11 @@
 /** The ledger and the bill of the simulated API, after twenty thousand calls among faults: in memory, SQLite and PostgreSQL. */
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, Context, Effect, Fiber, Layer, Option, Random, Stream } from "effect"
+import { Array as Arr, Context, Effect, Fiber, Layer, Random, Stream } from "effect"
 import * as Attempt from "effect-claude/Attempt"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostLedgerSql from "effect-claude/CostLedger/Sql"
-import * as KeyPool from "effect-claude/KeyPool"
 import * as PriceBook from "effect-claude/PriceBook"
 import * as Reconciliation from "effect-claude/Reconciliation"
 import * as Sqlite from "effect-claude/Sqlite"
@@ -20,7 +19,7 @@ const calls = 20_000
 const workers = 64
 
 /** The cache reads of Sonnet 5.5 become cheaper at midnight. */
-const start = Date.parse("2026-10-06T23:50:00Z")
+const start = Date.parse("2026-10-06T23:57:30Z")
 const midnight = Date.parse("2026-10-07T00:00:00Z")
 
 const { Fault } = Simulator
@@ -36,9 +35,9 @@ const faults = [
   Fault.Garbage({ after: { events: 3 } })
 ].map((fault) => ({ fault, when: { probability: 0.012 } }))
 
-const models = ["claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-5-5", "claude-haiku-4-5"]
+const models = ["claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-5-5", "claude-sonnet-4-6"]
 
-const prefix = "The river carries stones and lamps and maps through quiet afternoons. ".repeat(300)
+const prefix = "The river carries stones and lamps and maps through quiet afternoons. ".repeat(80)
 
 const requestOf = (n: number): Attempt.Request => ({
   model: models[n % models.length]!,
@@ -81,11 +80,11 @@ const agree = (name: string, rows: ReadonlyArray<Row>, bill: Simulator.Bill, req
   assert.strictEqual(rows.length, requests, `${name}: rows and requests`)
   assert.strictEqual(new Set(rows.map(({ attempt, callId }) => `${callId} ${attempt}`)).size, rows.length)
 
-  const byRequest = Map.groupBy(rows, ({ requestId }) => requestId)
+  const byRequest = Arr.groupBy(rows, ({ requestId = "" }) => requestId)
   const billed = new Map(bill.rows.map((row) => [row.requestId, row]))
   let exact = 0
   for (const row of bill.rows) {
-    const found = byRequest.get(row.requestId) ?? []
+    const found = byRequest[row.requestId] ?? []
     assert.isAtMost(found.length, 1, `${name}: ${row.requestId}`)
     const [one] = found
     if (one === undefined) continue
@@ -97,7 +96,7 @@ const agree = (name: string, rows: ReadonlyArray<Row>, bill: Simulator.Bill, req
   assert.isAbove(exact, calls * 0.85)
 
   // What the API served and the ledger knows no id of was cut off before its head; what the ledger says costs nothing is not on the bill.
-  const unnamed = bill.rows.filter(({ requestId }) => !byRequest.has(requestId))
+  const unnamed = bill.rows.filter(({ requestId }) => byRequest[requestId] === undefined)
   const headless = rows.filter(({ confidence, requestId }) => requestId === undefined && confidence !== "exact")
   assert.isAtMost(unnamed.length, headless.length)
   const free = rows.filter(({ billed }) => billed === "no")
@@ -132,11 +131,15 @@ describe("the bill agrees with the ledger", () => {
         const ledgers = Object.entries({ memory, sqlite, postgres }).flatMap(([name, ledger]) =>
           ledger === undefined ? [] : [[name, ledger] as const]
         )
-        const pool = Effect.map(KeyPool.KeyPool, (pool) => Attempt.all(pool, ...ledgers.map(([, ledger]) => ledger)))
-        const claude = ClaudeService.layerDefault({ retry: { base: 50, throttledBase: 50, budget: false } }).pipe(
+        const all = Attempt.all(memory, ...ledgers.slice(1).map(([, ledger]) => ledger))
+        const claude = ClaudeService.layerNoDeps.pipe(
+          Layer.provide(Layer.merge(
+            ClaudeService.layerPolicies({ retry: { base: 50, throttledBase: 50, budget: false } }),
+            Layer.succeed(CostLedger.CostLedger, { ...memory, ...all })
+          )),
           Layer.provide([
             ClaudeApi.layer({ fetch: simulator.fetch }),
-            Layer.effect(KeyPool.KeyPool, pool).pipe(Layer.provide(keysOf(Simulator.apiKey)))
+            keysOf(Simulator.apiKey)
           ])
         )
         let next = 0
@@ -145,14 +148,14 @@ describe("the bill agrees with the ledger", () => {
           body: () => Effect.exit(callOf(next++)),
           step: () => {}
         })
-        const all = yield* Effect.forkChild(
+        const running = yield* Effect.forkChild(
           Effect.provide(Effect.all(Arr.makeBy(workers, () => worker), { concurrency: "unbounded" }), claude)
         )
-        while (all.pollUnsafe() === undefined) {
+        while (running.pollUnsafe() === undefined) {
           yield* TestClock.adjust("1 second")
           yield* settle
         }
-        yield* Fiber.join(all)
+        yield* Fiber.join(running)
 
         const bill = yield* simulator.bill
         const { total } = yield* simulator.requests
