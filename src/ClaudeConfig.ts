@@ -64,6 +64,18 @@ const Share = Schema.FiniteFromString.check(
   Schema.isBetween({ minimum: 0.01, maximum: 1 }, { expected: "a share from 0.01 to 1" })
 )
 
+/** Budgets for all calls together, in UTC. */
+const budget: Config.Config<Budget.Options | undefined> = Config.map(
+  Config.all({ day: rate("CLAUDE_BUDGET_USD_PER_DAY"), month: rate("CLAUDE_BUDGET_USD_PER_MONTH") }),
+  (limits) => {
+    const budgets = (["day", "month"] as const).flatMap((calendar): Budget.Options["budgets"] => {
+      const limit = limits[calendar]
+      return limit === undefined ? [] : [{ name: calendar, limit, window: { calendar } }]
+    })
+    return budgets.length === 0 ? undefined : { budgets }
+  }
+)
+
 const limits: Config.Config<RateLimiter.Limits | RateLimiter.Tier | undefined> = Config.map(
   Config.all({
     tier: optional(Config.Literals(["start", "build", "scale"], "CLAUDE_TIER")),
@@ -88,6 +100,7 @@ const limits: Config.Config<RateLimiter.Limits | RateLimiter.Tier | undefined> =
  * | `CLAUDE_REQUESTS_PER_MINUTE`, `CLAUDE_INPUT_TOKENS_PER_MINUTE`, `CLAUDE_OUTPUT_TOKENS_PER_MINUTE`, `CLAUDE_TOKENS_PER_MINUTE` | `limiter.limits` instead of a tier |
  * | `CLAUDE_LIMIT_QUEUE` | `limiter.maxQueue` |
  * | `CLAUDE_BREAKER`: `normal`, `observe`, `forcedOpen` or `disabled` | `breaker.mode` |
+ * | `CLAUDE_BUDGET_USD_PER_DAY`, `CLAUDE_BUDGET_USD_PER_MONTH` | `budget`: for all calls together, by the calendar of UTC |
  * | `CLAUDE_BREAKER_WINDOW`, `CLAUDE_BREAKER_FAILURE_RATE`, `CLAUDE_BREAKER_SLOW_CALL`, `CLAUDE_BREAKER_OPEN_FOR`, `CLAUDE_BREAKER_MAX_OPEN_FOR` | `breaker` |
  *
  * Durations are written like `30 seconds`.
@@ -116,6 +129,7 @@ export const config: Config.Config<Options> = Config.all({
     limits,
     maxQueue: optional(Config.schema(countUpTo(1_000_000), "CLAUDE_LIMIT_QUEUE"))
   }),
+  budget,
   breaker: Config.all({
     mode: optional(Config.Literals(["normal", "observe", "forcedOpen", "disabled"], "CLAUDE_BREAKER")),
     windowTime: duration("CLAUDE_BREAKER_WINDOW"),

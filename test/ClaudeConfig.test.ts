@@ -41,11 +41,24 @@ describe("ClaudeConfig", () => {
       assert.deepStrictEqual(breaker?.openFor, Duration.seconds(3))
     }))
 
+  it.effect("reads budgets for all calls together", () =>
+    Effect.gen(function*() {
+      const { budget } = yield* parse({ CLAUDE_BUDGET_USD_PER_DAY: "2.5", CLAUDE_BUDGET_USD_PER_MONTH: "40" })
+      assert.deepStrictEqual(budget, {
+        budgets: [
+          { name: "day", limit: 2.5, window: { calendar: "day" } },
+          { name: "month", limit: 40, window: { calendar: "month" } }
+        ]
+      })
+    }))
+
   it.effect.each([
     { CLAUDE_TIER: "gold" },
     { CLAUDE_REQUESTS_PER_MINUTE: "0" },
     { CLAUDE_OUTPUT_TOKENS_PER_MINUTE: "many" },
     { CLAUDE_LIMIT_QUEUE: "-1" },
+    { CLAUDE_BUDGET_USD_PER_DAY: "0" },
+    { CLAUDE_BUDGET_USD_PER_MONTH: "$5" },
     { CLAUDE_BREAKER: "maybe" },
     { CLAUDE_BREAKER_FAILURE_RATE: "0" },
     { CLAUDE_BREAKER_FAILURE_RATE: "30" },

@@ -72,8 +72,7 @@ describe("a process that is killed", () => {
           }
 
           const bill = yield* simulator.bill
-          const byRequest = Arr.groupBy(rows, ({ requestId = "" }) =>
-            requestId)
+          const byRequest = Arr.groupBy(rows, ({ requestId = "" }) => requestId)
           let lost = 0
           for (const { nanoUsd, requestId } of bill.rows) {
             const found = byRequest[requestId] ?? []
