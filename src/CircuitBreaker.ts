@@ -9,7 +9,8 @@
  *   answers: they are successes. An attempt that was not sent or whose caller went away counts as nothing.
  * - **Slow** is an attempt that took longer than `slowCall` from its admission to its end; for a stream, to the moment that `answered`
  *   was told. The time that a caller takes to read a stream is none of the API's.
- * - A result counts only in the stretch between two transitions in which its attempt was admitted.
+ * - A result counts only in the stretch between two transitions in which its attempt was admitted. In the first window of a stretch,
+ *   rates take attempts under way for successes: failures may be the first to end.
  * - A trial that says nothing within `halfOpenFor` does not keep the others from trying: new permits are given then, and the verdict
  *   of the first one still counts. There is no state that a circuit cannot leave.
  *
@@ -92,15 +93,18 @@ export type Mode = "normal" | "observe" | "forcedOpen" | "disabled"
  * - `slowRate`: share of slow attempts, above 0. Default 0.8.
  * - `minimumCalls`: rates say nothing before so many results; at most `windowCalls`. Default 50, so that a rate of 30 % does not pass
  *   for one of 50 %.
- * - `inARow`: failures in a row, in the order in which they ended. Default 15, which a rate of 30 % reaches once in 70 million calls.
+ * - `inARow`: so many attempts that were admitted one after the other all failed. One under way is no failure yet, so that failures which
+ *   are faster than answers make no row; one that counts as nothing is passed over. Default 15, which a rate of 30 % reaches once in
+ *   70 million calls.
  *
  * And when it closes:
  *
  * - `openFor`: how long it is open the first time. It doubles with each opening in a row, up to `maxOpenFor`, and starts anew after the
- *   circuit was closed as long as it had been open. Default 5 seconds, and 30.
+ *   circuit was closed as long as it had been open. Default 1 second, and 5.
  * - `jitter`: up to this share of the open time is left out, by lot. From 0 to 1, default 0.2.
- * - `trials`: attempts that may go while it is half-open, and successes that close it. Default 1.
- * - `halfOpenFor`: how long they keep others from trying. Default 5 seconds.
+ * - `trials`: attempts that may go while it is half-open. Default 1.
+ * - `successes`: of trials that close it, at most `trials`; the first failure opens it again. Default `trials`.
+ * - `halfOpenFor`: how long they keep others from trying. Default 1 second, so that an answer that takes long holds nobody up.
  * - `waitForTrial`: callers that are refused because of a trial wait for its verdict, at most `halfOpenFor`, where their deadline
  *   allows. Default false.
  *
@@ -121,6 +125,7 @@ export interface Options {
   readonly maxOpenFor?: Duration.Input | undefined
   readonly jitter?: number | undefined
   readonly trials?: number | undefined
+  readonly successes?: number | undefined
   readonly halfOpenFor?: Duration.Input | undefined
   readonly waitForTrial?: boolean | undefined
   readonly mode?: Mode | undefined
@@ -289,7 +294,8 @@ const rulesOf = (options: Options): Rules => {
   const count = (name: keyof Options, value: number) => inRange(name, Math.floor(value), 1, Infinity)
   const rate = (name: keyof Options, value: number) => inRange(name, value, Number.MIN_VALUE, Infinity)
   const { windowCalls } = options
-  const openMillis = millis("openFor", options.openFor ?? "5 seconds")
+  const openMillis = millis("openFor", options.openFor ?? "1 second")
+  const trials = count("trials", options.trials ?? 1)
   return {
     window: windowCalls === undefined
       ? { _tag: "Time", millis: millis("windowTime", options.windowTime ?? "30 seconds") }
@@ -299,10 +305,11 @@ const rulesOf = (options: Options): Rules => {
     slowRate: rate("slowRate", options.slowRate ?? 0.8),
     minimumCalls: Math.min(count("minimumCalls", options.minimumCalls ?? 50), windowCalls ?? Infinity),
     openMillis,
-    maxOpenMillis: Math.max(openMillis, millis("maxOpenFor", options.maxOpenFor ?? "30 seconds")),
+    maxOpenMillis: Math.max(openMillis, millis("maxOpenFor", options.maxOpenFor ?? "5 seconds")),
     jitter: inRange("jitter", options.jitter ?? 0.2, 0, 1),
-    trials: count("trials", options.trials ?? 1),
-    halfOpenMillis: millis("halfOpenFor", options.halfOpenFor ?? "5 seconds")
+    trials,
+    successes: inRange("successes", Math.floor(options.successes ?? trials), 1, trials),
+    halfOpenMillis: millis("halfOpenFor", options.halfOpenFor ?? "1 second")
   }
 }
 

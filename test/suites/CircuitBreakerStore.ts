@@ -16,6 +16,7 @@ export const rules: Rules = {
   maxOpenMillis: 400,
   jitter: 0,
   trials: 1,
+  successes: 1,
   halfOpenMillis: 60_000
 }
 
@@ -108,6 +109,36 @@ export const suite = (environment: Effect.Effect<Process, never, Scope.Scope>): 
   )
 
   live(
+    "takes failures for a row in the order in which their attempts were admitted",
+    Effect.gen(function*() {
+      const [here, there] = yield* circuits({ ...rules, minimumCalls: Infinity })
+      const early = yield* permit(here)
+      yield* count(here, 1)
+      yield* here.settle(early, 0)
+      const between = yield* permit(here)
+      yield* count(here, 1)
+      yield* Effect.sleep(50)
+      assert.strictEqual((yield* here.view).phase, "closed")
+      yield* here.settle(between, 1)
+      yield* phaseIs(there, "open")
+    })
+  )
+
+  live(
+    "closes at as many successes as its rules say, with more trials under way",
+    Effect.gen(function*() {
+      const [here, there] = yield* circuits({ ...rules, trials: 2, successes: 1 })
+      yield* count(here, 1, 1, 1)
+      yield* phaseIs(there, "open")
+      const first = yield* permitSoon(here)
+      yield* permitSoon(there)
+      yield* here.settle(first, 0)
+      yield* phaseIs(here, "closed")
+      yield* phaseIs(there, "closed")
+    })
+  )
+
+  live(
     "opens on slow answers and judges by time",
     Effect.gen(function*() {
       const [here, there] = yield* circuits({ ...rules, window: { _tag: "Time", millis: 60_000 } })
@@ -180,7 +211,7 @@ export const suite = (environment: Effect.Effect<Process, never, Scope.Scope>): 
   live(
     "needs as many successes as it lets trials go",
     Effect.gen(function*() {
-      const [here, there] = yield* circuits({ ...rules, trials: 2 })
+      const [here, there] = yield* circuits({ ...rules, trials: 2, successes: 2 })
       yield* count(here, 1, 1, 1)
       yield* phaseIs(there, "open")
       const first = yield* permitSoon(here)

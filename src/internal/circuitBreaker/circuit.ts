@@ -22,6 +22,7 @@ export interface Rules {
   readonly maxOpenMillis: number
   readonly jitter: number
   readonly trials: number
+  readonly successes: number
   readonly halfOpenMillis: number
 }
 

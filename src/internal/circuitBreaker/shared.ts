@@ -20,6 +20,7 @@ import { isFailure, isSlow } from "./window.ts"
  *
  * - `epoch`: the stretch that `results` and `back` belong to; the store ignores them in another one.
  * - `results`: a digit for each, in order.
+ * - `row`: in the epoch, so many of this process failed in a row as open it.
  * - `back`: so many permits of `round` come back.
  * - `ask`: a permit is wanted, where the circuit is not closed.
  * - `factor`: what is left of the time that the circuit stays open, should it open.
@@ -29,6 +30,7 @@ import { isFailure, isSlow } from "./window.ts"
 export interface Report {
   readonly epoch: number
   readonly results: string
+  readonly row: boolean
   readonly round: number
   readonly back: number
   readonly ask: boolean
@@ -98,7 +100,7 @@ class Mirror extends Machine {
     this.permits = reply.permits
     if (reply.epoch === this.epoch && reply.phase === this.phase) return
     if (reply.phase === "closed") this.closedAt = now
-    this.forget()
+    this.window.clear()
     this.become(reply.phase, now, reply.epoch)
   }
 
@@ -175,6 +177,7 @@ export const make = Effect.fnUntraced(function*(
         const report: Report = {
           epoch,
           results,
+          row: epoch === mirror.epoch && mirror.hasRow,
           round,
           back,
           ask,
@@ -234,12 +237,13 @@ export const make = Effect.fnUntraced(function*(
       touch(now)
     }
 
-    const count = (permit: Permit, result: Result, now: number): void => {
+    const count = (permit: Permit, result: Result | undefined, now: number): void => {
       if (permit.epoch !== mirror.epoch) return
-      if (permit.round === 0) mirror.count(result, now)
+      if (permit.round === 0) mirror.count(permit, result, now)
+      if (result === undefined && !mirror.hasRow) return
       const pending = noted()
-      pending.results = (pending.results + result).slice(-maxPending)
-      pending.urgent ||= permit.round > 0 || mirror.weighs(result)
+      pending.results = (pending.results + (result ?? "")).slice(-maxPending)
+      pending.urgent ||= permit.round > 0 || result === undefined || mirror.weighs(result)
       touch(now)
       later()
     }
@@ -320,8 +324,8 @@ export const make = Effect.fnUntraced(function*(
       settle: (permit, result) =>
         atNow((now) => {
           if (isShared()) {
-            if (result !== undefined) count(permit, result, now)
-            else if (permit.round > 0) giveBack(permit, now)
+            if (result === undefined && permit.round > 0) giveBack(permit, now)
+            else count(permit, result, now)
           } else {
             mirror.settle(permit, result, now)
             touch(now)

@@ -14,6 +14,7 @@ const rules: Rules = {
   maxOpenMillis: 10_000,
   jitter: 0,
   trials: 1,
+  successes: 1,
   halfOpenMillis: 5_000
 }
 
