@@ -58,10 +58,11 @@ const admission = (breaking: CircuitBreaker.Options = {}) => {
   ))
   const policy = Effect.gen(function*() {
     const breaker = yield* CircuitBreaker.CircuitBreaker
-    return Attempt.both(
-      { admit: breaker.check, settle: () => Effect.void },
-      Attempt.both(yield* RateLimiter.RateLimiter, breaker)
-    )
+    const { admit, settle } = Attempt.both(yield* RateLimiter.RateLimiter, breaker)
+    return {
+      admit: (made: Attempt.Attempt) => Effect.flatMap(breaker.check(made), () => admit(made)),
+      settle
+    }
   })
   return { runtime, policy: runtime.runSync(policy) }
 }

@@ -244,6 +244,7 @@ export const layerMemory: Layer.Layer<Store> = Layer.effect(
   Store,
   Effect.gen(function*() {
     const random = yield* Random.Random
+    const clock = yield* Clock.Clock
     const shared = new Map<
       string,
       { readonly circuit: Circuit; readonly listeners: Set<(change: Change) => void> }
@@ -254,7 +255,7 @@ export const layerMemory: Layer.Layer<Store> = Layer.effect(
         if (known === undefined) {
           const listeners = new Set<(change: Change) => void>()
           const tell = (change: Change) => listeners.forEach((listener) => listener(change))
-          known = { circuit: Local.make(new Machine(rules, tell, () => random.nextDoubleUnsafe())), listeners }
+          known = { circuit: Local.make(new Machine(rules, tell, () => random.nextDoubleUnsafe()), clock), listeners }
           shared.set(key, known)
         }
         const { circuit, listeners } = known
@@ -275,12 +276,6 @@ interface Entry {
   readonly circuit: Circuit
   mode: Mode
   turn: Deferred.Deferred<void> | undefined
-}
-
-/** An attempt that was admitted. `latency` is what `answered` found, in milliseconds. */
-interface Admitted {
-  readonly permit: Permit
-  latency: number | undefined
 }
 
 const isGroup = (name: string): name is Model.Group => Model.groups.some((group) => group === name)
@@ -331,6 +326,7 @@ const isDown = (outcome: Outcome): boolean =>
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const { baseUrl } = yield* ClaudeApi
   const store = yield* Store
+  const clock = yield* Clock.Clock
   const rules = rulesOf(options)
   const slowMillis = options.slowCall === undefined ? Infinity : Duration.toMillis(options.slowCall)
   const waits = options.waitForTrial ?? false
@@ -338,7 +334,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   yield* Effect.addFinalizer(() => PubSub.end(transitions, Exit.void))
   // Publishing to a sliding PubSub is one step; its unsafe form would refuse where this slides.
   const runSync = Effect.runSyncWith(yield* Effect.context<never>())
-  const admitted = new WeakMap<Attempt, Admitted>()
+  const admitted = new Map<Attempt, Permit>()
+  /** Those of them whose stream began, and after how many milliseconds. */
+  const begun = new Map<Attempt, number>()
 
   const entries = new Map<Model.Group, Entry>()
   for (const group of Model.groups) {
@@ -389,14 +387,13 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   })
 
   const enter = (attempt: Attempt, permit: Permit | undefined): Effect.Effect<void> => {
-    if (permit !== undefined) admitted.set(attempt, { permit, latency: undefined })
+    if (permit !== undefined) admitted.set(attempt, permit)
     return Effect.void
   }
 
-  const resultOf = (outcome: Outcome, latency: number): Result | undefined => {
+  const resultOf = (outcome: Outcome, isSlow: boolean): Result | undefined => {
     if (outcome._tag === "NotSent" || outcome._tag === "Aborted") return undefined
-    const slow = latency > slowMillis
-    return isDown(outcome) ? slow ? 3 : 1 : slow ? 2 : 0
+    return isDown(outcome) ? isSlow ? 3 : 1 : isSlow ? 2 : 0
   }
 
   return CircuitBreaker.of({
@@ -404,7 +401,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       Effect.suspend(() => {
         const entry = entryOf(Model.group(attempt.model))
         if (entry.mode === "forcedOpen") return Effect.fail(refuse(entry, attempt, rules.maxOpenMillis))
-        if (entry.mode !== "normal") return Effect.void
+        if (entry.mode !== "normal" || entry.circuit.isClosed()) return Effect.void
         const { peek } = entry.circuit
         return Effect.flatMap(
           peek,
@@ -418,6 +415,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         if (entry.mode === "disabled") return Effect.void
         if (entry.mode === "forcedOpen") return Effect.fail(refuse(entry, attempt, rules.maxOpenMillis))
         const { admit } = entry.circuit
+        const turn = entry.circuit.enter(clock.currentTimeMillisUnsafe())
+        if (turn !== undefined) return enter(attempt, turn)
         return Effect.flatMap(admit, (admission) => {
           if (admission._tag === "Permit") return enter(attempt, admission)
           if (entry.mode === "observe") return Effect.void
@@ -426,23 +425,28 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       }),
 
     answered: (attempt) =>
-      Clock.clockWith((clock) => {
-        const known = admitted.get(attempt)
-        if (known === undefined || known.latency !== undefined) return Effect.void
-        known.latency = clock.currentTimeMillisUnsafe() - known.permit.at
-        if (known.permit.round === 0) return Effect.void
+      Effect.suspend(() => {
+        const permit = admitted.get(attempt)
+        if (permit === undefined || begun.has(attempt)) return Effect.void
+        const latency = clock.currentTimeMillisUnsafe() - permit.at
+        if (permit.round === 0) {
+          begun.set(attempt, latency)
+          return Effect.void
+        }
         admitted.delete(attempt)
-        return entryOf(Model.group(attempt.model)).circuit.settle(known.permit, known.latency > slowMillis ? 2 : 0)
+        return entryOf(Model.group(attempt.model)).circuit.settle(permit, latency > slowMillis ? 2 : 0)
       }),
 
     settle: (attempt) =>
-      Clock.clockWith((clock) => {
-        const known = admitted.get(attempt)
-        if (known === undefined) return Effect.void
+      Effect.suspend(() => {
+        const permit = admitted.get(attempt)
+        if (permit === undefined) return Effect.void
         admitted.delete(attempt)
         const { circuit, mode } = entryOf(Model.group(attempt.model))
-        const latency = known.latency ?? clock.currentTimeMillisUnsafe() - known.permit.at
-        return circuit.settle(known.permit, mode === "disabled" ? undefined : resultOf(attempt.outcome, latency))
+        const isSlow = slowMillis < Infinity &&
+          (begun.get(attempt) ?? clock.currentTimeMillisUnsafe() - permit.at) > slowMillis
+        begun.delete(attempt)
+        return circuit.settle(permit, mode === "disabled" ? undefined : resultOf(attempt.outcome, isSlow))
       }),
 
     state: (group) =>

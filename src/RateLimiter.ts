@@ -141,8 +141,7 @@ const outputRatio = Metric.histogram("anthropic_rate_limit_output_ratio", {
 
 /** Fast mode has limits of its own. */
 const isFast = (attempt: Attempt): boolean =>
-  Predicate.hasProperty(attempt, "request") && Predicate.hasProperty(attempt.request, "speed") &&
-  attempt.request.speed === "fast"
+  "request" in attempt && Predicate.hasProperty(attempt.request, "speed") && attempt.request.speed === "fast"
 
 /** A group, its metrics, and when its gauges were last written. */
 class Member extends Group {
@@ -186,7 +185,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const store = yield* Store
   const clock = yield* Clock.Clock
   const scope = yield* Effect.scope
-  const services = yield* Effect.context<never>()
+  // What metrics look up, and nothing else: they do so for each attempt.
+  const services = Context.make(Metric.MetricRegistry, yield* Metric.MetricRegistry).pipe(
+    Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
+  )
   const burstMillis = Duration.toMillis(options.burst ?? "1 minute")
   const maxQueue = options.maxQueue ?? 10_000
   const learned = new Learned()
@@ -247,8 +249,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     return member
   }
 
+  const isGaugeDue = (member: Member, now: number): boolean => Math.abs(now - member.gaugedAt) >= gaugeMillis
+
   const gauge = (member: Member, now: number): Effect.Effect<void> => {
-    if (now - member.gaugedAt < gaugeMillis && now >= member.gaugedAt) return Effect.void
+    if (!isGaugeDue(member, now)) return Effect.void
     member.gaugedAt = now
     return Effect.map(member.buckets.levels, (levels) => {
       for (const dimension of Buckets.dimensions) {
@@ -272,10 +276,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         const charged = { requests: 1, inputTokens: input, outputTokens: 0, tokens: input }
         const held = { requests: 0, inputTokens: 0, outputTokens: output, tokens: output }
         const began = clock.currentTimeMillisUnsafe()
-        const admitted = Effect.matchEffect(group.admit(attempt, { charge: charged, hold: held }), {
-          onFailure: (refused) => Effect.fail(errorOf(refused, attempt, group)),
-          onSuccess: (ticket) => {
-            const admittedAt = clock.currentTimeMillisUnsafe()
+        const admitted = group.admit(attempt, { charge: charged, hold: held }, {
+          refused: (refused) => Effect.fail(errorOf(refused, attempt, group)),
+          admitted: (ticket, waited) => {
+            const admittedAt = waited ? clock.currentTimeMillisUnsafe() : began
             underway.set(attempt, {
               group,
               ticket,
@@ -310,8 +314,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         }
         const report = Underway.close(self, attempt, now)
         if (report.observed !== undefined) group.learnt()
-        return Effect.flatMap(group.buckets.report(report), () => {
-          group.answered(outcome._tag === "Completed", report.pause !== undefined)
+        group.answered(outcome._tag === "Completed", report.pause !== undefined)
+        const reported = group.buckets.report(report)
+        if (group.waiting === 0 && !isGaugeDue(group, now)) return reported
+        return Effect.flatMap(reported, () => {
+          group.wake()
           return gauge(group, now)
         })
       }),

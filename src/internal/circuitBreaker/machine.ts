@@ -37,8 +37,14 @@ export class Machine {
     return { _tag: "Refusal", trial, waitMillis: this.until - now, againMillis: this.until - now }
   }
 
+  /** The permit of a closed circuit. */
+  enter(now: number): Permit | undefined {
+    return this.phase === "closed" ? this.stretch.admit(this.epoch, now, this.isEarly(now)) : undefined
+  }
+
   admit(now: number): Admission {
-    if (this.phase === "closed") return this.stretch.admit(this.epoch, now, this.isEarly(now))
+    const turn = this.enter(now)
+    if (turn !== undefined) return turn
     const refusal = this.peek(now)
     if (refusal !== undefined) return refusal
     if (this.phase === "open") {

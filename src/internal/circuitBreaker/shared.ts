@@ -278,6 +278,16 @@ export const make = Effect.fnUntraced(function*(
       return refusalAt(now) ?? { _tag: "Refusal", trial: true, waitMillis: boundMillis, againMillis: boundMillis }
     }
 
+    /** Whether an attempt asks the store although the circuit may be closed. */
+    const isOld = (now: number): boolean =>
+      joined < 0 ? !link.lost : isShared() && now - syncedAt >= times.freshMillis
+
+    const enter = (now: number): Permit | undefined => {
+      if (isOld(now) || mirror.phase !== "closed") return undefined
+      touch(now)
+      return mirror.enter(now)
+    }
+
     const ask: Effect.Effect<Admission> = Clock.clockWith((clock) => {
       const now = () => clock.currentTimeMillisUnsafe()
       if (asking !== undefined) {
@@ -308,15 +318,19 @@ export const make = Effect.fnUntraced(function*(
       Clock.clockWith((clock) => f(clock.currentTimeMillisUnsafe()))
 
     return {
+      isClosed: () => mirror.phase === "closed",
+
+      enter,
+
       peek: atNow((now) => {
         touch(now)
         return Effect.succeed(refusalAt(now))
       }),
 
       admit: atNow((now) => {
-        const first = joined < 0 && !link.lost
-        if (first || (isShared() && now - syncedAt >= times.freshMillis)) return ask
-        if (isShared() && mirror.phase !== "closed" && mirror.peek(now) === undefined) return ask
+        const turn = enter(now)
+        if (turn !== undefined) return Effect.succeed(turn)
+        if (isOld(now) || (isShared() && mirror.peek(now) === undefined)) return ask
         touch(now)
         return Effect.succeed(isShared() ? afterOthers(now) : mirror.admit(now))
       }),
