@@ -105,7 +105,13 @@ const report = async (
     unit: "us",
     peer: "effect-claude"
   })
-  tell({ ...row, metric: "cpu", value: micros(pairs.map(({ theirs }) => theirs.cpuMicros)), unit: "us", peer: names.peer })
+  tell({
+    ...row,
+    metric: "cpu",
+    value: micros(pairs.map(({ theirs }) => theirs.cpuMicros)),
+    unit: "us",
+    peer: names.peer
+  })
   tell({
     ...row,
     metric: names.metric,

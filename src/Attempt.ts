@@ -188,15 +188,16 @@ export interface Policy<out Own = never> {
  */
 export const both = <E1, E2>(first: Policy<E1>, second: Policy<E2>): Policy<E1 | E2> => ({
   admit: (attempt) =>
-    Effect.flatMap(first.admit(attempt), () =>
-      Effect.catchCause(second.admit(attempt), (cause) =>
-        Effect.andThen(first.settle(attempt), Effect.failCause(cause)))),
+    Effect.flatMap(
+      first.admit(attempt),
+      () =>
+        Effect.catchCause(second.admit(attempt), (cause) =>
+          Effect.andThen(first.settle(attempt), Effect.failCause(cause)))
+    ),
   settle: (attempt) =>
     Effect.matchCauseEffect(second.settle(attempt), {
-      onFailure: (cause) =>
-        Effect.andThen(first.settle(attempt), Effect.failCause(cause)),
-      onSuccess: (_) =>
-        first.settle(attempt)
+      onFailure: (cause) => Effect.andThen(first.settle(attempt), Effect.failCause(cause)),
+      onSuccess: () => first.settle(attempt)
     })
 })
 

@@ -425,28 +425,28 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       }),
 
     answered: (attempt) =>
-      Effect.suspend(() => {
+      Effect.sync(() => {
         const permit = admitted.get(attempt)
-        if (permit === undefined || begun.has(attempt)) return Effect.void
+        if (permit === undefined || begun.has(attempt)) return
         const latency = clock.currentTimeMillisUnsafe() - permit.at
         if (permit.round === 0) {
           begun.set(attempt, latency)
-          return Effect.void
+          return
         }
         admitted.delete(attempt)
-        return entryOf(Model.group(attempt.model)).circuit.settle(permit, latency > slowMillis ? 2 : 0)
+        entryOf(Model.group(attempt.model)).circuit.settle(permit, latency > slowMillis ? 2 : 0)
       }),
 
     settle: (attempt) =>
-      Effect.suspend(() => {
+      Effect.sync(() => {
         const permit = admitted.get(attempt)
-        if (permit === undefined) return Effect.void
+        if (permit === undefined) return
         admitted.delete(attempt)
         const { circuit, mode } = entryOf(Model.group(attempt.model))
         const isSlow = slowMillis < Infinity &&
           (begun.get(attempt) ?? clock.currentTimeMillisUnsafe() - permit.at) > slowMillis
         begun.delete(attempt)
-        return circuit.settle(permit, mode === "disabled" ? undefined : resultOf(attempt.outcome, isSlow))
+        circuit.settle(permit, mode === "disabled" ? undefined : resultOf(attempt.outcome, isSlow))
       }),
 
     state: (group) =>

@@ -122,6 +122,9 @@ const maxGroups = 1_000
 /** Attempts under way are looked at no more often than this. */
 const lookMillis = 250
 
+/** So many of them at a time, in turn, that a look never takes long. */
+const maxLooked = 1_000
+
 /** The gauges of a group are written no more often than this. */
 const gaugeMillis = 1_000
 
@@ -197,13 +200,20 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   let limitsOf = Limits.from(options.limits)
   let count = 0
   let lookedAt = 0
+  let unlooked = underway.entries()
 
   const look = Effect.suspend(() => {
     const now = clock.currentTimeMillisUnsafe()
     if (Math.abs(now - lookedAt) < lookMillis) return Effect.void
     lookedAt = now
     const reports: Array<Effect.Effect<void>> = []
-    for (const [attempt, self] of underway) {
+    for (let left = maxLooked; left > 0; left--) {
+      const next = unlooked.next()
+      if (next.done === true) {
+        unlooked = underway.entries()
+        break
+      }
+      const [attempt, self] = next.value
       const report = Underway.look(self, attempt, now, self.group.waiting > 0)
       if (report === undefined) continue
       reports.push(self.group.buckets.report(report))

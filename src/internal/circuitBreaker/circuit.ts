@@ -107,7 +107,7 @@ export interface Circuit {
   readonly enter: (now: number) => Permit | undefined
   readonly peek: Effect.Effect<Refusal | undefined>
   readonly admit: Effect.Effect<Admission>
-  readonly settle: (permit: Permit, result: Result | undefined) => Effect.Effect<void>
+  readonly settle: (permit: Permit, result: Result | undefined) => void
   readonly view: Effect.Effect<View>
   readonly save: Effect.Effect<SavedCircuit>
   readonly restore: (saved: SavedCircuit) => Effect.Effect<void>

@@ -11,7 +11,7 @@ export const make = (machine: Machine, clock: Clock.Clock): Circuit => {
     enter: (now) => machine.enter(now),
     peek: atNow((now) => machine.peek(now)),
     admit: atNow((now) => machine.admit(now)),
-    settle: (permit, result) => Effect.sync(() => machine.settle(permit, result, clock.currentTimeMillisUnsafe())),
+    settle: (permit, result) => machine.settle(permit, result, clock.currentTimeMillisUnsafe()),
     view: atNow((now) => machine.view(now)),
     save: Effect.sync(() => machine.save()),
     restore: (saved) => atNow((now) => machine.restore(saved, now))

@@ -127,6 +127,7 @@ export const make = Effect.fnUntraced(function*(
   never,
   Scope.Scope
 > {
+  const clock = yield* Clock.Clock
   const run = yield* FiberSet.makeRuntime<never>()
   const link: Link = { lost: false, losses: 0, lostMillis: 0, tryAt: 0 }
 
@@ -279,8 +280,7 @@ export const make = Effect.fnUntraced(function*(
     }
 
     /** Whether an attempt asks the store although the circuit may be closed. */
-    const isOld = (now: number): boolean =>
-      joined < 0 ? !link.lost : isShared() && now - syncedAt >= times.freshMillis
+    const isOld = (now: number): boolean => joined < 0 ? !link.lost : isShared() && now - syncedAt >= times.freshMillis
 
     const enter = (now: number): Permit | undefined => {
       if (isOld(now) || mirror.phase !== "closed") return undefined
@@ -335,17 +335,14 @@ export const make = Effect.fnUntraced(function*(
         return Effect.succeed(isShared() ? afterOthers(now) : mirror.admit(now))
       }),
 
-      settle: (permit, result) =>
-        atNow((now) => {
-          if (isShared()) {
-            if (result === undefined && permit.round > 0) giveBack(permit, now)
-            else count(permit, result, now)
-          } else {
-            mirror.settle(permit, result, now)
-            touch(now)
-          }
-          return Effect.void
-        }),
+      settle: (permit, result) => {
+        const now = clock.currentTimeMillisUnsafe()
+        if (!isShared()) {
+          mirror.settle(permit, result, now)
+          touch(now)
+        } else if (result === undefined && permit.round > 0) giveBack(permit, now)
+        else count(permit, result, now)
+      },
 
       view: atNow((now) => {
         touch(now)

@@ -75,7 +75,7 @@ describe("a shared circuit", () => {
       for (let i = 0; i < 1_000; i++) {
         const admission = yield* atOnce(circuit.admit)
         assert.strictEqual(admission._tag, "Permit")
-        if (admission._tag === "Permit") yield* atOnce(circuit.settle(admission, 0))
+        if (admission._tag === "Permit") circuit.settle(admission, 0)
         yield* TestClock.adjust(10)
       }
       assert.isBelow(store.reports.length, 12)
@@ -86,7 +86,7 @@ describe("a shared circuit", () => {
       const { circuit, store } = yield* make
       const count = Effect.fnUntraced(function*(result: 0 | 1) {
         const admission = yield* circuit.admit
-        if (admission._tag === "Permit") yield* circuit.settle(admission, result)
+        if (admission._tag === "Permit") circuit.settle(admission, result)
         yield* tick
       })
       yield* count(0)
@@ -142,7 +142,7 @@ describe("a shared circuit", () => {
       store.answer = Effect.fail("gone")
       for (let i = 0; i < 3; i++) {
         const admission = yield* atOnce(circuit.admit)
-        if (admission._tag === "Permit") yield* circuit.settle(admission, 1)
+        if (admission._tag === "Permit") circuit.settle(admission, 1)
         yield* tick
       }
       assert.deepInclude(yield* circuit.view, { phase: "open", waitMillis: 10_000 })
@@ -155,7 +155,7 @@ describe("a shared circuit", () => {
       yield* TestClock.adjust("10 seconds")
       const trial = yield* circuit.admit
       assert.strictEqual(trial._tag, "Permit")
-      if (trial._tag === "Permit") yield* circuit.settle(trial, 0)
+      if (trial._tag === "Permit") circuit.settle(trial, 0)
       assert.strictEqual((yield* circuit.view).phase, "closed")
     }).pipe(Effect.scoped))
 
