@@ -125,6 +125,22 @@ export const suite = (environment: Effect.Effect<Process, never, Scope.Scope>): 
   )
 
   live(
+    "takes attempts under way for successes at first, when failures may be the first to end",
+    Effect.gen(function*() {
+      const [here, there] = yield* circuits({ ...rules, inARow: Infinity })
+      const underway = yield* Effect.all([permit(here), permit(here), permit(there), permit(there), permit(there)])
+      yield* count(there, 0, 0)
+      yield* count(here, 1, 1)
+      yield* count(there, 1)
+      yield* Effect.sleep(50)
+      assert.strictEqual((yield* here.view).phase, "closed")
+      for (const [index, circuit] of [here, here, there, there].entries()) circuit.settle(underway[index]!, 1)
+      yield* phaseIs(here, "open")
+      yield* phaseIs(there, "open")
+    })
+  )
+
+  live(
     "closes at as many successes as its rules say, with more trials under way",
     Effect.gen(function*() {
       const [here, there] = yield* circuits({ ...rules, trials: 2, successes: 1 })

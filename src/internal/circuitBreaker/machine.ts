@@ -80,6 +80,11 @@ export class Machine {
     return this.stretch.longest >= this.rules.inARow
   }
 
+  /** Attempts under way that rates take for successes. */
+  get early(): number {
+    return this.stretch.early
+  }
+
   /** In the first window of a stretch fewer successes than failures may have ended, only because they take longer. */
   private isEarly(now: number): boolean {
     const { rules: { window }, stretch } = this
@@ -97,7 +102,7 @@ export class Machine {
     const { rules, window } = this
     if (this.hasRow) return true
     if (window.calls < rules.minimumCalls) return false
-    const calls = window.calls + this.stretch.early
+    const calls = window.calls + this.early
     return window.failures >= rules.failureRate * calls && window.failures > 0 ||
       window.slow >= rules.slowRate * calls && window.slow > 0
   }

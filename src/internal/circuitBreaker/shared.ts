@@ -20,6 +20,7 @@ import { isFailure, isSlow } from "./window.ts"
  *
  * - `epoch`: the stretch that `results` and `back` belong to; the store ignores them in another one.
  * - `results`: a digit for each, in order.
+ * - `early`: in the epoch, how many more attempts are under way that rates take for successes than when it was last told.
  * - `row`: in the epoch, so many of this process failed in a row as open it.
  * - `back`: so many permits of `round` come back.
  * - `ask`: a permit is wanted, where the circuit is not closed.
@@ -30,6 +31,7 @@ import { isFailure, isSlow } from "./window.ts"
 export interface Report {
   readonly epoch: number
   readonly results: string
+  readonly early: number
   readonly row: boolean
   readonly round: number
   readonly back: number
@@ -92,6 +94,15 @@ interface Link {
 }
 
 class Mirror extends Machine {
+  private told = { epoch: 0, early: 0 }
+
+  /** What `Report.early` is now; it is told once. */
+  tellEarly(): number {
+    const before = this.told.epoch === this.epoch ? this.told.early : 0
+    this.told = { epoch: this.epoch, early: this.early }
+    return this.early - before
+  }
+
   /** What the store says holds. */
   adopt(reply: Reply, now: number): void {
     this.until = now + reply.waitMillis
@@ -173,12 +184,14 @@ export const make = Effect.fnUntraced(function*(
         const proposed = given
         const { back, epoch, results, round } = pending
         pending = nothing(0)
+        const isOfNow = epoch === mirror.epoch
         // The others leave the store alone until it is known whether it is back.
         if (link.lost) link.tryAt = now + times.boundMillis
         const report: Report = {
           epoch,
           results,
-          row: epoch === mirror.epoch && mirror.hasRow,
+          early: isOfNow ? mirror.tellEarly() : 0,
+          row: isOfNow && mirror.hasRow,
           round,
           back,
           ask,

@@ -15,6 +15,7 @@ const script = Redis.script((key: string, args: ReadonlyArray<string | number>) 
 const quiet: Report = {
   epoch: 0,
   results: "",
+  early: 0,
   row: false,
   round: 0,
   back: 0,
@@ -113,6 +114,39 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
       }
       assert.strictEqual(seen.size, 6)
     }).pipe(Effect.scoped), 60_000)
+
+  it.live("takes early attempts under way for successes, as many as are left of all that it was told", () =>
+    Effect.gen(function*() {
+      const server = yield* TestRedis.server({ durable: false })
+      const redis = Context.get(yield* Layer.build(TestRedis.connection(server)), Redis.Redis)
+      const rules: Rules = {
+        window: { _tag: "Calls", size: 100 },
+        inARow: Infinity,
+        failureRate: 0.5,
+        slowRate: Infinity,
+        minimumCalls: 1,
+        openMillis: 1000,
+        maxOpenMillis: 1000,
+        jitter: 0,
+        trials: 1,
+        successes: 1,
+        halfOpenMillis: 1000
+      }
+      const [, epoch] = yield* redis.eval(script)("k", Script.args(rules, quiet, 5_000))
+      const reports = [
+        { early: 3, results: "1" },
+        { early: 2, results: "11" },
+        { early: -4, results: "000" },
+        { early: -1, results: "0" },
+        { early: -5, results: "1" }
+      ]
+      const opened: Array<boolean> = []
+      for (const report of reports) {
+        const [phase] = yield* redis.eval(script)("k", Script.args(rules, { ...quiet, ...report, epoch }, 5_000))
+        opened.push(phase === 1)
+      }
+      assert.deepStrictEqual(opened, [false, false, false, false, true])
+    }).pipe(Effect.scoped))
 
   it.live("sets keys to expire and stores no more than numbers", () =>
     Effect.gen(function*() {
