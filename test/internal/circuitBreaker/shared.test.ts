@@ -100,6 +100,24 @@ describe("a shared circuit", () => {
       assert.strictEqual(store.reports.length, 3)
     }).pipe(Effect.scoped))
 
+  it.effect("tells at once that a row is complete, also where an attempt that came to nothing completes it", () =>
+    Effect.gen(function*() {
+      const { circuit, store } = yield* make
+      const permits = []
+      for (let i = 0; i < 4; i++) {
+        const admission = yield* circuit.admit
+        if (admission._tag === "Permit") permits.push(admission)
+      }
+      for (const index of [0, 1, 3]) {
+        circuit.settle(permits[index]!, 1)
+        yield* tick
+      }
+      assert.deepInclude(store.reports.at(-1), { results: "1", row: false, early: -1 })
+      circuit.settle(permits[2]!, undefined)
+      yield* tick
+      assert.deepInclude(store.reports.at(-1), { results: "", row: true, early: -1 })
+    }).pipe(Effect.scoped))
+
   it.effect("waits for a renewal where the mirror is old", () =>
     Effect.gen(function*() {
       const { circuit, store } = yield* make
