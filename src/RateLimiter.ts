@@ -259,10 +259,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     return member
   }
 
-  const isGaugeDue = (member: Member, now: number): boolean => Math.abs(now - member.gaugedAt) >= gaugeMillis
-
   const gauge = (member: Member, now: number): Effect.Effect<void> => {
-    if (!isGaugeDue(member, now)) return Effect.void
     member.gaugedAt = now
     return Effect.map(member.buckets.levels, (levels) => {
       for (const dimension of Buckets.dimensions) {
@@ -324,13 +321,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         }
         const report = Underway.close(self, attempt, now)
         if (report.observed !== undefined) group.learnt()
-        group.answered(outcome._tag === "Completed", report.pause !== undefined)
-        const reported = group.buckets.report(report)
-        if (group.waiting === 0 && !isGaugeDue(group, now)) return reported
-        return Effect.flatMap(reported, () => {
-          group.wake()
-          return gauge(group, now)
-        })
+        const reported = Effect.map(
+          group.buckets.report(report),
+          () => group.answered(outcome._tag === "Completed", report.pause !== undefined)
+        )
+        return Math.abs(now - group.gaugedAt) < gaugeMillis ? reported : Effect.andThen(reported, gauge(group, now))
       }),
 
     setLimits: (limits) =>

@@ -145,14 +145,14 @@ export class Group {
     this.known = true
   }
 
-  /** One that was admitted is settled. */
+  /** One that was admitted is settled; who waits may look again. */
   answered(succeeded: boolean, limited: boolean): void {
     this.taken--
     if (succeeded) this.window++
     if (limited) this.window = Math.max(1, Math.floor(this.window / 2))
+    this.wake()
   }
 
-  /** Who waits may look again. */
   wake(): void {
     this.stirred = true
     this.resume?.()
