@@ -11,7 +11,7 @@
  *   until calls flow again; `product` is both multiplied, the less the better. Calls take about 2 seconds when it answers.
  * - `hang`: the same, but calls fail after 30 seconds.
  * - `slow`: for a minute, calls are answered after about 20 seconds. Peers have no notion of that and are given a time limit instead:
- *   `lost_answers` are those that they gave up although they came.
+ *   `lost_answers` are those that they gave up although they came; `openings` is how often one began to refuse.
  * - `errors=30%`: no outage, but three calls of ten fail. `openings` should be none. In `fast` they fail after about 0.1 seconds, else as late as
  *   answers come.
  */
@@ -150,6 +150,7 @@ interface Costs {
   readonly wasted: number
   readonly delay: number
   readonly lost: number
+  readonly openings: number
   /** Calls that it rests on. */
   readonly n: number
 }
@@ -157,17 +158,23 @@ interface Costs {
 const apis = { outage, hang, slow }
 
 const costs = async (make: () => Sides.Side, api: keyof typeof apis): Promise<Costs> => {
-  const all: Array<Pick<Costs, "wasted" | "delay" | "lost">> = []
+  const all: Array<Pick<Costs, "wasted" | "delay" | "lost" | "openings">> = []
   for (const [seed, span] of spans(runs[api]).entries()) {
     const seen = await simulate(make, apis[api](span), 17 + seed)
-    all.push({ wasted: wasted(seen, span), delay: recovery(seen, span), lost: seen.lost })
+    all.push({
+      wasted: wasted(seen, span),
+      delay: recovery(seen, span),
+      lost: seen.lost,
+      openings: openings(seen)
+    })
   }
   return {
     name: make().name,
     n: runs[api] * callsOfRun,
     wasted: mean(all.map(({ wasted }) => wasted)),
     delay: mean(all.map(({ delay }) => delay)),
-    lost: mean(all.map(({ lost }) => lost))
+    lost: mean(all.map(({ lost }) => lost)),
+    openings: mean(all.map(({ openings }) => openings))
   }
 }
 
@@ -204,8 +211,9 @@ export const run: Run = async (report) => {
   }
 
   for (const make of makers) {
-    const { lost, n, name: peer, wasted } = await costs(() => make("rate", true), "slow")
+    const { lost, n, name: peer, openings, wasted } = await costs(() => make("rate", true), "slow")
     report({ metric: "slow_calls", case: "slow", value: wasted, unit: "calls", peer, n })
+    report({ metric: "openings", case: "slow", value: openings, unit: "openings", peer, n })
     report({ metric: "lost_answers", case: "slow", value: lost, unit: "calls", peer, n })
   }
 
