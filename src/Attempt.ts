@@ -201,8 +201,17 @@ export interface Policy<out Own = never> {
  */
 export const both = <E1, E2>(first: Policy<E1>, second: Policy<E2>): Policy<E1 | E2> => ({
   admit: (attempt) =>
-    Effect.flatMap(first.admit(attempt), () => Effect.onError(second.admit(attempt), () => first.settle(attempt))),
-  settle: (attempt) => Effect.ensuring(second.settle(attempt), first.settle(attempt))
+    Effect.flatMap(
+      first.admit(attempt),
+      () =>
+        Effect.catchCause(second.admit(attempt), (cause) =>
+          Effect.andThen(first.settle(attempt), Effect.failCause(cause)))
+    ),
+  settle: (attempt) =>
+    Effect.matchCauseEffect(second.settle(attempt), {
+      onFailure: (cause) => Effect.andThen(first.settle(attempt), Effect.failCause(cause)),
+      onSuccess: () => first.settle(attempt)
+    })
 })
 
 type OwnOf<P> = P extends Policy<infer Own> ? Own : never

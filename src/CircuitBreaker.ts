@@ -9,7 +9,8 @@
  *   answers: they are successes. An attempt that was not sent or whose caller went away counts as nothing.
  * - **Slow** is an attempt that took longer than `slowCall` from its admission to its end; for a stream, to the moment that `answered`
  *   was told. The time that a caller takes to read a stream is none of the API's.
- * - A result counts only in the stretch between two transitions in which its attempt was admitted.
+ * - A result counts only in the stretch between two transitions in which its attempt was admitted. In the first window of a stretch,
+ *   rates take attempts under way for successes: failures may be the first to end.
  * - A trial that says nothing within `halfOpenFor` does not keep the others from trying: new permits are given then, and the verdict
  *   of the first one still counts. There is no state that a circuit cannot leave.
  *
@@ -92,15 +93,18 @@ export type Mode = "normal" | "observe" | "forcedOpen" | "disabled"
  * - `slowRate`: share of slow attempts, above 0. Default 0.8.
  * - `minimumCalls`: rates say nothing before so many results; at most `windowCalls`. Default 50, so that a rate of 30 % does not pass
  *   for one of 50 %.
- * - `inARow`: failures in a row, in the order in which they ended. Default 15, which a rate of 30 % reaches once in 70 million calls.
+ * - `inARow`: so many attempts that were admitted one after the other all failed. One under way is no failure yet, so that failures which
+ *   are faster than answers make no row; one that counts as nothing is passed over. Default 15, which a rate of 30 % reaches once in
+ *   70 million calls.
  *
  * And when it closes:
  *
  * - `openFor`: how long it is open the first time. It doubles with each opening in a row, up to `maxOpenFor`, and starts anew after the
- *   circuit was closed as long as it had been open. Default 5 seconds, and 30.
+ *   circuit was closed as long as it had been open. Default 1 second, and 5.
  * - `jitter`: up to this share of the open time is left out, by lot. From 0 to 1, default 0.2.
- * - `trials`: attempts that may go while it is half-open, and successes that close it. Default 1.
- * - `halfOpenFor`: how long they keep others from trying. Default 5 seconds.
+ * - `trials`: attempts that may go while it is half-open. Default 1.
+ * - `successes`: of trials that close it, at most `trials`; the first failure opens it again. Default `trials`.
+ * - `halfOpenFor`: how long they keep others from trying. Default 1 second, so that an answer that takes long holds nobody up.
  * - `waitForTrial`: callers that are refused because of a trial wait for its verdict, at most `halfOpenFor`, where their deadline
  *   allows. Default false.
  *
@@ -121,6 +125,7 @@ export interface Options {
   readonly maxOpenFor?: Duration.Input | undefined
   readonly jitter?: number | undefined
   readonly trials?: number | undefined
+  readonly successes?: number | undefined
   readonly halfOpenFor?: Duration.Input | undefined
   readonly waitForTrial?: boolean | undefined
   readonly mode?: Mode | undefined
@@ -239,6 +244,7 @@ export const layerMemory: Layer.Layer<Store> = Layer.effect(
   Store,
   Effect.gen(function*() {
     const random = yield* Random.Random
+    const clock = yield* Clock.Clock
     const shared = new Map<
       string,
       { readonly circuit: Circuit; readonly listeners: Set<(change: Change) => void> }
@@ -249,7 +255,7 @@ export const layerMemory: Layer.Layer<Store> = Layer.effect(
         if (known === undefined) {
           const listeners = new Set<(change: Change) => void>()
           const tell = (change: Change) => listeners.forEach((listener) => listener(change))
-          known = { circuit: Local.make(new Machine(rules, tell, () => random.nextDoubleUnsafe())), listeners }
+          known = { circuit: Local.make(new Machine(rules, tell, () => random.nextDoubleUnsafe()), clock), listeners }
           shared.set(key, known)
         }
         const { circuit, listeners } = known
@@ -272,12 +278,6 @@ interface Entry {
   turn: Deferred.Deferred<void> | undefined
 }
 
-/** An attempt that was admitted. `latency` is what `answered` found, in milliseconds. */
-interface Admitted {
-  readonly permit: Permit
-  latency: number | undefined
-}
-
 const isGroup = (name: string): name is Model.Group => Model.groups.some((group) => group === name)
 
 const rulesOf = (options: Options): Rules => {
@@ -289,7 +289,8 @@ const rulesOf = (options: Options): Rules => {
   const count = (name: keyof Options, value: number) => inRange(name, Math.floor(value), 1, Infinity)
   const rate = (name: keyof Options, value: number) => inRange(name, value, Number.MIN_VALUE, Infinity)
   const { windowCalls } = options
-  const openMillis = millis("openFor", options.openFor ?? "5 seconds")
+  const openMillis = millis("openFor", options.openFor ?? "1 second")
+  const trials = count("trials", options.trials ?? 1)
   return {
     window: windowCalls === undefined
       ? { _tag: "Time", millis: millis("windowTime", options.windowTime ?? "30 seconds") }
@@ -299,10 +300,11 @@ const rulesOf = (options: Options): Rules => {
     slowRate: rate("slowRate", options.slowRate ?? 0.8),
     minimumCalls: Math.min(count("minimumCalls", options.minimumCalls ?? 50), windowCalls ?? Infinity),
     openMillis,
-    maxOpenMillis: Math.max(openMillis, millis("maxOpenFor", options.maxOpenFor ?? "30 seconds")),
+    maxOpenMillis: Math.max(openMillis, millis("maxOpenFor", options.maxOpenFor ?? "5 seconds")),
     jitter: inRange("jitter", options.jitter ?? 0.2, 0, 1),
-    trials: count("trials", options.trials ?? 1),
-    halfOpenMillis: millis("halfOpenFor", options.halfOpenFor ?? "5 seconds")
+    trials,
+    successes: inRange("successes", Math.floor(options.successes ?? trials), 1, trials),
+    halfOpenMillis: millis("halfOpenFor", options.halfOpenFor ?? "1 second")
   }
 }
 
@@ -324,6 +326,7 @@ const isDown = (outcome: Outcome): boolean =>
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const { baseUrl } = yield* ClaudeApi
   const store = yield* Store
+  const clock = yield* Clock.Clock
   const rules = rulesOf(options)
   const slowMillis = options.slowCall === undefined ? Infinity : Duration.toMillis(options.slowCall)
   const waits = options.waitForTrial ?? false
@@ -331,7 +334,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   yield* Effect.addFinalizer(() => PubSub.end(transitions, Exit.void))
   // Publishing to a sliding PubSub is one step; its unsafe form would refuse where this slides.
   const runSync = Effect.runSyncWith(yield* Effect.context<never>())
-  const admitted = new WeakMap<Attempt, Admitted>()
+  const admitted = new Map<Attempt, Permit>()
+  /** Those of them whose stream began, and after how many milliseconds. */
+  const begun = new Map<Attempt, number>()
 
   const entries = new Map<Model.Group, Entry>()
   for (const group of Model.groups) {
@@ -382,14 +387,13 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   })
 
   const enter = (attempt: Attempt, permit: Permit | undefined): Effect.Effect<void> => {
-    if (permit !== undefined) admitted.set(attempt, { permit, latency: undefined })
+    if (permit !== undefined) admitted.set(attempt, permit)
     return Effect.void
   }
 
-  const resultOf = (outcome: Outcome, latency: number): Result | undefined => {
+  const resultOf = (outcome: Outcome, isSlow: boolean): Result | undefined => {
     if (outcome._tag === "NotSent" || outcome._tag === "Aborted") return undefined
-    const slow = latency > slowMillis
-    return isDown(outcome) ? slow ? 3 : 1 : slow ? 2 : 0
+    return isDown(outcome) ? isSlow ? 3 : 1 : isSlow ? 2 : 0
   }
 
   return CircuitBreaker.of({
@@ -397,7 +401,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       Effect.suspend(() => {
         const entry = entryOf(Model.group(attempt.model))
         if (entry.mode === "forcedOpen") return Effect.fail(refuse(entry, attempt, rules.maxOpenMillis))
-        if (entry.mode !== "normal") return Effect.void
+        if (entry.mode !== "normal" || entry.circuit.isClosed()) return Effect.void
         const { peek } = entry.circuit
         return Effect.flatMap(
           peek,
@@ -411,6 +415,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         if (entry.mode === "disabled") return Effect.void
         if (entry.mode === "forcedOpen") return Effect.fail(refuse(entry, attempt, rules.maxOpenMillis))
         const { admit } = entry.circuit
+        const turn = entry.circuit.enter(clock.currentTimeMillisUnsafe())
+        if (turn !== undefined) return enter(attempt, turn)
         return Effect.flatMap(admit, (admission) => {
           if (admission._tag === "Permit") return enter(attempt, admission)
           if (entry.mode === "observe") return Effect.void
@@ -419,23 +425,28 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       }),
 
     answered: (attempt) =>
-      Clock.clockWith((clock) => {
-        const known = admitted.get(attempt)
-        if (known === undefined || known.latency !== undefined) return Effect.void
-        known.latency = clock.currentTimeMillisUnsafe() - known.permit.at
-        if (known.permit.round === 0) return Effect.void
+      Effect.sync(() => {
+        const permit = admitted.get(attempt)
+        if (permit === undefined || begun.has(attempt)) return
+        const latency = clock.currentTimeMillisUnsafe() - permit.at
+        if (permit.round === 0) {
+          begun.set(attempt, latency)
+          return
+        }
         admitted.delete(attempt)
-        return entryOf(Model.group(attempt.model)).circuit.settle(known.permit, known.latency > slowMillis ? 2 : 0)
+        entryOf(Model.group(attempt.model)).circuit.settle(permit, latency > slowMillis ? 2 : 0)
       }),
 
     settle: (attempt) =>
-      Clock.clockWith((clock) => {
-        const known = admitted.get(attempt)
-        if (known === undefined) return Effect.void
+      Effect.sync(() => {
+        const permit = admitted.get(attempt)
+        if (permit === undefined) return
         admitted.delete(attempt)
         const { circuit, mode } = entryOf(Model.group(attempt.model))
-        const latency = known.latency ?? clock.currentTimeMillisUnsafe() - known.permit.at
-        return circuit.settle(known.permit, mode === "disabled" ? undefined : resultOf(attempt.outcome, latency))
+        const isSlow = slowMillis < Infinity &&
+          (begun.get(attempt) ?? clock.currentTimeMillisUnsafe() - permit.at) > slowMillis
+        begun.delete(attempt)
+        circuit.settle(permit, mode === "disabled" ? undefined : resultOf(attempt.outcome, isSlow))
       }),
 
     state: (group) =>

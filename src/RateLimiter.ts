@@ -122,6 +122,9 @@ const maxGroups = 1_000
 /** Attempts under way are looked at no more often than this. */
 const lookMillis = 250
 
+/** So many of them at a time, in turn, that a look never takes long. */
+const maxLooked = 1_000
+
 /** The gauges of a group are written no more often than this. */
 const gaugeMillis = 1_000
 
@@ -141,8 +144,7 @@ const outputRatio = Metric.histogram("anthropic_rate_limit_output_ratio", {
 
 /** Fast mode has limits of its own. */
 const isFast = (attempt: Attempt): boolean =>
-  Predicate.hasProperty(attempt, "request") && Predicate.hasProperty(attempt.request, "speed") &&
-  attempt.request.speed === "fast"
+  "request" in attempt && Predicate.hasProperty(attempt.request, "speed") && attempt.request.speed === "fast"
 
 /** A group, its metrics, and when its gauges were last written. */
 class Member extends Group {
@@ -186,7 +188,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const store = yield* Store
   const clock = yield* Clock.Clock
   const scope = yield* Effect.scope
-  const services = yield* Effect.context<never>()
+  // What metrics look up, and nothing else: they do so for each attempt.
+  const services = Context.make(Metric.MetricRegistry, yield* Metric.MetricRegistry).pipe(
+    Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
+  )
   const burstMillis = Duration.toMillis(options.burst ?? "1 minute")
   const maxQueue = options.maxQueue ?? 10_000
   const learned = new Learned()
@@ -195,13 +200,20 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   let limitsOf = Limits.from(options.limits)
   let count = 0
   let lookedAt = 0
+  let unlooked = underway.entries()
 
   const look = Effect.suspend(() => {
     const now = clock.currentTimeMillisUnsafe()
     if (Math.abs(now - lookedAt) < lookMillis) return Effect.void
     lookedAt = now
     const reports: Array<Effect.Effect<void>> = []
-    for (const [attempt, self] of underway) {
+    for (let left = maxLooked; left > 0; left--) {
+      const next = unlooked.next()
+      if (next.done === true) {
+        unlooked = underway.entries()
+        break
+      }
+      const [attempt, self] = next.value
       const report = Underway.look(self, attempt, now, self.group.waiting > 0)
       if (report === undefined) continue
       reports.push(self.group.buckets.report(report))
@@ -248,7 +260,6 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   }
 
   const gauge = (member: Member, now: number): Effect.Effect<void> => {
-    if (now - member.gaugedAt < gaugeMillis && now >= member.gaugedAt) return Effect.void
     member.gaugedAt = now
     return Effect.map(member.buckets.levels, (levels) => {
       for (const dimension of Buckets.dimensions) {
@@ -272,10 +283,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         const charged = { requests: 1, inputTokens: input, outputTokens: 0, tokens: input }
         const held = { requests: 0, inputTokens: 0, outputTokens: output, tokens: output }
         const began = clock.currentTimeMillisUnsafe()
-        const admitted = Effect.matchEffect(group.admit(attempt, { charge: charged, hold: held }), {
-          onFailure: (refused) => Effect.fail(errorOf(refused, attempt, group)),
-          onSuccess: (ticket) => {
-            const admittedAt = clock.currentTimeMillisUnsafe()
+        const admitted = group.admit(attempt, { charge: charged, hold: held }, {
+          refused: (refused) => Effect.fail(errorOf(refused, attempt, group)),
+          admitted: (ticket, waited) => {
+            const admittedAt = waited ? clock.currentTimeMillisUnsafe() : began
             underway.set(attempt, {
               group,
               ticket,
@@ -309,10 +320,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         }
         const report = Underway.close(self, attempt, now)
         if (report.observed !== undefined) group.learnt()
-        return Effect.flatMap(group.buckets.report(report), () => {
-          group.answered(outcome._tag === "Completed", report.pause !== undefined)
-          return gauge(group, now)
-        })
+        const reported = Effect.map(
+          group.buckets.report(report),
+          () => group.answered(outcome._tag === "Completed", report.pause !== undefined)
+        )
+        return Math.abs(now - group.gaugedAt) < gaugeMillis ? reported : Effect.andThen(reported, gauge(group, now))
       }),
 
     setLimits: (limits) =>

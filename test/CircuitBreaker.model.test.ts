@@ -23,6 +23,7 @@ const Settings = {
   openSeconds: between(1, 8),
   doublings: between(0, 3),
   trials: between(1, 3),
+  successes: between(1, 3),
   halfOpenSeconds: between(1, 6)
 }
 
@@ -38,16 +39,19 @@ const optionsOf = (settings: Settings): CircuitBreaker.Options => ({
   openFor: Duration.seconds(settings.openSeconds),
   maxOpenFor: Duration.seconds(settings.openSeconds * 2 ** settings.doublings),
   trials: settings.trials,
+  successes: Math.min(settings.trials, settings.successes),
   halfOpenFor: Duration.seconds(settings.halfOpenSeconds),
   jitter: 0
 })
 
 type Verdict = { readonly failed: boolean; readonly slow: boolean } | undefined
 
-/** What was let in: in which stretch, and in which round of trials of it. */
+/** What was let in: in which stretch, and in which round of trials of it, and what became of it. */
 interface Ticket {
   readonly stretch: number
   readonly round: number
+  readonly early: boolean
+  end: "underway" | "failed" | "succeeded" | "nothing"
 }
 
 /** The rules of a circuit over everything it ever saw, with no thought to what that costs. */
@@ -55,6 +59,8 @@ class Reference {
   private readonly settings: Settings
   phase: CircuitBreaker.Phase = "closed"
   stretch = 0
+  private admitted: Array<Ticket> = []
+  private firstAt = 0
   private seen: Array<{ readonly at: number; readonly failed: boolean; readonly slow: boolean }> = []
   openings: Array<{ readonly at: number; readonly seconds: number }> = []
   private closedAt = 0
@@ -77,7 +83,18 @@ class Reference {
   private step(phase: CircuitBreaker.Phase) {
     this.phase = phase
     this.stretch++
+    this.admitted = []
     this.seen = []
+  }
+
+  private longestRow() {
+    let row = 0
+    let longest = 0
+    for (const { end } of this.admitted) {
+      if (end === "failed") longest = Math.max(longest, ++row)
+      else if (end !== "nothing") row = 0
+    }
+    return longest
   }
 
   waitMillis(now: number): number {
@@ -89,14 +106,21 @@ class Reference {
 
   admit(now: number): Ticket | undefined {
     if (this.waitMillis(now) > 0) return undefined
-    if (this.phase === "closed") return { stretch: this.stretch, round: 0 }
+    const { byTime, size } = this.settings
+    if (this.phase === "closed") {
+      if (this.admitted.length === 0) this.firstAt = now
+      const early = byTime ? now - this.firstAt < size * 1_000 : this.admitted.length < size
+      const ticket: Ticket = { stretch: this.stretch, round: 0, early, end: "underway" }
+      this.admitted.push(ticket)
+      return ticket
+    }
     if (this.phase === "open") {
       this.step("halfOpen")
       this.proofs = 0
       this.newRound(now)
     } else if (now >= this.roundAt + this.settings.halfOpenSeconds * 1_000) this.newRound(now)
     this.running++
-    return { stretch: this.stretch, round: this.round }
+    return { stretch: this.stretch, round: this.round, early: false, end: "underway" }
   }
 
   private newRound(now: number) {
@@ -119,22 +143,23 @@ class Reference {
       if (verdict === undefined) {
         if (ticket.round === this.round) this.running--
       } else if (verdict.failed || (verdict.slow && this.settings.slowPercent <= 100)) this.open(now)
-      else if (++this.proofs === this.settings.trials) {
+      else if (++this.proofs === Math.min(this.settings.successes, this.settings.trials)) {
         this.closedAt = now
         this.step("closed")
       }
-    } else if (verdict !== undefined) {
-      this.seen.push({ at: now, ...verdict })
+    } else {
+      ticket.end = verdict === undefined ? "nothing" : verdict.failed ? "failed" : "succeeded"
+      if (verdict !== undefined) this.seen.push({ at: now, ...verdict })
       const { failurePercent, inARow, minimumCalls, size, slowPercent } = this.settings
       const window = this.window(now)
       const failures = window.filter(({ failed }) => failed).length
       const slow = window.filter(({ slow }) => slow).length
       const enough = window.length >= (this.settings.byTime ? minimumCalls : Math.min(minimumCalls, size))
-      const row = this.seen.slice(-inARow)
+      const calls = window.length + this.admitted.filter(({ early, end }) => early && end === "underway").length
       if (
-        (row.length === inARow && row.every(({ failed }) => failed)) ||
-        (enough && failures > 0 && failures / window.length >= failurePercent / 100) ||
-        (enough && slow > 0 && slow / window.length >= slowPercent / 100)
+        this.longestRow() >= inARow ||
+        (enough && failures > 0 && failures / calls >= failurePercent / 100) ||
+        (enough && slow > 0 && slow / calls >= slowPercent / 100)
       ) this.open(now)
     }
   }

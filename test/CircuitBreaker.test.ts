@@ -95,6 +95,30 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* phase, "open")
       }).pipe(using(twoInARow)))
 
+    it.effect("takes failures for a row in the order in which they were admitted", () =>
+      Effect.gen(function*() {
+        const early = yield* admit()
+        yield* call(down)
+        yield* settle(early, completed)
+        assert.strictEqual(yield* phase, "closed")
+        yield* call(down)
+        assert.strictEqual(yield* phase, "open")
+      }).pipe(using(twoInARow)))
+
+    it.effect("makes no row of failures with an attempt under way between them, whatever becomes of it", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        for (const [outcome, opens] of [[completed, false], [down, true], [aborted, true]] as const) {
+          yield* breaker.reset(group)
+          yield* call(down)
+          const between = yield* admit()
+          yield* call(down)
+          assert.strictEqual(yield* phase, "closed")
+          yield* settle(between, outcome)
+          assert.strictEqual(yield* phase, opens ? "open" : "closed")
+        }
+      }).pipe(using(twoInARow)))
+
     it.effect("keeps model groups apart", () =>
       Effect.gen(function*() {
         yield* opened
@@ -175,9 +199,33 @@ describe("CircuitBreaker", () => {
         assert.strictEqual((yield* state).openings, 0)
       }).pipe(using({})))
 
+    for (const options of [{}, { windowCalls: 100 }, { windowTime: "10 seconds", inARow: Infinity }] as const) {
+      it.effect(`does not take slow answers for failures that came first, with ${JSON.stringify(options)}`, () =>
+        Effect.gen(function*() {
+          let seed = 7
+          const underway: Array<Attempt> = []
+          for (let i = 0; i < 2_000; i++) {
+            seed = (seed * 48_271) % 2_147_483_647
+            if (seed % 10 < 3) yield* call(down)
+            else underway.push(yield* admit())
+            if (underway.length > 100) yield* settle(underway.shift()!, completed)
+            yield* TestClock.adjust("20 millis")
+          }
+          assert.strictEqual((yield* state).openings, 0)
+        }).pipe(using(options)))
+    }
+
     it.effect("refuses settings that make no sense", () =>
       Effect.gen(function*() {
-        for (const options of [{ trials: 0 }, { windowCalls: 0 }, { failureRate: 0 }, { jitter: 2 }, { inARow: NaN }]) {
+        const senseless = [
+          { trials: 0 },
+          { successes: 2, trials: 1 },
+          { windowCalls: 0 },
+          { failureRate: 0 },
+          { jitter: 2 },
+          { inARow: NaN }
+        ]
+        for (const options of senseless) {
           const exit = yield* Effect.exit(Effect.provide(phase, CircuitBreaker.layer(options).pipe(Layer.provide(api))))
           assert.include(String(exit), `RangeError: CircuitBreaker: ${Object.keys(options)[0]} must be`)
         }
@@ -273,6 +321,17 @@ describe("CircuitBreaker", () => {
         yield* settle(second, down)
         assert.deepInclude(yield* state, { phase: "open", openings: 2 })
       }).pipe(using({ ...twoInARow, trials: 2 })))
+
+    it.effect("closes at as many successes as it is told, whatever the other trials find later", () =>
+      Effect.gen(function*() {
+        const trials = [yield* trial, yield* admit(), yield* admit()]
+        assert.strictEqual((yield* Effect.flip(admit()))._tag, "CircuitOpenError")
+        yield* settle(trials[1]!, completed)
+        assert.strictEqual(yield* phase, "closed")
+        yield* settle(trials[0]!, down)
+        yield* settle(trials[2]!, down)
+        assert.deepInclude(yield* state, { phase: "closed", calls: 0 })
+      }).pipe(using({ ...twoInARow, trials: 3, successes: 1 })))
 
     it.effect("lets another trial go when the first says nothing in time, and still hears the first", () =>
       Effect.gen(function*() {

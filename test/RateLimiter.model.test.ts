@@ -152,13 +152,14 @@ const law = (
             // What was booked under old limits goes out under them.
             if (!isNear) return
             const at = yield* now
+            // Who waits may go as soon as they are set.
+            server.requests.limit(at, step.requests)
+            server.input.limit(at, step.input)
             yield* limiter.setLimits({
               ...limits,
               requestsPerMinute: step.requests,
               inputTokensPerMinute: step.input
             })
-            server.requests.limit(at, step.requests)
-            server.input.limit(at, step.input)
             return yield* settled
           }
           if (step.do === "interrupt") {

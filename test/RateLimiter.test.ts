@@ -253,6 +253,22 @@ describe("RateLimiter", () => {
       assert.approximately((yield* after(3_000))!, 7_000 + 250 * 10_000 / 60_000, 1e-6)
     }).pipe(limited({ limits: { outputTokensPerMinute: 10_000, requestsPerMinute: 100 } })))
 
+  it.effect("looks at a thousand streams at a time, and at each in its turn", () =>
+    Effect.gen(function*() {
+      for (let i = 0; i < 2_500; i++) {
+        const stream = yield* call({ input: 1, maxOutput: 10 })
+        sent(stream.attempt, { inputTokens: 1, outputTokens: 20 })
+      }
+      const left: Array<number> = []
+      for (let look = 0; look < 4; look++) {
+        yield* TestClock.adjust("250 millis")
+        yield* call({ input: 0, maxOutput: 0 })
+        left.push(Math.round((yield* free("outputTokens"))!))
+      }
+      // Ten tokens more than were held for each; 417 come back each time.
+      assert.deepStrictEqual(left, [65_000, 55_417, 50_833, 51_250])
+    }).pipe(limited({ limits: { outputTokensPerMinute: 100_000 } })))
+
   it.effect("predicts output by what the same kind of call produced, not by max_tokens", () =>
     Effect.gen(function*() {
       for (let i = 0; i < 60; i++) {

@@ -80,7 +80,7 @@ export const ours = (trip: Trip, slow: boolean): Side =>
   effectClaude("effect-claude", {
     ...(trip === "inARow"
       ? { inARow, failureRate: Infinity }
-      : { inARow: Infinity, failureRate: 0.5, windowTime: windowMillis, minimumCalls }),
+      : { failureRate: 0.5, windowTime: windowMillis, minimumCalls }),
     ...(slow ? { slowCall: slowMillis, slowRate: 0.5 } : undefined),
     openFor: openMillis,
     maxOpenFor: openMillis,

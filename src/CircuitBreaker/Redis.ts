@@ -4,6 +4,8 @@
  * What one process finds out holds for all: results count together, an opening closes the door of all, and there are no more trials than
  * `trials` among them.
  *
+ * - **Failures in a row** are those of one process: it knows in which order its attempts were admitted. The first whose row is long enough
+ *   opens the circuit for all.
  * - **A healthy call never waits for Redis.** Each process decides by a copy of the circuit and tells its results in the background, at
  *   once where they are failures, else every `syncEvery`. An attempt asks Redis, in one round trip, where it may be a trial and where
  *   the copy is older than `freshFor`, which it is at the first attempt.

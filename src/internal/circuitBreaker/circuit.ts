@@ -22,6 +22,7 @@ export interface Rules {
   readonly maxOpenMillis: number
   readonly jitter: number
   readonly trials: number
+  readonly successes: number
   readonly halfOpenMillis: number
 }
 
@@ -95,14 +96,18 @@ export interface Change {
 /**
  * One circuit. None of these wait longer than the bound of their store, and none fail.
  *
+ * - `isClosed`: as far as this process knows.
+ * - `enter`: a permit of a closed circuit, where it takes no question to the store; undefined says nothing, `admit` does.
  * - `peek`: the refusal that `admit` would give, as far as this process knows; it takes nothing.
  * - `admit`: takes a permit, which is settled once. A wait for the store is interruptible and leaves no permit behind.
  * - `settle`: counts a result; `undefined` counts as nothing and gives a trial's permit back.
  */
 export interface Circuit {
+  readonly isClosed: () => boolean
+  readonly enter: (now: number) => Permit | undefined
   readonly peek: Effect.Effect<Refusal | undefined>
   readonly admit: Effect.Effect<Admission>
-  readonly settle: (permit: Permit, result: Result | undefined) => Effect.Effect<void>
+  readonly settle: (permit: Permit, result: Result | undefined) => void
   readonly view: Effect.Effect<View>
   readonly save: Effect.Effect<SavedCircuit>
   readonly restore: (saved: SavedCircuit) => Effect.Effect<void>

@@ -1,5 +1,6 @@
 /** The states of one circuit. Time and chance come in from outside, so that the same steps always lead to the same state. */
 import type { Admission, Change, Permit, Phase, Refusal, Rules, SavedCircuit, View } from "./circuit.ts"
+import { Stretch, Turn } from "./stretch.ts"
 import { isFailure, isSlow, ofCalls, ofTime, type Result, type Window } from "./window.ts"
 
 export class Machine {
@@ -15,7 +16,7 @@ export class Machine {
   protected openings = 0
   protected openedMillis = 0
   protected closedAt = 0
-  private failuresInARow = 0
+  private stretch = new Stretch(0)
   private round = 0
   protected permits = 0
   private successes = 0
@@ -36,8 +37,14 @@ export class Machine {
     return { _tag: "Refusal", trial, waitMillis: this.until - now, againMillis: this.until - now }
   }
 
+  /** The permit of a closed circuit. */
+  enter(now: number): Permit | undefined {
+    return this.phase === "closed" ? this.stretch.admit(this.epoch, now, this.isEarly(now)) : undefined
+  }
+
   admit(now: number): Admission {
-    if (this.phase === "closed") return { _tag: "Permit", epoch: this.epoch, round: 0, at: now }
+    const turn = this.enter(now)
+    if (turn !== undefined) return turn
     const refusal = this.peek(now)
     if (refusal !== undefined) return refusal
     if (this.phase === "open") {
@@ -52,33 +59,52 @@ export class Machine {
   settle(permit: Permit, result: Result | undefined, now: number): void {
     if (permit.epoch !== this.epoch) return
     if (this.phase === "closed") {
-      if (result === undefined) return
-      this.count(result, now)
+      this.count(permit, result, now)
       this.judge(now)
     } else if (result === undefined) {
       if (permit.round !== this.round) return
       this.permits++
       this.changed({ from: this.phase, to: this.phase, at: now, openMillis: 0 })
     } else if (isFailure(result) || (isSlow(result) && this.rules.slowRate <= 1)) this.open(now)
-    else if (++this.successes >= this.rules.trials) this.close(now)
+    else if (++this.successes >= this.rules.successes) this.close(now)
   }
 
-  count(result: Result, now: number): void {
-    this.window.add(result, now)
-    this.failuresInARow = isFailure(result) ? this.failuresInARow + 1 : 0
+  /** Ends an attempt of a closed circuit. */
+  count(permit: Permit, result: Result | undefined, now: number): void {
+    if (permit instanceof Turn) permit.stretch.settle(permit, result)
+    if (result !== undefined) this.window.add(result, now)
+  }
+
+  /** Whether so many attempts failed in a row as open it. */
+  get hasRow(): boolean {
+    return this.stretch.longest >= this.rules.inARow
+  }
+
+  /** Attempts under way that rates take for successes. */
+  get early(): number {
+    return this.stretch.early
+  }
+
+  /** In the first window of a stretch fewer successes than failures may have ended, only because they take longer. */
+  private isEarly(now: number): boolean {
+    const { rules: { window }, stretch } = this
+    if (window._tag === "Calls") return stretch.admitted < window.size
+    return stretch.admitted === 0 || now - stretch.since < window.millis
   }
 
   /** Opens a closed circuit where its results say so. */
   judge(now: number): void {
+    this.window.advance(now)
     if (this.phase === "closed" && this.trips()) this.open(now)
   }
 
   private trips(): boolean {
     const { rules, window } = this
-    if (this.failuresInARow >= rules.inARow) return true
+    if (this.hasRow) return true
     if (window.calls < rules.minimumCalls) return false
-    return window.failures >= rules.failureRate * window.calls && window.failures > 0 ||
-      window.slow >= rules.slowRate * window.calls && window.slow > 0
+    const calls = window.calls + this.early
+    return window.failures >= rules.failureRate * calls && window.failures > 0 ||
+      window.slow >= rules.slowRate * calls && window.slow > 0
   }
 
   private open(now: number): void {
@@ -89,13 +115,13 @@ export class Machine {
     this.openedMillis = Math.round(grown * (1 - jitter * this.chance()))
     this.openings++
     this.until = now + this.openedMillis
-    this.forget()
+    this.window.clear()
     this.become("open", now)
   }
 
   private close(now: number): void {
     this.closedAt = now
-    this.forget()
+    this.window.clear()
     this.become("closed", now)
   }
 
@@ -105,13 +131,9 @@ export class Machine {
     this.until = now + this.rules.halfOpenMillis
   }
 
-  protected forget(): void {
-    this.window.clear()
-    this.failuresInARow = 0
-  }
-
-  protected become(phase: Phase, now: number, epoch = this.epoch + 1): void {
+  protected become(phase: Phase, now: number, epoch = this.epoch + 1, row = 0): void {
     const from = this.phase
+    this.stretch = new Stretch(row)
     this.phase = phase
     this.epoch = epoch
     this.changed({ from, to: phase, at: now, openMillis: phase === "open" ? Math.max(0, this.until - now) : 0 })
@@ -130,7 +152,7 @@ export class Machine {
       openings: this.openings,
       openedMillis: this.openedMillis,
       closedAt: this.closedAt,
-      failuresInARow: this.failuresInARow,
+      failuresInARow: this.stretch.row,
       window: this.window.save()
     }
   }
@@ -139,10 +161,9 @@ export class Machine {
     this.openings = saved.openings
     this.openedMillis = saved.openedMillis
     this.closedAt = saved.closedAt
-    this.failuresInARow = saved.failuresInARow
     if (saved.window === null) this.window.clear()
     else this.window.restore(saved.window)
     this.until = saved.openUntil ?? 0
-    this.become(saved.openUntil === null ? "closed" : "open", now)
+    this.become(saved.openUntil === null ? "closed" : "open", now, this.epoch + 1, saved.failuresInARow)
   }
 }

@@ -6,6 +6,9 @@ import type { Rules } from "./circuit.ts"
 import type { Report } from "./shared.ts"
 import { slotCount } from "./window.ts"
 
+/** After so long nothing is early any more. */
+const earlyMillis = 600_000
+
 const proposals: Record<Report["propose"], number> = { ifNone: 0, ifWorse: 1, always: 2 }
 
 /** `Infinity` as a number that Lua reads. */
@@ -15,17 +18,19 @@ const finite = (value: number): number => Math.min(value, 1e15)
 export const args = (rules: Rules, report: Report, idleMillis: number): ReadonlyArray<string | number> => [
   rules.window._tag === "Calls" ? rules.window.size : 0,
   rules.window._tag === "Calls" ? 0 : rules.window.millis / slotCount,
-  finite(rules.inARow),
   finite(rules.failureRate),
   finite(rules.slowRate),
   finite(rules.minimumCalls),
   rules.openMillis,
   rules.maxOpenMillis,
   finite(rules.trials),
+  finite(rules.successes),
   rules.halfOpenMillis,
   Math.ceil(idleMillis),
   report.epoch,
   report.results,
+  report.early,
+  report.row ? 1 : 0,
   report.round,
   report.back,
   report.ask ? 1 : 0,
@@ -52,30 +57,30 @@ export type Answer = readonly [
 export const lua = `
 local key = KEYS[1]
 local size, slotMillis = tonumber(ARGV[1]), tonumber(ARGV[2])
-local inARow, failureRate, slowRate = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local minimumCalls, openFor, maxOpenFor = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local trials, halfOpenFor, idle = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local reportEpoch, results = tonumber(ARGV[12]), ARGV[13]
-local backRound, back, ask, factor = tonumber(ARGV[14]), tonumber(ARGV[15]), ARGV[16] == "1", tonumber(ARGV[17])
-local propose, givenOpen = tonumber(ARGV[18]), tonumber(ARGV[19])
-local givenOpenings, givenOpened = tonumber(ARGV[20]), tonumber(ARGV[21])
+local failureRate, slowRate, minimumCalls = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local openFor, maxOpenFor, trials, successesToClose = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local halfOpenFor, idle = tonumber(ARGV[10]), tonumber(ARGV[11])
+local reportEpoch, results, earlyMore, row = tonumber(ARGV[12]), ARGV[13], tonumber(ARGV[14]), ARGV[15] == "1"
+local backRound, back, ask, factor = tonumber(ARGV[16]), tonumber(ARGV[17]), ARGV[18] == "1", tonumber(ARGV[19])
+local propose, givenOpen = tonumber(ARGV[20]), tonumber(ARGV[21])
+local givenOpenings, givenOpened = tonumber(ARGV[22]), tonumber(ARGV[23])
 
 local time = redis.call("TIME")
 local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now = math.floor(micros / 1000)
 
-local fields = redis.call("HMGET", key, "phase", "epoch", "until", "openings", "opened", "closedAt", "row", "round",
-  "permits", "successes")
+local fields = redis.call("HMGET", key, "phase", "epoch", "until", "openings", "opened", "closedAt", "round", "permits",
+  "successes", "early")
 local known = fields[1]
 local function field(index) return tonumber(fields[index]) or 0 end
 local phase, epoch, waitUntil, openings, opened = field(1), field(2), field(3), field(4), field(5)
-local closedAt, row, round, permits, successes = field(6), field(7), field(8), field(9), field(10)
+local closedAt, round, permits, successes, early = field(6), field(7), field(8), field(9), field(10)
 local changed, forget = false, false
 local write = {}
 
 -- An epoch is never given twice, also when the data was lost in between.
 local function become(to)
-  phase, epoch, row = to, math.max(epoch + 1, micros), 0
+  phase, epoch, early = to, math.max(epoch + 1, micros), 0
   changed, forget = true, true
 end
 
@@ -104,9 +109,13 @@ end
 if phase == 1 then waitUntil = math.min(waitUntil, now + maxOpenFor) end
 if phase == 2 then waitUntil = math.min(waitUntil, now + halfOpenFor) end
 
-local function trips(calls, failures, slow)
-  if row >= inARow then return true end
+-- Those that were early are so until the last result of their report is counted.
+local earlyBefore = early
+
+local function trips(calls, failures, slow, isLast)
   if calls < minimumCalls then return false end
+  -- No answer takes so long: what is left over then is of processes that died.
+  if now - closedAt < ${earlyMillis} then calls = calls + (isLast and early or math.max(early, earlyBefore)) end
   return (failures > 0 and failures >= failureRate * calls) or (slow > 0 and slow >= slowRate * calls)
 end
 
@@ -129,8 +138,7 @@ local function countCalls()
     local failed = result == "1" or result == "3"
     if failed then failures = failures + 1 end
     if result == "2" or result == "3" then slow = slow + 1 end
-    row = failed and row + 1 or 0
-    if trips(calls, failures, slow) then return open() end
+    if trips(calls, failures, slow, index == #all) then return open() end
   end
   write = { "ring", string.sub(all, first) }
 end
@@ -157,25 +165,26 @@ local function countTime()
     calls, mine[1] = calls + 1, mine[1] + 1
     if failed then failures, mine[2] = failures + 1, mine[2] + 1 end
     if isSlow then slow, mine[3] = slow + 1, mine[3] + 1 end
-    row = failed and row + 1 or 0
-    if trips(calls, failures, slow) then return open() end
+    if trips(calls, failures, slow, index == #results) then return open() end
   end
   write = { "slot" .. (current % ${slotCount}), string.format("%.0f:%d:%d:%d", current, mine[1], mine[2], mine[3]) }
 end
 
 if reportEpoch == epoch then
-  if #results > 0 then changed = true end
+  if #results > 0 or earlyMore ~= 0 then changed = true end
+  if phase == 0 then early = math.max(0, early + earlyMore) end
   if phase == 2 then
     for result in string.gmatch(results, ".") do
       if result == "0" or (result == "2" and slowRate > 1) then
         successes = successes + 1
-        if successes >= trials then close() break end
+        if successes >= successesToClose then close() break end
       else open() break end
     end
     if phase == 2 and back > 0 and backRound == round then
       permits = math.min(trials, permits + back)
       changed = true
     end
+  elseif phase == 0 and row then open()
   elseif phase == 0 and #results > 0 then
     if size > 0 then countCalls() else countTime() end
   end
@@ -201,8 +210,8 @@ if changed then
   local function int(value) return string.format("%.0f", value) end
   if forget then redis.call("DEL", key) end
   redis.call("HSET", key, "phase", phase, "epoch", int(epoch), "until", int(waitUntil), "openings", int(openings),
-    "opened", int(opened), "closedAt", int(closedAt), "row", int(row), "round", int(round), "permits", int(permits),
-    "successes", int(successes))
+    "opened", int(opened), "closedAt", int(closedAt), "round", int(round), "permits", int(permits), "successes", int(successes),
+    "early", int(early))
   if #write > 0 then redis.call("HSET", key, unpack(write)) end
   redis.call("PEXPIRE", key, int(idle))
 end

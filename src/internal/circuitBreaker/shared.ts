@@ -20,6 +20,8 @@ import { isFailure, isSlow } from "./window.ts"
  *
  * - `epoch`: the stretch that `results` and `back` belong to; the store ignores them in another one.
  * - `results`: a digit for each, in order.
+ * - `early`: in the epoch, how many more attempts are under way that rates take for successes than when it was last told.
+ * - `row`: in the epoch, so many of this process failed in a row as open it.
  * - `back`: so many permits of `round` come back.
  * - `ask`: a permit is wanted, where the circuit is not closed.
  * - `factor`: what is left of the time that the circuit stays open, should it open.
@@ -29,6 +31,8 @@ import { isFailure, isSlow } from "./window.ts"
 export interface Report {
   readonly epoch: number
   readonly results: string
+  readonly early: number
+  readonly row: boolean
   readonly round: number
   readonly back: number
   readonly ask: boolean
@@ -90,6 +94,15 @@ interface Link {
 }
 
 class Mirror extends Machine {
+  private told = { epoch: 0, early: 0 }
+
+  /** What `Report.early` is now; it is told once. */
+  tellEarly(): number {
+    const before = this.told.epoch === this.epoch ? this.told.early : 0
+    this.told = { epoch: this.epoch, early: this.early }
+    return this.early - before
+  }
+
   /** What the store says holds. */
   adopt(reply: Reply, now: number): void {
     this.until = now + reply.waitMillis
@@ -98,7 +111,7 @@ class Mirror extends Machine {
     this.permits = reply.permits
     if (reply.epoch === this.epoch && reply.phase === this.phase) return
     if (reply.phase === "closed") this.closedAt = now
-    this.forget()
+    this.window.clear()
     this.become(reply.phase, now, reply.epoch)
   }
 
@@ -125,6 +138,7 @@ export const make = Effect.fnUntraced(function*(
   never,
   Scope.Scope
 > {
+  const clock = yield* Clock.Clock
   const run = yield* FiberSet.makeRuntime<never>()
   const link: Link = { lost: false, losses: 0, lostMillis: 0, tryAt: 0 }
 
@@ -170,11 +184,14 @@ export const make = Effect.fnUntraced(function*(
         const proposed = given
         const { back, epoch, results, round } = pending
         pending = nothing(0)
+        const isOfNow = epoch === mirror.epoch
         // The others leave the store alone until it is known whether it is back.
         if (link.lost) link.tryAt = now + times.boundMillis
         const report: Report = {
           epoch,
           results,
+          early: isOfNow ? mirror.tellEarly() : 0,
+          row: isOfNow && mirror.hasRow,
           round,
           back,
           ask,
@@ -234,12 +251,13 @@ export const make = Effect.fnUntraced(function*(
       touch(now)
     }
 
-    const count = (permit: Permit, result: Result, now: number): void => {
+    const count = (permit: Permit, result: Result | undefined, now: number): void => {
       if (permit.epoch !== mirror.epoch) return
-      if (permit.round === 0) mirror.count(result, now)
+      if (permit.round === 0) mirror.count(permit, result, now)
+      if (result === undefined && !mirror.hasRow) return
       const pending = noted()
-      pending.results = (pending.results + result).slice(-maxPending)
-      pending.urgent ||= permit.round > 0 || mirror.weighs(result)
+      pending.results = (pending.results + (result ?? "")).slice(-maxPending)
+      pending.urgent ||= permit.round > 0 || result === undefined || mirror.weighs(result)
       touch(now)
       later()
     }
@@ -274,6 +292,15 @@ export const make = Effect.fnUntraced(function*(
       return refusalAt(now) ?? { _tag: "Refusal", trial: true, waitMillis: boundMillis, againMillis: boundMillis }
     }
 
+    /** Whether an attempt asks the store although the circuit may be closed. */
+    const isOld = (now: number): boolean => joined < 0 ? !link.lost : isShared() && now - syncedAt >= times.freshMillis
+
+    const enter = (now: number): Permit | undefined => {
+      if (isOld(now) || mirror.phase !== "closed") return undefined
+      touch(now)
+      return mirror.enter(now)
+    }
+
     const ask: Effect.Effect<Admission> = Clock.clockWith((clock) => {
       const now = () => clock.currentTimeMillisUnsafe()
       if (asking !== undefined) {
@@ -304,30 +331,31 @@ export const make = Effect.fnUntraced(function*(
       Clock.clockWith((clock) => f(clock.currentTimeMillisUnsafe()))
 
     return {
+      isClosed: () => mirror.phase === "closed",
+
+      enter,
+
       peek: atNow((now) => {
         touch(now)
         return Effect.succeed(refusalAt(now))
       }),
 
       admit: atNow((now) => {
-        const first = joined < 0 && !link.lost
-        if (first || (isShared() && now - syncedAt >= times.freshMillis)) return ask
-        if (isShared() && mirror.phase !== "closed" && mirror.peek(now) === undefined) return ask
+        const turn = enter(now)
+        if (turn !== undefined) return Effect.succeed(turn)
+        if (isOld(now) || (isShared() && mirror.peek(now) === undefined)) return ask
         touch(now)
         return Effect.succeed(isShared() ? afterOthers(now) : mirror.admit(now))
       }),
 
-      settle: (permit, result) =>
-        atNow((now) => {
-          if (isShared()) {
-            if (result !== undefined) count(permit, result, now)
-            else if (permit.round > 0) giveBack(permit, now)
-          } else {
-            mirror.settle(permit, result, now)
-            touch(now)
-          }
-          return Effect.void
-        }),
+      settle: (permit, result) => {
+        const now = clock.currentTimeMillisUnsafe()
+        if (!isShared()) {
+          mirror.settle(permit, result, now)
+          touch(now)
+        } else if (result === undefined && permit.round > 0) giveBack(permit, now)
+        else count(permit, result, now)
+      },
 
       view: atNow((now) => {
         touch(now)

@@ -52,6 +52,12 @@ export interface Need {
   readonly hold: Amounts
 }
 
+/** What follows in the same step on being admitted, at once or after a wait, or not. */
+export interface Door<out E> {
+  readonly admitted: (ticket: Ticket, waited: boolean) => Effect.Effect<void>
+  readonly refused: (refused: Refused) => Effect.Effect<never, E>
+}
+
 interface Waiting extends Waiter {
   readonly ask: Need
   readonly admitted: Deferred.Deferred<Ticket, Refused>
@@ -177,15 +183,16 @@ export class Group {
   }
 
   /** Runs uninterruptibly, save where it waits. */
-  admit({ context: { deadline, priority } }: Attempt, need: Need): Effect.Effect<Ticket, Refused> {
-    if (this.waiting > 0 || !this.isOpen) return this.enqueue(priority, deadline, need)
+  admit<E>({ context: { deadline, priority } }: Attempt, need: Need, door: Door<E>): Effect.Effect<void, E> {
+    if (this.waiting > 0 || !this.isOpen) return this.enqueue(priority, deadline, need, door)
     this.taken++
     return Effect.flatMap(this.buckets.reserve(this.ask(need, this.within(deadline))), (slot) => {
       if (slot.ticket === undefined) {
         this.taken--
-        return this.enqueue(priority, deadline, need)
+        return this.enqueue(priority, deadline, need, door)
       }
-      return slot.waitMillis === 0 ? Effect.succeed(slot.ticket) : this.keep(need, slot.ticket, slot.waitMillis)
+      if (slot.waitMillis === 0) return door.admitted(slot.ticket, false)
+      return Effect.flatMap(this.keep(need, slot.ticket, slot.waitMillis), (ticket) => door.admitted(ticket, true))
     })
   }
 
@@ -204,8 +211,13 @@ export class Group {
     )
   }
 
-  private enqueue(priority: Waiting["priority"], deadline: number | undefined, ask: Need) {
-    return Effect.flatMap(this.buckets.levels, (levels): Effect.Effect<Ticket, Refused> => {
+  private enqueue<E>(
+    priority: Waiting["priority"],
+    deadline: number | undefined,
+    ask: Need,
+    door: Door<E>
+  ): Effect.Effect<void, E> {
+    const inTurn = Effect.flatMap(this.buckets.levels, (levels): Effect.Effect<Ticket, Refused> => {
       const { clock, maxQueue, scope } = this.options
       const need = plus(ask.charge, ask.hold)
       if (isTooLarge(levels, this.options.burstMillis, ask.charge)) {
@@ -231,6 +243,10 @@ export class Group {
       if (this.pumping) return waited
       this.pumping = true
       return Effect.andThen(Effect.forkIn(Effect.interruptible(this.pump()), scope), waited)
+    })
+    return Effect.matchEffect(inTurn, {
+      onFailure: door.refused,
+      onSuccess: (ticket) => door.admitted(ticket, true)
     })
   }
 

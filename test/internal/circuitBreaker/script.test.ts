@@ -15,6 +15,8 @@ const script = Redis.script((key: string, args: ReadonlyArray<string | number>) 
 const quiet: Report = {
   epoch: 0,
   results: "",
+  early: 0,
+  row: false,
   round: 0,
   back: 0,
   ask: false,
@@ -38,6 +40,7 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
         return chance % below
       }
       for (let schedule = 0; schedule < 150; schedule++) {
+        const trials = 1 + draw(3)
         const rules: Rules = {
           window: draw(2) === 0 ? { _tag: "Calls", size: 1 + draw(8) } : { _tag: "Time", millis: 1e9 },
           inARow: draw(3) === 0 ? Infinity : 1 + draw(6),
@@ -48,12 +51,15 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
           openMillis: 1,
           maxOpenMillis: 1,
           jitter: 0,
-          trials: 1 + draw(3),
+          trials,
+          successes: 1 + draw(trials),
           halfOpenMillis: 1e9
         }
         const machine = new Machine(rules, () => {}, () => 0)
         let now = 1e6
         let permits: Array<Permit> = []
+        /** The failures in a row up to now, as a process counts them. */
+        let row = 0
         const step = (report: Partial<Report>) =>
           Effect.map(
             run(`schedule-${schedule}`, Script.args(rules, { ...quiet, ...report }, 60_000)),
@@ -71,13 +77,18 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
           if (before === "closed") {
             // One report of several results; the machine ignores those after an opening just as the script does.
             const results = Array.from({ length: 1 + draw(4) }, () => draw(4) as Result)
-            const admitted = results.map(() => machine.admit(now) as Permit)
-            results.forEach((result, index) => machine.settle(admitted[index]!, result, now))
-            answer = yield* step({ epoch: kind === 0 ? epoch - 1 : epoch, results: results.join("") })
+            for (const result of results) {
+              const admission = machine.phase === "closed" ? machine.admit(now) : undefined
+              if (admission?._tag === "Permit") machine.settle(admission, result, now)
+            }
+            let longest = 0
+            for (const result of results) longest = Math.max(longest, row = result % 2 === 1 ? row + 1 : 0)
+            const report = { results: results.join(""), row: longest >= rules.inARow }
+            answer = yield* step({ ...report, epoch: kind === 0 ? epoch - 1 : epoch })
             if (kind === 0) {
               // A report of another stretch changes nothing.
               assert.strictEqual(answer.epoch, epoch)
-              answer = yield* step({ epoch, results: results.join("") })
+              answer = yield* step({ ...report, epoch })
             }
           } else if (before === "open" || kind < 4) {
             const admission = machine.admit(now)
@@ -94,6 +105,7 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
               result === undefined ? { epoch, back: 1, round: permit.round } : { epoch, results: `${result}` }
             )
           }
+          if (answer.epoch !== epoch) row = 0
           if (answer.epoch !== epoch && machine.phase !== "halfOpen") permits = []
           assert.strictEqual(answer.phase, machine.phase, `schedule ${schedule}, step ${at} from ${before}`)
           seen.add(`${before} ${answer.phase}`)
@@ -102,6 +114,39 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
       }
       assert.strictEqual(seen.size, 6)
     }).pipe(Effect.scoped), 60_000)
+
+  it.live("takes early attempts under way for successes, as many as are left of all that it was told", () =>
+    Effect.gen(function*() {
+      const server = yield* TestRedis.server({ durable: false })
+      const redis = Context.get(yield* Layer.build(TestRedis.connection(server)), Redis.Redis)
+      const rules: Rules = {
+        window: { _tag: "Calls", size: 100 },
+        inARow: Infinity,
+        failureRate: 0.5,
+        slowRate: Infinity,
+        minimumCalls: 1,
+        openMillis: 1000,
+        maxOpenMillis: 1000,
+        jitter: 0,
+        trials: 1,
+        successes: 1,
+        halfOpenMillis: 1000
+      }
+      const [, epoch] = yield* redis.eval(script)("k", Script.args(rules, quiet, 5_000))
+      const reports = [
+        { early: 3, results: "1" },
+        { early: 2, results: "11" },
+        { early: -4, results: "000" },
+        { early: -1, results: "0" },
+        { early: -5, results: "1" }
+      ]
+      const opened: Array<boolean> = []
+      for (const report of reports) {
+        const [phase] = yield* redis.eval(script)("k", Script.args(rules, { ...quiet, ...report, epoch }, 5_000))
+        opened.push(phase === 1)
+      }
+      assert.deepStrictEqual(opened, [false, false, false, false, true])
+    }).pipe(Effect.scoped))
 
   it.live("sets keys to expire and stores no more than numbers", () =>
     Effect.gen(function*() {
@@ -117,6 +162,7 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
         maxOpenMillis: 1000,
         jitter: 0,
         trials: 1,
+        successes: 1,
         halfOpenMillis: 1000
       }
       const [, epoch] = yield* redis.eval(script)("k", Script.args(rules, quiet, 5_000))

@@ -14,6 +14,7 @@ const rules: Rules = {
   maxOpenMillis: 10_000,
   jitter: 0,
   trials: 1,
+  successes: 1,
   halfOpenMillis: 5_000
 }
 
@@ -74,7 +75,7 @@ describe("a shared circuit", () => {
       for (let i = 0; i < 1_000; i++) {
         const admission = yield* atOnce(circuit.admit)
         assert.strictEqual(admission._tag, "Permit")
-        if (admission._tag === "Permit") yield* atOnce(circuit.settle(admission, 0))
+        if (admission._tag === "Permit") circuit.settle(admission, 0)
         yield* TestClock.adjust(10)
       }
       assert.isBelow(store.reports.length, 12)
@@ -85,7 +86,7 @@ describe("a shared circuit", () => {
       const { circuit, store } = yield* make
       const count = Effect.fnUntraced(function*(result: 0 | 1) {
         const admission = yield* circuit.admit
-        if (admission._tag === "Permit") yield* circuit.settle(admission, result)
+        if (admission._tag === "Permit") circuit.settle(admission, result)
         yield* tick
       })
       yield* count(0)
@@ -97,6 +98,24 @@ describe("a shared circuit", () => {
       assert.deepStrictEqual(store.reports.map(({ results }) => results), ["", "001", "0"])
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(store.reports.length, 3)
+    }).pipe(Effect.scoped))
+
+  it.effect("tells at once that a row is complete, also where an attempt that came to nothing completes it", () =>
+    Effect.gen(function*() {
+      const { circuit, store } = yield* make
+      const permits = []
+      for (let i = 0; i < 4; i++) {
+        const admission = yield* circuit.admit
+        if (admission._tag === "Permit") permits.push(admission)
+      }
+      for (const index of [0, 1, 3]) {
+        circuit.settle(permits[index]!, 1)
+        yield* tick
+      }
+      assert.deepInclude(store.reports.at(-1), { results: "1", row: false, early: -1 })
+      circuit.settle(permits[2]!, undefined)
+      yield* tick
+      assert.deepInclude(store.reports.at(-1), { results: "", row: true, early: -1 })
     }).pipe(Effect.scoped))
 
   it.effect("waits for a renewal where the mirror is old", () =>
@@ -141,7 +160,7 @@ describe("a shared circuit", () => {
       store.answer = Effect.fail("gone")
       for (let i = 0; i < 3; i++) {
         const admission = yield* atOnce(circuit.admit)
-        if (admission._tag === "Permit") yield* circuit.settle(admission, 1)
+        if (admission._tag === "Permit") circuit.settle(admission, 1)
         yield* tick
       }
       assert.deepInclude(yield* circuit.view, { phase: "open", waitMillis: 10_000 })
@@ -154,7 +173,7 @@ describe("a shared circuit", () => {
       yield* TestClock.adjust("10 seconds")
       const trial = yield* circuit.admit
       assert.strictEqual(trial._tag, "Permit")
-      if (trial._tag === "Permit") yield* circuit.settle(trial, 0)
+      if (trial._tag === "Permit") circuit.settle(trial, 0)
       assert.strictEqual((yield* circuit.view).phase, "closed")
     }).pipe(Effect.scoped))
 
