@@ -86,6 +86,7 @@ export type {
   Stored
 } from "./internal/budget/account.ts"
 export type { Dimension, Only, Rule, WindowOf } from "./internal/budget/rules.ts"
+export type { Span, Window } from "./internal/budget/window.ts"
 
 /**
  * - `budgets`: those that hold; an attempt needs room in all that it touches.

@@ -360,6 +360,31 @@ describe("Budget", () => {
       assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 10 })
     }).pipe(using({ budgets: [all], lease: "1 minute" }, layerFar)))
 
+  it.effect("waits for its store until the deadline of the caller at most, and refuses then", () =>
+    Effect.gen(function*() {
+      const { admit } = yield* Budget.Budget
+      const attempt = attemptOf()
+      const hasty = { ...attempt, context: { ...attempt.context, deadline: 300 } }
+      const fibers = yield* Effect.forEach(
+        [hasty, attempt],
+        (one) => Effect.forkChild(Effect.flip(admit(one)), { startImmediately: true })
+      )
+      yield* TestClock.adjust(300)
+      assert.deepInclude(yield* Fiber.join(fibers[0]!), { _tag: "BudgetUnavailableError", reason: "store" })
+      assert.isUndefined(fibers[1]!.pollUnsafe())
+      yield* TestClock.adjust(700)
+      assert.deepInclude(yield* Fiber.join(fibers[1]!), { _tag: "BudgetUnavailableError", reason: "store" })
+    }).pipe(
+      using(
+        { budgets: [all], timeout: "1 second" },
+        Layer.effect(
+          Budget.Store,
+          Effect.map(Budget.Store, (store) => ({ ...store, isLocal: false, step: () => Effect.never }))
+        ).pipe(Layer.provide(Budget.layerMemory()))
+      ),
+      Effect.provide(Logger.layer([]))
+    ))
+
   it.effect("refuses new accounts rather than forget money, and drops those whose window is over", () =>
     Effect.gen(function*() {
       yield* call({ user: "a" })

@@ -398,7 +398,14 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     }
   })
 
-  return Store.of({ isLocal: false, step, renew, override, read: (budgets) => sql.withTransaction(read(budgets)) })
+  return Store.of({
+    isLocal: false,
+    step,
+    renew,
+    override,
+    // Who only reads leaves the lock of writers alone.
+    read: (budgets) => Effect.provideService(sql.withTransaction(read(budgets)), SqlClient.BeginTransaction, "BEGIN")
+  })
 })
 
 /**
