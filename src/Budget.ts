@@ -13,7 +13,8 @@
  * - **Wrong estimates**: where calls cost more than was reserved for them, `snapshot` says how much (`overshotNanoUsd`), and where that
  *   passes the limit, an event and a log line say so.
  * - **Crashes**: a reservation is a lease, renewed while its call runs. What a crashed process had reserved is free again after `lease`, and
- *   counted as `lapsedNanoUsd`, for the API may have charged it.
+ *   counted as `lapsedNanoUsd`, for the API may have charged it. A process that cannot reach its store for so long is taken for crashed; what its calls
+ *   cost is counted when it is back.
  * - **A store that does not answer** is no room: calls are refused with `BudgetUnavailableError`, one warning is logged, and settlements are kept
  *   until it answers again.
  *
@@ -92,8 +93,8 @@ export type { Span, Window } from "./internal/budget/window.ts"
  * - `budgets`: those that hold; an attempt needs room in all that it touches.
  * - `output`: how much output is reserved for. `max`, the default: `max_tokens`. `learnt`: what 98 % of such calls (model and request
  *   type) stayed below, once 50 were seen; more calls fit, and some cost more than was reserved for them.
- * - `unpriced`: a model without a price is refused with `UnpricedModelError` (`refuse`, the default), reserved and charged as the dearest model
- *   of the catalogue (`dearest`), or let pass for nothing and told of (`allow`).
+ * - `unpriced`: a model without a price is refused with `UnpricedModelError` (`refuse`, the default), taken for the dearest one of the catalogue, all
+ *   that is reserved for it counting as spent (`dearest`), or let pass for nothing and told of (`allow`).
  * - `lease`: how long a reservation in a store that outlives this process does so. It is renewed four times as often. Default 2 minutes.
  * - `timeout`: how long an attempt waits for a store in another process, where its deadline allows. Default 2 seconds.
  *
@@ -314,7 +315,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   const told = (done: Done): Effect.Effect<void> => {
     done.levels.forEach(gauge)
-    return done.events.length === 0 ? Effect.void : Effect.forEach(done.events, tell, { discard: true })
+    // Whatever a logger does, what was reserved is known to be.
+    return done.events.length === 0 ? Effect.void : Effect.asVoid(Effect.exit(Effect.forEach(done.events, tell)))
   }
 
   const desk = yield* Desk.make(store, owner, { timeoutMillis, maxSettles }, told)

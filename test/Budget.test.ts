@@ -248,6 +248,23 @@ describe("Budget", () => {
     }).pipe(Effect.scoped, using([{ ...all, window: { calendar: "day" } }]), Effect.provide(Logger.layer([logger])))
   })
 
+  it.effect("is not disturbed by a logger that throws", () =>
+    Effect.gen(function*() {
+      const budget = yield* Budget.Budget
+      yield* call()
+      assert.deepInclude(yield* stateOf(), { spentNanoUsd: 10 })
+      const attempt = attemptOf({ model: "claude-next" })
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(Attempt.guard(budget, attempt, Effect.void))))
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 0 })
+    }).pipe(
+      using({ budgets: [{ ...all, limit: nano(10) }], unpriced: "dearest" }),
+      Effect.provide(Logger.layer([
+        Logger.make(() => {
+          throw new Error("a bad logger")
+        })
+      ]))
+    ))
+
   it.effect("hides nothing of an estimate that was wrong", () =>
     Effect.gen(function*() {
       const told = yield* listening
