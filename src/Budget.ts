@@ -248,6 +248,10 @@ type Own = BudgetExceededError | BudgetUnavailableError | UnpricedModelError
 
 const isMessage = (attempt: Attempt): attempt is MessageAttempt => attempt.endpoint === "messages"
 
+/** An amount that can be counted; undefined where a price book says something else. */
+const amountOf = (nanoUsd: number | undefined): number | undefined =>
+  nanoUsd !== undefined && nanoUsd >= 0 && nanoUsd <= Number.MAX_SAFE_INTEGER ? Math.ceil(nanoUsd) : undefined
+
 const usd = (nanoUsd: number): string => `$${(nanoUsd / 1e9).toFixed(4)}`
 
 /**
@@ -345,9 +349,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const { inputTokens, maxOutputTokens } = estimate
     const outputTokens = outputs?.expected(model, context.requestType, maxOutputTokens) ?? maxOutputTokens
     const tokens = { inputTokens, outputTokens, at }
-    const ceiling = book.ceiling(request, tokens)
+    const ceiling = amountOf(book.ceiling(request, tokens))
     if (ceiling !== undefined || options.unpriced !== "dearest") return ceiling
-    const ceilings = Model.catalogue.flatMap(({ id }) => book.ceiling({ ...request, model: id }, tokens) ?? [])
+    const ceilings = Model.catalogue.flatMap(({ id }) =>
+      amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? []
+    )
     return ceilings.length === 0 ? undefined : Math.max(...ceilings)
   }
 
@@ -410,7 +416,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const spentBy = (attempt: Attempt, reserved: number): number => {
     const charge = PriceBook.chargeOf(book, attempt, clock.currentTimeMillisUnsafe())
     if (charge === undefined) return 0
-    return charge.cost === undefined || charge.confidence === "estimated" ? reserved : charge.cost.nanoUsd
+    return charge.confidence === "estimated" ? reserved : amountOf(charge.cost?.nanoUsd) ?? reserved
   }
 
   const orUnavailable = <A>(effect: Effect.Effect<A, unknown>): Effect.Effect<A, BudgetUnavailableError> =>

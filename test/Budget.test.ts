@@ -3,6 +3,7 @@ import { ConfigProvider, Duration, Effect, Exit, Fiber, Layer, Logger, Metric, S
 import * as Attempt from "effect-claude/Attempt"
 import * as Budget from "effect-claude/Budget"
 import { BadRequestError, ConnectionError } from "effect-claude/ClaudeError"
+import * as PriceBook from "effect-claude/PriceBook"
 import * as Usage from "effect-claude/Usage"
 import * as Config from "effect/Config"
 import { TestClock } from "effect/testing"
@@ -169,6 +170,31 @@ describe("Budget", () => {
       const error = yield* refused()
       assert.include(error.message, "The budget users of no user has no room")
     }).pipe(using([{ name: "users", per: "user", limit: nano(10) }])))
+
+  it.effect("counts long values by their first 200 characters", () =>
+    Effect.gen(function*() {
+      yield* admitted({ user: `${"x".repeat(200)}a` })
+      assert.strictEqual((yield* refused({ user: `${"x".repeat(200)}b` }))._tag, "BudgetExceededError")
+      yield* admitted({ user: "a\0\ud800" })
+      assert.deepInclude(yield* stateOf("users", "a\ufffd\ufffd"), { reservedNanoUsd: 10 })
+    }).pipe(using([{ name: "users", per: "user", limit: nano(10) }])))
+
+  it.effect("does not count what is no amount", () =>
+    Effect.gen(function*() {
+      const attempt = yield* admitted()
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 3 })
+      completed(attempt)
+      yield* settled(attempt)
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 0, spentNanoUsd: 3 })
+      assert.strictEqual((yield* refused({ output: 0 }))._tag, "UnpricedModelError")
+    }).pipe(Effect.provide(
+      Budget.layer({ budgets: [all] }).pipe(
+        Layer.provide(Layer.succeed(PriceBook.PriceBook, {
+          cost: () => ({ nanoUsd: NaN, picoUsd: undefined as never, cacheSavedNanoUsd: 0, isVerified: true }),
+          ceiling: (_, { outputTokens }) => outputTokens === 0 ? NaN : 2.5
+        }))
+      )
+    )))
 
   it.effect("can be for some attempts only, and have other limits for some accounts", () =>
     Effect.gen(function*() {

@@ -5,7 +5,7 @@ import * as BudgetSql from "effect-claude/Budget/Sql"
 import * as Sqlite from "effect-claude/Sqlite"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
-import { suite } from "../suites/BudgetStore.ts"
+import { rulesOf, suite } from "../suites/BudgetStore.ts"
 import { attemptOf, completed, layerPrices } from "../utils/budgets.ts"
 import * as TestPostgres from "../utils/postgres.ts"
 import { proxy } from "../utils/proxy.ts"
@@ -106,7 +106,7 @@ describe.skipIf(!TestPostgres.isRunning)("on a server", () => {
         Effect.filterOrFail(effect, until, () => "not yet"),
         { schedule: Schedule.spaced("50 millis"), times: 400 }
       )
-    return { admitted, again, budget, state, wire }
+    return { admitted, again, budget, schema, state, wire }
   })
 
   it.live(
@@ -129,6 +129,20 @@ describe.skipIf(!TestPostgres.isRunning)("on a server", () => {
       }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
     60_000
   )
+
+  it.live("is not held up by a process that hangs amid a transaction", () =>
+    Effect.gen(function*() {
+      const { admitted, schema, wire } = yield* wired
+      const other = yield* processOn(TestPostgres.connection(), { schema })
+      const rules = rulesOf()
+      yield* wire.hangAt("(lease, budget, account, slot")
+      assert.deepInclude(yield* Effect.flip(admitted), { _tag: "BudgetUnavailableError", reason: "store" })
+      const share = { rules: { ...rules, name: "all" }, account: "", limitNanoUsd: 1e9 }
+      const reserves = [{ lease: "other", leaseMillis: 1_000, nanoUsd: 1, shares: [share] }]
+      const done = yield* other.step({ owner: "other", number: 1, settles: [], reserves })
+      assert.strictEqual(done.replies[0]?._tag, "Reserved")
+      yield* wire.mend
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
 
   it.live("counts each call once, wherever the wire breaks", () =>
     Effect.gen(function*() {
