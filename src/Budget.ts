@@ -267,7 +267,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const services = yield* Effect.context<never>()
   const owner = (yield* Random.nextIntBetween(0, 2 ** 52)).toString(36)
   // A process and its own memory end together.
-  const leaseMillis = store.isLocal ? Infinity : Duration.toMillis(options.lease ?? "2 minutes")
+  const leaseMillis = store.isLocal ? Infinity : Math.ceil(Duration.toMillis(options.lease ?? "2 minutes"))
   const timeoutMillis = Duration.toMillis(options.timeout ?? "2 seconds")
   const outputs = options.output === "learnt" ? new Outputs() : undefined
   const entries = new Map<Attempt, Entry>()
@@ -494,7 +494,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         budget,
         account: account === undefined ? undefined : storable(account),
         limitNanoUsd: limit === undefined ? undefined : toNanoUsd(limit, `the other limit of ${budget}`),
-        until: until ?? Infinity
+        until: Math.ceil(until ?? Infinity)
       }))
   })
 })
