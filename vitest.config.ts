@@ -11,6 +11,7 @@ export default defineConfig({
     ]
   },
   test: {
+    testTimeout: 30_000,
     projects: [
       { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"] } },
       { extends: true, test: { name: "examples", include: [".examples/**/*.test.ts"] } }

@@ -48,20 +48,34 @@ const quickstart = Command.make(
       Flag.filter((count) => count >= 1 && count <= 1000, () => "must be from 1 to 1000"),
       Flag.withDefault(8)
     ),
+    budget: Flag.Finite("budget").pipe(
+      Flag.withDescription(
+        "US dollars that a file of prompts may cost in this run; then it stops, and what is done is kept."
+      ),
+      Flag.filter((usd) => usd > 0, () => "must be more than 0"),
+      Flag.optional
+    ),
     model: Flag.String("model").pipe(
       Flag.withDescription("Default: CLAUDE_MODEL, else claude-sonnet-5-5."),
       Flag.withFallbackConfig(Config.NonEmptyString("CLAUDE_MODEL")),
       Flag.withDefault("claude-sonnet-5-5")
     )
   },
-  Effect.fnUntraced(function*({ concurrency, file, model, out, question }) {
+  Effect.fnUntraced(function*({ budget, concurrency, file, model, out, question }) {
     if (Option.isSome(file) && question.length > 0) return yield* refuse("Give a question or --file, not both.")
     if (Option.isSome(file) && Option.isSome(out)) {
-      const whole = yield* answerFile({ file: file.value, out: out.value, concurrency, model })
+      const whole = yield* answerFile({
+        file: file.value,
+        out: out.value,
+        concurrency,
+        model,
+        budget: Option.getOrUndefined(budget)
+      })
       return yield* whole ? Effect.void : exitCode(1)
     }
     if (Option.isSome(file)) return yield* refuse("--file needs --out, the file for the answers.")
     if (Option.isSome(out)) return yield* refuse("--out needs --file, the file of prompts.")
+    if (Option.isSome(budget)) return yield* refuse("--budget needs --file, the file of prompts.")
     yield* question.length > 0 ? ask(question.join(" "), model) : scenes(model)
   })
 ).pipe(
@@ -70,7 +84,7 @@ const quickstart = Command.make(
     { command: "npm start", description: "See calls succeed, wait, retry and fail" },
     { command: "npm start -- \"Why is the sky blue?\"", description: "Ask one question" },
     {
-      command: "npm start -- --file prompts.jsonl --out answers.jsonl --concurrency 16",
+      command: "npm start -- --file prompts.jsonl --out answers.jsonl --concurrency 16 --budget 0.50",
       description: "Answer a file of prompts, or go on where the last run stopped"
     }
   ])

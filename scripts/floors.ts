@@ -4,7 +4,18 @@
 import ts from "typescript"
 
 const floors = {
-  ground: ["Attempt", "CallContext", "ClaudeError", "Estimate", "MessageStream", "Model", "PriceBook", "Usage"],
+  ground: [
+    "Attempt",
+    "CallContext",
+    "ClaudeError",
+    "CostReport",
+    "Estimate",
+    "MessageStream",
+    "Model",
+    "PriceBook",
+    "Reconciliation",
+    "Usage"
+  ],
   port: ["ClaudeApi", "KeyStore"],
   policies: [
     "Budget",

@@ -110,8 +110,19 @@ export interface Change {
  */
 export type Outcome = Data.TaggedEnum<{
   NotSent: {}
-  Aborted: { readonly usage: Usage }
-  Failed: { readonly usage: Usage; readonly error: ApiError; readonly limits: Limits | undefined }
+  Aborted: {
+    readonly usage: Usage
+    /** What the head of the response and the start of the message said, once they arrived. */
+    readonly limits?: Limits | undefined
+    readonly model?: string | undefined
+    readonly requestId?: string | undefined
+  }
+  Failed: {
+    readonly usage: Usage
+    readonly error: ApiError
+    readonly limits: Limits | undefined
+    readonly model?: string | undefined
+  }
   Completed: {
     readonly usage: Usage
     readonly limits: Limits | undefined
@@ -133,7 +144,7 @@ export type Outcome = Data.TaggedEnum<{
 export const Outcome = Data.taggedEnum<Outcome>()
 
 /**
- * One attempt. The key pool writes `key`, the port writes `outcome`, nobody else writes.
+ * One attempt. The key pool writes `key`, the port writes `sentAt` and `outcome`, nobody else writes.
  *
  * - `callId`: the same for all attempts of a call.
  * - `number`: 1 for the first.
@@ -152,6 +163,8 @@ export interface Attempt {
   /** The model that the caller asked for and what was changed since; undefined where nothing was. */
   readonly optimized?: { readonly askedModel: string; readonly changes: ReadonlyArray<Change> } | undefined
   key: Key | undefined
+  /** When it was sent, in milliseconds since the epoch; undefined until then. */
+  sentAt?: number | undefined
   outcome: Outcome
 }
 
@@ -191,6 +204,20 @@ export const both = <E1, E2>(first: Policy<E1>, second: Policy<E2>): Policy<E1 |
     Effect.flatMap(first.admit(attempt), () => Effect.onError(second.admit(attempt), () => first.settle(attempt))),
   settle: (attempt) => Effect.ensuring(second.settle(attempt), first.settle(attempt))
 })
+
+type OwnOf<P> = P extends Policy<infer Own> ? Own : never
+
+/**
+ * `both` for any number of policies.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
+  ...policies: Policies
+): Policy<OwnOf<Policies[number]>> =>
+  // What the policies add together is what each of them adds.
+  policies.reduceRight((rest, policy) => both(policy, rest)) as Policy<OwnOf<Policies[number]>>
 
 /**
  * Runs an effect under a policy.

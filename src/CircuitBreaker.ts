@@ -479,13 +479,13 @@ export const layerNoDeps = (options: Options = {}): Layer.Layer<CircuitBreaker, 
   Layer.effect(CircuitBreaker, make(options))
 
 /**
- * The breaker with circuits of its own in this process.
+ * The breaker with circuits of its own in this process. Each call makes its own: call it once and share the value.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<CircuitBreaker, never, ClaudeApi> =>
-  layerNoDeps(options).pipe(Layer.provide(layerMemory))
+  layerNoDeps(options).pipe(Layer.provide(Layer.fresh(layerMemory)))
 
 /**
  * `layer` with options from configuration.
@@ -496,7 +496,9 @@ export const layer = (options: Options = {}): Layer.Layer<CircuitBreaker, never,
 export const layerConfig = (
   options: Config.Wrap<Options>
 ): Layer.Layer<CircuitBreaker, Config.ConfigError, ClaudeApi> =>
-  Layer.effect(CircuitBreaker, Effect.flatMap(Config.unwrap(options), make)).pipe(Layer.provide(layerMemory))
+  Layer.effect(CircuitBreaker, Effect.flatMap(Config.unwrap(options), make)).pipe(
+    Layer.provide(Layer.fresh(layerMemory))
+  )
 
 /**
  * The breaker that does nothing: every circuit is closed for ever.

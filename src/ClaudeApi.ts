@@ -206,6 +206,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     Effect.acquireUseRelease(
       Exchange.make(attempt, request, plainBounds),
       (exchange) => {
+        attempt.sentAt = exchange.began
         attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
         return Effect.flatMap(
           Effect.flatMap(head(exchange, send), (response) => Exchange.json(exchange, response)),
@@ -214,7 +215,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
       },
       (exchange, exit) => {
         if (Exit.isSuccess(exit)) attempt.outcome = completed(exchange, used(exit.value))
-        else failed(exchange, Usage.zero, exit.cause)
+        else failed(exchange, unused, exit.cause)
         return Exchange.close(exchange, Exit.isSuccess(exit))
       }
     )
@@ -243,9 +244,10 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           Exchange.make(attempt, attempt.request, bounds),
           (exchange) => Exchange.close(exchange, received.ended)
         )
-        attempt.outcome = received.aborted
+        attempt.sentAt = exchange.began
+        attempt.outcome = received.abortedIn(exchange)
         const noted = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-          Effect.onError(effect, (cause) => Effect.sync(() => failed(exchange, received.usage, cause)))
+          Effect.onError(effect, (cause) => Effect.sync(() => failed(exchange, received, cause)))
         const response = yield* noted(
           head(exchange, (client, options) => client.messages.create({ ...attempt.request, stream: true }, options))
         )
@@ -347,20 +349,25 @@ const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefine
 const limitsOf = (exchange: Exchange.Exchange): Limits | undefined =>
   exchange.headers === undefined ? undefined : ResponseHeaders.limits(exchange.headers)
 
+const requestIdOf = (exchange: Exchange.Exchange): string | undefined =>
+  exchange.headers?.get("request-id") ?? undefined
+
 const completed = (exchange: Exchange.Exchange, used: Used): Outcome =>
   Outcome.Completed({
     usage: used.usage,
     model: used.model,
     stopReason: used.stopReason,
     limits: limitsOf(exchange),
-    requestId: exchange.headers?.get("request-id") ?? undefined,
+    requestId: requestIdOf(exchange),
     ...(used.refusal === undefined ? undefined : { refusal: used.refusal })
   })
 
 /** Writes down a failure; an interruption leaves the outcome as it stood. */
-const failed = (exchange: Exchange.Exchange, usage: Usage.Usage, cause: Cause.Cause<ApiError | Cause.Done>): void => {
+const failed = (exchange: Exchange.Exchange, used: Used, cause: Cause.Cause<ApiError | Cause.Done>): void => {
   const error = cause.reasons.find(Cause.isFailReason)?.error
-  if (isApiError(error)) exchange.attempt.outcome = Outcome.Failed({ usage, error, limits: limitsOf(exchange) })
+  if (!isApiError(error)) return
+  const { model, usage } = used
+  exchange.attempt.outcome = Outcome.Failed({ usage, error, limits: limitsOf(exchange), model })
 }
 
 /** What a delta adds to the output. */
@@ -440,12 +447,22 @@ class Received implements Used {
   }
 
   /** The outcome that stands while the stream is open: whoever looks at it counts. */
-  get aborted(): Outcome {
+  abortedIn(exchange: Exchange.Exchange): Outcome {
     const usage = () => this.usage
+    const model = () => this.model
     return {
       _tag: "Aborted",
       get usage() {
         return usage()
+      },
+      get limits() {
+        return limitsOf(exchange)
+      },
+      get model() {
+        return model()
+      },
+      get requestId() {
+        return requestIdOf(exchange)
       }
     }
   }

@@ -18,7 +18,13 @@
 import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import type * as Budget from "./Budget.ts"
+import type * as CircuitBreaker from "./CircuitBreaker.ts"
 import type * as ClaudeApi from "./ClaudeApi.ts"
+import type * as CostLedger from "./CostLedger.ts"
+import type * as CostOptimizer from "./CostOptimizer.ts"
+import type * as PriceBook from "./PriceBook.ts"
+import type * as RateLimiter from "./RateLimiter.ts"
 import type * as RetryPolicy from "./RetryPolicy.ts"
 
 /**
@@ -30,6 +36,12 @@ import type * as RetryPolicy from "./RetryPolicy.ts"
 export interface Options {
   readonly api?: ClaudeApi.Options | undefined
   readonly retry?: RetryPolicy.Options | undefined
+  readonly limiter?: RateLimiter.Options | undefined
+  readonly breaker?: CircuitBreaker.Options | undefined
+  readonly prices?: PriceBook.Options | undefined
+  readonly budget?: Budget.Options | undefined
+  readonly ledger?: CostLedger.Options | undefined
+  readonly optimizer?: CostOptimizer.Options | undefined
 }
 
 /** A value that may be missing; then the default of its part holds. */
@@ -37,9 +49,42 @@ const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> => 
 
 const duration = (name: string): Config.Config<Duration.Duration | undefined> => optional(Config.Duration(name))
 
-const Count = Schema.FiniteFromString.check(
-  Schema.isInt(),
-  Schema.isBetween({ minimum: 0, maximum: 1000 }, { expected: "an integer from 0 to 1000" })
+const countUpTo = (maximum: number) =>
+  Schema.FiniteFromString.check(
+    Schema.isInt(),
+    Schema.isBetween({ minimum: 0, maximum }, { expected: `an integer from 0 to ${maximum}` })
+  )
+
+const Rate = Schema.FiniteFromString.check(Schema.isGreaterThan(0, { expected: "a number above 0" }))
+
+const rate = (name: string): Config.Config<number | undefined> => optional(Config.schema(Rate, name))
+
+/** A share from 0 to 1; nothing or 0 turns nothing off by accident. */
+const Share = Schema.FiniteFromString.check(
+  Schema.isBetween({ minimum: 0.01, maximum: 1 }, { expected: "a share from 0.01 to 1" })
+)
+
+/** Budgets for all calls together, in UTC. */
+const budget: Config.Config<Budget.Options | undefined> = Config.map(
+  Config.all({ day: rate("CLAUDE_BUDGET_USD_PER_DAY"), month: rate("CLAUDE_BUDGET_USD_PER_MONTH") }),
+  (limits) => {
+    const budgets = (["day", "month"] as const).flatMap((calendar): Budget.Options["budgets"] => {
+      const limit = limits[calendar]
+      return limit === undefined ? [] : [{ name: calendar, limit, window: { calendar } }]
+    })
+    return budgets.length === 0 ? undefined : { budgets }
+  }
+)
+
+const limits: Config.Config<RateLimiter.Limits | RateLimiter.Tier | undefined> = Config.map(
+  Config.all({
+    tier: optional(Config.Literals(["start", "build", "scale"], "CLAUDE_TIER")),
+    requestsPerMinute: rate("CLAUDE_REQUESTS_PER_MINUTE"),
+    inputTokensPerMinute: rate("CLAUDE_INPUT_TOKENS_PER_MINUTE"),
+    outputTokensPerMinute: rate("CLAUDE_OUTPUT_TOKENS_PER_MINUTE"),
+    tokensPerMinute: rate("CLAUDE_TOKENS_PER_MINUTE")
+  }),
+  ({ tier, ...limits }) => Object.values(limits).some((limit) => limit !== undefined) ? limits : tier
 )
 
 /**
@@ -51,6 +96,12 @@ const Count = Schema.FiniteFromString.check(
  * | `CLAUDE_TIMEOUT_HEADERS`, `_FIRST_CONTENT`, `_IDLE`, `_CALL` | `api.timeouts` |
  * | `CLAUDE_RETRIES` | `retry.retries` |
  * | `CLAUDE_RETRY_BASE`, `CLAUDE_RETRY_THROTTLED_BASE`, `CLAUDE_RETRY_CAP`, `CLAUDE_RETRY_MAX_RETRY_AFTER` | `retry` |
+ * | `CLAUDE_TIER`: `start`, `build` or `scale` | `limiter.limits` |
+ * | `CLAUDE_REQUESTS_PER_MINUTE`, `CLAUDE_INPUT_TOKENS_PER_MINUTE`, `CLAUDE_OUTPUT_TOKENS_PER_MINUTE`, `CLAUDE_TOKENS_PER_MINUTE` | `limiter.limits` instead of a tier |
+ * | `CLAUDE_LIMIT_QUEUE` | `limiter.maxQueue` |
+ * | `CLAUDE_BREAKER`: `normal`, `observe`, `forcedOpen` or `disabled` | `breaker.mode` |
+ * | `CLAUDE_BUDGET_USD_PER_DAY`, `CLAUDE_BUDGET_USD_PER_MONTH` | `budget`: for all calls together, by the calendar of UTC |
+ * | `CLAUDE_BREAKER_WINDOW`, `CLAUDE_BREAKER_FAILURE_RATE`, `CLAUDE_BREAKER_SLOW_CALL`, `CLAUDE_BREAKER_OPEN_FOR`, `CLAUDE_BREAKER_MAX_OPEN_FOR` | `breaker` |
  *
  * Durations are written like `30 seconds`.
  *
@@ -68,10 +119,23 @@ export const config: Config.Config<Options> = Config.all({
     })
   }),
   retry: Config.all({
-    retries: optional(Config.schema(Count, "CLAUDE_RETRIES")),
+    retries: optional(Config.schema(countUpTo(1000), "CLAUDE_RETRIES")),
     base: duration("CLAUDE_RETRY_BASE"),
     throttledBase: duration("CLAUDE_RETRY_THROTTLED_BASE"),
     cap: duration("CLAUDE_RETRY_CAP"),
     maxRetryAfter: duration("CLAUDE_RETRY_MAX_RETRY_AFTER")
+  }),
+  limiter: Config.all({
+    limits,
+    maxQueue: optional(Config.schema(countUpTo(1_000_000), "CLAUDE_LIMIT_QUEUE"))
+  }),
+  budget,
+  breaker: Config.all({
+    mode: optional(Config.Literals(["normal", "observe", "forcedOpen", "disabled"], "CLAUDE_BREAKER")),
+    windowTime: duration("CLAUDE_BREAKER_WINDOW"),
+    failureRate: optional(Config.schema(Share, "CLAUDE_BREAKER_FAILURE_RATE")),
+    slowCall: duration("CLAUDE_BREAKER_SLOW_CALL"),
+    openFor: duration("CLAUDE_BREAKER_OPEN_FOR"),
+    maxOpenFor: duration("CLAUDE_BREAKER_MAX_OPEN_FOR")
   })
 })

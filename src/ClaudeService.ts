@@ -37,21 +37,28 @@ import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Attempt from "./Attempt.ts"
+import * as Budget from "./Budget.ts"
 import { CallContext } from "./CallContext.ts"
+import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
 import {
   type ApiError,
   type CallError,
   DeadlineExceededError,
-  type NoUsableKeyError,
+  isApiError,
+  type Refusal,
   type StreamError,
   StreamInterruptedError
 } from "./ClaudeError.ts"
+import * as CostLedger from "./CostLedger.ts"
+import * as CostOptimizer from "./CostOptimizer.ts"
 import * as Estimate from "./Estimate.ts"
 import * as KeyPool from "./KeyPool.ts"
 import * as KeyStore from "./KeyStore.ts"
 import * as MessageStream from "./MessageStream.ts"
+import * as PriceBook from "./PriceBook.ts"
+import * as RateLimiter from "./RateLimiter.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
 import * as Usage from "./Usage.ts"
 
@@ -61,6 +68,9 @@ import * as Usage from "./Usage.ts"
  * - `attempts`: requests sent; `waits` are those before the second and later ones.
  * - `latency`: from the start of the call, waits included.
  * - `model`: the one that served it, as the answer names it.
+ * - `costNanoUsd`: what this answer costs, in integer nano-dollars; undefined where its model has no price. Attempts before it that failed
+ *   are in the ledger.
+ * - `changes`: what the optimizer did to the request; `advice`: what the caller might do.
  *
  * @category models
  * @since 0.1.0
@@ -75,6 +85,9 @@ export interface CallReport {
   readonly keyLabel: string | undefined
   readonly model: string
   readonly usage: Usage.Usage
+  readonly costNanoUsd: number | undefined
+  readonly changes: ReadonlyArray<Attempt.Change>
+  readonly advice: ReadonlyArray<Attempt.Change>
 }
 
 /**
@@ -114,6 +127,13 @@ interface Call {
   readonly estimate: Estimate.Estimate
 }
 
+/** A call for a message: the request as it is sent, and what was changed in it. */
+interface MessageCall extends Call {
+  readonly request: Attempt.Request
+  readonly optimized: Attempt.Attempt["optimized"]
+  readonly advice: ReadonlyArray<Attempt.Change>
+}
+
 const nothing: Estimate.Estimate = { inputTokens: 0, maxOutputTokens: 0 }
 
 /** The most events that are held back while a stream has not shown any content. */
@@ -128,9 +148,20 @@ const maxHeld = 256
 export const make = Effect.gen(function*() {
   const api = yield* ClaudeApi.ClaudeApi
   const retries = yield* RetryPolicy.RetryPolicy
-  const perAttempt = yield* KeyPool.KeyPool
+  const book = yield* PriceBook.PriceBook
+  const optimizer = yield* CostOptimizer.CostOptimizer
+  const breaker = yield* CircuitBreaker.CircuitBreaker
+  const perAttempt = Attempt.all(
+    { admit: breaker.check, settle: () => Effect.void },
+    yield* KeyPool.KeyPool,
+    yield* Budget.Budget,
+    yield* RateLimiter.RateLimiter,
+    breaker,
+    yield* CostLedger.CostLedger,
+    { admit: () => Effect.void, settle: optimizer.learn }
+  )
 
-  const run = (yield* Random.nextIntBetween(0, 36 ** 6)).toString(36).padStart(6, "0")
+  const run = (yield* Random.nextIntBetween(0, 36 ** 10)).toString(36).padStart(10, "0")
   let calls = 0
 
   const begin = (endpoint: Call["endpoint"], model: string, estimate: Estimate.Estimate): Effect.Effect<Call> =>
@@ -153,23 +184,46 @@ export const make = Effect.gen(function*() {
     outcome: Attempt.Outcome.NotSent()
   })
 
-  const messageAttemptOf = (call: Call, number: number, request: Attempt.Request): Attempt.MessageAttempt => ({
+  const beginMessage = Effect.fnUntraced(function*(asked: Attempt.Request, stream: boolean) {
+    const { advice, changes, request } = yield* optimizer.optimize(asked, { stream })
+    const call = yield* begin("messages", request.model, Estimate.make(request))
+    const optimized = changes.length === 0 ? undefined : { askedModel: asked.model, changes }
+    if (optimized !== undefined) {
+      yield* Effect.annotateCurrentSpan({
+        "claude.asked_model": asked.model,
+        "claude.optimizer.rules": changes.map(({ rule }) => rule)
+      })
+    }
+    return { ...call, request, optimized, advice }
+  })
+
+  const messageAttemptOf = (call: MessageCall, number: number): Attempt.MessageAttempt => ({
     ...attemptOf(call, number),
     endpoint: "messages",
-    request
+    request: call.request,
+    optimized: call.optimized
   })
+
+  /** What an attempt cost so far, as far as that can be known. */
+  const costOf = (attempt: Attempt.Attempt, now: number): number | undefined =>
+    PriceBook.chargeOf(book, attempt, now)?.cost?.nanoUsd
 
   const createWithReport = (request: Attempt.Request): Effect.Effect<CallReport, CallError> =>
     inSpan(
       Effect.gen(function*() {
         const began = yield* Clock.currentTimeMillis
-        const call = yield* begin("messages", request.model, Estimate.make(request))
+        const call = yield* beginMessage(request, false)
         return yield* retries.retry(({ number, waitedMillis }) => {
-          const attempt = messageAttemptOf(call, number, request)
+          const attempt = messageAttemptOf(call, number)
           return Effect.flatMap(
             inAttemptSpan(Attempt.guard(perAttempt, attempt, api.send(attempt)), attempt),
             (message) =>
-              Effect.map(Clock.currentTimeMillis, (now) => reportOf(attempt, message, waitedMillis, now - began))
+              Effect.map(Clock.currentTimeMillis, (now): CallReport => ({
+                ...reportOf(attempt, message, waitedMillis, now - began),
+                costNanoUsd: costOf(attempt, now),
+                changes: call.optimized?.changes ?? [],
+                advice: call.advice
+              }))
           )
         })
       }),
@@ -197,14 +251,15 @@ export const make = Effect.gen(function*() {
     )
 
   /** Opens a stream up to its first content, under the policies of an attempt; a failure gives all of it back. */
-  const open = (call: Call, number: number, request: Attempt.Request, callScope: Scope.Scope) =>
+  const open = (call: MessageCall, number: number, callScope: Scope.Scope) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
-        const attempt = messageAttemptOf(call, number, request)
+        const attempt = messageAttemptOf(call, number)
         const scope = yield* Scope.fork(callScope)
         const guarded = Attempt.guardStream(perAttempt, attempt, api.stream(attempt))
         return yield* Stream.toPull(guarded).pipe(
           Effect.flatMap((pull) => Effect.map(restore(untilContent(pull)), (held) => ({ attempt, held, pull }))),
+          Effect.tap(() => breaker.answered(attempt)),
           Effect.withSpanScoped("ClaudeService.attempt", spanOfAttempt(attempt)),
           Scope.provide(scope),
           Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
@@ -220,9 +275,9 @@ export const make = Effect.gen(function*() {
       Stream.unwrap(
         Effect.gen(function*() {
           const scope = yield* Effect.scope
-          const call = yield* begin("messages", request.model, Estimate.make(request))
-          const opened = yield* retries.retry(({ number }) => open(call, number, request, scope))
-          return afterContent(opened)
+          const call = yield* beginMessage(request, true)
+          const opened = yield* retries.retry(({ number }) => open(call, number, scope))
+          return afterContent(opened, costOf)
         }).pipe(Effect.withSpanScoped("ClaudeService.stream", spanOf(request.model)))
       ),
     countTokens: (params) =>
@@ -251,7 +306,7 @@ const reportOf = (
   message: Message,
   waitedMillis: ReadonlyArray<number>,
   latencyMillis: number
-): CallReport => ({
+): Omit<CallReport, "costNanoUsd" | "changes" | "advice"> => ({
   message,
   callId: attempt.callId,
   requestId: attempt.outcome._tag === "Completed" ? attempt.outcome.requestId : undefined,
@@ -264,15 +319,15 @@ const reportOf = (
 })
 
 type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>
-type EventPull = Pull.Pull<Events, ApiError | NoUsableKeyError>
+type EventPull = Pull.Pull<Events, ApiError | Refusal>
 
 /** Pulls until there is something to show, or the message ended without any content. */
 const untilContent = (
   pull: EventPull
-): Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | NoUsableKeyError> =>
+): Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | Refusal> =>
   Effect.suspend(() => {
     let held: ReadonlyArray<MessageStream.Event> = []
-    const more: Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | NoUsableKeyError> = Pull.matchEffect(
+    const more: Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | Refusal> = Pull.matchEffect(
       pull,
       {
         onSuccess: (events) => {
@@ -289,11 +344,14 @@ const untilContent = (
 const shows = (event: MessageStream.Event): boolean => MessageStream.isContent(event) || event.type === "message_delta"
 
 /** Gives what was held back and then the rest; from here on a failure carries what had been given. */
-const afterContent = ({ attempt, held, pull }: {
-  readonly attempt: Attempt.Attempt
-  readonly held: ReadonlyArray<MessageStream.Event>
-  readonly pull: EventPull
-}): Stream.Stream<MessageStream.Event, StreamError> => {
+const afterContent = (
+  { attempt, held, pull }: {
+    readonly attempt: Attempt.Attempt
+    readonly held: ReadonlyArray<MessageStream.Event>
+    readonly pull: EventPull
+  },
+  costOf: (attempt: Attempt.Attempt, now: number) => number | undefined
+): Stream.Stream<MessageStream.Event, StreamError> => {
   const accumulator = MessageStream.accumulate()
   const given = (events: Events): Events => {
     for (const event of events) accumulator.add(event)
@@ -303,12 +361,21 @@ const afterContent = ({ attempt, held, pull }: {
     Effect.map(pull, given),
     (error): Effect.Effect<never, StreamError | Cause.Done> => {
       const partial = accumulator.message()
-      if (Cause.isDone(error) || error._tag === "NoUsableKeyError" || partial === undefined) return Effect.fail(error)
+      if (Cause.isDone(error) || !isApiError(error) || partial === undefined) return Effect.fail(error)
       const cause = error._tag === "ConnectionError" && error.limit === "deadline"
         ? new DeadlineExceededError({ lastError: error, attempts: attempt.number })
         : error
       const usage = attempt.outcome._tag === "NotSent" ? Usage.zero : attempt.outcome.usage
-      return Effect.fail(new StreamInterruptedError({ partial, usage, cause, attempts: attempt.number }))
+      return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        Effect.fail(
+          new StreamInterruptedError({
+            partial,
+            usage,
+            cause,
+            costNanoUsd: costOf(attempt, now),
+            attempts: attempt.number
+          })
+        ))
     }
   )
   let first = Arr.isReadonlyArrayNonEmpty(held) ? held : undefined
@@ -327,15 +394,66 @@ const afterContent = ({ attempt, held, pull }: {
  * @category layers
  * @since 0.1.0
  */
-export const layerNoDeps: Layer.Layer<
-  ClaudeService,
-  never,
-  ClaudeApi.ClaudeApi | RetryPolicy.RetryPolicy | KeyPool.KeyPool
-> = Layer.fresh(Layer.effect(ClaudeService, make))
+export const layerNoDeps: Layer.Layer<ClaudeService, never, ClaudeApi.ClaudeApi | KeyPool.KeyPool | Policies> = Layer
+  .fresh(Layer.effect(ClaudeService, make))
+
+/**
+ * What `layerPolicies` gives.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Policies =
+  | RetryPolicy.RetryPolicy
+  | RateLimiter.RateLimiter
+  | CircuitBreaker.CircuitBreaker
+  | PriceBook.PriceBook
+  | Budget.Budget
+  | CostLedger.CostLedger
+  | CostOptimizer.CostOptimizer
+
+/**
+ * Every policy but the keys, at its default or as `options` say: without `budget` nothing is bounded, without `optimizer` nothing is changed, and
+ * the ledger is in memory.
+ *
+ * **Example** (One of them in another way)
+ *
+ * ```ts
+ * import { ClaudeService, RateLimiter } from "effect-claude"
+ * import { Layer } from "effect"
+ *
+ * export const unlimited = Layer.merge(ClaudeService.layerPolicies(), RateLimiter.layerOff)
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerPolicies = (
+  options: Omit<ClaudeConfig.Options, "api"> = {}
+): Layer.Layer<Policies, never, ClaudeApi.ClaudeApi> =>
+  Layer.mergeAll(
+    RetryPolicy.layer(options.retry),
+    RateLimiter.layer(options.limiter),
+    CircuitBreaker.layer(options.breaker),
+    options.budget === undefined ? Budget.layerOff : Budget.layer(options.budget),
+    CostLedger.layer(options.ledger),
+    options.optimizer === undefined ? CostOptimizer.layerOff : CostOptimizer.layer(options.optimizer)
+  ).pipe(Layer.provideMerge(PriceBook.layer(options.prices)))
+
+/**
+ * The service under `layerPolicies`, over an API and keys that the user provides.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerDefault = (
+  options: Omit<ClaudeConfig.Options, "api"> = {}
+): Layer.Layer<ClaudeService, never, ClaudeApi.ClaudeApi | KeyPool.KeyPool> =>
+  layerNoDeps.pipe(Layer.provide(layerPolicies(options)))
 
 /**
  * The service with every policy at its default and the keys of `ANTHROPIC_API_KEY`. Build it once and share it: each
- * call of `layer` makes its own retry budget.
+ * call of `layer` makes its own limiter, circuits and retry budget.
  *
  * @category layers
  * @since 0.1.0
@@ -343,9 +461,8 @@ export const layerNoDeps: Layer.Layer<
 export const layer = (
   options: ClaudeConfig.Options = {}
 ): Layer.Layer<ClaudeService, Config.ConfigError | KeyStore.KeyStoreError> =>
-  layerNoDeps.pipe(Layer.provide([
+  layerDefault(options).pipe(Layer.provide([
     ClaudeApi.layer(options.api),
-    RetryPolicy.layer(options.retry),
     KeyPool.layer().pipe(Layer.provide(KeyStore.layerEnv))
   ]))
 

@@ -16,6 +16,7 @@
  *
  * @since 0.1.0
  */
+import type { MessageCreateParams } from "@anthropic-ai/sdk/resources/messages"
 
 /**
  * The day (UTC) on which the catalogue was last compared with the API's documentation.
@@ -91,6 +92,7 @@ export type Lifecycle = "active" | "deprecated" | "retired"
  * - `sampling`: `temperature`, `top_p` or `top_k` other than the default, under any API version.
  * - `inferenceGeo`: the field `inference_geo`.
  * - `strenuousBetweenTools`: `thinking` of type `between_tools` at an effort above `high`.
+ * - `editedThinking`: thinking blocks after turns that were changed since, or of another line of models.
  *
  * @category models
  * @since 0.1.0
@@ -103,6 +105,7 @@ export type Quirk =
   | "sampling"
   | "inferenceGeo"
   | "strenuousBetweenTools"
+  | "editedThinking"
 
 /**
  * What `speed: "fast"` does: it is honoured at the fast price, answered at the standard speed and price, or refused with status 400.
@@ -175,7 +178,7 @@ export const catalogue: ReadonlyArray<Model> = [
     tokenizer: "dense",
     releasedOn: "2026-11-09",
     retiresNotBefore: "2027-11-09",
-    rejects: ["forcedToolChoice", "disabledThinking", "thinkingBudget", "prefill", "sampling"],
+    rejects: ["forcedToolChoice", "disabledThinking", "thinkingBudget", "prefill", "sampling", "editedThinking"],
     fastMode: "available",
     unverified: ["fastMode", "group", "minCacheableTokens", "retiresNotBefore"]
   }),
@@ -187,7 +190,7 @@ export const catalogue: ReadonlyArray<Model> = [
     tokenizer: "dense",
     releasedOn: "2026-09-01",
     retiresNotBefore: "2027-09-01",
-    rejects: ["forcedToolChoice", "disabledThinking", "thinkingBudget", "prefill", "sampling"]
+    rejects: ["forcedToolChoice", "disabledThinking", "thinkingBudget", "prefill", "sampling", "editedThinking"]
   }),
   model({
     id: "claude-fable-5",
@@ -207,8 +210,9 @@ export const catalogue: ReadonlyArray<Model> = [
     group: "mythos-5",
     tokenizer: "dense",
     releasedOn: "2026-11-09",
-    rejects: ["forcedToolChoice", "prefill", "sampling"],
-    unverified: ["group", "minCacheableTokens", "retiresNotBefore"]
+    // the documentation says it of Fable alone, its twin
+    rejects: ["forcedToolChoice", "prefill", "sampling", "editedThinking"],
+    unverified: ["group", "minCacheableTokens", "retiresNotBefore", "rejects"]
   }),
   model({
     id: "claude-mythos-5-1",
@@ -217,8 +221,9 @@ export const catalogue: ReadonlyArray<Model> = [
     group: "mythos-5",
     tokenizer: "dense",
     releasedOn: "2026-09-01",
-    rejects: ["forcedToolChoice", "prefill", "sampling"],
-    unverified: ["retiresNotBefore"]
+    // the documentation says it of Fable alone, its twin
+    rejects: ["forcedToolChoice", "prefill", "sampling", "editedThinking"],
+    unverified: ["retiresNotBefore", "rejects"]
   }),
   model({
     id: "claude-mythos-5",
@@ -260,7 +265,7 @@ export const catalogue: ReadonlyArray<Model> = [
     tokenizer: "dense",
     releasedOn: "2026-09-22",
     retiresNotBefore: "2027-09-22",
-    rejects: ["forcedToolChoice", "disabledThinking", "thinkingBudget", "prefill", "sampling"],
+    rejects: ["forcedToolChoice", "disabledThinking", "thinkingBudget", "prefill", "sampling", "editedThinking"],
     fastMode: "available"
   }),
   model({
@@ -362,7 +367,7 @@ export const catalogue: ReadonlyArray<Model> = [
     tokenizer: "dense",
     releasedOn: "2026-09-28",
     retiresNotBefore: "2027-09-28",
-    rejects: ["forcedToolChoice", "disabledThinking", "prefill", "sampling", "strenuousBetweenTools"]
+    rejects: ["forcedToolChoice", "disabledThinking", "prefill", "sampling", "strenuousBetweenTools", "editedThinking"]
   }),
   model({
     id: "claude-sonnet-5",
@@ -425,7 +430,7 @@ export const catalogue: ReadonlyArray<Model> = [
     tokenizer: "dense",
     releasedOn: "2026-10-07",
     retiresNotBefore: "2027-10-07",
-    rejects: ["prefill", "sampling"]
+    rejects: ["prefill", "sampling", "editedThinking"]
   }),
   model({
     id: "claude-haiku-4-5-20251001",
@@ -515,3 +520,72 @@ export const lifecycleAt = (model: Model, epochMillis: number): Lifecycle =>
  * @since 0.1.0
  */
 export const isRetiredAt = (id: string, epochMillis: number): boolean => reached(find(id)?.retiresOn, epochMillis)
+
+const isGiven = (value: unknown): boolean => value !== undefined && value !== null
+
+/**
+ * Why the API would refuse a request if it were for this model, in a few words; `undefined` where nothing that is known speaks
+ * against it. The `model` of the request is not looked at.
+ *
+ * - `at`: milliseconds since 1970; a retired model refuses everything.
+ * - `inputTokens`: the prompt as this model counts it. Without it the context window is not checked.
+ *
+ * Sampling parameters are refused here only for models that refuse them under any API version. Whether thinking blocks were made by
+ * another model cannot be seen, and neither can beta features that a model does not have.
+ *
+ * **Example** (A forced tool)
+ *
+ * ```ts
+ * import { Model } from "effect-claude"
+ *
+ * const request = {
+ *   model: "claude-opus-5",
+ *   max_tokens: 1_024,
+ *   tool_choice: { type: "any" as const },
+ *   messages: [{ role: "user" as const, content: "How deep is the river?" }]
+ * }
+ * const at = Date.parse("2026-11-22")
+ *
+ * Model.refusal(Model.find("claude-opus-5")!, request, { at }) // => undefined
+ * Model.refusal(Model.find("claude-opus-5-5")!, request, { at }) // => "refuses a forced tool_choice"
+ * ```
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const refusal = (
+  model: Model,
+  request: MessageCreateParams,
+  options: { readonly at: number; readonly inputTokens?: number | undefined }
+): string | undefined => {
+  const { inference_geo, max_tokens, messages, output_config, speed, thinking, tool_choice } = request
+  const { inputTokens = 0 } = options
+  const rejects = (quirk: Quirk): boolean => model.rejects.includes(quirk)
+  const fields: Readonly<Record<string, unknown>> = { ...request }
+  const isStrenuous = output_config?.effort === "xhigh" || output_config?.effort === "max"
+  const budget = thinking?.type === "enabled" ? thinking.budget_tokens : undefined
+  if (lifecycleAt(model, options.at) === "retired") return "was retired"
+  if (model.maxOutputTokens !== undefined && max_tokens > model.maxOutputTokens) {
+    return `answers with at most ${model.maxOutputTokens} tokens`
+  }
+  if (model.contextTokens !== undefined && inputTokens + max_tokens > model.contextTokens) {
+    return `has a context of ${model.contextTokens} tokens`
+  }
+  if (budget !== undefined && (budget < 1_024 || budget >= max_tokens)) {
+    return "needs a thinking budget of at least 1024 and below max_tokens"
+  }
+  if ((tool_choice?.type === "any" || tool_choice?.type === "tool") && rejects("forcedToolChoice")) {
+    return "refuses a forced tool_choice"
+  }
+  if (thinking?.type === "disabled" && rejects("disabledThinking")) return "cannot go without thinking"
+  if (budget !== undefined && rejects("thinkingBudget")) return "refuses a thinking budget"
+  if (thinking?.type === "between_tools" && isStrenuous && rejects("strenuousBetweenTools")) {
+    return "thinks between tools up to effort high only"
+  }
+  if (messages.at(-1)?.role === "assistant" && rejects("prefill")) return "refuses a prefill"
+  if (["temperature", "top_p", "top_k"].some((field) => isGiven(fields[field])) && rejects("sampling")) {
+    return "refuses sampling parameters"
+  }
+  if (isGiven(inference_geo) && rejects("inferenceGeo")) return "refuses inference_geo"
+  return speed === "fast" && model.fastMode === "refused" ? "has no fast mode" : undefined
+}

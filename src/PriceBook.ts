@@ -47,7 +47,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
-import type { Attempt, Refusal, Request } from "./Attempt.ts"
+import type { Attempt, MessageAttempt, Refusal, Request } from "./Attempt.ts"
 import {
   bandAt,
   bookOf,
@@ -65,8 +65,8 @@ import * as Usage from "./Usage.ts"
 export { categories, type Category, Price, table, Trust } from "./internal/prices.ts"
 
 /**
- * An answer as it was served. `usage` also says how (`serviceTier`, `speed`, `inferenceGeo`); `at` is when, in milliseconds since the
- * epoch.
+ * An answer as it was served. `usage` also says how (`serviceTier`, `speed`, `inferenceGeo`); `at` is when it was sent, in milliseconds
+ * since the epoch.
  *
  * @category models
  * @since 0.1.0
@@ -140,7 +140,7 @@ export const Options = Schema.Struct({
   discount: Schema.optional(Schema.Union([Share, Schema.Record(Schema.String, Share)])),
   /** Factors of service tiers beside `standard` (1) and `batch` (0.5), for token prices. */
   tiers: Schema.optional(Schema.Record(Schema.String, Factor)),
-  /** Factors of regions beside `global` (1) and `us` (1.1), for token prices. */
+  /** Factors of regions beside `global` (1), `not_available` (1) and `us` (1.1), for token prices. */
   geos: Schema.optional(Schema.Record(Schema.String, Factor)),
   /** The region of a request that names none, where your workspace sets one. Ceilings need it. Default `global`. */
   defaultGeo: Schema.optional(Schema.String),
@@ -222,6 +222,9 @@ const webSearches = (request: Request, unbounded: number): number => {
   return searches
 }
 
+/** What answers report as region where their model or account has no choice of it. */
+const unsaidGeos = { not_available: 1, "": 1 }
+
 /**
  * Builds a price book. Options that make no sense are a defect.
  *
@@ -234,7 +237,7 @@ export const make = (options: Options = {}): PriceBook["Service"] => {
   const book = bookOf(prices(options), {
     discount: options.discount ?? 0,
     tiers: { standard: 1, batch: 0.5, ...options.tiers },
-    geos: { global: 1, us: 1.1, ...options.geos }
+    geos: { global: 1, us: 1.1, ...unsaidGeos, ...options.geos }
   })
 
   const periodOf = (model: string, speed: string, at: number): Period | undefined =>
@@ -379,10 +382,24 @@ const free: Cost = {
   isVerified: true
 }
 
+const hasRequest = (attempt: Attempt): attempt is MessageAttempt => "request" in attempt
+
+/** How an attempt asked to be served, for where no answer says how it was. */
+const asked = (attempt: Attempt): Pick<Usage.Usage, "speed" | "inferenceGeo"> => {
+  const { inference_geo, speed }: Partial<Request> = hasRequest(attempt) ? attempt.request : {}
+  return {
+    ...(typeof speed === "string" ? { speed } : undefined),
+    ...(typeof inference_geo === "string" ? { inferenceGeo: inference_geo } : undefined)
+  }
+}
+
 /**
- * What an attempt is charged, by its outcome; undefined where nothing was sent or what was asked for is free for everybody.
+ * What an attempt is charged, by its outcome and the prices of the time at which it was sent (`now` where it does not tell); undefined where
+ * nothing was sent or what was asked for is free for everybody.
  *
- * `expectedOutputTokens` is what such calls usually produce, at most `max_tokens`: it is counted where nothing came back.
+ * Where nothing came back it is charged as estimated: all of the prompt as plain input, in the speed and region asked for, and as
+ * output `expectedOutputTokens`, what such calls usually produce, at most and by default `max_tokens`. A refusal that was cut off before it
+ * was whole is charged like any answer that was.
  *
  * @category getters
  * @since 0.1.0
@@ -390,17 +407,17 @@ const free: Cost = {
 export const chargeOf = (
   book: PriceBook["Service"],
   attempt: Attempt,
-  at: number,
+  now: number,
   expectedOutputTokens: number = attempt.estimate.maxOutputTokens
 ): Charge | undefined => {
   const { endpoint, estimate, outcome } = attempt
   if (endpoint !== "messages" || outcome._tag === "NotSent") return undefined
+  const model = outcome.model ?? attempt.model
+  const at = attempt.sentAt ?? now
   if (outcome._tag === "Completed") {
-    const model = outcome.model ?? attempt.model
     const { refusal, usage } = outcome
     return { model, usage, cost: book.cost({ model, usage, at, refusal }), confidence: "exact" }
   }
-  const { model } = attempt
   if (outcome._tag === "Failed" && outcome.error.billed === "no") {
     return { model, usage: Usage.zero, cost: free, confidence: "exact" }
   }
@@ -409,7 +426,8 @@ export const chargeOf = (
     ? outcome.usage
     : Usage.make({
       inputTokens: estimate.inputTokens,
-      outputTokens: Math.min(expectedOutputTokens, estimate.maxOutputTokens)
+      outputTokens: Math.min(expectedOutputTokens, estimate.maxOutputTokens),
+      ...asked(attempt)
     })
   return { model, usage, cost: book.cost({ model, usage, at }), confidence: isKnown ? "derived" : "estimated" }
 }

@@ -285,7 +285,6 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
               admittedAt,
               charged,
               held,
-              seen: attempt.outcome,
               heard: false
             })
             group.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, services)

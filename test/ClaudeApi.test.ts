@@ -284,6 +284,21 @@ describe("stream", () => {
       assert.strictEqual(attempt.outcome.usage.inputTokens, 2679)
     }))
 
+  it.effect("says of a stream that is under way who serves it, under which id and limits", () =>
+    Effect.gen(function*() {
+      const attempt = attemptOf()
+      const headers = { "anthropic-ratelimit-requests-limit": "50", "anthropic-ratelimit-requests-remaining": "49" }
+      yield* Stream.runDrain(Stream.take(of(() => sse(events, undefined, headers)).stream(attempt), 2))
+      const { _tag, limits, model, requestId } = attempt.outcome as Extract<Attempt.Outcome, { _tag: "Aborted" }>
+      assert.strictEqual(attempt.sentAt, 0)
+      assert.deepStrictEqual([_tag, model, requestId, limits?.requests?.remaining], [
+        "Aborted",
+        "claude-opus-4-6",
+        "req_1",
+        49
+      ])
+    }))
+
   it.effect("ends the request on the wire when its reader stops", () =>
     Effect.gen(function*() {
       let signal: AbortSignal | null | undefined

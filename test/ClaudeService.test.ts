@@ -14,12 +14,18 @@ import {
   Tracer
 } from "effect"
 import type * as Attempt from "effect-claude/Attempt"
+import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
+import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import type * as ClaudeError from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
+import * as CostLedger from "effect-claude/CostLedger"
+import * as CostOptimizer from "effect-claude/CostOptimizer"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as MessageStream from "effect-claude/MessageStream"
+import * as PriceBook from "effect-claude/PriceBook"
+import * as RateLimiter from "effect-claude/RateLimiter"
 import * as RetryPolicy from "effect-claude/RetryPolicy"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
@@ -55,7 +61,7 @@ describe("create", () => {
       assert.strictEqual(report.waits.length, 2)
       const waited = report.waits.reduce((sum, wait) => sum + Duration.toMillis(wait), 0)
       assert.strictEqual(Duration.toMillis(report.latency), waited)
-      assert.match(report.callId, /^call-\w{6}-1$/)
+      assert.match(report.callId, /^call-\w{10}-1$/)
     }))
 
   it.effect("does not retry what a success proved wrong to retry", () =>
@@ -240,7 +246,7 @@ describe("a policy", () => {
     })
     const service = (fetch: typeof globalThis.fetch) =>
       Effect.provide(
-        ClaudeService.layerNoDeps.pipe(Layer.provide([ClaudeApi.layer({ fetch }), RetryPolicy.layer(), layer]))
+        ClaudeService.layerDefault().pipe(Layer.provide([ClaudeApi.layer({ fetch }), layer]))
       )
     return { open, outcomes, service }
   }
@@ -379,11 +385,19 @@ describe("layers", () => {
   it("do not compile when a part is left out", () => {
     const program = ClaudeService.create(hello)
     const partly = program.pipe(Effect.provide(
-      ClaudeService.layerNoDeps.pipe(Layer.provide([ClaudeApi.layer(), RetryPolicy.layer()]))
+      ClaudeService.layerNoDeps.pipe(Layer.provide([
+        ClaudeApi.layer(),
+        RetryPolicy.layer(),
+        RateLimiter.layer(),
+        PriceBook.layer(),
+        Budget.layerOff,
+        CostLedger.layerOff,
+        CostOptimizer.layerOff
+      ]))
     ))
-    expectTypeOf<Effect.Services<typeof partly>>().toEqualTypeOf<KeyPool.KeyPool>()
+    expectTypeOf<Effect.Services<typeof partly>>().toEqualTypeOf<KeyPool.KeyPool | CircuitBreaker.CircuitBreaker>()
     expectTypeOf<Effect.Services<typeof program>>().toEqualTypeOf<ClaudeService.ClaudeService>()
-    const wholly = Effect.provide(partly, keys)
+    const wholly = Effect.provide(partly, [keys, CircuitBreaker.layerOff])
     expectTypeOf<Effect.Services<typeof wholly>>().toEqualTypeOf<never>()
   })
 

@@ -220,6 +220,12 @@ describe("prices", () => {
     assert.isUndefined(nano("claude-opus-5", { ...usage, inferenceGeo: "moon" }))
   })
 
+  it("are those of every region where the answer names none", () => {
+    for (const inferenceGeo of ["global", "not_available", ""]) {
+      assert.strictEqual(nano("claude-haiku-4-5", { inferenceGeo, inputTokens: 1_000 }), 1_000_000)
+    }
+  })
+
   it("of Haiku 5.5 follow the whole prompt, output and cache included", () => {
     const cheap = {
       inputTokens: 40_000,
@@ -746,6 +752,20 @@ describe("chargeOf", () => {
     assert.deepStrictEqual([worst?.cost?.nanoUsd, worst?.confidence], [3_000_000, "estimated"])
     assert.strictEqual(PriceBook.chargeOf(book, silent, november, 10)?.cost?.nanoUsd, 2_100_000)
     assert.strictEqual(PriceBook.chargeOf(book, silent, november, 10_000)?.cost?.nanoUsd, 3_000_000)
+  })
+
+  it("guesses at the speed and in the region that were asked for", () => {
+    const silent: Attempt.MessageAttempt = {
+      ...sent(Attempt.Outcome.Aborted({ usage: Usage.zero })),
+      endpoint: "messages",
+      model: "claude-opus-5",
+      request: { model: "claude-opus-5", max_tokens: 100, messages: [], speed: "fast", inference_geo: "us" }
+    }
+    // (1,000 x 10 + 100 x 50) x 1.1 millionths of a dollar
+    const charge = PriceBook.chargeOf(book, silent, november)
+    assert.deepStrictEqual([charge?.cost?.nanoUsd, charge?.confidence], [16_500_000, "estimated"])
+    const plain = { ...silent, request: { ...silent.request, speed: null, inference_geo: null } }
+    assert.strictEqual(PriceBook.chargeOf(book, plain, november)?.cost?.nanoUsd, 7_500_000)
   })
 
   it("is exactly nothing for what the API refused", () => {

@@ -230,6 +230,29 @@ describe("RateLimiter", () => {
       assert.isBelow((yield* free("outputTokens"))!, -3_900)
     }).pipe(limited({ limits: { inputTokensPerMinute: 1_000, outputTokensPerMinute: 1_000 } })))
 
+  it.effect("charges a stream whose outcome counts what has arrived whenever it is looked at, and hears its head", () =>
+    Effect.gen(function*() {
+      const stream = yield* call({ input: 10, maxOutput: 1_000 })
+      let arrived = 1
+      const requests = { limit: 100, remaining: 40, resetAt: undefined }
+      stream.attempt.outcome = {
+        _tag: "Aborted",
+        get usage() {
+          return Usage.make({ inputTokens: 10, outputTokens: arrived })
+        },
+        limits: { requests, tokens: undefined, inputTokens: undefined, outputTokens: undefined }
+      }
+      const after = Effect.fnUntraced(function*(tokens: number) {
+        arrived = tokens
+        yield* TestClock.adjust("250 millis")
+        yield* call({ input: 1, maxOutput: 0 })
+        return yield* free("outputTokens")
+      })
+      assert.strictEqual(yield* after(1_200), 8_800)
+      assert.isAtMost((yield* free("requests"))!, 41)
+      assert.approximately((yield* after(3_000))!, 7_000 + 250 * 10_000 / 60_000, 1e-6)
+    }).pipe(limited({ limits: { outputTokensPerMinute: 10_000, requestsPerMinute: 100 } })))
+
   it.effect("predicts output by what the same kind of call produced, not by max_tokens", () =>
     Effect.gen(function*() {
       for (let i = 0; i < 60; i++) {

@@ -5,7 +5,6 @@ import * as ClaudeApi from "effect-claude/ClaudeApi"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as KeyStore from "effect-claude/KeyStore"
-import * as RetryPolicy from "effect-claude/RetryPolicy"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
 import { TestClock } from "effect/testing"
@@ -36,9 +35,12 @@ describe.each(["our transport", "another fetch"])("interruption over %s", (kind)
           // The two implementations of `fetch` differ in types only.
           const fetch = ((input: string, init: object) =>
             Undici.fetch(input, { ...init, dispatcher: agent })) as unknown as typeof globalThis.fetch
-          const layer = ClaudeService.layerNoDeps.pipe(Layer.provide([
+          const layer = ClaudeService.layerDefault({
+            retry: { base: 20, throttledBase: 20, retries: 10, budget: false },
+            // What is interrupted counts as nothing, so that failures alone are left to count.
+            breaker: { mode: "observe" }
+          }).pipe(Layer.provide([
             ClaudeApi.layer({ baseUrl: url, ...(kind === "another fetch" ? { fetch } : undefined) }),
-            RetryPolicy.layer({ base: 20, throttledBase: 20, retries: 10, budget: false }),
             KeyPool.layer().pipe(Layer.provide(
               KeyStore.layerKeys([{ label: "sim", group: "g", secret: Redacted.make(Simulator.apiKey) }])
             ))

@@ -5,7 +5,6 @@ import * as ClaudeService from "effect-claude/ClaudeService"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as KeyStore from "effect-claude/KeyStore"
 import * as MessageStream from "effect-claude/MessageStream"
-import * as RetryPolicy from "effect-claude/RetryPolicy"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
 import { TestClock } from "effect/testing"
@@ -74,9 +73,8 @@ describe("a thousand calls and a hundred streams among faults of every kind", ()
       process.on("unhandledRejection", listener)
       yield* Effect.addFinalizer(() => Effect.sync(() => process.off("unhandledRejection", listener)))
       const { url } = yield* SimulatorServer.SimulatorServer
-      const layer = ClaudeService.layerNoDeps.pipe(Layer.provide([
+      const layer = ClaudeService.layerDefault({ retry: { base: 5, throttledBase: 5, cap: 20 } }).pipe(Layer.provide([
         ClaudeApi.layer({ baseUrl: url, timeouts: { headers: "1 second", idle: "1 second" } }),
-        RetryPolicy.layer({ base: 5, throttledBase: 5, cap: 20 }),
         KeyPool.layer().pipe(Layer.provide(
           KeyStore.layerKeys([{ label: "sim", group: "g", secret: Redacted.make(Simulator.apiKey) }])
         ))

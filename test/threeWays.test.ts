@@ -6,7 +6,6 @@ import * as ClaudeService from "effect-claude/ClaudeService"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as KeyStore from "effect-claude/KeyStore"
 import * as MessageStream from "effect-claude/MessageStream"
-import * as RetryPolicy from "effect-claude/RetryPolicy"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
@@ -41,9 +40,8 @@ const options: Simulator.Options = {
 }
 
 const over = (api: ClaudeApi.Options, key = Simulator.apiKey) =>
-  ClaudeService.layerNoDeps.pipe(Layer.provide([
+  ClaudeService.layerDefault({ retry: { base: 10, throttledBase: 10 } }).pipe(Layer.provide([
     ClaudeApi.layer(api),
-    RetryPolicy.layer({ base: 10, throttledBase: 10 }),
     KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([{ label: "sim", group: "g", secret: Redacted.make(key) }])))
   ]))
 

@@ -5,7 +5,6 @@ import * as ClaudeApi from "../../src/ClaudeApi.ts"
 import * as ClaudeService from "../../src/ClaudeService.ts"
 import * as KeyPool from "../../src/KeyPool.ts"
 import * as KeyStore from "../../src/KeyStore.ts"
-import * as RetryPolicy from "../../src/RetryPolicy.ts"
 import type { Row } from "../run.ts"
 
 const apiKey = "sk-ant-bench"
@@ -15,13 +14,14 @@ export const sdk = (baseURL: string): Anthropic => new Anthropic({ apiKey, baseU
 
 /** `ClaudeService` with its default policies. */
 export const service = (baseUrl: string) =>
-  ManagedRuntime.make(ClaudeService.layerNoDeps.pipe(Layer.provide([
-    ClaudeApi.layer({ baseUrl }),
-    RetryPolicy.layer(),
-    KeyPool.layer().pipe(
-      Layer.provide(KeyStore.layerKeys([{ label: "bench", group: "bench", secret: Redacted.make(apiKey) }]))
-    )
-  ])))
+  ManagedRuntime.make(
+    ClaudeService.layerDefault().pipe(Layer.provide([
+      ClaudeApi.layer({ baseUrl }),
+      KeyPool.layer().pipe(
+        Layer.provide(KeyStore.layerKeys([{ label: "bench", group: "bench", secret: Redacted.make(apiKey) }]))
+      )
+    ]))
+  )
 
 /** Runs all of a slice, and gives what it wants a median of: microseconds until the first event of each stream. */
 export type Slice = () => Promise<ReadonlyArray<number>>

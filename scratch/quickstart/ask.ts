@@ -1,6 +1,6 @@
 /** One question, its answer streamed to the standard output; everything else goes to the standard error. */
 import { Clock, Console, Effect, Stream, Terminal } from "effect"
-import { ClaudeService, MessageStream } from "../../src/index.ts"
+import { ClaudeService, CostLedger, CostReport, MessageStream } from "../../src/index.ts"
 import * as Target from "./target.ts"
 import { seconds } from "./terminal.ts"
 
@@ -19,5 +19,7 @@ export const ask = Effect.fnUntraced(function*(question: string, model: string) 
   const { model: served, stop_reason, usage } = message
   const took = seconds((yield* Clock.currentTimeMillis) - began)
   const end = stop_reason === "end_turn" ? "" : `, ended by ${stop_reason}`
-  yield* Console.error(`${served}: ${usage.input_tokens} tokens in, ${usage.output_tokens} out, ${took}${end}`)
-}, Effect.provide(Target.layer))
+  const { total } = yield* (yield* CostLedger.CostLedger).report()
+  const cost = total.unpriced > 0 ? "at an unknown price" : `$${CostReport.usd(total.nanoUsd, 6)}`
+  yield* Console.error(`${served}: ${usage.input_tokens} tokens in, ${usage.output_tokens} out, ${took}, ${cost}${end}`)
+}, (effect) => Effect.provide(effect, Target.layer()))

@@ -1,7 +1,15 @@
 /** Answers a file of prompts into a file of answers, and goes on where an earlier run stopped. */
-import { Clock, Console, Effect, FileSystem, Result, Stream } from "effect"
+import { Clock, Console, Effect, FileSystem, Result, Schedule, Stream } from "effect"
 import { CliError } from "effect/cli"
-import { CallContext, ClaudeService, MessageStream, Usage } from "../../src/index.ts"
+import {
+  CallContext,
+  type ClaudeError,
+  ClaudeService,
+  CostLedger,
+  CostReport,
+  MessageStream,
+  Usage
+} from "../../src/index.ts"
 import * as Answers from "./answers.ts"
 import * as Progress from "./progress.ts"
 import * as Prompts from "./prompts.ts"
@@ -13,6 +21,8 @@ export interface Options {
   readonly out: string
   readonly concurrency: number
   readonly model: string
+  /** US dollars that this run may spend. */
+  readonly budget: number | undefined
 }
 
 /** Failures beyond this many are in the file of answers and in the sum at the end, but not on the screen. */
@@ -27,28 +37,43 @@ const answered = (id: string | number, report: ClaudeService.CallReport): Answer
   attempts: report.attempts
 })
 
+/** Calls under way have reserved more than they will cost: their end makes room. */
+const whenThereIsRoom = <A, R>(call: Effect.Effect<A, ClaudeError.CallError, R>) =>
+  Effect.retry(call, {
+    while: (error) => error._tag === "BudgetExceededError" && error.reservedNanoUsd > 0,
+    schedule: Schedule.spaced("100 millis")
+  })
+
+const spent = ({ nanoUsd, unpriced }: CostReport.Figures, budget: number | undefined): string => {
+  const limit = budget === undefined ? "" : ` of $${budget}`
+  return `$${CostReport.usd(nanoUsd, 4)}${limit}${unpriced === 0 ? "" : `, ${unpriced} at an unknown price`}`
+}
+
 /** Asks what has no answer yet. Succeeds with whether every line of the file has one now. */
 export const answerFile = Effect.fnUntraced(
-  function*({ concurrency, file, model, out }: Options) {
+  function*({ budget, concurrency, file, model, out }: Options) {
     const fs = yield* FileSystem.FileSystem
     if ((yield* fs.exists(out)) && (yield* fs.realPath(out)) === (yield* fs.realPath(file))) {
       return yield* new CliError.UserError({ cause: undefined, userMessage: "--file and --out are the same file." })
     }
     const claude = yield* ClaudeService.ClaudeService
+    const ledger = yield* CostLedger.CostLedger
     const answers = yield* Answers.open(out)
     const counts: Progress.Counts = {
       total: yield* Prompts.count(file),
       before: 0,
       answered: 0,
       failed: 0,
-      malformed: 0
+      malformed: 0,
+      left: 0
     }
     const tags = new Map<string, number>()
     let usage = Usage.zero
+    let isSpent = false
     const began = yield* Clock.currentTimeMillis
 
     const ask = Effect.fnUntraced(function*({ id, number, request }: Prompts.Prompt, note: Progress.Note) {
-      const result = yield* claude.createWithReport(request).pipe(
+      const result = yield* whenThereIsRoom(claude.createWithReport(request)).pipe(
         // A defect is a line that the program cannot deal with; the others go on.
         Effect.catchDefect((defect) => Effect.fail({ _tag: "Defect", message: String(defect), attempts: 0 })),
         Effect.result,
@@ -60,6 +85,11 @@ export const answerFile = Effect.fnUntraced(
         return yield* answers.record(answered(id, result.success))
       }
       const error = result.failure
+      if (error._tag === "BudgetExceededError") {
+        counts.left++
+        isSpent = true
+        return
+      }
       counts.failed++
       tags.set(error._tag, (tags.get(error._tag) ?? 0) + 1)
       yield* answers.record({ id, error: { tag: error._tag, message: error.message }, attempts: error.attempts })
@@ -67,17 +97,18 @@ export const answerFile = Effect.fnUntraced(
       if (counts.failed === maxShown) yield* note(`Failures from here on are in ${out} only.`)
     }, Effect.uninterruptible) // an answer that has arrived is written down, whatever happens
 
-    const summary = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const summary = Effect.flatMap(Effect.all([Clock.currentTimeMillis, ledger.report()]), ([now, { total }]) => {
       const failures = [...tags].map(([tag, count]) => `${count} ${tag}`).join(", ")
       const facts = [
         `${counts.answered} answered`,
         ...(counts.before === 0 ? [] : [`${counts.before} answered before`]),
         ...(counts.failed === 0 ? [] : [`${counts.failed} failed (${failures})`]),
-        ...(counts.malformed === 0 ? [] : [`${counts.malformed} not asked`])
+        ...(counts.malformed === 0 ? [] : [`${counts.malformed} not asked`]),
+        ...(counts.left === 0 ? [] : [`${counts.left} left when the budget was spent`])
       ]
       return Console.log(
         `${out}: ${facts.join(", ")} of ${counts.total}; ${Usage.promptTokens(usage)} tokens in, ` +
-          `${usage.outputTokens} out; ${seconds(now - began)}`
+          `${usage.outputTokens} out; ${spent(total, budget)}; ${seconds(now - began)}`
       )
     })
 
@@ -92,6 +123,10 @@ export const answerFile = Effect.fnUntraced(
             counts.before++
             return Effect.void
           }
+          if (isSpent) {
+            counts.left++
+            return Effect.void
+          }
           return ask(line, note)
         }, { concurrency, unordered: true }),
         Stream.runDrain,
@@ -100,8 +135,8 @@ export const answerFile = Effect.fnUntraced(
         Effect.onInterrupt(() => Effect.andThen(Console.log("Stopped. The same command goes on from here."), summary))
       )
     yield* summary
-    return counts.failed === 0 && counts.malformed === 0
+    return counts.failed === 0 && counts.malformed === 0 && counts.left === 0
   },
   Effect.scoped,
-  Effect.provide(Target.layer)
+  (effect, { budget }) => Effect.provide(effect, Target.layer(budget))
 )

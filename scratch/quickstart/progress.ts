@@ -9,11 +9,14 @@ export interface Counts {
   failed: number
   /** Lines that could not be asked. */
   malformed: number
+  /** Lines that are not asked in this run, since its budget is spent. */
+  left: number
 }
 
 const width = 24
 
-const settled = ({ answered, before, failed, malformed }: Counts): number => answered + before + failed + malformed
+const settled = ({ answered, before, failed, left, malformed }: Counts): number =>
+  answered + before + failed + malformed + left
 
 const bar = (counts: Counts, elapsedMillis: number): string => {
   const done = settled(counts)

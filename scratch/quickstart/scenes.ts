@@ -1,6 +1,15 @@
 /** All that can happen to a call: answered, streamed, made to wait, retried, refused. */
-import { Effect, Stream, Terminal } from "effect"
-import { type Attempt, CallContext, ClaudeService, MessageStream } from "../../src/index.ts"
+import { Clock, Duration, Effect, Layer, Schedule, Stream, Terminal } from "effect"
+import {
+  type Attempt,
+  CallContext,
+  CircuitBreaker,
+  ClaudeService,
+  CostLedger,
+  CostReport,
+  MessageStream,
+  PriceBook
+} from "../../src/index.ts"
 import * as Simulator from "../../src/testing/Simulator.ts"
 import * as SimulatorServer from "../../src/testing/SimulatorServer.ts"
 import * as Target from "./target.ts"
@@ -18,7 +27,8 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
   const { display } = yield* Terminal.Terminal
   const { url } = yield* SimulatorServer.SimulatorServer
   const simulator = yield* Simulator.Simulator
-  const watch = Watch.make((line) => say(aside(`  ${line}`)))
+  const ledger = yield* CostLedger.CostLedger
+  const watch = Watch.make(ledger, (line) => say(aside(`  ${line}`)))
 
   const scene = (title: string, what: string) => Effect.andThen(say(`\n${heading(title)}`), say(aside(`  ${what}`)))
 
@@ -29,7 +39,8 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
       CallContext.annotate({ requestType: "one answer" })
     )
     yield* say(MessageStream.textOf(report.message))
-    yield* say(aside(`  from ${report.model} in ${seconds(report.latency)}`))
+    const cost = report.costNanoUsd === undefined ? "an unknown price" : `$${CostReport.usd(report.costNanoUsd, 6)}`
+    yield* say(aside(`  from ${report.model} in ${seconds(report.latency)} for ${cost}`))
   })
 
   const streamed = Effect.gen(function*() {
@@ -66,13 +77,63 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
     )
   })
 
+  const paced = Effect.gen(function*() {
+    yield* scene("A burst, paced", "Twelve calls at once, where the API takes five at once and three a second.")
+    yield* simulator.setLimits({ requestsPerMinute: 180, burstMinutes: 5 / 180 })
+    const refused = Effect.map(simulator.requests, ({ byStatus }) => byStatus[429] ?? 0)
+    const before = yield* refused
+    const began = yield* Clock.currentTimeMillis
+    yield* Effect.forEach(Array.from({ length: 12 }), () => ClaudeService.create(question(model, "Are you there?")), {
+      concurrency: "unbounded"
+    }).pipe(CallContext.annotate({ requestType: "burst" }))
+    const took = seconds((yield* Clock.currentTimeMillis) - began)
+    yield* say(`Answered: 12 in ${took}. Refused by the API: ${(yield* refused) - before}.`)
+    yield* simulator.setLimits({})
+  }).pipe(Effect.provide(
+    Target.simulated(url, watch, { limiter: { limits: { requestsPerMinute: 180 }, burst: Duration.millis(4_000 / 3) } })
+  ))
+
+  const outage = Effect.gen(function*() {
+    yield* scene("An outage", "For two seconds the API answers HTTP 500; a call every 100 ms, none tried again.")
+    const breaker = yield* CircuitBreaker.CircuitBreaker
+    const told = breaker.transitions.pipe(
+      Stream.runForEach(({ from, openFor, to }) =>
+        say(aside(`  circuit: ${from} -> ${to}${openFor === undefined ? "" : ` for ${Duration.format(openFor)}`}`))
+      )
+    )
+    yield* Effect.forkScoped(told, { startImmediately: true })
+    const results: Record<string, number> = {}
+    const count = (result: string) =>
+      Effect.sync(() => {
+        results[result] = (results[result] ?? 0) + 1
+      })
+    const call = ClaudeService.create({ ...question(model, "Are you there?"), max_tokens: 20 }).pipe(
+      CallContext.annotate({ requestType: "outage" }),
+      Effect.matchEffect({ onFailure: ({ _tag }) => count(_tag), onSuccess: () => count("answered") })
+    )
+    yield* simulator.inject(Simulator.Fault.Status({ status: 500 }), {})
+    yield* Effect.forkScoped(Effect.delay(simulator.clearFaults, "2 seconds"))
+    yield* Effect.forkScoped(call).pipe(
+      Effect.repeat(Schedule.max([Schedule.spaced("100 millis"), Schedule.recurs(40)]))
+    )
+    yield* Effect.sleep("1 second")
+    const counts = Object.entries(results).map(([result, count]) => `${result}: ${count}`)
+    yield* say(`${counts.join(", ")}. A CircuitOpenError takes no time and sends nothing.`)
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(Target.simulated(url, watch, {
+      retry: { retries: 0 },
+      breaker: { inARow: 3, openFor: "500 millis", maxOpenFor: "1 second" }
+    }))
+  )
+
   const wrongKey = Effect.gen(function*() {
     yield* scene("A wrong key", "The API does not know the key: not tried again, AuthError is caught by its tag.")
     yield* ClaudeService.create(question(model, "Who am I?")).pipe(
       CallContext.annotate({ requestType: "wrong key" }),
       Effect.catchTag("AuthError", (error) => say(message(error)))
     )
-  }).pipe(Effect.provide(Target.simulated(url, watch, "sk-ant-wrong")))
+  }).pipe(Effect.provide(Target.simulated(url, watch, { secret: "sk-ant-wrong" })))
 
   const badRequest = Effect.gen(function*() {
     yield* scene("A bad request", "There is no such model: not tried again, BadRequestError is caught by its tag.")
@@ -91,8 +152,10 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
     yield* say(Target.notice(url))
     yield* Effect.provide(Effect.andThen(answered, streamed), simulated)
   }
-  yield* Effect.provide(Effect.all([waited, retried, wrongKey, badRequest]), simulated)
+  yield* Effect.provide(Effect.all([paced, waited, retried, outage, wrongKey, badRequest]), simulated)
 
   yield* say(`\n${heading("All calls")}`)
   yield* say(yield* watch.table)
-}, Effect.provide(Target.simulator))
+  yield* say(`\n${heading("What it cost, by model")}`)
+  yield* say(CostReport.toTable(yield* ledger.report({ by: "model" })))
+}, Effect.provide([Target.simulator, CostLedger.layer().pipe(Layer.provide(PriceBook.layer()))]))

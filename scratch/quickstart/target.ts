@@ -1,6 +1,6 @@
 /** Who answers: the API where there is a key, and the simulated API on loopback where there is none. */
 import { Config, Console, Effect, Layer, Option, Redacted } from "effect"
-import { ClaudeConfig, ClaudeService, KeyStore } from "../../src/index.ts"
+import { ClaudeConfig, KeyStore } from "../../src/index.ts"
 import * as Simulator from "../../src/testing/Simulator.ts"
 import * as SimulatorServer from "../../src/testing/SimulatorServer.ts"
 import { claude, type Watch } from "./watch.ts"
@@ -25,16 +25,23 @@ export const real = (watch: Watch) =>
   Layer.unwrap(Effect.map(ClaudeConfig.config, (options) => claude(KeyStore.layerEnv, options, watch)))
 
 /** The simulated API with its key, or one that it does not know. */
-export const simulated = (url: string, watch: Watch, secret: string = Simulator.apiKey) =>
-  claude(keysOf(secret), { api: { baseUrl: url } }, watch)
+export const simulated = (
+  url: string,
+  watch: Watch,
+  { secret = Simulator.apiKey, ...options }: ClaudeConfig.Options & { readonly secret?: string } = {}
+) => claude(keysOf(secret), { ...options, api: { baseUrl: url } }, watch)
 
-/** `ClaudeService` as the environment wants it; says so where it is simulated. */
-export const layer = Layer.unwrap(Effect.gen(function*() {
-  if (yield* hasKey) return ClaudeService.layerConfig
-  const options = yield* ClaudeConfig.config
-  return Layer.unwrap(Effect.gen(function*() {
-    const { url } = yield* SimulatorServer.SimulatorServer
-    yield* Console.error(notice(url))
-    return claude(keysOf(Simulator.apiKey), { ...options, api: { ...options.api, baseUrl: url } })
-  })).pipe(Layer.provide(simulator))
-}))
+/** `ClaudeService` and its policies as the environment wants them, with dollars that it may spend; says so where it is simulated. */
+export const layer = (budget?: number) =>
+  Layer.unwrap(Effect.gen(function*() {
+    const options: ClaudeConfig.Options = {
+      ...(yield* ClaudeConfig.config),
+      ...(budget === undefined ? undefined : { budget: { budgets: [{ name: "this run", limit: budget }] } })
+    }
+    if (yield* hasKey) return claude(KeyStore.layerEnv, options)
+    return Layer.unwrap(Effect.gen(function*() {
+      const { url } = yield* SimulatorServer.SimulatorServer
+      yield* Console.error(notice(url))
+      return claude(keysOf(Simulator.apiKey), { ...options, api: { ...options.api, baseUrl: url } })
+    })).pipe(Layer.provide(simulator))
+  }))

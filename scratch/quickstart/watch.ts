@@ -1,13 +1,15 @@
 /** A policy that only watches: what was attempted for each call, and what came of it. */
-import { Clock, Duration, Effect, Layer } from "effect"
+import { Array, Clock, Duration, Effect, Layer } from "effect"
 import {
   Attempt,
   ClaudeApi,
   type ClaudeConfig,
   ClaudeService,
+  CostLedger,
+  CostReport,
   KeyPool,
   type KeyStore,
-  RetryPolicy,
+  PriceBook,
   Usage
 } from "../../src/index.ts"
 import { seconds, table } from "./terminal.ts"
@@ -19,36 +21,50 @@ interface Row {
   ended: number
   attempts: number
   usage: Usage.Usage
+  nanoUsd: number
   result: string
 }
 
 export interface Watch {
   readonly policy: Attempt.Policy
+  /** Where all that is watched is written down. */
+  readonly ledger: CostLedger.CostLedger["Service"]
   readonly table: Effect.Effect<string>
 }
 
 const count = (tokens: number): string => tokens.toLocaleString("en")
 
-const render = (rows: ReadonlyArray<Row>): string => {
-  const all = rows.reduce((sum, { usage }) => Usage.sum(sum, usage), Usage.zero)
-  const cells = (name: string, result: string, attempts: number, usage: Usage.Usage, latency: string) => [
+/** A line for calls that are alike, with the longest of their latencies. */
+const cells = (name: string, result: string, rows: ReadonlyArray<Row>): ReadonlyArray<string> => {
+  const usage = rows.reduce((sum, row) => Usage.sum(sum, row.usage), Usage.zero)
+  return [
     name,
     result,
-    String(attempts),
+    count(rows.length),
+    count(rows.reduce((sum, { attempts }) => sum + attempts, 0)),
     count(Usage.promptTokens(usage)),
     count(usage.outputTokens),
-    latency
+    CostReport.usd(rows.reduce((sum, { nanoUsd }) => sum + nanoUsd, 0), 6),
+    seconds(Math.max(...rows.map(({ began, ended }) => ended - began)))
   ]
-  return table([
-    ["call", "result", "attempts", "input", "output", "latency"],
-    ...rows.map((row) => cells(row.name, row.result, row.attempts, row.usage, seconds(row.ended - row.began))),
-    cells("total", "", rows.reduce((sum, { attempts }) => sum + attempts, 0), all, "")
-  ])
 }
 
+const render = (rows: ReadonlyArray<Row>): string =>
+  table([
+    ["call", "result", "calls", "attempts", "input", "output", "USD", "latency"],
+    ...Object.values(Array.groupBy(rows, ({ name, result }) => `${name} ${result}`)).map((alike) =>
+      cells(alike[0].name, alike[0].result, alike)
+    ),
+    cells("total", "", rows)
+  ])
+
 /** Watches calls by their request type, and tells of attempts that others follow or that followed others. */
-export const make = (tell: (line: string) => Effect.Effect<void>): Watch => {
+export const make = (
+  ledger: CostLedger.CostLedger["Service"],
+  tell: (line: string) => Effect.Effect<void>
+): Watch => {
   const rows = new Map<string, Row>()
+  const book = PriceBook.make()
 
   const told = ({ number, outcome }: Attempt.Attempt): string | undefined => {
     if (outcome._tag === "Completed") return number === 1 ? undefined : `attempt ${number}: answered`
@@ -64,7 +80,15 @@ export const make = (tell: (line: string) => Effect.Effect<void>): Watch => {
         Effect.map(Clock.currentTimeMillis, (now) => {
           if (rows.has(attempt.callId)) return
           const name = attempt.context.requestType ?? "call"
-          rows.set(attempt.callId, { name, began: now, ended: now, attempts: 0, usage: Usage.zero, result: "" })
+          rows.set(attempt.callId, {
+            name,
+            began: now,
+            ended: now,
+            attempts: 0,
+            usage: Usage.zero,
+            nanoUsd: 0,
+            result: ""
+          })
         }),
       settle: (attempt) =>
         Effect.flatMap(Clock.currentTimeMillis, (now) => {
@@ -74,6 +98,7 @@ export const make = (tell: (line: string) => Effect.Effect<void>): Watch => {
             row.ended = now
             row.attempts = attempt.number
             if (outcome._tag !== "NotSent") row.usage = Usage.sum(row.usage, outcome.usage)
+            row.nanoUsd += PriceBook.chargeOf(book, attempt, now)?.cost?.nanoUsd ?? 0
             row.result = outcome._tag === "Failed"
               ? outcome.error._tag
               : outcome._tag === "Completed"
@@ -84,16 +109,23 @@ export const make = (tell: (line: string) => Effect.Effect<void>): Watch => {
           return line === undefined ? Effect.void : tell(line)
         })
     },
+    ledger,
     table: Effect.sync(() => render([...rows.values()]))
   }
 }
 
-/** `ClaudeService.layer` with keys of one's own, and watched where it should be. */
+/** `ClaudeService.layer` with keys of one's own and its policies to look at, and watched where it should be. */
 export const claude = <E>(keys: Layer.Layer<KeyStore.KeyStore, E>, options: ClaudeConfig.Options, watch?: Watch) => {
   const pool = Effect.map(KeyPool.make, (pool) => watch === undefined ? pool : Attempt.both(watch.policy, pool))
-  return Layer.effect(ClaudeService.ClaudeService, ClaudeService.make).pipe(Layer.provide([
-    ClaudeApi.layer(options.api),
-    RetryPolicy.layer(options.retry),
-    Layer.effect(KeyPool.KeyPool, pool).pipe(Layer.provide(keys))
-  ]))
+  return ClaudeService.layerNoDeps.pipe(
+    Layer.provideMerge(
+      watch === undefined
+        ? ClaudeService.layerPolicies(options)
+        : Layer.merge(ClaudeService.layerPolicies(options), Layer.succeed(CostLedger.CostLedger, watch.ledger))
+    ),
+    Layer.provide([
+      ClaudeApi.layer(options.api),
+      Layer.effect(KeyPool.KeyPool, pool).pipe(Layer.provide(keys))
+    ])
+  )
 }

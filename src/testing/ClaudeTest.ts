@@ -42,15 +42,21 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { type Attempt, type Key, type MessageAttempt, Outcome, type Request } from "../Attempt.ts"
+import * as Budget from "../Budget.ts"
 import type { CallContext } from "../CallContext.ts"
+import * as CircuitBreaker from "../CircuitBreaker.ts"
 import { ClaudeApi } from "../ClaudeApi.ts"
 import { type ApiError, BadRequestError, type CallError, ConnectionError, isApiError } from "../ClaudeError.ts"
 import * as ClaudeService from "../ClaudeService.ts"
+import * as CostLedger from "../CostLedger.ts"
+import * as CostOptimizer from "../CostOptimizer.ts"
 import { refusalOfMessage } from "../internal/refusal.ts"
 import * as Scripted from "../internal/scriptedReply.ts"
 import * as KeyPool from "../KeyPool.ts"
 import * as KeyStore from "../KeyStore.ts"
 import * as Model from "../Model.ts"
+import * as PriceBook from "../PriceBook.ts"
+import * as RateLimiter from "../RateLimiter.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import * as Usage from "../Usage.ts"
 
@@ -262,9 +268,10 @@ const make = <E>(script: ReadonlyArray<Answer<E> | Forever<Answer<E>>>) => {
   }
 
   const begin = (method: "create" | "stream", attempt: MessageAttempt) =>
-    Effect.suspend(() => {
+    Clock.clockWith((clock) => {
       const { context, request } = attempt
       const number = calls.push({ method, request, context, attempt })
+      attempt.sentAt = clock.currentTimeMillisUnsafe()
       attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
       return Effect.map(
         inTime(answerTo(method, request, attempt), attempt),
@@ -356,6 +363,12 @@ export const layer = (
       // A refusal in the script comes from where none can; `make` gives it on, as it does those of policies.
       Layer.succeed(ClaudeApi, port as ClaudeApi["Service"]),
       RetryPolicy.layerOff,
+      RateLimiter.layerOff,
+      CircuitBreaker.layerOff,
+      PriceBook.layer(),
+      Budget.layerOff,
+      CostLedger.layerOff,
+      CostOptimizer.layerOff,
       Layer.effect(KeyPool.KeyPool, KeyPool.make).pipe(Layer.provide(KeyStore.layerKeys([key])), Layer.orDie)
     ]))
     return Layer.merge(claude, Layer.succeed(ClaudeTest, recorded))
@@ -368,13 +381,12 @@ export const layer = (
  * **Example** (A retry)
  *
  * ```ts
- * import { ClaudeError, ClaudeService, KeyPool, KeyStore, RetryPolicy } from "effect-claude"
+ * import { ClaudeError, ClaudeService, KeyPool, KeyStore } from "effect-claude"
  * import { Effect, Layer } from "effect"
  * import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
  *
- * const claude = ClaudeService.layerNoDeps.pipe(Layer.provide([
+ * const claude = ClaudeService.layerDefault({ retry: { throttledBase: "1 millis" } }).pipe(Layer.provide([
  *   ClaudeTest.layerApi(new ClaudeError.ServerError({ overloaded: true }), "At last."),
- *   RetryPolicy.layer({ throttledBase: "1 millis" }),
  *   KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([ClaudeTest.key])))
  * ]))
  *

@@ -74,12 +74,12 @@ describe("Budget/Sql", () => {
     }).pipe(Effect.scoped))
 })
 
-describe.skipIf(!TestPostgres.isRunning)("on a server", () => {
+describe.skipIf(!TestPostgres.isThere)("on a server", () => {
   suite({
     name: "Postgres",
     processes: Effect.flatMap(
       TestPostgres.schema,
-      (schema) => pair(processOn(TestPostgres.connection(), { schema }))
+      (schema) => pair(processOn(TestPostgres.layer, { schema }))
     ),
     sleep: Effect.sleep,
     test: it.live
@@ -89,7 +89,7 @@ describe.skipIf(!TestPostgres.isRunning)("on a server", () => {
   const wired = Effect.gen(function*() {
     const schema = yield* TestPostgres.schema
     const wire = yield* proxy(new URL(TestPostgres.url))
-    const store = BudgetSql.layer({ schema }).pipe(Layer.provide(TestPostgres.connection(`${wire.port}`)), Layer.orDie)
+    const store = BudgetSql.layer({ schema }).pipe(Layer.provide(TestPostgres.layerAt(`${wire.port}`)), Layer.orDie)
     const context = yield* Layer.build(
       Budget.layerNoDeps({ budgets: [{ name: "all", limit: 1 }], timeout: "500 millis", lease: "2 seconds" }).pipe(
         Layer.provide([layerPrices, store])
@@ -133,7 +133,7 @@ describe.skipIf(!TestPostgres.isRunning)("on a server", () => {
   it.live("is not held up by a process that hangs amid a transaction", () =>
     Effect.gen(function*() {
       const { admitted, schema, wire } = yield* wired
-      const other = yield* processOn(TestPostgres.connection(), { schema })
+      const other = yield* processOn(TestPostgres.layer, { schema })
       const rules = rulesOf()
       yield* wire.hangAt("(lease, budget, account, slot")
       assert.deepInclude(yield* Effect.flip(admitted), { _tag: "BudgetUnavailableError", reason: "store" })

@@ -55,7 +55,7 @@ const here = (schema: string) =>
     Budget.layerNoDeps({ budgets: rules(limit), timeout: "30 seconds" }).pipe(
       Layer.provide([
         layerPrices,
-        BudgetSql.layer({ schema }).pipe(Layer.provide(TestPostgres.connection()), Layer.orDie)
+        BudgetSql.layer({ schema }).pipe(Layer.provide(TestPostgres.layer), Layer.orDie)
       ])
     )
   )
@@ -68,7 +68,7 @@ const stateOf = Effect.flatMap(
   ({ snapshot }) => Effect.map(snapshot, (states) => states.find(({ budget }) => budget === "all")!)
 )
 
-describe.skipIf(!TestPostgres.isRunning)("Budget, in several processes on one Postgres", () => {
+describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Postgres", () => {
   it.live(
     "admits exactly what fits of 1,000 calls in four processes, and is over its limit at no instant",
     () =>

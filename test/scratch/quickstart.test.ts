@@ -96,13 +96,20 @@ describe("npm start", () => {
           assert.match(out, /attempt 2: ServerError \(HTTP 529\)\n {2}attempt 3: answered/)
           assert.match(out, /\nAuthError: Claude did not accept the API key/)
           assert.match(out, /\nBadRequestError: Claude cannot answer this request/)
-          assert.match(out, /\noverload +answered +3 +\d+ +\d+ +\d+\.\d\d s\n/)
-          assert.match(out, /\ntotal +10 +\d+ +\d+\n$/)
+          assert.match(out, /\nAnswered: 12 in \d+\.\d\d s\. Refused by the API: 0\.\n/)
+          assert.match(out, / {2}circuit: closed -> open for \d+ms\n(.+\n)+ {2}circuit: halfOpen -> closed\n/)
+          assert.match(out, /\nServerError: [3-9], CircuitOpenError: \d+, answered: \d+\./)
+          assert.match(out, /\noverload +answered +1 +3 +\d+ +\d+ +0\.\d{6} +\d+\.\d\d s\n/)
+          assert.match(out, /\ntotal +\d+ +\d+ +\d+ +[\d,]+ +0\.\d{6} +\d+\.\d\d s\n/)
+          assert.match(
+            out,
+            /\nWhat it cost, by model\nmodel +calls +attempts .*\nclaude-sonnet-5-5 .*\n.*\ntotal .*\n$/
+          )
           assert.notInclude(out, "\u001b")
         }
         assert.deepInclude(yield* simulator.requests, { total: 2, byStatus: { 200: 2 } })
       }).pipe(Effect.provide(Server)),
-    30_000
+    60_000
   )
 
   it.live("streams the answer to a question, and names the error that came instead", () =>
@@ -110,7 +117,7 @@ describe("npm start", () => {
       const env = yield* environment
       const good = yield* run(["the", "way"], env)
       assert.deepStrictEqual([good.out, good.code], ["Nobody knows the way.\n", 0])
-      assert.match(good.err, /^claude-sonnet-5-5: \d+ tokens in, \d+ out, /)
+      assert.match(good.err, /^claude-sonnet-5-5: \d+ tokens in, \d+ out, .* s, \$0\.\d+\n$/)
       const bad = yield* run(["the way"], { ...env, ANTHROPIC_API_KEY: "sk-ant-wrong" })
       assert.strictEqual(bad.code, 1)
       assert.match(bad.err, /^AuthError: Claude did not accept the API key/)
@@ -156,6 +163,34 @@ describe("npm start", () => {
         assert.strictEqual((yield* answers).at(-1)?.model, "claude-haiku-5-5")
       }).pipe(Effect.scoped, Effect.provide([Server, NodeFileSystem.layer])),
     30_000
+  )
+
+  it.live(
+    "stops at its budget, keeps what was done, and goes on with another one",
+    () =>
+      Effect.gen(function*() {
+        const simulator = yield* Simulator.Simulator
+        const env = yield* environment
+        const { answers, args } = yield* files(prompts(60))
+        const first = yield* run([...args, "--budget", "0.0125"], env)
+        assert.strictEqual(first.code, 1)
+        const [, answered, left, usd] =
+          /: (\d+) answered, (\d+) left when the budget was spent of 60; .*; \$(\S+) of \$0\.0125; /.exec(first.out) ??
+            []
+        assert.isAbove(Number(answered), 5)
+        assert.strictEqual(Number(answered) + Number(left), 60)
+        assert.isAtMost(Number(usd), 0.0125)
+        assert.lengthOf(yield* answers, Number(answered))
+        const billed = (yield* simulator.bill).totals.nanoUsd
+        assert.approximately(billed / 1e9, Number(usd), 0.00005)
+
+        const second = yield* run([...args, "--budget", "1"], env)
+        assert.strictEqual(second.code, 0)
+        assert.match(second.out, new RegExp(`: ${left} answered, ${answered} answered before of 60; `))
+        const wrong = yield* run([...args, "--budget", "-1"], env)
+        assert.match(wrong.err, /must be more than 0/)
+      }).pipe(Effect.scoped, Effect.provide([Server, NodeFileSystem.layer])),
+    60_000
   )
 
   it.live(

@@ -9,8 +9,7 @@ import {
   Estimate,
   KeyPool,
   KeyStore,
-  MessageStream,
-  RetryPolicy
+  MessageStream
 } from "effect-claude"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { TestClock } from "effect/testing"
@@ -25,11 +24,8 @@ const underPolicies = (
     ClaudeTest.Answer<ClaudeError.ApiError> | ClaudeTest.Forever<ClaudeTest.Answer<ClaudeError.ApiError>>
   >
 ) =>
-  ClaudeService.layerNoDeps.pipe(
-    Layer.provide([
-      RetryPolicy.layer(),
-      Layer.orDie(KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([ClaudeTest.key]))))
-    ]),
+  ClaudeService.layerDefault().pipe(
+    Layer.provide(Layer.orDie(KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([ClaudeTest.key]))))),
     Layer.provideMerge(ClaudeTest.layerApi(...script))
   )
 

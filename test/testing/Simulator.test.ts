@@ -1254,6 +1254,12 @@ describe("Simulator", () => {
         }
         yield* create({ model: "claude-haiku-5-5", messages: [{ role: "user", content: "x".repeat(307_680) }] })
         yield* create({ model: "claude-haiku-5-5", messages: [{ role: "user", content: "x".repeat(307_683) }] })
+        yield* create({
+          model: "claude-haiku-5-5",
+          messages: [{ role: "user", content: "x".repeat(39_990) }],
+          cache_control: { type: "ephemeral" },
+          inference_geo: "us"
+        })
         const billed = yield* rows
         assert.deepStrictEqual(
           billed.map(({ nanoUsd, usage }) => [usage.input, usage.cacheWrite5m, usage.cacheRead, nanoUsd]),
@@ -1262,7 +1268,9 @@ describe("Simulator", () => {
             [0, 0, 13_000, 3_600_000],
             [0, 0, 13_000, 2_300_000],
             [100_000, 0, 0, 10_050_000],
-            [100_001, 0, 0, 50_250_500]
+            [100_001, 0, 0, 50_250_500],
+            // 13,001 x 0.1375 + 100 x 0.55 are 1,842,637.5 nano-dollars
+            [0, 13_001, 0, 1_842_638]
           ]
         )
       }).pipe(using(hundred)))

@@ -1,27 +1,29 @@
 /** Answers for a `fetch` of one's own, and a program driven through virtual time in front of it. */
 import { type Config, Effect, Exit, Fiber, Layer, Redacted } from "effect"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
+import type * as ClaudeConfig from "effect-claude/ClaudeConfig"
 import type { ClaudeService } from "effect-claude/ClaudeService"
 import * as Service from "effect-claude/ClaudeService"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as KeyStore from "effect-claude/KeyStore"
-import * as RetryPolicy from "effect-claude/RetryPolicy"
 import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
 
-export const keys = KeyPool.layer().pipe(
-  Layer.provide(KeyStore.layerKeys([{ label: "test", group: "org", secret: Redacted.make("sk-ant-test") }])),
-  Layer.orDie
-)
+/** A pool of one key. */
+export const keysOf = (secret: string) =>
+  KeyPool.layer().pipe(
+    Layer.provide(KeyStore.layerKeys([{ label: "test", group: "org", secret: Redacted.make(secret) }])),
+    Layer.orDie
+  )
+
+export const keys = keysOf("sk-ant-test")
 
 /** The default service over a `fetch`, or over its own transport. */
 export const over = (
   fetch: typeof globalThis.fetch | undefined,
-  options: { readonly api?: ClaudeApi.Options; readonly retry?: RetryPolicy.Options } = {}
+  { api, ...options }: ClaudeConfig.Options = {}
 ): Layer.Layer<ClaudeService, Config.ConfigError> =>
-  Service.layerNoDeps.pipe(
-    Layer.provide([ClaudeApi.layer({ ...options.api, fetch }), RetryPolicy.layer(options.retry), keys])
-  )
+  Service.layerDefault(options).pipe(Layer.provide([ClaudeApi.layer({ ...api, fetch }), keys]))
 
 export const hello = {
   model: "claude-opus-4-6",
@@ -71,7 +73,8 @@ export const apiError = (
 /** Bytes as a stream of events; `end` is called after the last piece, where the stream would close. */
 export const sse = (
   pieces: ReadonlyArray<Uint8Array>,
-  end: (controller: ReadableStreamDefaultController<Uint8Array>) => void = (controller) => controller.close()
+  end: (controller: ReadableStreamDefaultController<Uint8Array>) => void = (controller) => controller.close(),
+  headers: Record<string, string> = {}
 ): Response => {
   let next = 0
   const body = new ReadableStream<Uint8Array>({
@@ -81,7 +84,7 @@ export const sse = (
       else controller.enqueue(piece)
     }
   }, { highWaterMark: 0 })
-  return new Response(body, { headers: { "content-type": "text/event-stream", "request-id": "req_1" } })
+  return new Response(body, { headers: { "content-type": "text/event-stream", "request-id": "req_1", ...headers } })
 }
 
 export const answer = readFileSync(new URL("../fixtures/answer.sse", import.meta.url))

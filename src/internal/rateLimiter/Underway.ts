@@ -21,8 +21,6 @@ export interface Underway {
   readonly admittedAt: number
   charged: Amounts
   held: Amounts
-  /** The outcome as it was last looked at. */
-  seen: Outcome
   /** Its rate-limit headers were told. */
   heard: boolean
 }
@@ -105,22 +103,23 @@ const hear = (self: Underway, outcome: Outcome, now: number): Report["observed"]
 }
 
 /**
- * What is new since the last look; undefined where nothing is. `assume`: what a plain call has produced shows only in the end, so it is taken to
- * be produced at the usual pace. Else a bucket that looks full, while the server's is drawn on, would lose its refill.
+ * What is new since the last look; undefined where nothing is. A stream says what has arrived. `assume`: what a plain call has produced shows
+ * only in the end, so it is taken to be produced at the usual pace. Else a bucket that looks full, while the server's is drawn on, would
+ * lose its refill.
  */
 export const look = (self: Underway, attempt: Attempt, now: number, assume: boolean): Report | undefined => {
   const { outcome } = attempt
-  if (outcome._tag !== "Aborted" || (outcome === self.seen && !assume)) return undefined
-  const isNew = outcome !== self.seen && isKnown(outcome.usage)
-  self.seen = outcome
-  const assumed = assume ? self.kind?.producedIn(now - self.admittedAt) ?? 0 : 0
+  if (outcome._tag !== "Aborted") return undefined
+  const { usage } = outcome
+  const isStream = isKnown(usage)
+  const assumed = assume && !isStream ? self.kind?.producedIn(now - self.admittedAt) ?? 0 : 0
   const output = Math.max(
     self.charged.outputTokens,
     Math.min(assumed, self.predictedOutput),
-    isNew ? outcome.usage.outputTokens : 0
+    isStream ? usage.outputTokens : 0
   )
-  if (!isNew && output === self.charged.outputTokens) return undefined
-  const input = isNew ? countedInput(attempt.model, outcome.usage) : self.charged.inputTokens
+  const input = isStream ? countedInput(attempt.model, usage) : self.charged.inputTokens
+  if (output === self.charged.outputTokens && input === self.charged.inputTokens) return undefined
   const charged = amounts(1, input, output)
   const left = Math.max(0, self.predictedOutput - output)
   const held: Amounts = { requests: 0, inputTokens: 0, outputTokens: left, tokens: left }

@@ -2,7 +2,8 @@
  * What the simulated model says, cut to what the request allows, and the pieces in which it is said.
  */
 import type { Message, MessageCreateParams, RefusalStopDetails, StopReason } from "@anthropic-ai/sdk/resources/messages"
-import type * as Model from "../../Model.ts"
+import * as Model from "../../Model.ts"
+import * as Thinking from "./Thinking.ts"
 import * as Tokens from "./Tokens.ts"
 import type { Body } from "./Wire.ts"
 
@@ -148,7 +149,12 @@ export const plan = (answer: Answer, body: Body, tokenizer: Model.Tokenizer, id:
       if (block.type === "text") out.push({ type: "text", text, citations: null })
       else {
         thinkingTokens += tokens
-        out.push({ type: "thinking", thinking: text, signature: block.signature ?? `sig_${id}${i}` })
+        const line = Model.find(body.model)?.line
+        out.push({
+          type: "thinking",
+          thinking: text,
+          signature: block.signature ?? Thinking.sign(`${id}${i}`, body, line, text)
+        })
       }
     }
   }

@@ -4,6 +4,7 @@
 import * as Predicate from "effect/Predicate"
 import * as Model from "../../Model.ts"
 import { ttlOf } from "./Cache.ts"
+import * as Thinking from "./Thinking.ts"
 import type { Block, Body, Refusal, Turn } from "./Wire.ts"
 import { refuse } from "./Wire.ts"
 
@@ -91,6 +92,11 @@ const pairing = (messages: ReadonlyArray<Turn>): Refusal | undefined => {
       `messages.${messages.length - 1}: \`tool_use\` ids were found without \`tool_result\` blocks immediately after.`
     )
     : undefined
+}
+
+const thinking = (messages: ReadonlyArray<Turn>, model: Model.Model | undefined): Refusal | undefined => {
+  const problem = Thinking.problem(messages, model)
+  return problem === undefined ? undefined : bad(problem)
 }
 
 const isControl = (control: unknown): boolean =>
@@ -235,6 +241,7 @@ export const check = (
     sampling(checked, version, model) ??
     contents(checked.messages, version) ??
     pairing(checked.messages) ??
+    thinking(checked.messages, model) ??
     (marked ? breakpoints(checked) : undefined) ??
     quirks(checked, model) ??
     { body: checked, model, marked }

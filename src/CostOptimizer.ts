@@ -1,0 +1,234 @@
+/**
+ * Rules that make a request cheaper. Off unless a layer with rules is provided; each change is visible, with the saving that it probably
+ * brings.
+ *
+ * A rule is a value: a request and what is known about the call go in, another request or nothing comes out. Rules are applied in the
+ * order in which they are given, each to what the one before left. A sensible order is the one of the example: what is cut first
+ * need not be counted again, and a breakpoint belongs to the model that is asked in the end.
+ *
+ * **Example** (A simple task goes to a cheaper model, a long history is cut)
+ *
+ * ```ts
+ * import { CallContext, CostOptimizer, PriceBook } from "effect-claude"
+ * import { Effect, Layer } from "effect"
+ *
+ * const optimizer = CostOptimizer.layer({
+ *   rules: [
+ *     CostOptimizer.trimHistory({ maxTokens: 50_000 }),
+ *     CostOptimizer.cheaperModel({ to: "claude-haiku-5-5", when: ["triage", ...CostOptimizer.simpleTasks] }),
+ *     CostOptimizer.shorterAnswers(),
+ *     CostOptimizer.cacheBreakpoints(),
+ *     CostOptimizer.batchAdvice()
+ *   ]
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const { optimize } = yield* CostOptimizer.CostOptimizer
+ *   const { changes, request } = yield* optimize({
+ *     model: "claude-opus-5-5",
+ *     max_tokens: 1_024,
+ *     messages: [{ role: "user", content: "My parcel never came. What kind of complaint is this?" }]
+ *   })
+ *   return [request.model, changes.map(({ rule }) => rule)]
+ * }).pipe(CallContext.annotate({ requestType: "triage" }))
+ *
+ * Effect.runSync(Effect.provide(program, Layer.provide(optimizer, PriceBook.layer())))
+ * // => ["claude-haiku-5-5", ["cheaperModel"]]
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
+import type { Attempt, Change, Request } from "./Attempt.ts"
+import { CallContext } from "./CallContext.ts"
+import * as Estimate from "./Estimate.ts"
+import { Answers, Recent } from "./internal/optimizer/Memory.ts"
+import type { Proposal, Rule, RuleContext } from "./internal/optimizer/Rule.ts"
+import * as Model from "./Model.ts"
+import { PriceBook } from "./PriceBook.ts"
+
+export { batchAdvice } from "./internal/optimizer/batchAdvice.ts"
+export { cacheBreakpoints, type CacheBreakpointsOptions } from "./internal/optimizer/cacheBreakpoints.ts"
+export { cheaperModel, type CheaperModelOptions, simpleTasks } from "./internal/optimizer/cheaperModel.ts"
+export type { Lengths, Matcher, Proposal, Rule, RuleContext } from "./internal/optimizer/Rule.ts"
+export { shortAnswers, shorterAnswers, type ShorterAnswersOptions } from "./internal/optimizer/shorterAnswers.ts"
+export { trimHistory, type TrimHistoryOptions } from "./internal/optimizer/trimHistory.ts"
+
+/**
+ * - `rules`: in their order.
+ * - `memory`: how many keys are remembered for rules; `cacheBreakpoints` notes up to five a call. Default 10,000.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly rules: ReadonlyArray<Rule>
+  readonly memory?: number | undefined
+}
+
+/**
+ * The request to send, what was changed in it, and what the caller might do better. Where nothing was changed the request is the very
+ * object that was given.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Optimized {
+  readonly request: Request
+  readonly changes: ReadonlyArray<Change>
+  readonly advice: ReadonlyArray<Change>
+}
+
+/**
+ * Makes requests cheaper.
+ *
+ * - `optimize`: applies the rules; `stream` says that the answer will be streamed. A rule that throws, proposes what is no request, or
+ *   proposes one that the model would refuse (`Model.refusal`) is skipped, and logged once. All built-in rules together take about 10 ns a
+ *   character of the prompt.
+ * - `learn`: takes note of how long an answer was, once the attempt is over, for the model that gave it and the one that was asked for.
+ *   Rules that ask for lengths know nothing without it.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class CostOptimizer extends Context.Service<CostOptimizer, {
+  readonly optimize: (
+    request: Request,
+    options?: { readonly stream?: boolean | undefined }
+  ) => Effect.Effect<Optimized>
+  readonly learn: (attempt: Attempt) => Effect.Effect<void>
+}>()("effect-claude/CostOptimizer") {}
+
+const isProposal = (value: unknown): value is Proposal =>
+  Predicate.isObject(value) && Predicate.isString(value["what"]) &&
+  (value["savedNanoUsd"] === undefined || Number.isSafeInteger(value["savedNanoUsd"])) &&
+  (value["request"] === undefined || isRequest(value["request"]))
+
+const isRequest = (value: unknown): boolean =>
+  Predicate.isObject(value) && Predicate.isString(value["model"]) && Number.isInteger(value["max_tokens"]) &&
+  Array.isArray(value["messages"]) && value["messages"].length > 0
+
+/** What speaks against a request that did not before the rule. */
+const spoilt = (before: Request, after: Request, { at, inputTokens }: RuleContext): string | undefined => {
+  const reason = (request: Request) => {
+    const model = Model.find(request.model)
+    return model && Model.refusal(model, request, { at, inputTokens: inputTokens(request) })
+  }
+  const why = reason(after)
+  return why === undefined || reason(before) !== undefined ? undefined : `${after.model} ${why}`
+}
+
+/** What comes of a rule: what it proposes, nothing, or why it is skipped. */
+const applied = (rule: Rule, request: Request, context: RuleContext): Proposal | string | undefined => {
+  const proposal: unknown = rule.apply(request, context)
+  if (proposal === undefined) return undefined
+  if (!isProposal(proposal)) return "proposes what is no request"
+  const why = proposal.request === undefined ? undefined : spoilt(request, proposal.request, context)
+  return why === undefined ? proposal : `makes a request that would be refused: ${why}`
+}
+
+/** Beyond so many kinds of calls, what is known of the least recent one is forgotten. */
+const maxKinds = 1_000
+
+const kindOf = (model: string, { requestType }: CallContext): string => JSON.stringify([model, requestType ?? null])
+
+/**
+ * Builds the optimizer. What it remembers is shared by all calls that use this value.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(options: Options) {
+  const book = yield* PriceBook
+  const { memory = 10_000, rules } = options
+  const recent = new Recent(memory)
+  const answers = new Answers(maxKinds)
+  const logged = new Set<Rule>()
+
+  const skipped = (rule: Rule, why: string): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      if (logged.has(rule)) return Effect.void
+      logged.add(rule)
+      return Effect.logWarning(`CostOptimizer skips the rule ${rule.name} where it ${why}.`)
+    })
+
+  const contextOf = (call: CallContext, at: number, stream: boolean): RuleContext => {
+    const counted = new WeakMap<Request, number>()
+    return {
+      call,
+      at,
+      stream,
+      book,
+      inputTokens: (request) => {
+        const known = counted.get(request) ?? Estimate.inputTokens(request)
+        counted.set(request, known)
+        return known
+      },
+      lengths: (model) => answers.of(kindOf(model, call)),
+      isRecent: (key, millis) => recent.has(key, at, millis),
+      note: (key) => recent.note(key, at)
+    }
+  }
+
+  return CostOptimizer.of({
+    optimize: Effect.fnUntraced(function*(given, { stream = false } = {}) {
+      const context = contextOf(yield* CallContext, yield* Clock.currentTimeMillis, stream)
+      const changes: Array<Change> = []
+      const advice: Array<Change> = []
+      let current = given
+      for (const rule of rules) {
+        // what is thrown may quote the request
+        const proposal = Result.getOrElse(Result.try(() => applied(rule, current, context)), () => "throws")
+        if (proposal === undefined) continue
+        if (Predicate.isString(proposal)) {
+          yield* skipped(rule, proposal)
+          continue
+        }
+        const { request, savedNanoUsd, what } = proposal
+        const change = { rule: rule.name, what, savedNanoUsd }
+        if (request === undefined || request === current) {
+          advice.push(change)
+          continue
+        }
+        changes.push(change)
+        current = request
+      }
+      return { request: current, changes, advice }
+    }),
+    learn: ({ context, endpoint, model, optimized, outcome }) =>
+      Effect.sync(() => {
+        if (endpoint !== "messages" || outcome._tag !== "Completed") return
+        const { outputTokens } = outcome.usage
+        const length = outcome.stopReason === "max_tokens" ? outputTokens * 4 : outputTokens
+        for (const name of new Set([model, optimized?.askedModel ?? model])) answers.add(kindOf(name, context), length)
+      })
+  })
+})
+
+/**
+ * Applies `rules`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options): Layer.Layer<CostOptimizer, never, PriceBook> =>
+  Layer.effect(CostOptimizer, make(options))
+
+/**
+ * Changes no byte: every request comes back as the object that was given.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerOff: Layer.Layer<CostOptimizer> = Layer.succeed(
+  CostOptimizer,
+  CostOptimizer.of({
+    optimize: (request) => Effect.succeed({ request, changes: [], advice: [] }),
+    learn: () => Effect.void
+  })
+)

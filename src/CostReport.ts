@@ -1,0 +1,235 @@
+/**
+ * What was spent, on what and for whom: totals and groups of ledger rows as values, and as a table, CSV or JSON.
+ *
+ * **Example** (A report for a terminal)
+ *
+ * ```ts
+ * import * as CostReport from "effect-claude/CostReport"
+ *
+ * const figures = { ...CostReport.nothing, attempts: 3, calls: 2, completed: 3, nanoUsd: 1_234_567_890 }
+ * const report = new CostReport.Report({
+ *   from: Date.parse("2026-11-01"),
+ *   to: Date.parse("2026-11-08"),
+ *   by: "tenant",
+ *   groups: [{ key: "acme", ...figures }],
+ *   total: figures,
+ *   lostRows: 0
+ * })
+ *
+ * CostReport.averageNanoUsd(report.total) // => 617_283_945
+ * CostReport.usd(report.total.nanoUsd) // => "1.234567890"
+ * CostReport.toTable(report).split("\n")[0]?.startsWith("tenant  calls") // => true
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type * as DateTime from "effect/DateTime"
+import * as Schema from "effect/Schema"
+import { Figures, names, zero } from "./internal/costLedger/figures.ts"
+
+export {
+  /**
+   * What rows add up to.
+   *
+   * @category schemas
+   * @since 0.1.0
+   */
+  Figures
+} from "./internal/costLedger/figures.ts"
+
+/**
+ * What rows are told apart by; what a row does not have is null.
+ *
+ * - `key`: the label of the API key.
+ * - `day`, `hour`: in the zone of the report.
+ * - `tag`: the value of that tag.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Dimension = Field | "day" | "hour" | { readonly tag: string }
+
+/**
+ * What a row says about itself in one word.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Field = "model" | "user" | "tenant" | "requestType" | "key"
+
+/**
+ * Only rows that have all of this.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Where = { readonly [Name in Field]?: string | undefined } & {
+  readonly tags?: Readonly<Record<string, string>> | undefined
+}
+
+/**
+ * What is asked.
+ *
+ * - `from`, `to`: attempts that were sent from `from` on and before `to`. By default until now, and from 30 days before that.
+ * - `by`: default none, only the total.
+ * - `zone`: of days and hours, such as `Europe/Berlin` or `+02:00`. Default UTC.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Query {
+  readonly from?: DateTime.DateTime.Input | undefined
+  readonly to?: DateTime.DateTime.Input | undefined
+  readonly by?: Dimension | undefined
+  readonly where?: Where | undefined
+  readonly zone?: string | undefined
+}
+
+/**
+ * The figures of the rows that have one thing in common.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Group = Schema.Struct({ key: Schema.NullOr(Schema.String), ...Figures.fields })
+
+/**
+ * The figures of the rows that have one thing in common.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Group extends Schema.Schema.Type<typeof Group> {}
+
+/**
+ * What was spent in a stretch of time.
+ *
+ * - `from`, `to`: milliseconds since the epoch.
+ * - `by`: the name of the dimension; `tag NAME` for a tag.
+ * - `groups`: by time where that is asked for, else the dearest first.
+ * - `lostRows`: rows that this process had to drop since it started, whenever they were of. The figures may be too low by them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Report extends Schema.Class<Report>("effect-claude/CostReport/Report")({
+  from: Schema.Int,
+  to: Schema.Int,
+  by: Schema.NullOr(Schema.String),
+  groups: Schema.Array(Group),
+  total: Figures,
+  lostRows: Schema.Int
+}) {}
+
+/**
+ * Figures of no rows at all.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const nothing: Figures = zero()
+
+/**
+ * The name of a dimension as reports have it.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const nameOf = (by: Dimension | undefined): string | null =>
+  by === undefined ? null : typeof by === "string" ? by : `tag ${by.tag}`
+
+/**
+ * What a call cost on average, all its attempts together, in nano-dollars; undefined where there was none. Not an integer.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const averageNanoUsd = (figures: Figures): number | undefined =>
+  figures.calls === 0 ? undefined : figures.nanoUsd / figures.calls
+
+/**
+ * Nano-dollars as dollars, exact, or rounded to so many decimals.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const usd = (nanoUsd: number, decimals = 9): string => {
+  const unit = 10 ** (9 - decimals)
+  const rounded = BigInt(Math.round(nanoUsd / unit))
+  const digits = String(rounded < 0n ? -rounded : rounded).padStart(decimals + 1, "0")
+  const whole = digits.slice(0, digits.length - decimals)
+  return `${rounded < 0n ? "-" : ""}${whole}${decimals === 0 ? "" : `.${digits.slice(-decimals)}`}`
+}
+
+const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ",")
+
+const columns: ReadonlyArray<readonly [title: string, of: (figures: Figures) => string]> = [
+  ["calls", ({ calls }) => grouped(calls)],
+  ["attempts", ({ attempts }) => grouped(attempts)],
+  ["input", ({ inputTokens }) => grouped(inputTokens)],
+  ["cache read", ({ cacheReadTokens }) => grouped(cacheReadTokens)],
+  ["cache write", (figures) => grouped(figures.cacheWrite5mTokens + figures.cacheWrite1hTokens)],
+  ["output", ({ outputTokens }) => grouped(outputTokens)],
+  ["USD", ({ nanoUsd }) => usd(nanoUsd, 6)],
+  ["per call", (figures) => figures.calls === 0 ? "" : usd(figures.nanoUsd / figures.calls, 6)],
+  ["not exact", (figures) => usd(figures.derivedNanoUsd + figures.estimatedNanoUsd, 6)],
+  ["retries", ({ retriesNanoUsd }) => usd(retriesNanoUsd, 6)],
+  ["aborted", ({ abortedNanoUsd }) => usd(abortedNanoUsd, 6)],
+  ["cache saved", ({ cacheSavedNanoUsd }) => usd(cacheSavedNanoUsd, 6)],
+  ["unpriced", ({ unpriced }) => grouped(unpriced)]
+]
+
+/** Users choose these texts, and a terminal obeys some of them. */
+// oxlint-disable-next-line no-control-regex -- it is control characters that must go
+const shown = (key: string | null): string => key === null ? "(none)" : key.replace(/[\x00-\x1f\x7f-\x9f]/g, "?")
+
+/**
+ * A table for a terminal, the total last. Money is in dollars, rounded to a millionth; tokens are counts.
+ *
+ * @category formats
+ * @since 0.1.0
+ */
+export const toTable = (report: Report): string => {
+  const body = report.groups.map(({ key, ...figures }) => [shown(key), ...columns.map(([, of]) => of(figures))])
+  const rows = [
+    [report.by === null ? "" : shown(report.by), ...columns.map(([title]) => title)],
+    ...body,
+    ["total", ...columns.map(([, of]) => of(report.total))]
+  ]
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  const lines = rows.map((row) =>
+    row.map((cell, column) => column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))
+      .join("  ").trimEnd()
+  )
+  return lines.concat(report.lostRows === 0 ? [] : [`${report.lostRows} rows were lost: figures may be too low.`])
+    .join("\n")
+}
+
+/** A spreadsheet would run a text that begins like a formula. */
+const cell = (text: string): string => {
+  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll("\"", "\"\"")}"` : safe
+}
+
+/**
+ * The groups as CSV (RFC 4180) with all figures, exact: money in integer nano-dollars. A key that a spreadsheet would take for a formula
+ * has an apostrophe before it; a missing one is empty.
+ *
+ * @category formats
+ * @since 0.1.0
+ */
+export const toCsv = (report: Report): string =>
+  [
+    [report.by ?? "key", ...names],
+    ...report.groups.map((group) => [group.key ?? "", ...names.map((name) => String(group[name]))])
+  ].map(([key = "", ...figures]) => [cell(key), ...figures].join(",") + "\r\n").join("")
+
+const encode = Schema.encodeSync(Schema.toCodecJson(Report))
+
+/**
+ * The report as JSON; `Schema.toCodecJson(Report)` reads it back.
+ *
+ * @category formats
+ * @since 0.1.0
+ */
+export const toJson = (report: Report): string => JSON.stringify(encode(report))

@@ -1,0 +1,72 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Duration, Effect } from "effect"
+import * as ClaudeConfig from "effect-claude/ClaudeConfig"
+
+const parse = (environment: Record<string, string>) =>
+  ClaudeConfig.config.parse(ConfigProvider.fromUnknown(environment))
+
+describe("ClaudeConfig", () => {
+  it.effect("leaves every part at its default where nothing is set", () =>
+    Effect.gen(function*() {
+      const values = (value: unknown): ReadonlyArray<unknown> =>
+        typeof value === "object" && value !== null ? Object.values(value).flatMap(values) : [value]
+      const options = yield* parse({})
+      assert.isTrue(values(options).every((value) => value === undefined))
+    }))
+
+  it.effect("reads limits, or a tier where there are none", () =>
+    Effect.gen(function*() {
+      const tier = yield* parse({ CLAUDE_TIER: "build", CLAUDE_LIMIT_QUEUE: "500" })
+      assert.deepStrictEqual(tier.limiter, { limits: "build", maxQueue: 500 })
+      const limits = yield* parse({ CLAUDE_TIER: "build", CLAUDE_REQUESTS_PER_MINUTE: "50" })
+      assert.deepStrictEqual(limits.limiter?.limits, {
+        requestsPerMinute: 50,
+        inputTokensPerMinute: undefined,
+        outputTokensPerMinute: undefined,
+        tokensPerMinute: undefined
+      })
+    }))
+
+  it.effect("reads how the breaker judges", () =>
+    Effect.gen(function*() {
+      const { breaker } = yield* parse({
+        CLAUDE_BREAKER: "observe",
+        CLAUDE_BREAKER_WINDOW: "1 minute",
+        CLAUDE_BREAKER_FAILURE_RATE: "0.3",
+        CLAUDE_BREAKER_OPEN_FOR: "3 seconds"
+      })
+      assert.strictEqual(breaker?.mode, "observe")
+      assert.strictEqual(breaker?.failureRate, 0.3)
+      assert.deepStrictEqual(breaker?.windowTime, Duration.minutes(1))
+      assert.deepStrictEqual(breaker?.openFor, Duration.seconds(3))
+    }))
+
+  it.effect("reads budgets for all calls together", () =>
+    Effect.gen(function*() {
+      const { budget } = yield* parse({ CLAUDE_BUDGET_USD_PER_DAY: "2.5", CLAUDE_BUDGET_USD_PER_MONTH: "40" })
+      assert.deepStrictEqual(budget, {
+        budgets: [
+          { name: "day", limit: 2.5, window: { calendar: "day" } },
+          { name: "month", limit: 40, window: { calendar: "month" } }
+        ]
+      })
+    }))
+
+  it.effect.each([
+    { CLAUDE_TIER: "gold" },
+    { CLAUDE_REQUESTS_PER_MINUTE: "0" },
+    { CLAUDE_OUTPUT_TOKENS_PER_MINUTE: "many" },
+    { CLAUDE_LIMIT_QUEUE: "-1" },
+    { CLAUDE_BUDGET_USD_PER_DAY: "0" },
+    { CLAUDE_BUDGET_USD_PER_MONTH: "$5" },
+    { CLAUDE_BREAKER: "maybe" },
+    { CLAUDE_BREAKER_FAILURE_RATE: "0" },
+    { CLAUDE_BREAKER_FAILURE_RATE: "30" },
+    { CLAUDE_BREAKER_OPEN_FOR: "soon" },
+    { CLAUDE_RETRIES: "1.5" }
+  ])("names the variable that makes no sense: %o", (environment) =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(parse(environment as unknown as Record<string, string>))
+      assert.include(error.message, Object.keys(environment)[0]!)
+    }))
+})

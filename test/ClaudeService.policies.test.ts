@@ -1,0 +1,209 @@
+/** The policies together, in their order around each attempt. */
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Deferred, Effect, Exit, Fiber, Layer, Random, Stream } from "effect"
+import * as CallContext from "effect-claude/CallContext"
+import * as CircuitBreaker from "effect-claude/CircuitBreaker"
+import * as ClaudeApi from "effect-claude/ClaudeApi"
+import type * as ClaudeConfig from "effect-claude/ClaudeConfig"
+import * as ClaudeService from "effect-claude/ClaudeService"
+import * as RateLimiter from "effect-claude/RateLimiter"
+import * as Simulator from "effect-claude/testing/Simulator"
+import { TestClock } from "effect/testing"
+import { answer, apiError, driven, fetchOf, hello, json, keys, keysOf, message, settle, sse } from "./utils/http.ts"
+
+/** The service, and its policies to look at. */
+const under = (fetch: typeof globalThis.fetch, options: ClaudeConfig.Options, own = keys) =>
+  ClaudeService.layerNoDeps.pipe(
+    Layer.provideMerge(ClaudeService.layerPolicies(options)),
+    Layer.provide([ClaudeApi.layer({ fetch }), own])
+  )
+
+const ask = ClaudeService.create(hello)
+
+const group = Effect.map(
+  Effect.flatMap(RateLimiter.RateLimiter, (limiter) => limiter.snapshot),
+  ([first]) => ({ waiting: first?.waiting ?? 0, underway: first?.underway ?? 0 })
+)
+
+const phase = Effect.map(
+  Effect.flatMap(CircuitBreaker.CircuitBreaker, (breaker) => breaker.state("opus-4")),
+  (state) => state.phase
+)
+
+const strict: ClaudeConfig.Options = {
+  retry: { retries: 0 },
+  breaker: { inARow: 2, openFor: "10 seconds", jitter: 0 }
+}
+
+describe("the limiter", () => {
+  it.effect("paces a burst that the API would refuse", () =>
+    Effect.gen(function*() {
+      const { fetch, requests } = yield* Simulator.Simulator
+      const burst = Effect.all(Array.from({ length: 20 }, () => ask), { concurrency: "unbounded" })
+      const limits = { requestsPerMinute: 60 }
+      const own = keysOf(Simulator.apiKey)
+      const exit = yield* driven(
+        Effect.provide(burst, under(fetch, { limiter: { limits, burst: "5 seconds" } }, own))
+      )
+      assert.isTrue(Exit.isSuccess(exit), String(exit))
+      assert.deepStrictEqual((yield* requests).byStatus, { 200: 20 })
+      assert.isAtLeast(yield* Clock.currentTimeMillis, 15_000)
+    }).pipe(Effect.provide(Simulator.layer({ limits: { requestsPerMinute: 60, burstMinutes: 5 / 60 } }))))
+
+  it.effect("holds all callers back for what a refusal asks for", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf((n) =>
+        n === 1 ? apiError(429, "rate_limit_error", { headers: { "retry-after": "7" } }) : json(message)
+      )
+      yield* Effect.gen(function*() {
+        const first = yield* Effect.forkChild(ask)
+        yield* settle
+        const second = yield* Effect.forkChild(ask)
+        yield* TestClock.adjust("6 seconds")
+        assert.strictEqual(state.requests, 1)
+        yield* TestClock.adjust("5 seconds")
+        yield* Fiber.joinAll([first, second])
+        assert.strictEqual(state.requests, 3)
+      }).pipe(Effect.provide(under(fetch, {})))
+    }))
+
+  it.effect("is replaced by a layer that is merged after the policies", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf(() => json(message))
+      const policies = ClaudeService.layerPolicies({ limiter: { limits: { requestsPerMinute: 1 } } })
+      const layer = ClaudeService.layerNoDeps.pipe(
+        Layer.provide(Layer.merge(policies, RateLimiter.layerOff)),
+        Layer.provide([ClaudeApi.layer({ fetch }), keys])
+      )
+      yield* Effect.provide(Effect.all([ask, ask, ask]), layer)
+      assert.strictEqual(state.requests, 3)
+    }))
+
+  it.effect("refuses at once what could not be sent before the deadline", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf(() => json(message))
+      yield* Effect.gen(function*() {
+        yield* ask
+        const error = yield* Effect.flip(CallContext.withDeadline(ask, "20 seconds"))
+        assert.deepInclude(error, { _tag: "RateLimitedLocallyError", reason: "deadline", attempts: 0 })
+        assert.strictEqual(state.requests, 1)
+        assert.strictEqual(yield* Clock.currentTimeMillis, 0)
+      }).pipe(Effect.provide(under(fetch, { limiter: { limits: { requestsPerMinute: 1 } } })))
+    }))
+})
+
+describe("the breaker", () => {
+  it.effect("refuses before the queue of the limiter is joined, and sends nothing", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf(() => apiError(500, "api_error"))
+      yield* Effect.gen(function*() {
+        yield* Effect.exit(ask)
+        yield* Effect.exit(ask)
+        const error = yield* Effect.flip(ask)
+        assert.deepInclude(error, { _tag: "CircuitOpenError", isRetryable: false, attempts: 0 })
+        assert.strictEqual(state.requests, 2)
+        assert.deepStrictEqual(yield* group, { waiting: 0, underway: 0 })
+        assert.strictEqual(yield* Clock.currentTimeMillis, 0)
+      }).pipe(Effect.provide(under(fetch, { ...strict, limiter: { limits: { requestsPerMinute: 2 } } })))
+    }))
+
+  it.effect("refuses again those that waited while it opened, and their room is free again", () =>
+    Effect.gen(function*() {
+      const gates = [yield* Deferred.make<Response>(), yield* Deferred.make<Response>()]
+      const { fetch, state } = fetchOf((n) => Effect.runPromise(Deferred.await(gates[n - 1]!)))
+      yield* Effect.gen(function*() {
+        const calls = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(Effect.exit(ask)))
+        yield* settle
+        assert.deepStrictEqual(yield* group, { waiting: 1, underway: 2 })
+        for (const gate of gates) yield* Deferred.succeed(gate, apiError(500, "api_error"))
+        yield* settle
+        assert.strictEqual(yield* phase, "open")
+        yield* TestClock.adjust("5 seconds")
+        const [, , third] = yield* Effect.forEach(calls, Fiber.join)
+        assert.include(String(third), "CircuitOpenError")
+        assert.strictEqual(state.requests, 2)
+        assert.deepStrictEqual(yield* group, { waiting: 0, underway: 0 })
+      }).pipe(
+        Effect.provide(under(fetch, { ...strict, limiter: { limits: { requestsPerMinute: 20 }, burst: "6 seconds" } }))
+      )
+    }))
+
+  it.effect("ends the retries of a call that it refuses", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf(() => apiError(500, "api_error"))
+      const exit = yield* driven(
+        Effect.provide(Effect.flip(ask), under(fetch, { breaker: { inARow: 2 }, retry: { retries: 9 } }))
+      )
+      assert.deepInclude(Exit.isSuccess(exit) ? exit.value : {}, { _tag: "CircuitOpenError", attempts: 2 })
+      assert.strictEqual(state.requests, 2)
+    }))
+
+  it.effect("takes the first content of a stream for its verdict", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf((n) => n <= 2 ? apiError(500, "api_error") : sse([answer]))
+      yield* Effect.gen(function*() {
+        yield* Effect.exit(ask)
+        yield* Effect.exit(ask)
+        assert.strictEqual(yield* phase, "open")
+        yield* TestClock.adjust("10 seconds")
+        const read = yield* Deferred.make<void>()
+        const reader = ClaudeService.stream(hello).pipe(
+          Stream.tap(() => Effect.andThen(Deferred.succeed(read, undefined), Effect.never)),
+          Stream.runDrain
+        )
+        const fiber = yield* Effect.forkChild(reader)
+        yield* Deferred.await(read)
+        assert.strictEqual(yield* phase, "closed")
+        yield* Fiber.interrupt(fiber)
+        assert.strictEqual(yield* phase, "closed")
+      }).pipe(Effect.provide(under(fetch, strict)))
+    }))
+})
+
+describe("interruption", () => {
+  it.effect("at any instant leaves no permit, no place and no tokens taken", () =>
+    Effect.gen(function*() {
+      const { fetch } = yield* Simulator.Simulator
+      const limits = { requestsPerMinute: 600, inputTokensPerMinute: 60_000, outputTokensPerMinute: 60_000 }
+      const layer = under(
+        fetch,
+        {
+          limiter: { limits, burst: "1 second" },
+          breaker: { inARow: 3, openFor: "1 second", maxOpenFor: "1 second" },
+          retry: { base: 50, budget: false }
+        },
+        keysOf(Simulator.apiKey)
+      )
+      yield* Effect.gen(function*() {
+        const limiter = yield* RateLimiter.RateLimiter
+        const fibers: Array<Fiber.Fiber<unknown>> = []
+        for (let i = 0; i < 400; i++) {
+          const request = { ...hello, max_tokens: 30 }
+          const call: Effect.Effect<unknown, unknown, ClaudeService.ClaudeService> = i % 2 === 0
+            ? ClaudeService.create(request)
+            : Stream.runDrain(ClaudeService.stream(request))
+          fibers.push(yield* Effect.forkChild(Effect.exit(call)))
+          yield* TestClock.adjust(yield* Random.nextIntBetween(0, 20))
+          yield* settle
+          if (i % 3 === 0) yield* Fiber.interrupt(fibers[yield* Random.nextIntBetween(0, fibers.length - 1)]!)
+        }
+        yield* Fiber.interruptAll(fibers)
+        yield* settle
+        for (const { underway, waiting } of yield* limiter.snapshot) assert.deepStrictEqual([waiting, underway], [0, 0])
+        // Nothing sticks: after a while the next call goes out, and finds every bucket full again.
+        yield* TestClock.adjust("2 minutes")
+        const { levels } = (yield* limiter.snapshot)[0]!
+        for (const dimension of ["requests", "inputTokens", "outputTokens"] as const) {
+          assert.approximately(levels[dimension]!.free, levels[dimension]!.capacity, 1e-6)
+          assert.approximately(levels[dimension]!.held, 0, 1e-6)
+        }
+        assert.isTrue(Exit.isSuccess(yield* driven(ask)))
+      }).pipe(Effect.provide(layer))
+    }).pipe(
+      Effect.provide(Simulator.layer({
+        limits: { requestsPerMinute: 600, burstMinutes: 1 / 60 },
+        latency: { firstToken: { median: 30, sigma: 1 }, perToken: 2 }
+      })),
+      Random.withSeed("policies")
+    ))
+})

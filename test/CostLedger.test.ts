@@ -1,0 +1,522 @@
+import { assert, describe, it } from "@effect/vitest"
+import {
+  Cause,
+  Config,
+  ConfigProvider,
+  Context,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Redacted,
+  Schema,
+  Stream
+} from "effect"
+import { Attempt, Usage } from "effect-claude"
+import { AuthError, ServerError } from "effect-claude/ClaudeError"
+import * as CostLedger from "effect-claude/CostLedger"
+import { TestClock } from "effect/testing"
+import { all } from "./suites/CostLedgerStore.ts"
+import * as Attempts from "./utils/attempts.ts"
+import * as Prices from "./utils/prices.ts"
+
+const usage = Usage.make({ inputTokens: 1_000, outputTokens: 100 })
+
+const completed = (more: Partial<Parameters<typeof Attempt.Outcome.Completed>[0]> = {}) =>
+  Attempt.Outcome.Completed({
+    usage,
+    limits: undefined,
+    model: "served-model",
+    requestId: "req_1",
+    stopReason: "end_turn",
+    ...more
+  })
+
+const failed = (error: ServerError | AuthError, seen = Usage.zero) =>
+  Attempt.Outcome.Failed({ usage: seen, error, limits: undefined })
+
+const using = (options?: CostLedger.Options) =>
+  Effect.provide(CostLedger.layer(options).pipe(Layer.provide(Prices.layer)))
+
+let calls = 0
+
+const attempt = (more: Partial<Attempt.Attempt> = {}): Attempt.Attempt => ({
+  ...Attempts.attempt(),
+  callId: `call-${calls++}`,
+  estimate: { inputTokens: 2_000, maxOutputTokens: 500 },
+  ...more
+})
+
+/** Admits an attempt that ends so after so long. */
+const call = Effect.fnUntraced(function*(outcome: Attempt.Outcome, more: Partial<Attempt.Attempt> = {}, millis = 0) {
+  const ledger = yield* CostLedger.CostLedger
+  const made = attempt(more)
+  yield* ledger.admit(made)
+  if (millis > 0) yield* TestClock.adjust(millis)
+  made.outcome = outcome
+  yield* ledger.settle(made)
+  return made
+})
+
+const rows = Effect.gen(function*() {
+  const ledger = yield* CostLedger.CostLedger
+  yield* ledger.flush
+  return yield* Stream.runCollect(ledger.rows(all))
+})
+
+const last = Effect.map(rows, (rows) => rows.at(-1))
+
+const status = Effect.flatMap(CostLedger.CostLedger, (ledger) => ledger.status)
+
+/** A store in memory that can be made to fail or to hang, and counts what it is asked. */
+const fragile = Effect.gen(function*() {
+  const store = Context.get(yield* Layer.build(Layer.fresh(CostLedger.layerStoreMemory())), CostLedger.Store)
+  const state = { mood: "fine" as "fine" | "down" | "silent" | "deaf" | "broken", writes: 0, largest: 0 }
+  const down = Effect.fail(new CostLedger.CostLedgerError({ reason: "store", cause: new Error("gone") }))
+  return {
+    state,
+    store,
+    layer: (options: CostLedger.Options = {}) =>
+      CostLedger.layerNoDeps(options).pipe(Layer.provide([
+        Prices.layer,
+        Layer.succeed(CostLedger.Store, {
+          ...store,
+          write: (rows) =>
+            Effect.suspend(() => {
+              state.writes++
+              state.largest = Math.max(state.largest, rows.length)
+              if (state.mood === "down") return down
+              if (state.mood === "silent") return Effect.never
+              if (state.mood === "broken") return Effect.die(new Error("broken"))
+              // It heard, and nobody hears that it did.
+              if (state.mood === "deaf") return Effect.andThen(store.write(rows), down)
+              return store.write(rows)
+            })
+        })
+      ]))
+  }
+})
+
+const stored = (store: CostLedger.Store["Service"]) =>
+  Effect.map(store.page(all, 100_000, undefined), ({ rows }) => rows)
+
+/** What the ledger logged. */
+const logged = () => {
+  const lines: Array<string> = []
+  const logger = Logger.make<unknown, void>(({ logLevel, message }) => {
+    lines.push(`${logLevel} ${String(message)}`)
+  })
+  return { lines, layer: Logger.layer([logger]) }
+}
+
+describe("CostLedger", () => {
+  describe("writes a row", () => {
+    it.effect("of a whole answer: who, what, when, how much", () =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust(5_000)
+        yield* call(
+          completed(),
+          {
+            callId: "call-x",
+            number: 3,
+            context: {
+              ...Attempts.attempt().context,
+              user: "ada",
+              tenant: "acme",
+              requestType: "summary",
+              tags: { team: "blue" },
+              headers: { "x-secret": "sk-ant-secret" }
+            },
+            key: { label: "main", group: "org", secret: Redacted.make("sk-ant-secret") },
+            optimized: {
+              askedModel: "asked-model",
+              changes: [
+                { rule: "cheaper", what: "a smaller model", savedNanoUsd: 70 },
+                { rule: "shorter", what: "fewer tokens", savedNanoUsd: undefined }
+              ]
+            }
+          },
+          1_200
+        )
+        assert.deepStrictEqual(yield* rows, [{
+          callId: "call-x",
+          attempt: 3,
+          at: 5_000,
+          latencyMillis: 1_200,
+          user: "ada",
+          tenant: "acme",
+          requestType: "summary",
+          tags: { team: "blue" },
+          key: "main",
+          askedModel: "asked-model",
+          sentModel: Attempts.model,
+          model: "served-model",
+          rules: ["cheaper", "shorter"],
+          optimizerSavedNanoUsd: 70,
+          usage,
+          nanoUsd: 4_500_000,
+          cacheSavedNanoUsd: 0,
+          confidence: "exact",
+          outcome: "completed",
+          stopReason: "end_turn",
+          billed: "yes",
+          requestId: "req_1"
+        }])
+        assert.notInclude(JSON.stringify(yield* rows), "secret")
+      }).pipe(using()))
+
+    it.effect("of a failure, with what it cost", () =>
+      Effect.gen(function*() {
+        yield* call(failed(new AuthError({ kind: "authentication", requestId: "req_2" })))
+        assert.deepInclude(yield* last, {
+          outcome: "failed",
+          error: "AuthError",
+          billed: "no",
+          nanoUsd: 0,
+          confidence: "exact",
+          requestId: "req_2",
+          model: Attempts.model
+        })
+        yield* call(failed(new ServerError({ overloaded: false, billed: "unknown" }), usage))
+        assert.deepInclude(yield* last, {
+          error: "ServerError",
+          billed: "unknown",
+          nanoUsd: 4_500_000,
+          confidence: "derived"
+        })
+      }).pipe(using()))
+
+    it.effect("of an attempt whose reader went away", () =>
+      Effect.gen(function*() {
+        yield* call(Attempt.Outcome.Aborted({ usage }))
+        assert.deepInclude(yield* last, {
+          outcome: "aborted",
+          billed: "unknown",
+          nanoUsd: 4_500_000,
+          confidence: "derived"
+        })
+      }).pipe(using()))
+
+    it.effect("with null for what has no price, not zero", () =>
+      Effect.gen(function*() {
+        yield* call(completed({ model: "unpriced" }))
+        assert.deepInclude(yield* last, { nanoUsd: null, cacheSavedNanoUsd: null, model: "unpriced" })
+      }).pipe(using()))
+
+    it.effect("only of what was sent to get a message", () =>
+      Effect.gen(function*() {
+        yield* call(Attempt.Outcome.NotSent())
+        yield* call(completed(), { endpoint: "countTokens" })
+        yield* call(completed(), { endpoint: "models" })
+        assert.deepStrictEqual(yield* rows, [])
+      }).pipe(using()))
+
+    it.effect("with what such calls produced, where nothing came back", () =>
+      Effect.gen(function*() {
+        const output = Effect.map(last, (row) => row?.usage.outputTokens)
+        const typed = (requestType: string) => ({ context: { ...Attempts.attempt().context, requestType } })
+        yield* call(Attempts.aborted)
+        assert.strictEqual(yield* output, 500)
+        assert.deepInclude(yield* last, { confidence: "estimated" })
+        for (const outputTokens of [10, 20, 30]) {
+          yield* call(completed({ usage: Usage.make({ outputTokens }) }), typed("short"))
+        }
+        for (const outputTokens of [300, 400]) {
+          yield* call(completed({ usage: Usage.make({ outputTokens }) }), typed("long"))
+        }
+        yield* call(Attempts.aborted, typed("short"))
+        assert.strictEqual(yield* output, 20)
+        yield* call(Attempts.aborted, typed("long"))
+        assert.strictEqual(yield* output, 350)
+        yield* call(Attempts.aborted, typed("new"))
+        assert.strictEqual(yield* output, 152)
+        yield* call(Attempts.aborted, { model: "other" })
+        assert.strictEqual(yield* output, 500)
+      }).pipe(using()))
+
+    it.effect("that every store takes, whatever callers wrote", () =>
+      Effect.gen(function*() {
+        const user = `\0\uD800${"x".repeat(600)}`
+        const tags = Object.fromEntries(Array.from({ length: 50 }, (_, index) => [`tag-${index}`, "\0"]))
+        yield* call(completed(), { context: { ...Attempts.attempt().context, user, tags } })
+        const row = yield* last
+        assert(row !== undefined)
+        assert.strictEqual(row.user, `\uFFFD\uFFFD${"x".repeat(510)}`)
+        assert.strictEqual(Object.keys(row.tags).length, 32)
+        assert.strictEqual(row.tags["tag-0"], "\uFFFD")
+      }).pipe(using()))
+
+    it.effect("once, at whatever step its call is interrupted", () =>
+      Effect.gen(function*() {
+        const ledger = yield* CostLedger.CostLedger
+        for (let steps = 0; steps < 40; steps++) {
+          const made = attempt()
+          const send = Effect.gen(function*() {
+            made.outcome = Attempts.aborted
+            for (let step = 0; step < 10; step++) yield* Effect.yieldNow
+            made.outcome = completed()
+          })
+          const fiber = yield* Effect.forkChild(Attempt.guard(ledger, made, send))
+          for (let step = 0; step < steps; step++) yield* Effect.yieldNow
+          yield* Fiber.interrupt(fiber)
+          const found = (yield* rows).filter(({ callId }) => callId === made.callId)
+          const expected = made.outcome._tag === "NotSent" ? [] : [made.outcome._tag.toLowerCase()]
+          assert.deepStrictEqual(found.map(({ outcome }) => outcome as string), expected)
+        }
+      }).pipe(using()))
+  })
+
+  describe("writes in the background", () => {
+    it.effect("after a while, or sooner when many wait", () =>
+      Effect.gen(function*() {
+        const { layer, state, store } = yield* fragile
+        yield* Effect.gen(function*() {
+          yield* call(completed())
+          yield* TestClock.adjust(999)
+          assert.strictEqual((yield* status).pending, 1)
+          assert.strictEqual(state.writes, 0)
+          yield* TestClock.adjust(1)
+          assert.strictEqual((yield* status).pending, 0)
+          for (let n = 0; n < 25; n++) yield* call(completed())
+          yield* Effect.yieldNow
+          yield* Effect.yieldNow
+          yield* Effect.yieldNow
+          yield* Effect.yieldNow
+          assert.strictEqual((yield* stored(store)).length, 26)
+          assert.strictEqual(state.largest, 10)
+        }).pipe(Effect.provide(layer({ batchRows: 10 })))
+      }).pipe(Effect.scoped))
+
+    it.effect("and nothing waits for a store that hangs", () =>
+      Effect.gen(function*() {
+        const { layer, state, store } = yield* fragile
+        yield* Effect.gen(function*() {
+          state.mood = "silent"
+          for (let n = 0; n < 25; n++) yield* call(completed(), {}, 100)
+          assert.deepInclude(yield* status, { pending: 25, isDown: false })
+          yield* TestClock.adjust("5 seconds")
+          assert.deepInclude(yield* status, { pending: 25, isDown: true })
+          state.mood = "fine"
+          yield* TestClock.adjust("1 minute")
+          assert.deepInclude(yield* status, { pending: 0, isDown: false, dropped: 0 })
+          assert.strictEqual((yield* stored(store)).length, 25)
+        }).pipe(Effect.provide(layer()))
+      }).pipe(Effect.scoped))
+
+    it.effect("and tries again, less and less often, until the store is back; two lines say so", () => {
+      const log = logged()
+      return Effect.gen(function*() {
+        const { layer, state, store } = yield* fragile
+        yield* Effect.gen(function*() {
+          state.mood = "down"
+          for (let n = 0; n < 3; n++) yield* call(completed(), {}, 500)
+          yield* TestClock.adjust("10 minutes")
+          assert.isAtLeast(state.writes, 20)
+          assert.isAtMost(state.writes, 30)
+          state.mood = "fine"
+          yield* TestClock.adjust("30 seconds")
+          assert.strictEqual((yield* stored(store)).length, 3)
+          assert.deepStrictEqual(log.lines, [
+            "Warn CostLedger: its store does not answer: gone. Rows wait in memory until it does, at most 10000.",
+            "Info CostLedger: its store answers again."
+          ])
+        }).pipe(Effect.provide(layer()))
+      }).pipe(Effect.scoped, Effect.provide(log.layer))
+    })
+
+    it.effect("and writes no row twice when an answer of the store was lost", () =>
+      Effect.gen(function*() {
+        const { layer, state, store } = yield* fragile
+        yield* Effect.gen(function*() {
+          state.mood = "deaf"
+          for (let n = 0; n < 5; n++) yield* call(completed())
+          yield* TestClock.adjust("10 seconds")
+          state.mood = "fine"
+          yield* TestClock.adjust("1 minute")
+          assert.strictEqual((yield* stored(store)).length, 5)
+          assert.strictEqual((yield* status).pending, 0)
+        }).pipe(Effect.provide(layer({ batchRows: 2 })))
+      }).pipe(Effect.scoped))
+
+    it.effect("and drops what comes when too many wait, counts it, and says so once", () => {
+      const log = logged()
+      return Effect.gen(function*() {
+        const { layer, state, store } = yield* fragile
+        yield* Effect.gen(function*() {
+          state.mood = "down"
+          for (let n = 0; n < 12; n++) yield* call(completed(), { callId: `call-${n}` })
+          assert.deepInclude(yield* status, { pending: 10, dropped: 2 })
+          state.mood = "fine"
+          yield* TestClock.adjust("1 minute")
+          assert.deepStrictEqual(
+            (yield* stored(store)).map(({ callId }) => callId),
+            Array.from({ length: 10 }, (_, n) => `call-${n}`)
+          )
+          const ledger = yield* CostLedger.CostLedger
+          assert.strictEqual((yield* ledger.report({ from: 0 })).lostRows, 2)
+          state.mood = "down"
+          for (let n = 20; n < 33; n++) yield* call(completed())
+          state.mood = "fine"
+          yield* TestClock.adjust("1 minute")
+          assert.deepInclude(yield* status, { pending: 0, dropped: 5 })
+          const full = "Warn CostLedger: 10 rows wait for its store. What comes now is lost."
+          const lostSome = (count: number) =>
+            `Warn CostLedger: its store answers again. ${count} rows were lost meanwhile.`
+          assert.deepStrictEqual(log.lines, [full, lostSome(2), full, lostSome(3)])
+        }).pipe(Effect.provide(layer({ maxPending: 10, flushEvery: "10 seconds" })))
+      }).pipe(Effect.scoped, Effect.provide(log.layer))
+    })
+
+    it.effect("and a store with a defect is a store that does not answer", () =>
+      Effect.gen(function*() {
+        const { layer, state, store } = yield* fragile
+        yield* Effect.gen(function*() {
+          state.mood = "broken"
+          yield* call(completed())
+          yield* TestClock.adjust("10 seconds")
+          assert.deepInclude(yield* status, { pending: 1, isDown: true })
+          state.mood = "fine"
+          yield* TestClock.adjust("1 minute")
+          assert.strictEqual((yield* stored(store)).length, 1)
+        }).pipe(Effect.provide(layer()))
+      }).pipe(Effect.scoped))
+
+    it.effect("and a flush says whether all is written", () =>
+      Effect.gen(function*() {
+        const { layer, state } = yield* fragile
+        yield* Effect.gen(function*() {
+          const ledger = yield* CostLedger.CostLedger
+          state.mood = "down"
+          yield* call(completed())
+          assert.strictEqual((yield* Effect.flip(ledger.flush)).reason, "store")
+          assert.isTrue(Exit.isFailure(yield* Effect.exit(ledger.report())))
+          state.mood = "fine"
+          yield* ledger.flush
+          assert.deepInclude(yield* status, { pending: 0, isDown: false })
+        }).pipe(Effect.provide(layer()))
+      }).pipe(Effect.scoped))
+
+    it.effect("and an interrupted flush loses nothing", () =>
+      Effect.gen(function*() {
+        const { layer, state, store } = yield* fragile
+        yield* Effect.gen(function*() {
+          const ledger = yield* CostLedger.CostLedger
+          state.mood = "silent"
+          yield* call(completed())
+          const flush = yield* Effect.forkChild(ledger.flush, { startImmediately: true })
+          yield* Fiber.interrupt(flush)
+          assert.isTrue(Cause.hasInterruptsOnly(yield* Effect.flip(Effect.sandbox(Fiber.join(flush)))))
+          state.mood = "fine"
+          yield* ledger.flush
+          assert.strictEqual((yield* stored(store)).length, 1)
+        }).pipe(Effect.provide(layer()))
+      }).pipe(Effect.scoped))
+
+    it.effect("and what waits at the end is written", () =>
+      Effect.gen(function*() {
+        const { layer, store } = yield* fragile
+        yield* Effect.replicateEffect(call(completed()), 25).pipe(Effect.provide(layer({ batchRows: 10 })))
+        assert.strictEqual((yield* stored(store)).length, 25)
+      }).pipe(Effect.scoped))
+
+    it.effect("and an end does not wait longer than the store may take", () => {
+      const log = logged()
+      return Effect.gen(function*() {
+        const { layer, state } = yield* fragile
+        state.mood = "silent"
+        const ending = yield* call(completed()).pipe(
+          Effect.provide(layer({ storeTimeout: "3 seconds" })),
+          Effect.forkChild({ startImmediately: true })
+        )
+        yield* TestClock.adjust("2999 millis")
+        assert.isUndefined(ending.pollUnsafe())
+        yield* TestClock.adjust(1)
+        yield* Fiber.join(ending)
+        assert.include(
+          log.lines.join("\n"),
+          "Warn CostLedger: 1 rows could not be written before the end and are lost."
+        )
+      }).pipe(Effect.scoped, Effect.provide(log.layer))
+    })
+  })
+
+  it.effect("feeds rows to who listens, and ends with the layer", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.gen(function*() {
+        const ledger = yield* CostLedger.CostLedger
+        const fiber = yield* Effect.forkDetach(Stream.runCollect(ledger.feed), { startImmediately: true })
+        yield* call(completed(), { callId: "call-a" })
+        yield* call(completed(), { callId: "call-b" })
+        return fiber
+      }).pipe(using())
+      assert.deepStrictEqual((yield* Fiber.join(fiber)).map(({ callId }) => callId), ["call-a", "call-b"])
+    }))
+
+  it.effect("removes rows that are too old or too many, in steps", () =>
+    Effect.gen(function*() {
+      const count = Effect.map(rows, (rows) => rows.length)
+      for (let n = 0; n < 2_600; n++) yield* call(completed())
+      assert.strictEqual(yield* count, 2_600)
+      yield* TestClock.adjust("10 minutes")
+      assert.strictEqual(yield* count, 2_500)
+      yield* TestClock.adjust("49 minutes")
+      yield* call(completed(), { callId: "late" })
+      yield* TestClock.adjust("11 minutes")
+      assert.deepStrictEqual((yield* rows).map(({ callId }) => callId), ["late"])
+    }).pipe(using({ keepFor: "1 hour", keepRows: 2_500 })))
+
+  it.effect("says when a bounded store forgets", () => {
+    const log = logged()
+    return Effect.gen(function*() {
+      for (let n = 0; n < 5; n++) yield* call(completed())
+      const ledger = yield* CostLedger.CostLedger
+      yield* ledger.flush
+      assert.strictEqual((yield* status).forgotten, 2)
+      const report = yield* ledger.report({ from: 0 })
+      assert.strictEqual(report.lostRows, 2)
+      assert.strictEqual(report.total.attempts, 3)
+      assert.strictEqual(log.lines.filter((line) => line.includes("older rows make room")).length, 1)
+    }).pipe(
+      Effect.provide(
+        CostLedger.layerNoDeps().pipe(
+          Layer.provide([Prices.layer, CostLedger.layerStoreMemory({ maxRows: 3 })])
+        )
+      ),
+      Effect.provide(log.layer)
+    )
+  })
+
+  it.effect("refuses settings that make no sense", () =>
+    Effect.gen(function*() {
+      const exit = yield* Effect.exit(Effect.void.pipe(using({ batchRows: 0 })))
+      assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", "batchRows is from 1 to 1000, not 0")
+    }))
+
+  it.effect("is configured, and turned off", () =>
+    Effect.gen(function*() {
+      const layer = CostLedger.layerConfig({ maxPending: Config.Int("MAX_PENDING") }).pipe(Layer.provide(Prices.layer))
+      const configured = call(completed()).pipe(
+        Effect.andThen(call(completed())),
+        Effect.andThen(status),
+        Effect.provide(layer)
+      )
+      const provider = ConfigProvider.layer(ConfigProvider.fromUnknown({ MAX_PENDING: "1" }))
+      assert.deepInclude(yield* Effect.provide(configured, provider), { dropped: 1 })
+      const off = call(completed()).pipe(Effect.andThen(rows), Effect.provide(CostLedger.layerOff))
+      assert.deepStrictEqual(yield* off, [])
+    }))
+
+  it.effect("has rows that JSON keeps", () =>
+    Effect.gen(function*() {
+      yield* call(completed({ model: "unpriced" }))
+      const codec = Schema.toCodecJson(CostLedger.Row)
+      const [row] = yield* rows
+      assert(row !== undefined)
+      const json: unknown = JSON.parse(JSON.stringify(Schema.encodeSync(codec)(row)))
+      assert.deepEqual(
+        JSON.parse(JSON.stringify(Schema.decodeUnknownSync(codec)(json))),
+        JSON.parse(JSON.stringify(row))
+      )
+    }).pipe(using()))
+})
