@@ -13,7 +13,8 @@
  * - **Wrong estimates**: where calls cost more than was reserved for them, `snapshot` says how much (`overshotNanoUsd`), and where that
  *   passes the limit, an event and a log line say so.
  * - **Crashes**: a reservation is a lease, renewed while its call runs. What a crashed process had reserved is free again after `lease`, and
- *   counted as `lapsedNanoUsd`, for the API may have charged it.
+ *   counted as `lapsedNanoUsd`, for the API may have charged it. A process that cannot reach its store for so long is taken for crashed; what its calls
+ *   cost is counted when it is back.
  * - **A store that does not answer** is no room: calls are refused with `BudgetUnavailableError`, one warning is logged, and settlements are kept
  *   until it answers again.
  *
@@ -86,13 +87,14 @@ export type {
   Stored
 } from "./internal/budget/account.ts"
 export type { Dimension, Only, Rule, WindowOf } from "./internal/budget/rules.ts"
+export type { Span, Window } from "./internal/budget/window.ts"
 
 /**
  * - `budgets`: those that hold; an attempt needs room in all that it touches.
  * - `output`: how much output is reserved for. `max`, the default: `max_tokens`. `learnt`: what 98 % of such calls (model and request
  *   type) stayed below, once 50 were seen; more calls fit, and some cost more than was reserved for them.
- * - `unpriced`: a model without a price is refused with `UnpricedModelError` (`refuse`, the default), reserved and charged as the dearest model
- *   of the catalogue (`dearest`), or let pass for nothing and told of (`allow`).
+ * - `unpriced`: a model without a price is refused with `UnpricedModelError` (`refuse`, the default), taken for the dearest one of the catalogue, all
+ *   that is reserved for it counting as spent (`dearest`), or let pass for nothing and told of (`allow`).
  * - `lease`: how long a reservation in a store that outlives this process does so. It is renewed four times as often. Default 2 minutes.
  * - `timeout`: how long an attempt waits for a store in another process, where its deadline allows. Default 2 seconds.
  *
@@ -246,6 +248,10 @@ type Own = BudgetExceededError | BudgetUnavailableError | UnpricedModelError
 
 const isMessage = (attempt: Attempt): attempt is MessageAttempt => attempt.endpoint === "messages"
 
+/** An amount that can be counted; undefined where a price book says something else. */
+const amountOf = (nanoUsd: number | undefined): number | undefined =>
+  nanoUsd !== undefined && nanoUsd >= 0 && nanoUsd <= Number.MAX_SAFE_INTEGER ? Math.ceil(nanoUsd) : undefined
+
 const usd = (nanoUsd: number): string => `$${(nanoUsd / 1e9).toFixed(4)}`
 
 /**
@@ -261,7 +267,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const services = yield* Effect.context<never>()
   const owner = (yield* Random.nextIntBetween(0, 2 ** 52)).toString(36)
   // A process and its own memory end together.
-  const leaseMillis = store.isLocal ? Infinity : Duration.toMillis(options.lease ?? "2 minutes")
+  const leaseMillis = store.isLocal ? Infinity : Math.ceil(Duration.toMillis(options.lease ?? "2 minutes"))
   const timeoutMillis = Duration.toMillis(options.timeout ?? "2 seconds")
   const outputs = options.output === "learnt" ? new Outputs() : undefined
   const entries = new Map<Attempt, Entry>()
@@ -313,7 +319,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   const told = (done: Done): Effect.Effect<void> => {
     done.levels.forEach(gauge)
-    return done.events.length === 0 ? Effect.void : Effect.forEach(done.events, tell, { discard: true })
+    // Whatever a logger does, what was reserved is known to be.
+    return done.events.length === 0 ? Effect.void : Effect.asVoid(Effect.exit(Effect.forEach(done.events, tell)))
   }
 
   const desk = yield* Desk.make(store, owner, { timeoutMillis, maxSettles }, told)
@@ -342,9 +349,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const { inputTokens, maxOutputTokens } = estimate
     const outputTokens = outputs?.expected(model, context.requestType, maxOutputTokens) ?? maxOutputTokens
     const tokens = { inputTokens, outputTokens, at }
-    const ceiling = book.ceiling(request, tokens)
+    const ceiling = amountOf(book.ceiling(request, tokens))
     if (ceiling !== undefined || options.unpriced !== "dearest") return ceiling
-    const ceilings = Model.catalogue.flatMap(({ id }) => book.ceiling({ ...request, model: id }, tokens) ?? [])
+    const ceilings = Model.catalogue.flatMap(({ id }) =>
+      amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? []
+    )
     return ceilings.length === 0 ? undefined : Math.max(...ceilings)
   }
 
@@ -407,7 +416,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const spentBy = (attempt: Attempt, reserved: number): number => {
     const charge = PriceBook.chargeOf(book, attempt, clock.currentTimeMillisUnsafe())
     if (charge === undefined) return 0
-    return charge.cost === undefined || charge.confidence === "estimated" ? reserved : charge.cost.nanoUsd
+    return charge.confidence === "estimated" ? reserved : amountOf(charge.cost?.nanoUsd) ?? reserved
   }
 
   const orUnavailable = <A>(effect: Effect.Effect<A, unknown>): Effect.Effect<A, BudgetUnavailableError> =>
@@ -485,7 +494,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         budget,
         account: account === undefined ? undefined : storable(account),
         limitNanoUsd: limit === undefined ? undefined : toNanoUsd(limit, `the other limit of ${budget}`),
-        until: until ?? Infinity
+        until: Math.ceil(until ?? Infinity)
       }))
   })
 })

@@ -3,6 +3,7 @@ import { ConfigProvider, Duration, Effect, Exit, Fiber, Layer, Logger, Metric, S
 import * as Attempt from "effect-claude/Attempt"
 import * as Budget from "effect-claude/Budget"
 import { BadRequestError, ConnectionError } from "effect-claude/ClaudeError"
+import * as PriceBook from "effect-claude/PriceBook"
 import * as Usage from "effect-claude/Usage"
 import * as Config from "effect/Config"
 import { TestClock } from "effect/testing"
@@ -170,6 +171,31 @@ describe("Budget", () => {
       assert.include(error.message, "The budget users of no user has no room")
     }).pipe(using([{ name: "users", per: "user", limit: nano(10) }])))
 
+  it.effect("counts long values by their first 200 characters", () =>
+    Effect.gen(function*() {
+      yield* admitted({ user: `${"x".repeat(200)}a` })
+      assert.strictEqual((yield* refused({ user: `${"x".repeat(200)}b` }))._tag, "BudgetExceededError")
+      yield* admitted({ user: "a\0\ud800" })
+      assert.deepInclude(yield* stateOf("users", "a\ufffd\ufffd"), { reservedNanoUsd: 10 })
+    }).pipe(using([{ name: "users", per: "user", limit: nano(10) }])))
+
+  it.effect("does not count what is no amount", () =>
+    Effect.gen(function*() {
+      const attempt = yield* admitted()
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 3 })
+      completed(attempt)
+      yield* settled(attempt)
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 0, spentNanoUsd: 3 })
+      assert.strictEqual((yield* refused({ output: 0 }))._tag, "UnpricedModelError")
+    }).pipe(Effect.provide(
+      Budget.layer({ budgets: [all] }).pipe(
+        Layer.provide(Layer.succeed(PriceBook.PriceBook, {
+          cost: () => ({ nanoUsd: NaN, picoUsd: undefined as never, cacheSavedNanoUsd: 0, isVerified: true }),
+          ceiling: (_, { outputTokens }) => outputTokens === 0 ? NaN : 2.5
+        }))
+      )
+    )))
+
   it.effect("can be for some attempts only, and have other limits for some accounts", () =>
     Effect.gen(function*() {
       yield* call({ model: "claude-sonnet-5-5", tenant: "acme" })
@@ -247,6 +273,23 @@ describe("Budget", () => {
       ])
     }).pipe(Effect.scoped, using([{ ...all, window: { calendar: "day" } }]), Effect.provide(Logger.layer([logger])))
   })
+
+  it.effect("is not disturbed by a logger that throws", () =>
+    Effect.gen(function*() {
+      const budget = yield* Budget.Budget
+      yield* call()
+      assert.deepInclude(yield* stateOf(), { spentNanoUsd: 10 })
+      const attempt = attemptOf({ model: "claude-next" })
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(Attempt.guard(budget, attempt, Effect.void))))
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 0 })
+    }).pipe(
+      using({ budgets: [{ ...all, limit: nano(10) }], unpriced: "dearest" }),
+      Effect.provide(Logger.layer([
+        Logger.make(() => {
+          throw new Error("a bad logger")
+        })
+      ]))
+    ))
 
   it.effect("hides nothing of an estimate that was wrong", () =>
     Effect.gen(function*() {
@@ -359,6 +402,31 @@ describe("Budget", () => {
       yield* TestClock.adjust("1 hour")
       assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 10 })
     }).pipe(using({ budgets: [all], lease: "1 minute" }, layerFar)))
+
+  it.effect("waits for its store until the deadline of the caller at most, and refuses then", () =>
+    Effect.gen(function*() {
+      const { admit } = yield* Budget.Budget
+      const attempt = attemptOf()
+      const hasty = { ...attempt, context: { ...attempt.context, deadline: 300 } }
+      const fibers = yield* Effect.forEach(
+        [hasty, attempt],
+        (one) => Effect.forkChild(Effect.flip(admit(one)), { startImmediately: true })
+      )
+      yield* TestClock.adjust(300)
+      assert.deepInclude(yield* Fiber.join(fibers[0]!), { _tag: "BudgetUnavailableError", reason: "store" })
+      assert.isUndefined(fibers[1]!.pollUnsafe())
+      yield* TestClock.adjust(700)
+      assert.deepInclude(yield* Fiber.join(fibers[1]!), { _tag: "BudgetUnavailableError", reason: "store" })
+    }).pipe(
+      using(
+        { budgets: [all], timeout: "1 second" },
+        Layer.effect(
+          Budget.Store,
+          Effect.map(Budget.Store, (store) => ({ ...store, isLocal: false, step: () => Effect.never }))
+        ).pipe(Layer.provide(Budget.layerMemory()))
+      ),
+      Effect.provide(Logger.layer([]))
+    ))
 
   it.effect("refuses new accounts rather than forget money, and drops those whose window is over", () =>
     Effect.gen(function*() {

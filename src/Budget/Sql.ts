@@ -4,6 +4,7 @@
  *
  * - **Atomic**: what comes up in a process while the database is busy is done in one transaction, which locks the accounts that it touches,
  *   always in the same order. A deadlock, a serialization failure or a busy database is tried again a few times.
+ *   With Postgres, a process that hangs amid a transaction holds up others for 5 seconds at most.
  * - **Exactly once**: a settlement of which nobody knows whether it was committed is sent again, and counted once.
  * - **Time** is that of the database server; with SQLite, that of the process.
  * - **Tables** are made when the layer is built, also by several processes at once, with a `prefix` in front of their names: accounts, the leases
@@ -55,6 +56,9 @@ const maxRead = 10_000
 
 /** The most leases that one statement renews. */
 const maxRenewed = 5_000
+
+/** The longest time between two statements of a transaction, which holds locks; then Postgres ends it. */
+const maxIdleMillis = 5_000
 
 /** How often rows that count no more are looked for, and how long they are kept. */
 const sweepMillis = 3_600_000
@@ -203,11 +207,16 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     )
   }
 
+  // Who hangs amid a transaction must not hold up the others.
+  const bounded = sql.literal(
+    isPg ? `, (SELECT set_config('idle_in_transaction_session_timeout', '${maxIdleMillis}', true)) AS bounded` : ""
+  )
+
   const lock = (keys: ReadonlyArray<string>) =>
     Effect.flatMap(
       sql`SELECT a.budget, a.account, a.slots, a.marks, ${text("a.reap_at")}, CAST(o.nano_usd AS TEXT) AS own_limit,
         CAST(o.until_at AS TEXT) AS own_until, CAST(w.nano_usd AS TEXT) AS common_limit, CAST(w.until_at AS TEXT) AS common_until,
-        CAST(${now()} AS TEXT) AS now
+        CAST(${now()} AS TEXT) AS now ${bounded}
         FROM ${rows(`[${keys.join()}]`)} JOIN ${accounts} a ON a.budget = ${cell(0)} AND a.account = ${cell(1)}
         LEFT JOIN ${overrides} o ON o.budget = a.budget AND o.account = '=' || a.account
         LEFT JOIN ${overrides} w ON w.budget = a.budget AND w.account = '*'
@@ -398,7 +407,14 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     }
   })
 
-  return Store.of({ isLocal: false, step, renew, override, read: (budgets) => sql.withTransaction(read(budgets)) })
+  return Store.of({
+    isLocal: false,
+    step,
+    renew,
+    override,
+    // Who only reads leaves the lock of writers alone.
+    read: (budgets) => Effect.provideService(sql.withTransaction(read(budgets)), SqlClient.BeginTransaction, "BEGIN")
+  })
 })
 
 /**

@@ -3,8 +3,9 @@ import { Context, Effect, Fiber, Layer, Logger, Schedule } from "effect"
 import * as Budget from "effect-claude/Budget"
 import * as BudgetSql from "effect-claude/Budget/Sql"
 import * as Sqlite from "effect-claude/Sqlite"
-import type { SqlClient } from "effect/sql"
-import { suite } from "../suites/BudgetStore.ts"
+import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
+import { rulesOf, suite } from "../suites/BudgetStore.ts"
 import { attemptOf, completed, layerPrices } from "../utils/budgets.ts"
 import * as TestPostgres from "../utils/postgres.ts"
 import { proxy } from "../utils/proxy.ts"
@@ -28,6 +29,49 @@ suite({
   ),
   sleep: Effect.sleep,
   test: it.live
+})
+
+describe("Budget/Sql", () => {
+  it.effect("keeps no row for longer than it counts, but those of calls that run", () =>
+    Effect.gen(function*() {
+      const sql = yield* TestSqlite.connection({ filename: ":memory:" })
+      const context = yield* Layer.build(
+        Budget.layerNoDeps({
+          budgets: [{ name: "users", per: "user", limit: 1, window: { calendar: "day" } }],
+          lease: "12 hours"
+        }).pipe(
+          Layer.provideMerge(BudgetSql.layer({ prefix: "my_" })),
+          Layer.provide([layerPrices, Layer.succeed(SqlClient.SqlClient, sql)])
+        )
+      )
+      const budget = Context.get(context, Budget.Budget)
+      const store = Context.get(context, Budget.Store)
+      const rows = Effect.map(
+        Effect.all([
+          sql`SELECT account AS name FROM my_budget_account ORDER BY 1`,
+          sql`SELECT account AS name FROM my_budget_hold`,
+          sql`SELECT account AS name FROM my_budget_override`,
+          sql`SELECT 'w' AS name FROM my_budget_writer`
+        ]),
+        (tables) => tables.map((rows) => rows.map(({ name }) => name).join())
+      )
+      const open = attemptOf({ user: "a" })
+      yield* budget.admit(open)
+      const ended = attemptOf({ user: "b" })
+      yield* budget.admit(ended)
+      yield* budget.settle(ended)
+      yield* budget.override("users", { limit: 2, account: "c", until: 1_000 })
+      yield* budget.override("users", { limit: 3 })
+      yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+      assert.deepStrictEqual(yield* rows, ["a,b", "a", "*,=c", "w"])
+      yield* TestClock.adjust("3 days")
+      yield* store.renew([], 0)
+      assert.deepStrictEqual(yield* rows, ["a", "a", "*", "w"])
+      yield* budget.settle(open)
+      yield* TestClock.adjust("8 days")
+      yield* store.renew([], 0)
+      assert.deepStrictEqual(yield* rows, ["", "", "*", ""])
+    }).pipe(Effect.scoped))
 })
 
 describe.skipIf(!TestPostgres.isThere)("on a server", () => {
@@ -62,7 +106,7 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
         Effect.filterOrFail(effect, until, () => "not yet"),
         { schedule: Schedule.spaced("50 millis"), times: 400 }
       )
-    return { admitted, again, budget, state, wire }
+    return { admitted, again, budget, schema, state, wire }
   })
 
   it.live(
@@ -85,6 +129,20 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
       }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
     60_000
   )
+
+  it.live("is not held up by a process that hangs amid a transaction", () =>
+    Effect.gen(function*() {
+      const { admitted, schema, wire } = yield* wired
+      const other = yield* processOn(TestPostgres.layer, { schema })
+      const rules = rulesOf()
+      yield* wire.hangAt("(lease, budget, account, slot")
+      assert.deepInclude(yield* Effect.flip(admitted), { _tag: "BudgetUnavailableError", reason: "store" })
+      const share = { rules: { ...rules, name: "all" }, account: "", limitNanoUsd: 1e9 }
+      const reserves = [{ lease: "other", leaseMillis: 1_000, nanoUsd: 1, shares: [share] }]
+      const done = yield* other.step({ owner: "other", number: 1, settles: [], reserves })
+      assert.strictEqual(done.replies[0]?._tag, "Reserved")
+      yield* wire.mend
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
 
   it.live("counts each call once, wherever the wire breaks", () =>
     Effect.gen(function*() {

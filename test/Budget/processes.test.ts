@@ -8,10 +8,12 @@ import { fileURLToPath } from "node:url"
 import { attemptOf, layerPrices } from "../utils/budgets.ts"
 import * as TestPostgres from "../utils/postgres.ts"
 
-const budgets: ReadonlyArray<Budget.Rule> = [
-  { name: "all", limit: 1_379 / 1e9 },
+const rules = (limitNanoUsd: number): ReadonlyArray<Budget.Rule> => [
+  { name: "all", limit: limitNanoUsd / 1e9 },
   { name: "tenants", per: "tenant", limit: 1 }
 ]
+
+const limit = 1_379
 
 const path = fileURLToPath(new URL("../utils/budgetWorker.ts", import.meta.url))
 
@@ -28,11 +30,16 @@ const message = <A>(child: ChildProcess) =>
   })
 
 /** A process that is ready to call, and ends with the test. */
-const worker = (schema: string, calls: number, lease: string) =>
+const worker = (
+  schema: string,
+  options: { readonly calls: number; readonly lease: string; readonly settles: boolean; readonly limit?: number }
+) =>
   Effect.tap(
     Effect.acquireRelease(
       Effect.sync(() =>
-        fork(path, [JSON.stringify({ budgets, calls, lease, schema, url: TestPostgres.url })], {
+        fork(path, [
+          JSON.stringify({ ...options, budgets: rules(options.limit ?? limit), schema, url: TestPostgres.url })
+        ], {
           execArgv: [],
           stdio: ["ignore", "ignore", "inherit", "ipc"]
         })
@@ -45,7 +52,7 @@ const worker = (schema: string, calls: number, lease: string) =>
 /** The budget as this process has it. */
 const here = (schema: string) =>
   Layer.build(
-    Budget.layerNoDeps({ budgets, timeout: "30 seconds" }).pipe(
+    Budget.layerNoDeps({ budgets: rules(limit), timeout: "30 seconds" }).pipe(
       Layer.provide([
         layerPrices,
         BudgetSql.layer({ schema }).pipe(Layer.provide(TestPostgres.layer), Layer.orDie)
@@ -61,8 +68,6 @@ const stateOf = Effect.flatMap(
   ({ snapshot }) => Effect.map(snapshot, (states) => states.find(({ budget }) => budget === "all")!)
 )
 
-const limit = 1_379
-
 describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Postgres", () => {
   it.live(
     "admits exactly what fits of 1,000 calls in four processes, and is over its limit at no instant",
@@ -70,9 +75,12 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
       Effect.gen(function*() {
         const schema = yield* TestPostgres.schema
         // All four make the tables at once.
-        const workers = yield* Effect.all(Array.from({ length: 4 }, () => worker(schema, 250, "1 minute")), {
-          concurrency: 4
-        })
+        const workers = yield* Effect.all(
+          Array.from({ length: 4 }, () => worker(schema, { calls: 250, lease: "1 minute", settles: false })),
+          {
+            concurrency: 4
+          }
+        )
         yield* Effect.gen(function*() {
           let looks = 0
           const watcher = yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
@@ -101,7 +109,7 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
   it.live("frees what a killed process had reserved, after its time", () =>
     Effect.gen(function*() {
       const schema = yield* TestPostgres.schema
-      const child = yield* worker(schema, 137, "3 seconds")
+      const child = yield* worker(schema, { calls: 137, lease: "3 seconds", settles: false })
       assert.deepStrictEqual(yield* run(child), { admitted: 137, reasons: [] })
       yield* Effect.gen(function*() {
         const { admit, settle } = yield* Budget.Budget
@@ -120,6 +128,29 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
         })
         const states = yield* (yield* Budget.Budget).snapshot
         assert.deepStrictEqual(states.filter(({ reservedNanoUsd }) => reservedNanoUsd !== 0), [])
+      }).pipe(Effect.provide(yield* here(schema)))
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
+
+  it.live("keeps all accounts consistent when a process is killed amid its work", () =>
+    Effect.gen(function*() {
+      const schema = yield* TestPostgres.schema
+      const many = { calls: 1_000_000, lease: "2 seconds", settles: true, limit: 1e12 }
+      const child = yield* worker(schema, many)
+      yield* Effect.gen(function*() {
+        const until = (holds: (state: Budget.State) => boolean) =>
+          Effect.repeat(Effect.delay(stateOf, "20 millis"), { until: holds, times: 500 })
+        const start = Effect.sync(() => void child.send("go"))
+        yield* start
+        yield* until(({ spentNanoUsd }) => spentNanoUsd > 2_000)
+        child.kill("SIGKILL")
+        const end = yield* until(({ reservedNanoUsd }) => reservedNanoUsd === 0)
+        const states = (yield* (yield* Budget.Budget).snapshot).filter(({ budget }) => budget === "tenants")
+        assert.strictEqual(states.length, 5)
+        const sum = (of: (state: Budget.State) => number) => states.reduce((sum, state) => sum + of(state), 0)
+        assert.strictEqual(sum(({ spentNanoUsd }) => spentNanoUsd), end.spentNanoUsd)
+        assert.strictEqual(sum(({ lapsedNanoUsd }) => lapsedNanoUsd), end.lapsedNanoUsd)
+        assert.strictEqual(sum(({ reservedNanoUsd }) => reservedNanoUsd), 0)
+        assert.isAbove(end.lapsedNanoUsd, 0)
       }).pipe(Effect.provide(yield* here(schema)))
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
 })

@@ -1,32 +1,45 @@
-/** A process of its own: makes as many calls at once as it is told, each of 10 nano-dollars, says how many were admitted, and keeps those open. */
+/**
+ * A process of its own: makes as many calls as it is told, 64 at once and each of 10 nano-dollars, says how many were admitted, and settles them as spent
+ * or keeps them open.
+ */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Exit, Layer, Redacted } from "effect"
+import * as Attempt from "../../src/Attempt.ts"
 import * as Budget from "../../src/Budget.ts"
 import * as BudgetSql from "../../src/Budget/Sql.ts"
 import * as PriceBook from "../../src/PriceBook.ts"
+import * as Usage from "../../src/Usage.ts"
 
-const { budgets, calls, lease, schema, url } = JSON.parse(process.argv[2] ?? "{}")
+const { budgets, calls, lease, schema, settles, url } = JSON.parse(process.argv[2] ?? "{}")
 
 const prices = Layer.succeed(PriceBook.PriceBook, { cost: () => undefined, ceiling: () => 10 })
 
+const attemptOf = (index: number): Attempt.Attempt =>
+  // The budget reads no more of it.
+  ({
+    callId: `call-${index}`,
+    number: 1,
+    endpoint: "messages",
+    model: "claude-sonnet-5-5",
+    context: { tenant: `t${index % 5}`, tags: {} },
+    estimate: { inputTokens: 4, maxOutputTokens: 6 },
+    request: {},
+    outcome: { _tag: "NotSent" }
+  }) as never
+
 const program = Effect.gen(function*() {
-  const { admit } = yield* Budget.Budget
+  const budget = yield* Budget.Budget
   process.send?.("ready")
   yield* Effect.promise(() => new Promise((resolve) => process.once("message", resolve)))
   const exits = yield* Effect.forEach(
     Array.from({ length: calls }),
-    (_, index) =>
-      Effect.exit(admit({
-        callId: `call-${index}`,
-        number: 1,
-        endpoint: "messages",
-        model: "claude-sonnet-5-5",
-        context: { tenant: `t${index % 5}`, tags: {} },
-        estimate: { inputTokens: 4, maxOutputTokens: 6 },
-        request: {},
-        outcome: { _tag: "NotSent" }
-        // The budget reads no more of it.
-      } as never)),
+    (_, index) => {
+      const attempt = attemptOf(index)
+      const use = Effect.sync(() => {
+        attempt.outcome = Attempt.Outcome.Aborted({ usage: Usage.zero })
+      })
+      return Effect.exit(settles ? Attempt.guard(budget, attempt, use) : budget.admit(attempt))
+    },
     { concurrency: 64 }
   )
   process.send?.({

@@ -8,6 +8,8 @@ export interface Proxy {
   readonly cut: Effect.Effect<void>
   /** Lets nothing pass and keeps all connections, until `mend`. */
   readonly hang: Effect.Effect<void>
+  /** The same, from the moment that a client says this. */
+  readonly hangAt: (text: string) => Effect.Effect<void>
   readonly mend: Effect.Effect<void>
 }
 
@@ -16,20 +18,30 @@ export const proxy = (target: URL): Effect.Effect<Proxy, never, Scope.Scope> =>
     const sockets = new Set<Socket>()
     let isCut = false
     let hangs = false
+    let last: string | undefined
     const server = createServer((socket) => {
       if (isCut) return void socket.destroy()
       const upstream = connect(Number(target.port || 5432), target.hostname)
       for (const [from, to] of [[socket, upstream], [upstream, socket]] as const) {
         sockets.add(from)
-        from.on("data", (bytes) => to.write(bytes))
+        from.on("data", (bytes: Buffer) => {
+          if (from === socket && last !== undefined && bytes.includes(last)) hang()
+          else to.write(bytes)
+        })
         from.on("error", () => {})
         from.on("close", () => {
           sockets.delete(from)
-          to.destroy()
+          // A wire that hangs does not tell of the end of a process, either.
+          if (!hangs) to.destroy()
         })
         if (hangs) from.pause()
       }
     })
+    const hang = () => {
+      hangs = true
+      last = undefined
+      sockets.forEach((socket) => socket.pause())
+    }
     const destroy = () => sockets.forEach((socket) => socket.destroy())
     yield* Effect.acquireRelease(
       Effect.promise(() => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))),
@@ -46,10 +58,11 @@ export const proxy = (target: URL): Effect.Effect<Proxy, never, Scope.Scope> =>
         isCut = true
         destroy()
       }),
-      hang: Effect.sync(() => {
-        hangs = true
-        sockets.forEach((socket) => socket.pause())
-      }),
+      hang: Effect.sync(hang),
+      hangAt: (text) =>
+        Effect.sync(() => {
+          last = text
+        }),
       mend: Effect.sync(() => {
         isCut = false
         hangs = false

@@ -5,6 +5,7 @@
  * it no longer than a bound, and what it settles is told in the background, once and in any case: while the store does not answer, settlements
  * are kept.
  */
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -79,12 +80,12 @@ const remote = Effect.fnUntraced(function*(
   let dropped = 0
   let loop: Fiber.Fiber<void> | undefined
 
-  const lose = (now: number): Effect.Effect<void> => {
+  const lose = (now: number, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
     const first = lostMillis === 0
     lostMillis = Math.min(maxLostMillis, Math.max(1_000, lostMillis * 2))
     tryAt = now + lostMillis
     return first
-      ? Effect.logWarning("Budget: its store does not answer. Until it does, calls under a budget are refused.")
+      ? Effect.logWarning("Budget: its store does not answer. Until it does, calls under a budget are refused.", cause)
       : Effect.void
   }
 
@@ -119,11 +120,11 @@ const remote = Effect.fnUntraced(function*(
     if (unsure === undefined) settles = settles.slice(maxBatch)
     if (asked.length === 0 && sent.settles.length === 0) return Effect.void
     if (sent.settles.length > 0) unsure = sent
-    const step = store.step({ owner, ...sent, reserves: asked.map(({ ask }) => ask) })
+    const step = Effect.suspend(() => store.step({ owner, ...sent, reserves: asked.map(({ ask }) => ask) }))
     return Effect.matchCauseEffect(Effect.timeout(step, bounds.timeoutMillis), {
-      onFailure: () => {
+      onFailure: (cause) => {
         for (const { answered } of asked) Deferred.doneUnsafe(answered, Effect.void)
-        return lose(clock.currentTimeMillisUnsafe())
+        return lose(clock.currentTimeMillisUnsafe(), cause)
       },
       onSuccess: (done) => {
         unsure = undefined
@@ -139,7 +140,7 @@ const remote = Effect.fnUntraced(function*(
 
   const work: Effect.Effect<void> = Effect.suspend(() => {
     // Whoever asks in this turn of the event loop goes along.
-    if (isLeft()) return Effect.flatMap(Effect.andThen(Effect.yieldNow, turn), () => work)
+    if (isLeft()) return Effect.flatMap(Effect.exit(Effect.andThen(Effect.yieldNow, turn)), () => work)
     loop = undefined
     return Effect.void
   })

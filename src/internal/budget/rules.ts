@@ -29,7 +29,7 @@ export type WindowOf =
  * - `name`: unique; it labels metrics and names the budget in a shared store.
  * - `limit`: US dollars, rounded to whole nano-dollars.
  * - `per`: each tenant, user, model, key (its label) or value of a tag has the limit for itself. Attempts that name none share one account,
- *   that of `""`. By default all attempts together have it.
+ *   that of `""`; a value longer than 200 characters counts by those. By default all attempts together have it.
  * - `limits`: other limits, in dollars, for some of those values.
  * - `only`: which attempts it is for. Default all.
  * - `window`: by default none: it is for everything ever spent.
@@ -80,8 +80,12 @@ const windowOf = (name: string, window: WindowOf | undefined): Window.Window => 
     : Window.calendar(window.calendar, zone)
 }
 
-/** Neither NUL nor half a character can be stored by every database. */
-export const storable = (value: string): string => value.replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
+/** The longest name of a budget, and of an account. */
+const maxName = 100
+const maxAccount = 200
+
+/** Neither NUL nor half a character, nor a name without bound, can be stored and indexed by every database. */
+export const storable = (value: string): string => value.slice(0, maxAccount).replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
 
 const valueOf = (attempt: Attempt, dimension: Dimension): string | undefined => {
   const { context, key, model } = attempt
@@ -116,7 +120,9 @@ const touchesOf = ({ tags, ...only }: Only): Line["touches"] => {
 }
 
 const lineOf = ({ limit, limits = {}, name, only = {}, per, thresholds = [50, 80, 100], window }: Rule): Line => {
-  if (name === "" || storable(name) !== name) wrong("each needs a name, of printable characters")
+  if (name === "" || name.length > maxName || storable(name) !== name) {
+    wrong(`each needs a name, of at most ${maxName} printable characters`)
+  }
   for (const percent of thresholds) if (!(percent > 0)) wrong(`a threshold of ${name} is ${percent} percent`)
   const limitNanoUsd = toNanoUsd(limit, `the limit of ${name}`)
   const others = new Map(

@@ -16,7 +16,7 @@ type Trouble = "down" | "hangs" | "loses" | undefined
 const logged = () => {
   const lines: Array<string> = []
   const logger = Logger.make<unknown, void>(({ message }) => {
-    const line = String(message)
+    const line = String(Array.isArray(message) ? message[0] : message)
     if (line.startsWith("Budget:")) lines.push(line)
   })
   return { lines, layer: Logger.layer([logger]) }
