@@ -168,19 +168,19 @@ export interface State {
   readonly recent: { start: number; count: number; before: number }
 }
 
-const minute = 60_000
+export const minute = 60_000
 
 /** What floating point may lose; a thousandth of the smallest step of a bucket. */
-const epsilon = 1e-8
+export const epsilon = 1e-8
 
 /** Token families are rounded to the nearest 1,000. */
-const rounding = 500
+export const rounding = 500
 
 /** Headers older than this teach nothing any more, so that no limit that was once heard can shut a group for ever. */
-const forgetMillis = 10 * minute
+export const forgetMillis = 10 * minute
 
 /** A ramp that has grown by this factor has done its work. */
-const rampGrowth = 64
+export const rampGrowth = 64
 
 export const zero: Amounts = { requests: 0, inputTokens: 0, outputTokens: 0, tokens: 0 }
 
@@ -258,7 +258,7 @@ const climb = (self: State, ramp: Ramp, now: number): void => {
 }
 
 /** How far an estimate of input may be too high. */
-const estimateSlack = 1.3
+export const estimateSlack = 1.3
 
 /**
  * Whether a request is larger than a whole bucket, so that no wait would help. Estimates of input err on the high side, so what is only just
