@@ -142,7 +142,7 @@ interface Bucket {
 }
 
 /** A limit on requests that grows exponentially and then goes away. */
-interface Ramp {
+export interface Ramp {
   from: number
   perMinute: number
   level: number

@@ -16,6 +16,7 @@ import {
   forgetMillis,
   minute,
   type Pause,
+  type Ramp,
   rampGrowth,
   rounding,
   type Slot,
@@ -31,11 +32,12 @@ export interface Told {
   readonly pause: Pause | undefined
 }
 
-/** Buckets as a process last saw them. */
+/** Buckets as a process last saw them. The ramp counts from now. */
 export interface Known {
   readonly buckets: Partial<State["buckets"]>
   readonly pausedMillis: number
   readonly closed: boolean
+  readonly ramp: Ramp | undefined
 }
 
 /**
@@ -64,15 +66,13 @@ export interface Message {
   readonly bye: boolean
 }
 
-export interface Reply {
+export interface Reply extends Known {
   readonly born: number
   readonly slot: Slot
   /** How many processes were seen lately. */
   readonly processes: number
   readonly held: Amounts
   readonly buckets: State["buckets"]
-  readonly pausedMillis: number
-  readonly closed: boolean
 }
 
 /** A process that was not heard of for so long is forgotten, and with it what it held. */
@@ -99,6 +99,10 @@ export const decode = (text: string): Reply | undefined => {
     const [perMinute, capacity, level, heard] = [next(), next(), next(), next()]
     return perMinute > 0 ? { perMinute, capacity, level, heard: heard > 0 ? heard : undefined } : undefined
   }
+  const ramp = (): Ramp | undefined => {
+    const [from, perMinute, level, doublingMillis, until] = [next(), next(), next(), next(), next()]
+    return perMinute > 0 ? { from, perMinute, level, doublingMillis, until } : undefined
+  }
   const [born, sequence, waitMillis, closed] = [next(), next(), next(), next()]
   const ticket = { sequence, charged: amounts() }
   const slot = {
@@ -113,7 +117,8 @@ export const decode = (text: string): Reply | undefined => {
     held: amounts(),
     buckets: { requests: bucket(), inputTokens: bucket(), outputTokens: bucket(), tokens: bucket() },
     pausedMillis: next(),
-    closed: next() === 1
+    closed: next() === 1,
+    ramp: ramp()
   }
 }
 
@@ -183,7 +188,7 @@ local function climb(ramp)
   ramp.level = math.min(math.max(1, ramp.perMinute / 60), ramp.level + gained)
   ramp.from = now
   local requests = self.buckets.requests and self.buckets.requests.perMinute or math.huge
-  if ramp.perMinute >= math.min(ramp.untilRate, requests) then self.ramp = nil end
+  if ramp.perMinute >= math.min(ramp["until"], requests) then self.ramp = nil end
 end
 
 local function advance()
@@ -237,6 +242,10 @@ local function recall(known)
   end
   if known.pausedMillis > 0 then self.pausedUntil = math.max(self.pausedUntil, now + known.pausedMillis) end
   self.closed = self.closed or known.closed
+  if known.ramp and not self.ramp then
+    self.ramp = known.ramp
+    self.ramp.from = now + self.ramp.from
+  end
 end
 
 -- Frees what is held by processes that are gone, and adds up what the others hold.
@@ -302,7 +311,7 @@ local function pause(reason, millis)
   local perMinute = math.max(minute / 1000, slow and lately or lately / 4)
   self.ramp = {
     from = self.pausedUntil, perMinute = perMinute, level = 1,
-    doublingMillis = slow and minute or 1000, untilRate = perMinute * ${rampGrowth}
+    doublingMillis = slow and minute or 1000, ["until"] = perMinute * ${rampGrowth}
   }
 end
 
@@ -395,5 +404,11 @@ for _, dimension in ipairs(dimensions) do
 end
 say(left)
 say(self.closed and 1 or 0)
+local ramp = self.ramp or { from = now, perMinute = 0, level = 0, doublingMillis = 0, ["until"] = 0 }
+say(ramp.from - now)
+say(ramp.perMinute)
+say(ramp.level)
+say(ramp.doublingMillis)
+say(ramp["until"])
 return table.concat(answer, " ")
 `

@@ -197,12 +197,18 @@ export const make = Effect.fnUntraced(function*(
       Object.assign(mirror.held, reply.held)
       mirror.pausedUntil = now + reply.pausedMillis
       mirror.closed = reply.closed
+      mirror.ramp = reply.ramp && { ...reply.ramp, from: now + reply.ramp.from }
     }
 
     const known = (now: number): Script.Known => {
       Buckets.advance(mirror, now)
-      const { buckets, closed, pausedUntil } = mirror
-      return { buckets, pausedMillis: Math.max(0, pausedUntil - now), closed }
+      const { buckets, closed, pausedUntil, ramp } = mirror
+      return {
+        buckets,
+        pausedMillis: Math.max(0, pausedUntil - now),
+        closed,
+        ramp: ramp && { ...ramp, from: ramp.from - now }
+      }
     }
 
     const message = (call: number, ask: Buckets.Ask | undefined, bye: boolean, now: number): Script.Message => {
@@ -300,6 +306,8 @@ export const make = Effect.fnUntraced(function*(
       }
       state.pausedUntil = mirror.pausedUntil
       state.closed = mirror.closed
+      const { ramp } = mirror
+      state.ramp = ramp && { ...ramp, perMinute: ramp.perMinute / processes, until: ramp.until / processes }
       local = {
         state,
         processes,
