@@ -9,8 +9,10 @@ import * as TestRedis from "../utils/redis.ts"
 describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
   suite({
     name: "Redis",
-    layer: Layer.unwrap(Effect.map(TestRedis.server({ durable: false }), (server) =>
-      RateLimiterRedis.layer().pipe(Layer.provide(TestRedis.connection(server))))),
+    layer: Layer.unwrap(
+      Effect.map(TestRedis.server({ durable: false }), (server) =>
+        RateLimiterRedis.layer().pipe(Layer.provide(TestRedis.connection(server))))
+    ),
     sleep: Effect.sleep,
     toleranceMillis: 30,
     test: it.live

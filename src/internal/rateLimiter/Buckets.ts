@@ -117,7 +117,8 @@ export interface Level {
 }
 
 /**
- * A bucket set as it stands. A dimension that is neither configured nor known from headers is undefined.
+ * A bucket set as it stands. A dimension that is neither configured nor known from headers is undefined. `share` is the part of the limits that
+ * these are: less than 1 while a store of several processes is out of reach.
  *
  * @category models
  * @since 0.1.0
@@ -129,6 +130,7 @@ export interface Levels {
   readonly tokens: Level | undefined
   readonly pausedMillis: number
   readonly closed: boolean
+  readonly share: number
 }
 
 type Mutable<A> = { -readonly [K in keyof A]: A[K] }
@@ -471,7 +473,8 @@ export const levels = (self: State, now: number): Levels => {
     outputTokens: levelOf(buckets.outputTokens, held.outputTokens),
     tokens: levelOf(buckets.tokens, held.tokens),
     pausedMillis: Math.max(0, self.pausedUntil - now),
-    closed: self.closed
+    closed: self.closed,
+    share: 1
   }
 }
 

@@ -208,7 +208,7 @@ export class Group {
     return Effect.flatMap(this.buckets.levels, (levels): Effect.Effect<Ticket, Refused> => {
       const { clock, maxQueue, scope } = this.options
       const need = plus(ask.charge, ask.hold)
-      if (isTooLarge(levels, this.options.burstMillis, ask.charge)) {
+      if (isTooLarge(levels, this.options.burstMillis / levels.share, ask.charge)) {
         return Effect.fail({ reason: "tooLarge", waitMillis: undefined })
       }
       const waitMillis = this.expected(levels, priority, need)

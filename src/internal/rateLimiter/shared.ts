@@ -104,6 +104,11 @@ const merge = (a: Pending, b: Pending): Pending => {
   }
 }
 
+const told = (report: Pending, now: number): Script.Told => ({
+  ...report,
+  pause: report.pause && { reason: report.pause.reason, millis: Math.max(0, report.pause.until - now) }
+})
+
 const finite = (value: number | undefined): number | undefined =>
   value === undefined || !Number.isFinite(value) ? undefined : value
 
@@ -144,17 +149,23 @@ export const make = Effect.fnUntraced(function*(
   const nowMillis = () => clock.currentTimeMillisUnsafe()
   const members = new Map<string, Member & { readonly buckets: BucketSet }>()
   let lost = false
+  let losses = 0
 
   /** Tries until the store answers again. */
-  const retry = (member: Member, millis: number): Effect.Effect<void> =>
-    Effect.delay(Effect.suspend(() => member.tell(false)), millis).pipe(
-      Effect.flatMap(() => lost ? retry(member, Math.min(maxLostMillis, millis * 2)) : Effect.void)
+  const retry = (member: Member, loss: number, millis: number): Effect.Effect<void> =>
+    Effect.delay(
+      Effect.suspend(() =>
+        lost && loss === losses
+          ? Effect.andThen(member.tell(false), retry(member, loss, Math.min(maxLostMillis, millis * 2)))
+          : Effect.void
+      ),
+      millis
     )
 
   const lose = (member: Member): Effect.Effect<void> => {
     if (lost) return Effect.void
     lost = true
-    run(retry(member, 1_000))
+    run(retry(member, ++losses, 1_000))
     return Effect.logWarning(
       "RateLimiter: its store does not answer. Until it does, each process goes on with its share of the limits."
     )
@@ -167,6 +178,11 @@ export const make = Effect.fnUntraced(function*(
     for (const member of members.values()) member.rejoin(now)
     return Effect.logInfo("RateLimiter: its store answers again.")
   }
+
+  /** What arrived while this process was busy is read before the store is judged, hence in two steps. */
+  const late = Effect.andThen(Effect.sleep(Math.max(1, options.boundMillis - 1)), Effect.sleep(1)).pipe(
+    Effect.as(undefined)
+  )
 
   const open = (key: string, burstMillis: number): Member & { readonly buckets: BucketSet } => {
     const id = options.id()
@@ -211,7 +227,13 @@ export const make = Effect.fnUntraced(function*(
       }
     }
 
-    const message = (call: number, ask: Buckets.Ask | undefined, bye: boolean, now: number): Script.Message => {
+    const message = (
+      call: number,
+      ask: Buckets.Ask | undefined,
+      bye: boolean,
+      upTo: number,
+      now: number
+    ): Script.Message => {
       // Calls that are under way stand in their order.
       const acked = (flying.values().next().value ?? call) - 1
       return {
@@ -223,13 +245,7 @@ export const make = Effect.fnUntraced(function*(
         born,
         burst: burstMillis,
         first: acknowledged + 1,
-        reports: reports.map((report) => ({
-          ...report,
-          pause: report.pause && {
-            reason: report.pause.reason,
-            millis: Math.max(0, report.pause.until - now)
-          }
-        })),
+        reports: reports.slice(0, upTo - acknowledged).map((report) => told(report, now)),
         limits: ask && rates(ask.limits),
         ask: ask && { charge: ask.charge, hold: ask.hold, within: Math.min(forever, ask.withinMillis) },
         known: undefined,
@@ -242,15 +258,16 @@ export const make = Effect.fnUntraced(function*(
       Effect.suspend(() => {
         const call = ++calls
         flying.add(call)
-        const asked = message(call, ask, bye, nowMillis())
-        const upTo = acknowledged + reports.length
+        // While the store is out of reach nothing but what was sent before is sent again, so that the rest can be merged.
+        const upTo = lost && sent > acknowledged && !bye ? sent : acknowledged + reports.length
         sent = upTo
+        const asked = message(call, ask, bye, upTo, nowMillis())
         const answer = Effect.flatMap(remote(key, asked), (reply) =>
           reply === undefined
             ? remote(key, { ...asked, limits: rates(limits), known: known(nowMillis()) })
             : Effect.succeed(reply))
         return Effect.flatMap(
-          Effect.exit(Effect.timeout(answer, options.boundMillis)),
+          Effect.exit(Effect.raceFirst(answer, late)),
           (exit): Effect.Effect<Buckets.Slot | undefined> => {
             flying.delete(call)
             const reply = Exit.isSuccess(exit) ? exit.value : undefined
@@ -317,7 +334,9 @@ export const make = Effect.fnUntraced(function*(
         share: divided(limits, processes)
       }
       state.limits = local.share
-      for (const report of reports) Buckets.report(state, { ...report, release: Buckets.zero, observed: undefined, pause: undefined }, now)
+      for (const report of reports) {
+        Buckets.report(state, { ...told(report, now), release: Buckets.zero, observed: undefined }, now)
+      }
       return local
     }
 
@@ -376,6 +395,7 @@ export const make = Effect.fnUntraced(function*(
             observed: observed && { ...observed, limits: dividedLimits(observed.limits, local.processes) }
           }, now)
         }
+        const own = lost ? alone(now) : undefined
         add(held, release, -1)
         push({
           charge,
@@ -384,20 +404,37 @@ export const make = Effect.fnUntraced(function*(
           observed: origin === undefined ? observed : undefined,
           pause: pause && { reason: pause.reason, until: now + pause.millis }
         })
-        if (lost) {
-          // Its share of what all hold was not counted as free.
-          if (local === undefined) alone(now)
-          else {
-            Buckets.report(local.state, {
-              ticket,
-              charge: sum(charge, release, -1),
-              release: Buckets.zero,
-              observed: undefined,
-              pause
-            }, now)
-          }
-        } else later(pause !== undefined || reports.length >= manyReports ? 0 : options.flushMillis)
+        if (own === undefined) {
+          return later(pause !== undefined || reports.length >= manyReports ? 0 : options.flushMillis)
+        }
+        // What all held was not free when the share was divided.
+        Buckets.report(
+          own.state,
+          { ticket, charge: sum(charge, release, -1), release: Buckets.zero, observed: undefined, pause },
+          now
+        )
       })
+
+    /** Tells the store what was used without it. */
+    const account = ({ charged, held: kept, state }: Local, now: number): void => {
+      const seen = Buckets.levels(state, now)
+      const used = { ...charged }
+      for (const dimension of Buckets.dimensions) {
+        const level = seen[dimension]
+        if (level === undefined) continue
+        // What was refilled since is there in the store's buckets as well, as far as they were not full.
+        used[dimension] = Math.min(used[dimension], level.capacity - level.free - level.held)
+      }
+      add(held, kept, 1)
+      push({
+        charge: used,
+        ticket: { sequence: 0, charged: Buckets.zero },
+        observed: undefined,
+        pause: seen.pausedMillis > 0
+          ? { reason: seen.closed ? "spend" : "throttle", until: now + seen.pausedMillis }
+          : undefined
+      })
+    }
 
     const member: Member & { readonly buckets: BucketSet } = {
       tell: (bye) =>
@@ -408,28 +445,9 @@ export const make = Effect.fnUntraced(function*(
         }),
 
       rejoin: (now) => {
-        if (local === undefined) return
-        const { charged, held: kept, state } = local
-        const seen = Buckets.levels(state, now)
-        const used = { ...Buckets.zero } as Mutable<Buckets.Amounts>
-        for (const dimension of Buckets.dimensions) {
-          const level = seen[dimension]
-          // What has been refilled since is gone from the store's buckets as well.
-          used[dimension] = level === undefined
-            ? charged[dimension]
-            : Math.min(charged[dimension], level.capacity - level.free - level.held)
-        }
-        add(held, kept, 1)
+        if (local !== undefined) account(local, now)
         local = undefined
-        push({
-          charge: used,
-          ticket: { sequence: 0, charged: Buckets.zero },
-          observed: undefined,
-          pause: seen.pausedMillis > 0
-            ? { reason: seen.closed ? "spend" : "throttle", until: now + seen.pausedMillis }
-            : undefined
-        })
-        later(0)
+        if (hasNews()) later(0)
       },
 
       buckets: {
@@ -458,9 +476,9 @@ export const make = Effect.fnUntraced(function*(
               granted = slot?.ticket
               return Effect.as(left ? giveBack : Effect.void, slot)
             }))
-            return Fiber.join(fiber).pipe(
+            return Fiber.await(fiber).pipe(
               Effect.onInterrupt(() => giveBack),
-              Effect.map((slot) => slot ?? reserveAlone(ask, nowMillis()))
+              Effect.map((exit) => (Exit.isSuccess(exit) ? exit.value : undefined) ?? reserveAlone(ask, nowMillis()))
             )
           }),
 
@@ -468,7 +486,9 @@ export const make = Effect.fnUntraced(function*(
 
         levels: Effect.sync(() => {
           const now = nowMillis()
-          return Buckets.levels(lost ? alone(now).state : mirror, now)
+          if (!lost) return Buckets.levels(mirror, now)
+          const own = alone(now)
+          return { ...Buckets.levels(own.state, now), share: 1 / own.processes }
         })
       }
     }

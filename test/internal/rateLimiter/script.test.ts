@@ -46,7 +46,11 @@ const limit = (most: number) => Schema.Union([Schema.Undefined, between(1, most)
 const Seen = Schema.Union([
   Schema.Undefined,
   Schema.Struct({ limit: between(0, 4_000), remaining: between(0, 4_000), resetIn: between(-1, 60_000) }),
-  Schema.Struct({ limit: Schema.Literal(2_000), remaining: Schema.Literals([0, 1_000, 2_000]), resetIn: between(0, 60_000) })
+  Schema.Struct({
+    limit: Schema.Literal(2_000),
+    remaining: Schema.Literals([0, 1_000, 2_000]),
+    resetIn: between(0, 60_000)
+  })
 ])
 
 const Step = Schema.Union([
