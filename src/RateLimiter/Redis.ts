@@ -86,6 +86,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const word = () => (random.nextIntUnsafe() >>> 0).toString(36)
   const open = yield* Shared.make((key, message) => Effect.map(step(key, message), Script.decode), {
     boundMillis: Duration.toMillis(options.timeout ?? "250 millis"),
+    retryMillis: 1_000,
     flushMillis: Duration.toMillis(options.flushEvery ?? "100 millis"),
     processes: Math.max(1, options.processes ?? 1),
     id: () => word() + word()

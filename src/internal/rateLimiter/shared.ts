@@ -25,12 +25,14 @@ export type Remote = (key: string, message: Script.Message) => Effect.Effect<Scr
 
 /**
  * - `boundMillis`: the longest that a call waits for the store.
+ * - `retryMillis`: after how long without the store it is tried again at first.
  * - `flushMillis`: how long a report waits for a call to go along with.
  * - `processes`: how many share the limits before the store told.
  * - `id`: a new name for a process.
  */
 export interface Options {
   readonly boundMillis: number
+  readonly retryMillis: number
   readonly flushMillis: number
   readonly processes: number
   readonly id: () => string
@@ -63,12 +65,16 @@ interface LocalTicket extends Buckets.Ticket {
   readonly local: Local
 }
 
-/** The share of this process, and what was taken of it. */
+/**
+ * The share of this process: what was taken of it, what of that is held, and what came back of attempts that the store had
+ * admitted.
+ */
 interface Local {
   readonly state: Buckets.State
   readonly processes: number
   readonly charged: Mutable<Buckets.Amounts>
   readonly held: Mutable<Buckets.Amounts>
+  readonly back: Mutable<Buckets.Amounts>
   limits: Limits
   share: Limits
 }
@@ -165,7 +171,7 @@ export const make = Effect.fnUntraced(function*(
   const lose = (member: Member): Effect.Effect<void> => {
     if (lost) return Effect.void
     lost = true
-    run(retry(member, ++losses, 1_000))
+    run(retry(member, ++losses, options.retryMillis))
     return Effect.logWarning(
       "RateLimiter: its store does not answer. Until it does, each process goes on with its share of the limits."
     )
@@ -278,9 +284,11 @@ export const make = Effect.fnUntraced(function*(
             gone = gone.filter((one) => !asked.gone.includes(one))
             reports.splice(0, upTo - acknowledged)
             acknowledged = Math.max(acknowledged, upTo)
+            // What was used alone is judged by what was known then.
+            const regained = regain()
             adopt(reply, nowMillis())
             if (ask !== undefined && reply.slot.ticket !== undefined) add(held, ask.hold, 1)
-            return Effect.as(regain(), reply.slot)
+            return Effect.as(regained, reply.slot)
           }
         )
       })
@@ -330,6 +338,7 @@ export const make = Effect.fnUntraced(function*(
         processes,
         charged: { ...Buckets.zero },
         held: { ...Buckets.zero },
+        back: { ...Buckets.zero },
         limits,
         share: divided(limits, processes)
       }
@@ -408,22 +417,26 @@ export const make = Effect.fnUntraced(function*(
           return later(pause !== undefined || reports.length >= manyReports ? 0 : options.flushMillis)
         }
         // What all held was not free when the share was divided.
-        Buckets.report(
-          own.state,
-          { ticket, charge: sum(charge, release, -1), release: Buckets.zero, observed: undefined, pause },
-          now
-        )
+        const change = sum(charge, release, -1)
+        add(own.back, change, -1)
+        Buckets.report(own.state, { ticket, charge: change, release: Buckets.zero, observed: undefined, pause }, now)
       })
 
-    /** Tells the store what was used without it. */
-    const account = ({ charged, held: kept, state }: Local, now: number): void => {
+    /**
+     * Tells the store what was used without it: by how much less the share holds than it would have had with no use. What was refilled meanwhile
+     * is there in the store's buckets as well, as far as they were not full.
+     */
+    const account = ({ back, charged, held: kept, processes, state }: Local, now: number): void => {
       const seen = Buckets.levels(state, now)
+      const whole = Buckets.levels(mirror, now)
       const used = { ...charged }
       for (const dimension of Buckets.dimensions) {
         const level = seen[dimension]
         if (level === undefined) continue
-        // What was refilled since is there in the store's buckets as well, as far as they were not full.
-        used[dimension] = Math.min(used[dimension], level.capacity - level.free - level.held)
+        const unused = whole[dimension] === undefined
+          ? level.capacity
+          : whole[dimension].free / processes + back[dimension]
+        used[dimension] = Math.min(used[dimension], unused - level.free - level.held)
       }
       add(held, kept, 1)
       push({
