@@ -48,6 +48,7 @@ export interface Known {
  * - `held`: all that it holds, save for what was granted in calls after `acked`.
  * - `born`: which buckets it knows, 0 before the first answer. Where the store has others, it wants to hear what is `known` first.
  * - `reports`: numbered from `first`. One that was heard before is passed over.
+ * - `limits`: as configured, where they are to hold from now on.
  * - `bye`: the process ends.
  */
 export interface Message {

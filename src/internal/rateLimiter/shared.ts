@@ -226,7 +226,7 @@ export const make = Effect.fnUntraced(function*(
       Buckets.advance(mirror, now)
       const { buckets, closed, pausedUntil, ramp } = mirror
       return {
-        buckets,
+        buckets: { ...buckets },
         pausedMillis: Math.max(0, pausedUntil - now),
         closed,
         ramp: ramp && { ...ramp, from: ramp.from - now }
@@ -252,7 +252,8 @@ export const make = Effect.fnUntraced(function*(
         burst: burstMillis,
         first: acknowledged + 1,
         reports: reports.slice(0, upTo - acknowledged).map((report) => told(report, now)),
-        limits: ask && rates(ask.limits),
+        // A store that knows nothing has no buckets to charge.
+        limits: ask !== undefined || born === 0 ? rates(limits) : undefined,
         ask: ask && { charge: ask.charge, hold: ask.hold, within: Math.min(forever, ask.withinMillis) },
         known: undefined,
         bye
@@ -344,6 +345,7 @@ export const make = Effect.fnUntraced(function*(
       }
       state.limits = local.share
       for (const report of reports) {
+        add(local.back, report.charge, -1)
         Buckets.report(state, { ...told(report, now), release: Buckets.zero, observed: undefined }, now)
       }
       return local
@@ -436,7 +438,8 @@ export const make = Effect.fnUntraced(function*(
         const unused = whole[dimension] === undefined
           ? level.capacity
           : whole[dimension].free / processes + back[dimension]
-        used[dimension] = Math.min(used[dimension], unused - level.free - level.held)
+        const missing = Math.max(0, unused - level.free - level.held)
+        used[dimension] = Math.min(used[dimension], missing)
       }
       add(held, kept, 1)
       push({

@@ -101,7 +101,7 @@ const same = (actual: number, expected: number, what: string) =>
   )
 
 describe.skipIf(!TestRedis.isInstalled)("the script of the buckets", () => {
-  it.layer(layer)((it) => {
+  it.layer(layer, { excludeTestServices: true })((it) => {
     let keys = 0
     const seen = new Set<string>()
 
