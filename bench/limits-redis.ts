@@ -62,6 +62,7 @@ export const run: Run = async (report) => {
       prefix,
       compress,
       minutes,
+      processes,
       workers: Array.from({ length: workersEach }, (_, worker) => index * workersEach + worker),
       admissions: 1_000
     })))

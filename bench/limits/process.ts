@@ -19,6 +19,7 @@ export interface Task {
   readonly prefix: string
   readonly compress: number
   readonly minutes: number
+  readonly processes: number
   /** Its workers, of all. */
   readonly workers: ReadonlyArray<number>
   /** Admissions with room to measure. */
@@ -53,7 +54,7 @@ export const start = async (task: Task) => {
   }
 }
 
-const main = async ({ admissions, api, compress, minutes, prefix, redis, workers }: Task) => {
+const main = async ({ admissions, api, compress, minutes, prefix, processes, redis, workers }: Task) => {
   let waited = 0
   let granted = 0
   let trips = 0
@@ -92,10 +93,11 @@ const main = async ({ admissions, api, compress, minutes, prefix, redis, workers
         }
       }
     }))
-  ).pipe(Layer.provide(RateLimiterRedis.layer({ prefix })), Layer.provide(counted))
+  ).pipe(Layer.provide(RateLimiterRedis.layer({ prefix, processes })), Layer.provide(counted))
+
+  const one = Sides.ours({ baseUrl: api, fetch: undefined, compress }, rates, store)
 
   const load = async (): Promise<Result> => {
-    const one = Sides.ours({ baseUrl: api, fetch: undefined, compress }, rates, store)
     const began = Date.now()
     const end = began + minutes * minute / compress
     const calls = workers.map(() => 0)
@@ -155,7 +157,7 @@ const main = async ({ admissions, api, compress, minutes, prefix, redis, workers
   }).pipe(
     Effect.provide(
       RateLimiter.layerNoDeps({ limits: "scale" }).pipe(
-        Layer.provide(RateLimiterRedis.layer({ prefix })),
+        Layer.provide(RateLimiterRedis.layer({ prefix, processes })),
         Layer.provideMerge(layerRedis)
       )
     )
@@ -166,6 +168,7 @@ const main = async ({ admissions, api, compress, minutes, prefix, redis, workers
     else process.send?.({ calls: [], work: 0, waited, trips, granted, ...await Effect.runPromise(admit) })
   })
   process.on("disconnect", () => process.exit())
+  await one.ready()
   process.send?.("ready")
 }
 

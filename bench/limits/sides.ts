@@ -32,6 +32,8 @@ export interface Target {
 
 /** A side that says how many milliseconds a call waited for its turn. */
 export interface Ours extends Side {
+  /** Connects to what it needs. */
+  readonly ready: () => Promise<unknown>
   readonly call: (sizes: Sizes, options: Options) => Promise<number>
 }
 
@@ -86,6 +88,7 @@ export const ours = (
   })
   return {
     name: "effect-claude",
+    ready: () => runtime.context(),
     call: (sizes, options) => runtime.runPromise(call(sizes, options)),
     close: () => runtime.dispose()
   }

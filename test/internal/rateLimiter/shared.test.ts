@@ -153,7 +153,7 @@ describe("shared buckets", () => {
       assert.strictEqual((yield* buckets.levels).share, 0.25)
       assert.strictEqual((yield* atOnce(buckets.reserve(ask(amounts(1))))).waitMillis, 3_750)
       yield* TestClock.adjust("1 minute")
-      assert.isAtMost(store.messages.length, 4 + 7)
+      assert.isAtMost(store.messages.length, 4 + 10)
       assert.strictEqual(store.lines.length, 1)
     }).pipe(Effect.scoped))
 
