@@ -317,8 +317,12 @@ const waitFor = (bucket: Bucket | undefined, held: number, need: number): number
   return short <= epsilon ? 0 : short * minute / bucket.perMinute
 }
 
-const rampWait = (ramp: Ramp, now: number): number =>
-  Math.max(0, ramp.from - now) + Math.max(0, 1 - ramp.level) * minute / ramp.perMinute
+/** When the ramp, which grows meanwhile, has gained what it lacks. */
+const rampWait = (ramp: Ramp, now: number): number => {
+  const short = Math.max(0, 1 - ramp.level) * minute / ramp.perMinute
+  return Math.max(0, ramp.from - now) +
+    Math.log(1 + short * Math.LN2 / ramp.doublingMillis) / Math.LN2 * ramp.doublingMillis
+}
 
 /**
  * Takes what is asked for when its slot begins in time, in all dimensions or in none. A slot that is booked is charged now, so a dimension that is

@@ -129,7 +129,7 @@ export const lua = (
 ): string => `
 local key, message, now = KEYS[1], cjson.decode(ARGV[1]), ${clock}
 local burst = message.burst
-local minute = ${minute}
+local minute, ln2 = ${minute}, ${Math.LN2}
 local dimensions = { ${dimensions.map((name) => `"${name}"`).join(", ")} }
 local function zero() return { requests = 0, inputTokens = 0, outputTokens = 0, tokens = 0 } end
 
@@ -184,7 +184,7 @@ end
 local function climb(ramp)
   if now <= ramp.from then return end
   local growth = 2 ^ ((now - ramp.from) / ramp.doublingMillis)
-  local gained = ramp.perMinute / minute * ramp.doublingMillis / ${Math.LN2} * (growth - 1)
+  local gained = ramp.perMinute / minute * ramp.doublingMillis / ln2 * (growth - 1)
   ramp.perMinute = ramp.perMinute * growth
   ramp.level = math.min(math.max(1, ramp.perMinute / 60), ramp.level + gained)
   ramp.from = now
@@ -352,7 +352,9 @@ local function reserve(ask)
   end
   local ramp = self.ramp
   if ramp then
-    wait = math.max(wait, math.max(0, ramp.from - now) + math.max(0, 1 - ramp.level) * minute / ramp.perMinute)
+    local short = math.max(0, 1 - ramp.level) * minute / ramp.perMinute
+    local grown = math.log(1 + short * ln2 / ramp.doublingMillis) / ln2 * ramp.doublingMillis
+    wait = math.max(wait, math.max(0, ramp.from - now) + grown)
   end
   wait = math.ceil(wait)
   if wait > ask.within then return 0, wait end

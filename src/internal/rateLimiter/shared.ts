@@ -469,11 +469,12 @@ export const make = Effect.fnUntraced(function*(
       buckets: {
         reserve: (ask) =>
           Effect.suspend(() => {
+            const isNew = ask.limits !== limits
             limits = ask.limits
             const now = nowMillis()
             if (lost) return Effect.succeed(reserveAlone(ask, now))
             const pausedMillis = mirror.pausedUntil - now
-            if (pausedMillis > ask.withinMillis) {
+            if (pausedMillis > ask.withinMillis && !isNew) {
               return Effect.succeed({ ticket: undefined, waitMillis: pausedMillis, closed: mirror.closed })
             }
             let left = false

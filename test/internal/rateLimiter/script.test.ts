@@ -237,5 +237,75 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the buckets", () => {
       Effect.sync(() => {
         assert.deepStrictEqual([...seen].sort(), ["closed", "granted", "observed", "ramp", "refused", "too large"])
       }))
+
+    /** What one process says after the other, each as its next call. */
+    const talk = Effect.gen(function*() {
+      const run = (yield* Redis.Redis).eval(script)
+      const key = `talk-${++keys}`
+      const calls = new Map<string, number>()
+      return (id: string, message: Partial<Script.Message>, now = 1.79e12) =>
+        Effect.suspend(() => {
+          const call = (calls.get(id) ?? 0) + 1
+          calls.set(id, call)
+          return Effect.map(run(key, { ...quiet, id, call, acked: call - 1, ...message }, now), Script.decode)
+        })
+    })
+
+    const limits = { inputTokens: 1_000 }
+    const asked = (input: number, held: number) => ({
+      limits,
+      ask: { charge: amounts(1, input), hold: { ...Buckets.zero, inputTokens: held }, within: 0 }
+    })
+    const told = (input: number) => ({
+      charge: amounts(0, input),
+      ticket: { sequence: 1, charged: Buckets.zero },
+      observed: undefined,
+      pause: undefined
+    })
+
+    it.effect("takes in each report once, and a call that comes out of turn not at all", () =>
+      Effect.gen(function*() {
+        const say = yield* talk
+        yield* say("a", { limits, reports: [told(1), told(2)] })
+        const twice = yield* say("a", { reports: [told(1), told(2), told(4)] })
+        assert.strictEqual(twice?.buckets.inputTokens?.level, 993)
+        assert.strictEqual((yield* Effect.exit(say("a", { call: 1, first: 4, reports: [told(8)] })))._tag, "Failure")
+        assert.strictEqual((yield* say("b", { reports: [told(16)] }))?.buckets.inputTokens?.level, 977)
+      }))
+
+    it.effect("takes back what was granted in a call whose answer was lost", () =>
+      Effect.gen(function*() {
+        const say = yield* talk
+        yield* say("a", asked(100, 50))
+        yield* say("a", { ...asked(10, 5), acked: 0 })
+        const both = yield* say("b", {})
+        assert.strictEqual(both?.held.inputTokens, 55)
+        const after = yield* say("a", { gone: [1], held: { ...Buckets.zero, inputTokens: 5 } })
+        assert.strictEqual(after?.held.inputTokens, 5)
+        assert.strictEqual(after?.buckets.inputTokens?.level, 990)
+        assert.strictEqual((yield* say("a", { gone: [1] }))?.buckets.inputTokens?.level, 990)
+      }))
+
+    it.effect("counts the processes, and frees what one that was not heard of for five minutes held", () =>
+      Effect.gen(function*() {
+        const say = yield* talk
+        yield* say("a", asked(0, 300))
+        yield* say("c", {})
+        assert.deepInclude(yield* say("b", {}), { processes: 3, held: { ...Buckets.zero, inputTokens: 300 } })
+        yield* say("c", { bye: true })
+        assert.strictEqual((yield* say("b", {}, 1.79e12 + 300_000))?.processes, 2)
+        assert.deepInclude(yield* say("b", {}, 1.79e12 + 300_001), { processes: 1, held: Buckets.zero })
+      }))
+
+    it.effect("sets keys to expire, later where a pause is long", () =>
+      Effect.gen(function*() {
+        const redis = yield* Redis.Redis
+        const say = yield* talk
+        const left = redis.send<number>("PTTL", `talk-${keys}`)
+        yield* say("a", {})
+        assert.approximately(yield* left, 3_600_000, 60_000)
+        yield* say("a", { reports: [{ ...told(0), pause: { reason: "spend", millis: 7_200_000 } }] })
+        assert.approximately(yield* left, 10_800_000, 60_000)
+      }))
   })
 })
