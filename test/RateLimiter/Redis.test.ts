@@ -23,6 +23,17 @@ const amounts = (requests: number, inputTokens = 0, outputTokens = 0): RateLimit
 const limits: RateLimiter.Limits = { requestsPerMinute: 6 }
 const burstMillis = 600_000
 
+const attemptOf = (inputTokens: number): Attempt.Attempt => ({
+  callId: "call",
+  number: 1,
+  endpoint: "messages",
+  model: "claude-opus-5",
+  context: Context.get(Context.empty(), CallContext),
+  estimate: { inputTokens, maxOutputTokens: 1 },
+  key: { label: "k", group: "g", secret: Redacted.make("s") },
+  outcome: Attempt.Outcome.NotSent()
+})
+
 const ask = (requests: number, options: Partial<RateLimiter.Ask> = {}): RateLimiter.Ask => ({
   limits,
   charge: amounts(requests),
@@ -185,30 +196,35 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
     60_000
   )
 
-  it.live("leaves nothing behind of a caller that was interrupted while it asked", () =>
-    Effect.gen(function*() {
-      const server = yield* TestRedis.server({ durable: false })
-      const here = yield* processOn(server)
-      const there = yield* processOn(server)
-      yield* here.reserve(ask(0))
-      for (let yields = 0; yields < 30; yields++) {
-        const asking = yield* Effect.forkChild(here.reserve(ask(2, { hold: amounts(1) })), { startImmediately: true })
-        for (let i = 0; i < yields * 3; i++) yield* Effect.yieldNow
-        if (asking.pollUnsafe() !== undefined) {
-          const { ticket } = yield* Fiber.join(asking)
-          yield* here.report({
-            ticket: ticket!,
-            charge: amounts(-2),
-            release: amounts(1),
-            observed: undefined,
-            pause: undefined
-          })
-        }
-        yield* Fiber.interrupt(asking)
-      }
-      yield* eventually(free(there), (free) => free > 59.9)
-      assert.strictEqual((yield* there.levels).requests?.held, 0)
-    }).pipe(Effect.scoped))
+  it.live(
+    "keeps what is larger than its share waiting, and refuses what is larger than the whole",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* TestRedis.server({ durable: false })
+        const limiters = yield* Effect.forEach([0, 1], () =>
+          Effect.map(
+            Layer.build(
+              Layer.fresh(RateLimiter.layerNoDeps({ limits: { inputTokensPerMinute: 1_000 } })).pipe(
+                Layer.provide(layerOf(server))
+              )
+            ),
+            Context.get(RateLimiter.RateLimiter)
+          ))
+        yield* Effect.addFinalizer(() => server.revive)
+        const [here, there] = limiters
+        for (const limiter of [here!, there!, here!]) yield* limiter.admit(attemptOf(100))
+        yield* server.pause
+        yield* here!.admit(attemptOf(340))
+        const waiting = yield* Effect.forkChild(here!.admit(attemptOf(900)))
+        yield* eventually(here!.snapshot, ([group]) => group?.waiting === 1)
+        const refused = yield* Effect.flip(here!.admit(attemptOf(1_400)))
+        assert.strictEqual(refused.reason, "tooLarge")
+        assert.isUndefined(waiting.pollUnsafe())
+        assert.strictEqual((yield* here!.snapshot)[0]?.levels.share, 0.5)
+        yield* Fiber.interrupt(waiting)
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
+    60_000
+  )
 
   it.live(
     "tells what is left to tell when its layer ends, and counts no longer as a process",
@@ -261,16 +277,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
               while (true) {
                 // The first process asks for half a bucket each time.
                 const inputTokens = index === 0 ? 500 : 1
-                const attempt: Attempt.Attempt = {
-                  callId: "call",
-                  number: 1,
-                  endpoint: "messages",
-                  model: "claude-opus-5",
-                  context: Context.get(Context.empty(), CallContext),
-                  estimate: { inputTokens, maxOutputTokens: 1 },
-                  key: { label: "k", group: "g", secret: Redacted.make("s") },
-                  outcome: Attempt.Outcome.NotSent()
-                }
+                const attempt = attemptOf(inputTokens)
                 yield* Attempt.guard(
                   limiter,
                   attempt,

@@ -193,6 +193,25 @@ describe("shared buckets", () => {
       assert.strictEqual(store.lines.length, 2)
     }).pipe(Effect.scoped))
 
+  it.effect("tells no more after a long time alone than what its share lacks", () =>
+    Effect.gen(function*() {
+      const { buckets, store } = yield* make
+      yield* buckets.reserve(ask(amounts(1)))
+      store.answer = Effect.fail("gone")
+      let taken = 0
+      for (let minute = 0; minute < 10; minute++) {
+        while ((yield* buckets.reserve(ask(amounts(1)))).ticket !== undefined) taken++
+        yield* TestClock.adjust("1 minute")
+      }
+      assert.isAtLeast(taken, 140)
+      for (let i = 0; i < 9; i++) yield* buckets.reserve(ask(amounts(1)))
+      store.answer = Effect.succeed(reply)
+      yield* TestClock.adjust("10 seconds")
+      const told = store.messages.flatMap(({ reports }) => reports.map(({ charge }) => charge.requests))
+      assert.isAtMost(told.reduce((sum, one) => sum + one, 0), 9)
+      assert.isAtLeast(told.reduce((sum, one) => sum + one, 0), 6)
+    }).pipe(Effect.scoped))
+
   it.effect("tries again less and less often, and merges what it has to tell meanwhile", () =>
     Effect.gen(function*() {
       const { buckets, store } = yield* make
