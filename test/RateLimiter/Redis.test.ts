@@ -87,7 +87,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
       Effect.map(TestRedis.server({ durable: false }), (server) => layerOf(server, { timeout: "10 seconds" }))
     ),
     sleep: Effect.sleep,
-    toleranceMillis: 30,
+    toleranceMillis: 150,
     test: it.live
   })
 
