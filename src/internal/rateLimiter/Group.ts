@@ -102,6 +102,8 @@ export class Group {
   private booked: Waiting | undefined
   /** How many wait for such a slot without ever having been in the queue. */
   private kept = 0
+  /** How many ask without having been in the queue, and have no answer yet. */
+  private asking = 0
   private pumping = false
   /** Something changed since the pump last asked. */
   private stirred = false
@@ -180,7 +182,11 @@ export class Group {
   admit({ context: { deadline, priority } }: Attempt, need: Need): Effect.Effect<Ticket, Refused> {
     if (this.waiting > 0 || !this.isOpen) return this.enqueue(priority, deadline, need)
     this.taken++
-    return Effect.flatMap(this.buckets.reserve(this.ask(need, this.within(deadline))), (slot) => {
+    // Of those that come at once one books. The others queue up behind it where there is no room, in the order of their priorities.
+    const withinMillis = this.asking === 0 ? this.within(deadline) : 0
+    this.asking++
+    return Effect.flatMap(this.buckets.reserve(this.ask(need, withinMillis)), (slot) => {
+      this.asking--
       if (slot.ticket === undefined) {
         this.taken--
         return this.enqueue(priority, deadline, need)

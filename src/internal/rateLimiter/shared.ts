@@ -473,7 +473,7 @@ export const make = Effect.fnUntraced(function*(
             limits = ask.limits
             const now = nowMillis()
             if (lost) return Effect.succeed(reserveAlone(ask, now))
-            const pausedMillis = mirror.pausedUntil - now
+            const pausedMillis = Math.ceil(mirror.pausedUntil - now)
             if (pausedMillis > ask.withinMillis && !isNew) {
               return Effect.succeed({ ticket: undefined, waitMillis: pausedMillis, closed: mirror.closed })
             }
