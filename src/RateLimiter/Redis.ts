@@ -6,13 +6,16 @@
  * - **An admission is one round trip**, also when it must wait: its slot is booked up to a minute ahead. What became of
  *   attempts goes along with the next admission, or within `flushEvery` in the background, and delays no answer.
  * - **Who goes next.** Slots are given in the order in which processes ask. Each process has one place in that line, for the first of its
- *   own queue: so no process starves and no call does, and priorities hold inside a process.
+ *   own queue: so no process starves and no call does, however large. Priorities hold inside a process; where bulk work runs in processes of
+ *   its own, its share is that of their number.
  * - **When Redis is slow, down or empty**, no call waits for it longer than `timeout`. Each process goes on with its share, which is
- *   what it last saw divided by the processes that were seen in the last five minutes; one warning is logged, and Redis is tried again
- *   in the background, at first after one second. Then it is told what was used meanwhile. Where its data was lost, each
- *   process tells what it knew, and the scarcer holds.
- * - **Nothing is counted twice or lost** when an answer of Redis is: calls and reports are numbered. What a process that crashed
- *   held for its calls is free again after five minutes.
+ *   what it last saw divided by the processes that were seen in the last five minutes; a request that is larger than the share waits for all of
+ *   it and overdraws it. One warning is logged, and Redis is tried again in the background, at first after one second, then less and
+ *   less often down to once in ten seconds. Then it is told what was used meanwhile. Where its data was lost, each process tells
+ *   what it knew, and the scarcer holds.
+ * - **Nothing is counted twice or lost** when an answer of Redis is: calls and reports are numbered. Reports that wait, beyond 64 for a
+ *   group, are merged: charges add up, the newest headers and the longest pause stand. What a process that crashed held for its calls is
+ *   free again after five minutes.
  * - **Time** is the server's. A key expires when nothing was asked for an hour.
  *
  * Give all processes the same limits: those of who asked last hold.

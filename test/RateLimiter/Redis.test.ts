@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Logger, Redacted, Scope } from "effect"
+import { Config, ConfigProvider, Context, Effect, Fiber, Layer, Logger, Redacted, Scope } from "effect"
 import * as Attempt from "effect-claude/Attempt"
 import { CallContext } from "effect-claude/CallContext"
 import * as RateLimiter from "effect-claude/RateLimiter"
 import * as RateLimiterRedis from "effect-claude/RateLimiter/Redis"
 import * as Usage from "effect-claude/Usage"
+import { Redis } from "effect/persistence"
 import { eventually } from "../suites/CircuitBreakerStore.ts"
 import { suite } from "../suites/RateLimiterStore.ts"
 import * as TestRedis from "../utils/redis.ts"
@@ -309,4 +310,18 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
       }).pipe(Effect.scoped),
     60_000
   )
+
+  it.live("keeps one key for a group, under its prefix and in one slot of a cluster", () =>
+    Effect.gen(function*() {
+      const server = yield* TestRedis.server({ durable: false })
+      const connection = yield* Layer.build(TestRedis.connection(server))
+      const context = yield* Layer.build(RateLimiterRedis.layerConfig({ prefix: Config.String("PREFIX") })).pipe(
+        Effect.provide(connection),
+        Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown({ PREFIX: "mine:" }))
+      )
+      const store = Context.get(context, RateLimiter.Store)
+      yield* store.open({ keyGroup: "team", group: "opus-5", burstMillis }).reserve(ask(1))
+      const keys = yield* Context.get(connection, Redis.Redis).send<ReadonlyArray<string>>("KEYS", "*")
+      assert.deepStrictEqual(keys, ["mine:limits:{opus-5 team}"])
+    }).pipe(Effect.scoped))
 })
