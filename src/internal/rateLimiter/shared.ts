@@ -495,7 +495,15 @@ export const make = Effect.fnUntraced(function*(
             }))
             return Fiber.await(fiber).pipe(
               Effect.onInterrupt(() => giveBack),
-              Effect.map((exit) => (Exit.isSuccess(exit) ? exit.value : undefined) ?? reserveAlone(ask, nowMillis()))
+              Effect.map((exit) => {
+                const slot = Exit.isSuccess(exit) ? exit.value : undefined
+                if (slot !== undefined) return slot
+                const now = nowMillis()
+                const own = reserveAlone(ask, now)
+                // The store may be back by now.
+                if (!lost) member.rejoin(now)
+                return own
+              })
             )
           }),
 
