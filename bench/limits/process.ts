@@ -1,6 +1,6 @@
 /** One of several processes that share their limits over Redis: `start` runs it, the rest of this file is what it does. */
 import { NodeRedis } from "@effect/platform-node"
-import { Context, Effect, Layer, Redacted } from "effect"
+import { Context, Effect, Layer, Predicate, Redacted } from "effect"
 import { Redis } from "effect/persistence"
 import { fork } from "node:child_process"
 import { once } from "node:events"
@@ -69,7 +69,14 @@ const main = async ({ admissions, api, compress, minutes, prefix, processes, red
         return (...params) =>
           Effect.suspend(() => {
             trips++
-            return run(...params)
+            const [, message] = params
+            const isAwaited = Predicate.hasProperty(message, "ask") && message.ask !== undefined
+            return Effect.ensuring(
+              run(...params),
+              Effect.sync(() => {
+                if (isAwaited) waited++
+              })
+            )
           })
       }
     }))
@@ -83,13 +90,10 @@ const main = async ({ admissions, api, compress, minutes, prefix, processes, red
         return {
           ...buckets,
           reserve: (ask) =>
-            Effect.suspend(() => {
-              waited++
-              return Effect.tap(buckets.reserve(ask), ({ ticket }) =>
-                Effect.sync(() => {
-                  if (ticket !== undefined) granted++
-                }))
-            })
+            Effect.tap(buckets.reserve(ask), ({ ticket }) =>
+              Effect.sync(() => {
+                if (ticket !== undefined) granted++
+              }))
         }
       }
     }))

@@ -11,6 +11,7 @@ import type { Attempt } from "../../Attempt.ts"
 import {
   type Amounts,
   type Ask,
+  dimensions,
   isTooLarge,
   type Levels,
   minutesOf,
@@ -88,6 +89,18 @@ const minus = (a: Amounts): Amounts => ({
   outputTokens: -a.outputTokens,
   tokens: -a.tokens
 })
+
+/** Whether there may be no room for one more, as far as is known, when others are asking for about as much. */
+const isCrowded = (levels: Levels, { charge, hold }: Need, asking: number): boolean => {
+  let known = false
+  for (const dimension of dimensions) {
+    const level = levels[dimension]
+    if (level === undefined) continue
+    known = true
+    if ((charge[dimension] + hold[dimension]) * (asking + 1) > level.free) return true
+  }
+  return !known || levels.pausedMillis > 0
+}
 
 export class Group {
   readonly buckets: BucketSet
@@ -181,18 +194,28 @@ export class Group {
   /** Runs uninterruptibly, save where it waits. */
   admit({ context: { deadline, priority } }: Attempt, need: Need): Effect.Effect<Ticket, Refused> {
     if (this.waiting > 0 || !this.isOpen) return this.enqueue(priority, deadline, need)
+    if (this.asking === 0) return this.askAtOnce(priority, deadline, need)
+    // Those that come at once and will have to wait do so in the queue, in the order of their priorities, and are not all booked.
+    return Effect.flatMap(this.buckets.levels, (levels) =>
+      this.waiting > 0 || isCrowded(levels, need, this.asking)
+        ? this.enqueue(priority, deadline, need)
+        : this.askAtOnce(priority, deadline, need))
+  }
+
+  private askAtOnce(priority: Waiting["priority"], deadline: number | undefined, need: Need) {
     this.taken++
-    // Of those that come at once one books. The others queue up behind it where there is no room, in the order of their priorities.
-    const withinMillis = this.asking === 0 ? this.within(deadline) : 0
     this.asking++
-    return Effect.flatMap(this.buckets.reserve(this.ask(need, withinMillis)), (slot) => {
-      this.asking--
-      if (slot.ticket === undefined) {
-        this.taken--
-        return this.enqueue(priority, deadline, need)
+    return Effect.flatMap(
+      this.buckets.reserve(this.ask(need, this.within(deadline))),
+      (slot): Effect.Effect<Ticket, Refused> => {
+        this.asking--
+        if (slot.ticket === undefined) {
+          this.taken--
+          return this.enqueue(priority, deadline, need)
+        }
+        return slot.waitMillis === 0 ? Effect.succeed(slot.ticket) : this.keep(need, slot.ticket, slot.waitMillis)
       }
-      return slot.waitMillis === 0 ? Effect.succeed(slot.ticket) : this.keep(need, slot.ticket, slot.waitMillis)
-    })
+    )
   }
 
   /** Waits for a slot that is booked. */
