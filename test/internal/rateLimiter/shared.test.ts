@@ -447,7 +447,7 @@ describe.skipIf(!TestRedis.isInstalled)("shared buckets, over a store that loses
           assert.strictEqual(level.held, 0, "held")
           assert.approximately(1e6 - level.free, used, 5, "used")
         }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
-      { arbitrary: { runs: 200, size: 40 }, timeout: 60_000 }
+      { arbitrary: { runs: 150, size: 40 }, timeout: 60_000 }
     )
   })
 })
