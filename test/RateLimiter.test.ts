@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Context, Deferred, Duration, Effect, Fiber, Metric, Redacted } from "effect"
+import { ConfigProvider, Context, Deferred, Duration, Effect, Fiber, Layer, Metric, Redacted } from "effect"
 import * as Attempt from "effect-claude/Attempt"
 import { CallContext } from "effect-claude/CallContext"
 import { ConnectionError, RateLimitedLocallyError, RateLimitError, ServerError } from "effect-claude/ClaudeError"
@@ -555,6 +555,39 @@ describe("RateLimiter", () => {
       assert.strictEqual((yield* levels()).levels.outputTokens?.perMinute, 1_000_000)
       assert.strictEqual((yield* levels("fable-5")).levels.inputTokens?.perMinute, 1_500_000)
     }).pipe(limited({ limits: "build" })))
+
+  it.effect("books for one of those that come at once over a store that books, and lets the urgent pass the others", () =>
+    Effect.gen(function*() {
+      yield* call()
+      const limiter = yield* RateLimiter.RateLimiter
+      const bulk = yield* Effect.forEach(
+        Array.from({ length: 10 }, () => attemptOf({ priority: "bulk" })),
+        (attempt) => Effect.forkChild(limiter.admit(attempt), { startImmediately: true })
+      )
+      yield* settled
+      assert.strictEqual((yield* levels()).waiting, 10)
+      const urgent = yield* call({ priority: "interactive" })
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(bulk.filter((fiber) => fiber.pollUnsafe() !== undefined).length, 1)
+      yield* TestClock.adjust("2 seconds")
+      assert.isTrue(yield* urgent.isAdmitted)
+      yield* TestClock.adjust("1 minute")
+      assert.isTrue(bulk.every((fiber) => fiber.pollUnsafe() !== undefined))
+    }).pipe(Effect.provide(
+      RateLimiter.layerNoDeps({ limits: { requestsPerMinute: 60 }, burst: "1 second" }).pipe(
+        Layer.provide(Layer.effect(
+          RateLimiter.Store,
+          Effect.map(RateLimiter.Store, (store) => ({
+            aheadMillis: 60_000,
+            open: (options) => {
+              const buckets = store.open(options)
+              return { ...buckets, reserve: (ask) => Effect.andThen(Effect.yieldNow, buckets.reserve(ask)) }
+            }
+          }))
+        )),
+        Layer.provide(Layer.fresh(RateLimiter.layerStoreMemory))
+      )
+    )))
 
   it.effect("lets everything pass when it is off", () =>
     Effect.gen(function*() {

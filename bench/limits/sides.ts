@@ -32,23 +32,29 @@ export interface Target {
 
 /** A side that says how many milliseconds a call waited for its turn. */
 export interface Ours extends Side {
+  /** Connects to what it needs. */
+  readonly ready: () => Promise<unknown>
   readonly call: (sizes: Sizes, options: Options) => Promise<number>
 }
 
-/** `rates`: what our side is told; undefined where the headers alone are to teach it. */
-export const ours = (target: Target, rates: Rates | undefined): Ours => {
+/** `rates`: what our side is told; undefined where the headers alone are to teach it. `store`: where its buckets are, by default here. */
+export const ours = (
+  target: Target,
+  rates: Rates | undefined,
+  store: Layer.Layer<RateLimiter.Store> = RateLimiter.layerStoreMemory
+): Ours => {
   const burst = minute / target.compress
   const runtime = ManagedRuntime.make(Layer.mergeAll(
     ClaudeApi.layer({ baseUrl: target.baseUrl, fetch: target.fetch }),
     RetryPolicy.layer(),
-    RateLimiter.layer({
+    RateLimiter.layerNoDeps({
       burst,
       limits: rates === undefined ? undefined : {
         requestsPerMinute: rates.requests * target.compress,
         inputTokensPerMinute: rates.input * target.compress,
         outputTokensPerMinute: rates.output * target.compress
       }
-    })
+    }).pipe(Layer.provide(store))
   ))
   const key: Attempt.Key = { label: "bench", group: "bench", secret: Redacted.make(Simulator.apiKey) }
   const context = Context.get(Context.empty(), CallContext)
@@ -82,6 +88,7 @@ export const ours = (target: Target, rates: Rates | undefined): Ours => {
   })
   return {
     name: "effect-claude",
+    ready: () => runtime.context(),
     call: (sizes, options) => runtime.runPromise(call(sizes, options)),
     close: () => runtime.dispose()
   }

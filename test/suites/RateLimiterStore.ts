@@ -3,7 +3,7 @@
  * its own can be asked too, and are compared with some tolerance.
  */
 import { assert, describe, type it } from "@effect/vitest"
-import { Effect, type Layer } from "effect"
+import { Effect, Fiber, type Layer } from "effect"
 import type * as Attempt from "effect-claude/Attempt"
 import * as RateLimiter from "effect-claude/RateLimiter"
 
@@ -233,6 +233,35 @@ export const suite = ({ layer, name, sleep, test, toleranceMillis }: SuiteOption
           ({ waitMillis }) => waitMillis > 1_000
         )
         assert.isTrue(closed.closed)
+      }).pipe(Effect.provide(layer)))
+
+    test("gives back a slot that was booked, and the next one begins sooner", () =>
+      Effect.gen(function*() {
+        const buckets = yield* open()
+        yield* take(buckets, amounts(600))
+        const { ticket } = yield* buckets.reserve(ask(amounts(300), { withinMillis: 60_000 }))
+        assert.isAbove((yield* refused(buckets, amounts(1))).waitMillis, 20_000)
+        yield* report(buckets, ticket!, { charge: amounts(-300) })
+        yield* eventually(buckets.reserve(ask(amounts(1))), ({ waitMillis }) => waitMillis < 1_000)
+      }).pipe(Effect.provide(layer)))
+
+    test("leaves nothing behind of who was interrupted while it asked", () =>
+      Effect.gen(function*() {
+        const buckets = yield* open()
+        const slow = { limits: { requestsPerMinute: 6 } }
+        yield* take(buckets, amounts(0), slow)
+        for (let yields = 0; yields < 20; yields++) {
+          const asking = yield* Effect.forkChild(buckets.reserve(ask(amounts(2), slow)), { startImmediately: true })
+          for (let i = 0; i < yields * 3; i++) yield* Effect.yieldNow
+          const exit = asking.pollUnsafe()
+          yield* Fiber.interrupt(asking)
+          const ticket = exit?._tag === "Success" ? exit.value.ticket : undefined
+          if (ticket !== undefined) yield* report(buckets, ticket, { charge: amounts(-2) })
+          yield* eventually(
+            Effect.andThen(buckets.reserve(ask(amounts(0), slow)), buckets.levels),
+            ({ requests }) => requests !== undefined && requests.free === requests.capacity
+          )
+        }
       }).pipe(Effect.provide(layer)))
 
     test("keeps the buckets of groups and key groups apart", () =>

@@ -117,7 +117,8 @@ export interface Level {
 }
 
 /**
- * A bucket set as it stands. A dimension that is neither configured nor known from headers is undefined.
+ * A bucket set as it stands. A dimension that is neither configured nor known from headers is undefined. `share` is the part of the limits that
+ * these are: less than 1 while a store of several processes is out of reach.
  *
  * @category models
  * @since 0.1.0
@@ -129,6 +130,7 @@ export interface Levels {
   readonly tokens: Level | undefined
   readonly pausedMillis: number
   readonly closed: boolean
+  readonly share: number
 }
 
 type Mutable<A> = { -readonly [K in keyof A]: A[K] }
@@ -142,7 +144,7 @@ interface Bucket {
 }
 
 /** A limit on requests that grows exponentially and then goes away. */
-interface Ramp {
+export interface Ramp {
   from: number
   perMinute: number
   level: number
@@ -168,19 +170,19 @@ export interface State {
   readonly recent: { start: number; count: number; before: number }
 }
 
-const minute = 60_000
+export const minute = 60_000
 
 /** What floating point may lose; a thousandth of the smallest step of a bucket. */
-const epsilon = 1e-8
+export const epsilon = 1e-8
 
 /** Token families are rounded to the nearest 1,000. */
-const rounding = 500
+export const rounding = 500
 
 /** Headers older than this teach nothing any more, so that no limit that was once heard can shut a group for ever. */
-const forgetMillis = 10 * minute
+export const forgetMillis = 10 * minute
 
 /** A ramp that has grown by this factor has done its work. */
-const rampGrowth = 64
+export const rampGrowth = 64
 
 export const zero: Amounts = { requests: 0, inputTokens: 0, outputTokens: 0, tokens: 0 }
 
@@ -258,7 +260,7 @@ const climb = (self: State, ramp: Ramp, now: number): void => {
 }
 
 /** How far an estimate of input may be too high. */
-const estimateSlack = 1.3
+export const estimateSlack = 1.3
 
 /**
  * Whether a request is larger than a whole bucket, so that no wait would help. Estimates of input err on the high side, so what is only just
@@ -315,8 +317,12 @@ const waitFor = (bucket: Bucket | undefined, held: number, need: number): number
   return short <= epsilon ? 0 : short * minute / bucket.perMinute
 }
 
-const rampWait = (ramp: Ramp, now: number): number =>
-  Math.max(0, ramp.from - now) + Math.max(0, 1 - ramp.level) * minute / ramp.perMinute
+/** When the ramp, which grows meanwhile, has gained what it lacks. */
+const rampWait = (ramp: Ramp, now: number): number => {
+  const short = Math.max(0, 1 - ramp.level) * minute / ramp.perMinute
+  return Math.max(0, ramp.from - now) +
+    Math.log(1 + short * Math.LN2 / ramp.doublingMillis) / Math.LN2 * ramp.doublingMillis
+}
 
 /**
  * Takes what is asked for when its slot begins in time, in all dimensions or in none. A slot that is booked is charged now, so a dimension that is
@@ -471,7 +477,8 @@ export const levels = (self: State, now: number): Levels => {
     outputTokens: levelOf(buckets.outputTokens, held.outputTokens),
     tokens: levelOf(buckets.tokens, held.tokens),
     pausedMillis: Math.max(0, self.pausedUntil - now),
-    closed: self.closed
+    closed: self.closed,
+    share: 1
   }
 }
 

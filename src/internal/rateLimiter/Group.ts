@@ -11,6 +11,7 @@ import type { Attempt } from "../../Attempt.ts"
 import {
   type Amounts,
   type Ask,
+  dimensions,
   isTooLarge,
   type Levels,
   minutesOf,
@@ -95,6 +96,18 @@ const minus = (a: Amounts): Amounts => ({
   tokens: -a.tokens
 })
 
+/** Whether there may be no room for one more, as far as is known, when others are asking for about as much. */
+const isCrowded = (levels: Levels, { charge, hold }: Need, asking: number): boolean => {
+  let known = false
+  for (const dimension of dimensions) {
+    const level = levels[dimension]
+    if (level === undefined) continue
+    known = true
+    if ((charge[dimension] + hold[dimension]) * (asking + 1) > level.free) return true
+  }
+  return !known || levels.pausedMillis > 0
+}
+
 export class Group {
   readonly buckets: BucketSet
   private limits: Limits
@@ -108,6 +121,8 @@ export class Group {
   private booked: Waiting | undefined
   /** How many wait for such a slot without ever having been in the queue. */
   private kept = 0
+  /** How many ask without having been in the queue, and have no answer yet. */
+  private asking = 0
   private pumping = false
   /** Something changed since the pump last asked. */
   private stirred = false
@@ -185,13 +200,30 @@ export class Group {
   /** Runs uninterruptibly, save where it waits. */
   admit<E>({ context: { deadline, priority } }: Attempt, need: Need, door: Door<E>): Effect.Effect<void, E> {
     if (this.waiting > 0 || !this.isOpen) return this.enqueue(priority, deadline, need, door)
+    if (this.asking === 0) return this.askAtOnce(priority, deadline, need, door)
+    // Those that come at once and will have to wait do so in the queue, in the order of their priorities, and are not all booked.
+    return Effect.flatMap(this.buckets.levels, (levels) =>
+      this.waiting > 0 || isCrowded(levels, need, this.asking)
+        ? this.enqueue(priority, deadline, need, door)
+        : this.askAtOnce(priority, deadline, need, door))
+  }
+
+  private askAtOnce<E>(
+    priority: Waiting["priority"],
+    deadline: number | undefined,
+    need: Need,
+    door: Door<E>
+  ): Effect.Effect<void, E> {
     this.taken++
+    this.asking++
     return Effect.flatMap(this.buckets.reserve(this.ask(need, this.within(deadline))), (slot) => {
+      this.asking--
       if (slot.ticket === undefined) {
         this.taken--
         return this.enqueue(priority, deadline, need, door)
       }
-      if (slot.waitMillis === 0) return door.admitted(slot.ticket, false)
+      // A store elsewhere takes its time to answer.
+      if (slot.waitMillis === 0) return door.admitted(slot.ticket, this.options.aheadMillis > 0)
       return Effect.flatMap(this.keep(need, slot.ticket, slot.waitMillis), (ticket) => door.admitted(ticket, true))
     })
   }
@@ -220,7 +252,7 @@ export class Group {
     const inTurn = Effect.flatMap(this.buckets.levels, (levels): Effect.Effect<Ticket, Refused> => {
       const { clock, maxQueue, scope } = this.options
       const need = plus(ask.charge, ask.hold)
-      if (isTooLarge(levels, this.options.burstMillis, ask.charge)) {
+      if (isTooLarge(levels, this.options.burstMillis / levels.share, ask.charge)) {
         return Effect.fail({ reason: "tooLarge", waitMillis: undefined })
       }
       const waitMillis = this.expected(levels, priority, need)
