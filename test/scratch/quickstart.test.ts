@@ -92,7 +92,10 @@ describe("npm start", () => {
         for (const { code, err, out } of [without, withKey]) {
           assert.strictEqual(err, "")
           assert.strictEqual(code, 0)
-          assert.match(out, /call (\d), attempt 1: RateLimitError \(HTTP 429\), asked to wait 1s\n {2}call \1, attempt 2: answered/)
+          assert.match(
+            out,
+            /call (\d), attempt 1: RateLimitError \(HTTP 429\), asked to wait 1s\n {2}call \1, attempt 2: answered/
+          )
           assert.match(out, /attempt 2: ServerError \(HTTP 529\)\n {2}attempt 3: answered/)
           assert.match(out, /\nAuthError: Claude did not accept the API key/)
           assert.match(out, /\nBadRequestError: Claude cannot answer this request/)
@@ -175,7 +178,9 @@ describe("npm start", () => {
         const first = yield* run([...args, "--budget", "0.0125"], env)
         assert.strictEqual(first.code, 1)
         const [, answered, left, usd] =
-          /: 60 prompts: (\d+) answered, (\d+) left without room in the budget; .*; \$(\S+) of \$0\.0125; /.exec(first.out) ??
+          /: 60 prompts: (\d+) answered, (\d+) left without room in the budget; .*; \$(\S+) of \$0\.0125; /.exec(
+            first.out
+          ) ??
             []
         assert.notInclude(first.out, "WARN")
         assert.isAbove(Number(answered), 5)
