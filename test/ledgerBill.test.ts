@@ -1,7 +1,7 @@
 /** The ledger beside the simulator's bill of the same traffic. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted, Stream } from "effect"
-import { Attempt, CallContext, ClaudeApi, Estimate, PriceBook } from "effect-claude"
+import { Effect, Layer, Stream } from "effect"
+import { Attempt, ClaudeApi, PriceBook } from "effect-claude"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostLedgerSql from "effect-claude/CostLedger/Sql"
 import * as Reconciliation from "effect-claude/Reconciliation"
@@ -9,6 +9,7 @@ import * as Simulator from "effect-claude/testing/Simulator"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { all } from "./suites/CostLedgerStore.ts"
+import { toSend } from "./utils/attempts.ts"
 import * as TestPostgres from "./utils/postgres.ts"
 import * as TestSqlite from "./utils/sqlite.ts"
 
@@ -41,17 +42,7 @@ const callOf = Effect.fnUntraced(function*(api: ClaudeApi.ClaudeApi["Service"], 
   const ledger = yield* CostLedger.CostLedger
   const request = requestOf(n)
   for (let number = 1; number <= 3; number++) {
-    const attempt: Attempt.MessageAttempt = {
-      callId: `call-${n}`,
-      number,
-      endpoint: "messages",
-      model: request.model,
-      request,
-      context: Context.get(Context.empty(), CallContext.CallContext),
-      estimate: Estimate.make(request),
-      key: { label: "a", group: "org", secret: Redacted.make(Simulator.apiKey) },
-      outcome: Attempt.Outcome.NotSent()
-    }
+    const attempt = toSend(request, `call-${n}`, number)
     const stream = Attempt.guardStream(ledger, attempt, api.stream(attempt))
     const sent = n % 4 === 0
       ? Stream.runDrain(stream)
