@@ -109,9 +109,9 @@ export const suite = ({ layer, name, sleep, test, toleranceMillis }: SuiteOption
       Effect.gen(function*() {
         const buckets = yield* open()
         yield* take(buckets, amounts(600))
-        near((yield* refused(buckets, amounts(2))).waitMillis, 200)
-        yield* sleep(210)
-        yield* take(buckets, amounts(2))
+        near((yield* refused(buckets, amounts(10))).waitMillis, 1_000)
+        yield* sleep(1_010)
+        yield* take(buckets, amounts(10))
       }).pipe(Effect.provide(layer)))
 
     test("books a slot ahead when it is near enough, and the next one after it", () =>
