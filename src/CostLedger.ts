@@ -339,7 +339,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   // Registered before the writer is forked, so that it runs when that has ended.
   yield* Effect.addFinalizer(() =>
     Effect.andThen(
-      Effect.ignore(Effect.timeout(Effect.interruptible(flush), storeMillis)),
+      Effect.ignore(Effect.timeout(flush, storeMillis)),
       Effect.suspend(() => {
         const left = pending.length
         if (left === 0) return Effect.void

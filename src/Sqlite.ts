@@ -94,6 +94,7 @@ const take = (iterator: Iterator<object>, count: number): Array<object> => {
 
 /** A number would be bound as a floating one, and change what division and `typeof` say. */
 const bind = (value: unknown): SQLInputValue => {
+  if (typeof value === "string") return value
   if (typeof value === "number") return Number.isSafeInteger(value) ? BigInt(value) : value
   if (typeof value === "boolean") return value ? 1n : 0n
   if (value === undefined) return null

@@ -94,6 +94,8 @@ const columns: ReadonlyArray<
   ["request_id", "TEXT", (row) => row.requestId ?? null]
 ]
 
+const values = columns.map(([, , of]) => of)
+
 const required = new Set(["call_id", "attempt", "at", "model", "tags"])
 
 const fieldColumns: Readonly<Record<Field, string>> = {
@@ -251,8 +253,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       while: () => done < rows.length,
       body: () => {
         const size = chunkRows.find((size) => size <= rows.length - done) ?? 1
-        const params = rows.slice(done, done + size).flatMap((row) => columns.map(([, , of]) => of(row)))
-        done += size
+        const params: Array<string | number | null> = []
+        for (const end = done + size; done < end; done++) {
+          for (const value of values) params.push(value(rows[done]!)) // there are so many rows
+        }
         return sql.unsafe(insertText.get(size) ?? "", params).raw
       },
       step: () => {}
