@@ -145,6 +145,7 @@ const reports = async (report: (row: Row) => void, rows: number) => {
   const ledger = Context.get(built, CostLedger.CostLedger)
   for (const [name, query] of queries) {
     const times: Array<number> = []
+    const cpus: Array<number> = []
     let longest = 0
     for (let n = 0; n < 5; n++) {
       let turned = performance.now()
@@ -153,12 +154,16 @@ const reports = async (report: (row: Row) => void, rows: number) => {
         turned = performance.now()
       }, 0)
       const began = performance.now()
+      const cpu = process.cpuUsage()
       await Effect.runPromise(ledger.report({ ...query, from: epoch, to: epoch + 30 * dayMillis }))
       times.push(performance.now() - began)
+      const used = process.cpuUsage(cpu)
+      cpus.push((used.user + used.system) / 1_000)
       clearInterval(watch)
     }
     const row = { case: `${name}, 30 days, ${rows} rows, sqlite`, peer: "effect-claude", n: times.length, unit: "ms" }
     report({ ...row, metric: "report_ms", value: median(times) })
+    report({ ...row, metric: "report_cpu_ms", value: median(cpus) })
     report({ ...row, metric: "report_blocks_ms", value: longest })
   }
   await Effect.runPromise(Scope.close(scope, Exit.void))

@@ -32,6 +32,32 @@
  * )
  * ```
  *
+ * **Example** (Moving from a file to PostgreSQL; what is there already is left as it is)
+ *
+ * ```ts
+ * import { PgClient } from "@effect/sql-pg"
+ * import * as CostLedger from "effect-claude/CostLedger"
+ * import * as CostLedgerSql from "effect-claude/CostLedger/Sql"
+ * import * as Sqlite from "effect-claude/Sqlite"
+ * import { Context, Effect, Layer, Redacted } from "effect"
+ *
+ * const file = CostLedgerSql.layer().pipe(Layer.provide(Sqlite.layer({ filename: "costs.db" })))
+ * const postgres = CostLedgerSql.layer().pipe(
+ *   Layer.provide(PgClient.layer({ url: Redacted.make("postgres://app@localhost:5432/app") }))
+ * )
+ *
+ * export const move = Effect.gen(function*() {
+ *   const from = Context.get(yield* Layer.build(file), CostLedger.Store)
+ *   const to = Context.get(yield* Layer.build(postgres), CostLedger.Store)
+ *   let after: CostLedger.Cursor | undefined
+ *   do {
+ *     const page: CostLedger.Page = yield* from.page({ from: 0, to: Number.MAX_SAFE_INTEGER }, 500, after)
+ *     yield* to.write(page.rows)
+ *     after = page.next
+ *   } while (after !== undefined)
+ * }).pipe(Effect.scoped)
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
