@@ -51,6 +51,7 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
+import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -349,7 +350,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     )
   )
 
-  const backoff = Effect.suspend(() => Effect.sleep(Math.min(maxBackoffMillis, 500 * 2 ** failures)))
+  const backoff = Effect.flatMap(
+    Random.next,
+    (chance) => Effect.sleep(Math.min(maxBackoffMillis, 500 * 2 ** failures) * (1 - chance / 4))
+  )
 
   yield* Effect.gen(function*() {
     if (pending.length === 0) yield* arrived.await

@@ -189,6 +189,10 @@ const decodeRow = Schema.decodeUnknownEffect(Schema.Struct({
 /** Drivers give wide integers as texts, as `bigint` or as numbers. */
 const number = (value: unknown): unknown => value === null ? null : Number(value)
 
+/** The least integer that is not less: databases have no infinite ones. */
+const integer = (value: number): number =>
+  Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Math.ceil(value)))
+
 const text = (value: unknown): unknown => value ?? undefined
 
 const rowOf = (found: Readonly<Record<string, unknown>>): Effect.Effect<Row, CostLedgerError> =>
@@ -303,7 +307,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const keyOf = (by: Field | { readonly tag: string } | undefined): Fragment =>
     by === undefined ? sql`CAST(NULL AS TEXT)` : typeof by === "string" ? sql`${sql(fieldColumns[by])}` : tag(by.tag)
 
-  const inRange = (range: Range): Fragment => sql`${at} >= ${range.from} AND ${at} < ${range.to}`
+  const inRange = (range: Range): Fragment => sql`${at} >= ${integer(range.from)} AND ${at} < ${integer(range.to)}`
 
   const conditions = ({ tags = {}, ...fields }: Where): ReadonlyArray<Fragment> => [
     ...Object.entries(fields).flatMap(([name, value]) =>
@@ -391,7 +395,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
     trim: ({ before, keep }, limit) => {
       const old = [
-        ...(before === -Infinity ? [] : [sql`${at} < ${Math.floor(before)}`]),
+        ...(before === -Infinity ? [] : [sql`${at} < ${integer(before)}`]),
         ...(keep === Infinity
           ? []
           : [
