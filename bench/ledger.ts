@@ -1,7 +1,7 @@
 /**
- * What the ledger costs: rows a second written through each store, the time of reports over a million rows in SQLite (`args`: how many rows), and what
- * it adds to a call at a server that answers at once, against the same call without it. Ratios are medians of pairs of slices measured one after
- * the other; each slice ends when all its rows are written.
+ * What the ledger costs: rows a second written through each store, what it adds to a call at a server that answers at once, against the same
+ * call without it, and the time of reports over a million rows in SQLite (`npm run bench -- ledger 0` leaves them out). Ratios are medians of
+ * pairs of slices measured one after the other; each slice ends when all its rows are written.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Exit, Layer, Redacted, Scope } from "effect"
@@ -205,7 +205,7 @@ const none: Attempt.Policy = { admit: () => Effect.void, settle: () => Effect.vo
 
 const callsAtOnce = async (report: (row: Row) => void, url: string, concurrency: number) => {
   const rounds = 31
-  const count = 320
+  const count = 2 * batch
   const slice = (service: Service, end: Effect.Effect<void, unknown>, latencies: Array<number>) => async () => {
     const one = Effect.suspend(() => {
       const began = performance.now()
@@ -267,7 +267,8 @@ export const run: Run = async (report) => {
       await Effect.runPromise(Scope.close(scope, Exit.void))
     }
     for (const concurrency of [1, 16]) await callsAtOnce(report, server.url, concurrency)
-    await reports(report, Number(process.argv[3] ?? 1_000_000))
+    const rows = Number(process.argv[3] ?? 1_000_000)
+    if (rows > 0) await reports(report, rows)
   } finally {
     await Effect.runPromise(Effect.ignore(dropTables))
     rmSync(folder, { recursive: true, force: true })

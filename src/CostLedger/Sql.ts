@@ -82,7 +82,15 @@ export interface Options {
   readonly prefix?: string | undefined
 }
 
-/** Each column with its type and what a row has for it. Integers are as wide as they get. */
+const isEmpty = (tags: Row["tags"]): boolean => {
+  for (const _ in tags) return false
+  return true
+}
+
+/**
+ * Each column with its type and what a row has for it. Integers are as wide as they get. What is usual is null, which takes no room: no
+ * tags, no rules, and that the model that was asked for is the one that served.
+ */
 const columns: ReadonlyArray<
   readonly [name: string, type: "TEXT" | "BIGINT", of: (row: Row) => string | number | null]
 > = [
@@ -93,12 +101,12 @@ const columns: ReadonlyArray<
   ["user_id", "TEXT", (row) => row.user ?? null],
   ["tenant", "TEXT", (row) => row.tenant ?? null],
   ["request_type", "TEXT", (row) => row.requestType ?? null],
-  ["tags", "TEXT", (row) => JSON.stringify(row.tags)],
+  ["tags", "TEXT", (row) => isEmpty(row.tags) ? null : JSON.stringify(row.tags)],
   ["key_label", "TEXT", (row) => row.key ?? null],
-  ["asked_model", "TEXT", (row) => row.askedModel],
-  ["sent_model", "TEXT", (row) => row.sentModel],
+  ["asked_model", "TEXT", (row) => row.askedModel === row.model ? null : row.askedModel],
+  ["sent_model", "TEXT", (row) => row.sentModel === row.model ? null : row.sentModel],
   ["model", "TEXT", (row) => row.model],
-  ["rules", "TEXT", (row) => JSON.stringify(row.rules)],
+  ["rules", "TEXT", (row) => row.rules.length === 0 ? null : JSON.stringify(row.rules)],
   ["optimizer_saved_nano_usd", "BIGINT", (row) => row.optimizerSavedNanoUsd],
   ["input_tokens", "BIGINT", ({ usage }) => usage.inputTokens],
   ["output_tokens", "BIGINT", ({ usage }) => usage.outputTokens],
@@ -122,7 +130,7 @@ const columns: ReadonlyArray<
 
 const values = columns.map(([, , of]) => of)
 
-const required = new Set(["call_id", "attempt", "at", "model", "tags"])
+const required = new Set(["call_id", "attempt", "at", "model"])
 
 const fieldColumns: Readonly<Record<Field, string>> = {
   model: "model",
@@ -205,12 +213,12 @@ const rowOf = (found: Readonly<Record<string, unknown>>): Effect.Effect<Row, Cos
       user: text(found["user_id"]),
       tenant: text(found["tenant"]),
       requestType: text(found["request_type"]),
-      tags: found["tags"],
+      tags: found["tags"] ?? "{}",
       key: text(found["key_label"]),
-      askedModel: found["asked_model"],
-      sentModel: found["sent_model"],
+      askedModel: found["asked_model"] ?? found["model"],
+      sentModel: found["sent_model"] ?? found["model"],
       model: found["model"],
-      rules: found["rules"],
+      rules: found["rules"] ?? "[]",
       optimizerSavedNanoUsd: number(found["optimizer_saved_nano_usd"]),
       usage: {
         inputTokens: number(found["input_tokens"]),
