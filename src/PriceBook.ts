@@ -140,7 +140,7 @@ export const Options = Schema.Struct({
   discount: Schema.optional(Schema.Union([Share, Schema.Record(Schema.String, Share)])),
   /** Factors of service tiers beside `standard` (1) and `batch` (0.5), for token prices. */
   tiers: Schema.optional(Schema.Record(Schema.String, Factor)),
-  /** Factors of regions beside `global` (1) and `us` (1.1), for token prices. */
+  /** Factors of regions beside `global` (1), `not_available` (1) and `us` (1.1), for token prices. */
   geos: Schema.optional(Schema.Record(Schema.String, Factor)),
   /** The region of a request that names none, where your workspace sets one. Ceilings need it. Default `global`. */
   defaultGeo: Schema.optional(Schema.String),
@@ -222,6 +222,9 @@ const webSearches = (request: Request, unbounded: number): number => {
   return searches
 }
 
+/** What answers report as region where their model or account has no choice of it. */
+const unsaidGeos = { not_available: 1, "": 1 }
+
 /**
  * Builds a price book. Options that make no sense are a defect.
  *
@@ -234,7 +237,7 @@ export const make = (options: Options = {}): PriceBook["Service"] => {
   const book = bookOf(prices(options), {
     discount: options.discount ?? 0,
     tiers: { standard: 1, batch: 0.5, ...options.tiers },
-    geos: { global: 1, us: 1.1, ...options.geos }
+    geos: { global: 1, us: 1.1, ...unsaidGeos, ...options.geos }
   })
 
   const periodOf = (model: string, speed: string, at: number): Period | undefined =>

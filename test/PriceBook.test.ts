@@ -220,6 +220,12 @@ describe("prices", () => {
     assert.isUndefined(nano("claude-opus-5", { ...usage, inferenceGeo: "moon" }))
   })
 
+  it("are those of every region where the answer names none", () => {
+    for (const inferenceGeo of ["global", "not_available", ""]) {
+      assert.strictEqual(nano("claude-haiku-4-5", { inferenceGeo, inputTokens: 1_000 }), 1_000_000)
+    }
+  })
+
   it("of Haiku 5.5 follow the whole prompt, output and cache included", () => {
     const cheap = {
       inputTokens: 40_000,
