@@ -216,8 +216,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       const [attempt, self] = next.value
       const report = Underway.look(self, attempt, now, self.group.waiting > 0)
       if (report === undefined) continue
-      reports.push(self.group.buckets.report(report))
-      if (report.observed !== undefined) self.group.learnt()
+      reports.push(
+        report.observed === undefined
+          ? self.group.buckets.report(report)
+          : Effect.map(self.group.buckets.report(report), () => self.group.learnt())
+      )
     }
     return reports.length === 0 ? Effect.void : Effect.asVoid(Effect.all(reports))
   })
@@ -319,11 +322,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           group.outputRatio.updateUnsafe(usage.outputTokens / Math.max(1, predictedOutput), services)
         }
         const report = Underway.close(self, attempt, now)
-        if (report.observed !== undefined) group.learnt()
-        const reported = Effect.map(
-          group.buckets.report(report),
-          () => group.answered(outcome._tag === "Completed", report.pause !== undefined)
-        )
+        const reported = Effect.map(group.buckets.report(report), () => {
+          group.answered(outcome._tag === "Completed", report.pause !== undefined)
+          if (report.observed !== undefined) group.learnt()
+        })
         return Math.abs(now - group.gaugedAt) < gaugeMillis ? reported : Effect.andThen(reported, gauge(group, now))
       }),
 

@@ -432,6 +432,17 @@ describe("RateLimiter", () => {
       assert.strictEqual(yield* admitted, 4 + 9)
     }).pipe(limited({})))
 
+  it.effect("goes on as soon as the head of a stream tells of limits, however long the stream", () =>
+    Effect.gen(function*() {
+      const calls = yield* Effect.replicateEffect(call(), 20)
+      calls[3]!.attempt.outcome = Attempt.Outcome.Aborted({
+        usage: Usage.make({ inputTokens: 10 }),
+        limits: headers({ requests: limit(60, 50) })
+      })
+      yield* TestClock.adjust("250 millis")
+      assert.isTrue(yield* calls[19]!.isAdmitted)
+    }).pipe(limited({})))
+
   it.effect("opens up without limits as calls succeed whose answers have no headers", () =>
     Effect.gen(function*() {
       const calls = yield* Effect.replicateEffect(call(), 12)
@@ -481,7 +492,9 @@ describe("RateLimiter", () => {
       yield* first.end
       assert.strictEqual((yield* refused({ input: 5_000 })).reason, "tooLarge")
       yield* TestClock.adjust("11 minutes")
-      assert.isTrue(yield* (yield* call({ input: 5_000 })).isAdmitted)
+      const calls = yield* Effect.replicateEffect(call({ input: 5_000 }), 5)
+      // And sends few at once again.
+      assert.deepStrictEqual(yield* Effect.forEach(calls, (call) => call.isAdmitted), [true, true, true, true, false])
     }).pipe(limited({})))
 
   it.effect("pauses the group for all when the API refuses, and then ramps up", () =>
