@@ -47,10 +47,10 @@ export type { Limits, LimitsOf, Tier } from "./internal/rateLimiter/Limits.ts"
 
 /**
  * - `limits`: a tier, limits for every model group, or a function of the model group and the key group. Default none: the
- *   headers of the API teach them, and until the first answer only a few calls are sent at once. Where both are known the
- *   lower one holds. Fast mode has limits of its own, which nobody published: those are always learnt.
+ *   headers of the API teach them, for ten minutes; while none are known only a few calls are sent at once. Where both are known
+ *   the lower one holds. Fast mode has limits of its own, which nobody published: those are always learnt.
  * - `burst`: how much refill a bucket holds at most. Default 1 minute; where the API grants less, its headers tell.
- * - `maxQueue`: how many calls wait for one group at most. Default 10,000.
+ * - `maxQueue`: how many calls wait for one group at most; at 0 none does. Default 10,000.
  *
  * @category options
  * @since 0.1.0
@@ -88,7 +88,7 @@ export interface Snapshot {
 export class RateLimiter extends Context.Service<
   RateLimiter,
   Policy<RateLimitedLocallyError> & {
-    /** Replaces the limits; calls that wait are judged by the new ones. */
+    /** Replaces the limits; calls that wait are judged by the new ones. Limits that make no sense are a defect. */
     readonly setLimits: (limits: Limits.Limits | Limits.Tier | Limits.LimitsOf) => Effect.Effect<void>
     readonly snapshot: Effect.Effect<ReadonlyArray<Snapshot>>
   }
@@ -179,7 +179,7 @@ class Member extends Group {
 }
 
 /**
- * Builds the limiter over the `Store`. It lives as long as its scope.
+ * Builds the limiter over the `Store`. It lives as long as its scope. Settings that make no sense are a defect.
  *
  * @category constructors
  * @since 0.1.0
@@ -193,7 +193,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
   )
   const burstMillis = Duration.toMillis(options.burst ?? "1 minute")
+  if (!(burstMillis >= 1 && burstMillis < Infinity)) {
+    throw new RangeError(`RateLimiter: burst must be at least 1 ms and have an end, and is ${burstMillis} ms`)
+  }
   const maxQueue = options.maxQueue ?? 10_000
+  if (!(maxQueue >= 0)) throw new RangeError(`RateLimiter: maxQueue must be a number from 0, and is ${maxQueue}`)
   const learned = new Learned()
   const underway = new Map<Attempt, Underway.Underway & { readonly group: Member }>()
   const groups = new Map<string, Map<string, Member>>()
@@ -243,7 +247,6 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     const known = groups.get(keyGroup)?.get(name)
     if (known !== undefined) return known
     if (count >= maxGroups) forget()
-    count++
     const configured = () => {
       if (name === model) return limitsOf(model, keyGroup)
       return { requestsPerMinute: name === countTokens ? limitsOf("other", keyGroup).countTokensPerMinute : undefined }
@@ -259,6 +262,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     })
     const members = groups.get(keyGroup) ?? new Map<string, Member>()
     groups.set(keyGroup, members.set(name, member))
+    count++
     return member
   }
 

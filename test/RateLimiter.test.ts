@@ -561,6 +561,31 @@ describe("RateLimiter", () => {
       Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown({ RPM: "1", BURST: "1 minute" }))
     ))
 
+  it.effect("refuses settings that make no sense", () =>
+    Effect.gen(function*() {
+      const senseless: ReadonlyArray<readonly [name: string, options: RateLimiter.Options]> = [
+        ["requestsPerMinute", { limits: { requestsPerMinute: NaN } }],
+        ["inputTokensPerMinute", { limits: { inputTokensPerMinute: 0 } }],
+        ["outputTokensPerMinute", { limits: { outputTokensPerMinute: -1 } }],
+        ["tokensPerMinute", { limits: () => ({ tokensPerMinute: Infinity }) }],
+        // Settings may come from where types do not reach.
+        ["there is no tier gold", { limits: "gold" as "build" }],
+        ["burst", { burst: 0 }],
+        ["burst", { burst: Infinity }],
+        ["maxQueue", { maxQueue: NaN }]
+      ]
+      for (const [name, options] of senseless) {
+        const exit = yield* Effect.exit(Effect.provide(call(), RateLimiter.layer(options)))
+        const failure = exit._tag === "Success" ? yield* Effect.exit(Fiber.join(exit.value.fiber)) : exit
+        assert.include(String(failure), `RangeError: RateLimiter: ${name}`)
+      }
+      const limiter = yield* RateLimiter.RateLimiter
+      const exit = yield* Effect.exit(limiter.setLimits({ requestsPerMinute: NaN }))
+      assert.include(String(exit), "RangeError: RateLimiter: requestsPerMinute must be")
+      yield* limiter.admit(attemptOf())
+      assert.strictEqual(yield* free("requests"), 59)
+    }).pipe(limited({ limits: { requestsPerMinute: 60 } })))
+
   it.effect("knows the limits of a tier", () =>
     Effect.gen(function*() {
       yield* call()
