@@ -291,7 +291,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         const held = { requests: 0, inputTokens: 0, outputTokens: output, tokens: output }
         const began = clock.currentTimeMillisUnsafe()
         const admitted = group.admit(attempt, { charge: charged, hold: held }, {
-          refused: (refused) => Effect.fail(errorOf(refused, attempt, group)),
+          refused: (refused) =>
+            Effect.flatMap(group.buckets.levels, (levels) => {
+              const limit = refused.reason === "tooLarge" ? Buckets.mostInput(levels, burstMillis) : undefined
+              return Effect.fail(errorOf(refused, attempt, group, limit === undefined ? {} : { needed: input, limit }))
+            }),
           admitted: (ticket, waited) => {
             const admittedAt = waited ? clock.currentTimeMillisUnsafe() : began
             underway.set(attempt, {
@@ -359,11 +363,16 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   })
 })
 
-const errorOf = ({ reason, waitMillis }: Refused, attempt: Attempt, { group }: Member): RateLimitedLocallyError =>
+const errorOf = (
+  { reason, waitMillis }: Refused,
+  attempt: Attempt,
+  { group }: Member,
+  size: Pick<RateLimitedLocallyError, "needed" | "limit">
+): RateLimitedLocallyError =>
   new RateLimitedLocallyError({
-    // A wait for money passes any deadline that a caller could mean.
-    reason: reason === "closed" ? "deadline" : reason,
+    reason: reason === "closed" ? "spend" : reason,
     group,
+    ...size,
     retryAfter: waitMillis === undefined ? undefined : Duration.millis(waitMillis),
     attempts: attempt.number - 1
   })

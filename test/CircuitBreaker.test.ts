@@ -586,9 +586,8 @@ describe("CircuitBreaker", () => {
       yield* TestClock.setTime(Duration.toMillis("9 hours"))
       yield* breaker.restore(saved)
       assert.deepStrictEqual(yield* counts, [0, 0])
-      const { window, ...rest } = saved.circuits[group]!
-      const slot = window?._tag === "Time" ? window.slots[0]! : assert.fail()
-      const broken = { ...rest, window: { ...window, slots: [{ ...slot, index: -3 }] } }
+      const slots = [{ index: -3, calls: 2, failures: 1, slow: 0 }]
+      const broken = { ...saved.circuits[group]!, window: { _tag: "Time" as const, slotMillis: 3_000, slots } }
       yield* breaker.restore(new CircuitBreaker.Saved({ circuits: { [group]: broken } }))
       yield* TestClock.setTime(Duration.toMillis("10 hours"))
       yield* call(completed)

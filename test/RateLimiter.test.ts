@@ -329,6 +329,7 @@ describe("RateLimiter", () => {
         const error = yield* refused({ input: 1_500 })
         assert.strictEqual(error.reason, "tooLarge")
         assert.isUndefined(error.retryAfter)
+        assert.include(error.message, "about 1500 input tokens, and the limit is 1000. Make it smaller")
         yield* call({ input: 500 })
       }
     }).pipe(limited({ limits: { inputTokensPerMinute: 1_000 } })))
@@ -543,8 +544,10 @@ describe("RateLimiter", () => {
       failed(first.attempt, new RateLimitError({ limit: "spend" }))
       yield* first.end
       yield* settled
-      assert.strictEqual((yield* Effect.flip(Fiber.join(waiting.fiber))).reason, "deadline")
-      assert.deepStrictEqual((yield* refused()).retryAfter, Duration.hours(1))
+      assert.strictEqual((yield* Effect.flip(Fiber.join(waiting.fiber))).reason, "spend")
+      const error = yield* refused()
+      assert.deepStrictEqual(error.retryAfter, Duration.hours(1))
+      assert.include(error.message, "A spend limit of the API is reached")
       yield* TestClock.adjust("1 hour")
       assert.isTrue(yield* (yield* call()).isAdmitted)
     }).pipe(limited({ limits: { requestsPerMinute: 1 } })))
