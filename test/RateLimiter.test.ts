@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Context, Deferred, Duration, Effect, Fiber, Layer, Metric, Redacted } from "effect"
+import { Clock, ConfigProvider, Context, Deferred, Duration, Effect, Fiber, Layer, Metric, Redacted } from "effect"
 import * as Attempt from "effect-claude/Attempt"
 import { CallContext } from "effect-claude/CallContext"
 import { ConnectionError, RateLimitedLocallyError, RateLimitError, ServerError } from "effect-claude/ClaudeError"
@@ -117,6 +117,18 @@ const refused = (sketch: Sketch = {}) =>
     assert.instanceOf(error, RateLimitedLocallyError)
     return error
   })
+
+/** A store that books, as one across a network does. */
+const booking = Layer.effect(
+  RateLimiter.Store,
+  Effect.map(RateLimiter.Store, (store) => ({
+    aheadMillis: 60_000,
+    open: (options) => {
+      const buckets = store.open(options)
+      return { ...buckets, reserve: (ask) => Effect.andThen(Effect.yieldNow, buckets.reserve(ask)) }
+    }
+  }))
+).pipe(Layer.provide(Layer.fresh(RateLimiter.layerStoreMemory)))
 
 const limited = (options: RateLimiter.Options) => Effect.provide(RateLimiter.layer(options))
 
@@ -616,19 +628,36 @@ describe("RateLimiter", () => {
       assert.isTrue(bulk.every((fiber) => fiber.pollUnsafe() !== undefined))
     }).pipe(Effect.provide(
       RateLimiter.layerNoDeps({ limits: { requestsPerMinute: 60 }, burst: "1 second" }).pipe(
-        Layer.provide(Layer.effect(
-          RateLimiter.Store,
-          Effect.map(RateLimiter.Store, (store) => ({
-            aheadMillis: 60_000,
-            open: (options) => {
-              const buckets = store.open(options)
-              return { ...buckets, reserve: (ask) => Effect.andThen(Effect.yieldNow, buckets.reserve(ask)) }
-            }
-          }))
-        )),
-        Layer.provide(Layer.fresh(RateLimiter.layerStoreMemory))
+        Layer.provide(booking)
       )
     )))
+
+  it.effect("waits no longer for a slot that is booked when the clock is set back", () =>
+    Effect.gen(function*() {
+      const time = yield* Clock.Clock
+      let back = 0
+      const clock: Clock.Clock = {
+        currentTimeMillisUnsafe: () => time.currentTimeMillisUnsafe() - back,
+        currentTimeMillis: Effect.map(time.currentTimeMillis, (now) => now - back),
+        currentTimeNanosUnsafe: () => time.currentTimeNanosUnsafe(),
+        currentTimeNanos: time.currentTimeNanos,
+        monotonicTimeNanosUnsafe: () => time.monotonicTimeNanosUnsafe(),
+        monotonicTimeNanos: time.monotonicTimeNanos,
+        sleep: (duration) => time.sleep(duration)
+      }
+      yield* TestClock.setTime(Duration.toMillis("10 hours"))
+      const limiter = yield* RateLimiter.make({ limits: { requestsPerMinute: 60 }, burst: "1 second" }).pipe(
+        Effect.provideService(Clock.Clock, clock)
+      )
+      const fibers = yield* Effect.forEach(
+        Array.from({ length: 10 }, () => attemptOf()),
+        (attempt) => Effect.forkChild(Effect.provideService(limiter.admit(attempt), Clock.Clock, clock))
+      )
+      yield* settled
+      back = Duration.toMillis("1 hour")
+      yield* TestClock.adjust("1 minute")
+      assert.isTrue(fibers.every((fiber) => fiber.pollUnsafe() !== undefined))
+    }).pipe(Effect.provide(booking)))
 
   it.effect("lets everything pass when it is off", () =>
     Effect.gen(function*() {

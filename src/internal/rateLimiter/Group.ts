@@ -309,7 +309,10 @@ export class Group {
         if (first) this.wake()
         return Effect.void
       }
-      if (this.booked === waiter) this.booked = undefined
+      if (this.booked === waiter) {
+        this.booked = undefined
+        Deferred.doneUnsafe(waiter.admitted, Exit.interrupt())
+      }
       const { ask, ticket } = waiter
       if (ticket === undefined) return Effect.void
       waiter.ticket = undefined
@@ -369,13 +372,8 @@ export class Group {
       waiter.ticket = ticket
       if (waitMillis > 0) {
         this.booked = waiter
-        const { clock } = this.options
-        const until = clock.currentTimeMillisUnsafe() + waitMillis
-        while (this.booked === waiter && clock.currentTimeMillisUnsafe() < until) {
-          this.stirred = false
-          yield* this.pause(until - clock.currentTimeMillisUnsafe())
-        }
-        // It may have left meanwhile.
+        // It may leave meanwhile. The time is not read: a clock that is set back must not prolong the wait.
+        yield* Effect.raceFirst(Effect.sleep(waitMillis), Effect.exit(Deferred.await(waiter.admitted)))
         if (this.booked !== waiter) return
         this.booked = undefined
       }

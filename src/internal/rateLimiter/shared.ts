@@ -473,6 +473,8 @@ export const make = Effect.fnUntraced(function*(
             limits = ask.limits
             const now = nowMillis()
             if (lost) return Effect.succeed(reserveAlone(ask, now))
+            // A clock that was set back makes no pause longer.
+            if (now < mirror.at) Buckets.advance(mirror, now)
             const pausedMillis = Math.ceil(mirror.pausedUntil - now)
             if (pausedMillis > ask.withinMillis && !isNew) {
               return Effect.succeed({ ticket: undefined, waitMillis: pausedMillis, closed: mirror.closed })

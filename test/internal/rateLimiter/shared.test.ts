@@ -283,6 +283,16 @@ describe("shared buckets", () => {
       assert.strictEqual(store.messages.length, 2)
     }).pipe(Effect.scoped))
 
+  it.effect("takes no clock that is set back for a pause", () =>
+    Effect.gen(function*() {
+      const { buckets, store } = yield* make
+      yield* TestClock.setTime(7_200_000)
+      yield* buckets.reserve(ask(amounts(1)))
+      yield* TestClock.setTime(3_600_000)
+      assert.strictEqual((yield* buckets.reserve(ask(amounts(1)))).waitMillis, 0)
+      assert.strictEqual(store.messages.length, 2)
+    }).pipe(Effect.scoped))
+
   it.effect("gives back what comes for a caller that left", () =>
     Effect.gen(function*() {
       const { buckets, store } = yield* make
