@@ -239,7 +239,8 @@ const rate = (self: State, dimension: Dimension, heard: number | undefined): voi
   bucket.level = Math.min(bucket.level, capacity)
 }
 
-const configure = (self: State, limits: Limits): void => {
+/** Holds new limits from now on. */
+export const configure = (self: State, limits: Limits): void => {
   self.limits = limits
   for (const dimension of dimensions) rate(self, dimension, self.buckets[dimension]?.heard)
 }

@@ -343,7 +343,8 @@ export const make = Effect.fnUntraced(function*(
         limits,
         share: divided(limits, processes)
       }
-      state.limits = local.share
+      // Also what the store told nothing of is limited.
+      Buckets.configure(state, local.share)
       for (const report of reports) {
         add(local.back, report.charge, -1)
         Buckets.report(state, { ...told(report, now), release: Buckets.zero, observed: undefined }, now)

@@ -157,6 +157,15 @@ describe("shared buckets", () => {
       assert.strictEqual(store.lines.length, 1)
     }).pipe(Effect.scoped))
 
+  it.effect("goes on with its share of what is configured where the store never told of a bucket", () =>
+    Effect.gen(function*() {
+      const { buckets, store } = yield* make
+      store.answer = Effect.fail("gone")
+      const slots = yield* Effect.replicateEffect(buckets.reserve(ask(amounts(1))), 100)
+      assert.strictEqual(slots.filter(({ ticket }) => ticket !== undefined).length, 60)
+      assert.strictEqual((yield* buckets.levels).requests?.free, 0)
+    }).pipe(Effect.scoped))
+
   it.effect("lets in what is larger than its share, at the price of a debt, and nothing that is larger than the whole", () =>
     Effect.gen(function*() {
       const { buckets, store } = yield* make
