@@ -2,9 +2,9 @@
  * Keeps traffic inside the limits of the API: calls wait their turn instead of being refused.
  *
  * Requests, input, output and where configured all tokens together are token buckets with continuous refill, one set for each (key
- * group, model group), taken all or none. Each answer's headers correct them; a 429 pauses the group for as long as the API asks,
- * for all callers at once, and traffic ramps up after it. Input counts as the API counts it: what a cache serves is free. Output is not
- * reserved by `max_tokens` but by what calls of the same model and request type really produced.
+ * group, model group), taken all or none. Each answer's headers correct them; a 429 pauses the group for as long as the API asks, an
+ * hour at most at a time, for all callers at once, and traffic ramps up after it. Input counts as the API counts it: what a cache
+ * serves is free. Output is not reserved by `max_tokens` but by what calls of the same model and request type really produced.
  *
  * **Who goes next.** First come first served inside a priority of `CallContext`; a small late call never overtakes a large
  * early one of its class. While all three wait, `interactive` has 75 % of the limits, `standard` 20 % and `bulk` 5 %;
@@ -377,7 +377,7 @@ const errorOf = (
     attempts: attempt.number - 1
   })
 
-/** The most bucket sets that memory keeps; the one opened first makes room. */
+/** The most bucket sets that memory keeps; the one whose last opening is longest ago makes room. */
 const maxStates = 10_000
 
 /**
@@ -396,6 +396,7 @@ export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(
       open: ({ burstMillis, group, keyGroup }): BucketSet => {
         const key = `${group} ${keyGroup}`
         const state = states.get(key) ?? Buckets.make(burstMillis, now())
+        states.delete(key)
         const oldest = states.size < maxStates ? undefined : states.keys().next().value
         if (oldest !== undefined) states.delete(oldest)
         states.set(key, state)

@@ -659,6 +659,23 @@ describe("RateLimiter", () => {
       assert.isTrue(fibers.every((fiber) => fiber.pollUnsafe() !== undefined))
     }).pipe(Effect.provide(booking)))
 
+  it.effect("forgets no buckets for others that it has already", () =>
+    Effect.gen(function*() {
+      const store = yield* RateLimiter.Store
+      const open = (index: number) => store.open({ keyGroup: `${index}`, group: "opus-4", burstMillis: 60_000 })
+      const amounts = { requests: 1, inputTokens: 0, outputTokens: 0, tokens: 0 }
+      const ask = {
+        limits: { requestsPerMinute: 1 },
+        charge: amounts,
+        hold: { ...amounts, requests: 0 },
+        withinMillis: 0
+      }
+      yield* open(0).reserve(ask)
+      for (let index = 1; index < 10_000; index++) open(index)
+      open(9_999)
+      assert.isUndefined((yield* open(0).reserve(ask)).ticket)
+    }).pipe(Effect.provide(RateLimiter.layerStoreMemory)))
+
   it.effect("lets everything pass when it is off", () =>
     Effect.gen(function*() {
       const calls = yield* Effect.replicateEffect(call(), 50)
