@@ -292,7 +292,8 @@ export class CircuitOpenError
 }
 
 /**
- * Our own limiter refused: the wait would pass the deadline, the queue is full, or no bucket is ever large enough.
+ * Our own limiter refused: the wait would pass the deadline, the queue is full, no bucket is ever large enough (`tooLarge`), or the API said
+ * that a spend limit is reached and a call would be in vain (`spend`).
  *
  * @category errors
  * @since 0.1.0
@@ -301,9 +302,12 @@ export class RateLimitedLocallyError
   extends Schema.TaggedError<RateLimitedLocallyError>("effect-claude/RateLimitedLocallyError")(
     "RateLimitedLocallyError",
     {
-      reason: Schema.Literals(["deadline", "queueFull", "tooLarge"]),
+      reason: Schema.Literals(["deadline", "queueFull", "tooLarge", "spend"]),
       /** The model group whose limit it is. */
       group: Schema.String,
+      /** Where it is too large: the input tokens that it probably needs, and the most that there is room for at once. */
+      needed: Schema.optional(Schema.Int),
+      limit: Schema.optional(Schema.Int),
       /** The wait that it would have been; undefined where no wait helps. */
       retryAfter: wait,
       attempts
@@ -316,7 +320,10 @@ export class RateLimitedLocallyError
     const text = {
       deadline: `Waiting for room in the limits of ${this.group} would pass the deadline.`,
       queueFull: `Too many calls already wait for room in the limits of ${this.group}.`,
-      tooLarge: `The request is larger than the whole limit of ${this.group}.`
+      tooLarge: `The request is larger than the whole limit of ${this.group}` +
+        (this.needed === undefined ? "." : `: about ${this.needed} input tokens, and the limit is ${this.limit}.`),
+      spend:
+        `A spend limit of the API is reached, so nothing is sent to ${this.group}. Raise it or wait until it resets.`
     }[this.reason]
     return this.reason === "tooLarge"
       ? `${text} Make it smaller or raise the limit.`

@@ -2,9 +2,9 @@
  * Keeps traffic inside the limits of the API: calls wait their turn instead of being refused.
  *
  * Requests, input, output and where configured all tokens together are token buckets with continuous refill, one set for each (key
- * group, model group), taken all or none. Each answer's headers correct them; a 429 pauses the group for as long as the API asks,
- * for all callers at once, and traffic ramps up after it. Input counts as the API counts it: what a cache serves is free. Output is not
- * reserved by `max_tokens` but by what calls of the same model and request type really produced.
+ * group, model group), taken all or none. Each answer's headers correct them; a 429 pauses the group for as long as the API asks, an
+ * hour at most at a time, for all callers at once, and traffic ramps up after it. Input counts as the API counts it: what a cache
+ * serves is free. Output is not reserved by `max_tokens` but by what calls of the same model and request type really produced.
  *
  * **Who goes next.** First come first served inside a priority of `CallContext`; a small late call never overtakes a large
  * early one of its class. While all three wait, `interactive` has 75 % of the limits, `standard` 20 % and `bulk` 5 %;
@@ -47,10 +47,10 @@ export type { Limits, LimitsOf, Tier } from "./internal/rateLimiter/Limits.ts"
 
 /**
  * - `limits`: a tier, limits for every model group, or a function of the model group and the key group. Default none: the
- *   headers of the API teach them, and until the first answer only a few calls are sent at once. Where both are known the
- *   lower one holds. Fast mode has limits of its own, which nobody published: those are always learnt.
+ *   headers of the API teach them, for ten minutes; while none are known only a few calls are sent at once. Where both are known
+ *   the lower one holds. Fast mode has limits of its own, which nobody published: those are always learnt.
  * - `burst`: how much refill a bucket holds at most. Default 1 minute; where the API grants less, its headers tell.
- * - `maxQueue`: how many calls wait for one group at most. Default 10,000.
+ * - `maxQueue`: how many calls wait for one group at most; at 0 none does. Default 10,000.
  *
  * @category options
  * @since 0.1.0
@@ -88,7 +88,7 @@ export interface Snapshot {
 export class RateLimiter extends Context.Service<
   RateLimiter,
   Policy<RateLimitedLocallyError> & {
-    /** Replaces the limits; calls that wait are judged by the new ones. */
+    /** Replaces the limits; calls that wait are judged by the new ones. Limits that make no sense are a defect. */
     readonly setLimits: (limits: Limits.Limits | Limits.Tier | Limits.LimitsOf) => Effect.Effect<void>
     readonly snapshot: Effect.Effect<ReadonlyArray<Snapshot>>
   }
@@ -179,7 +179,7 @@ class Member extends Group {
 }
 
 /**
- * Builds the limiter over the `Store`. It lives as long as its scope.
+ * Builds the limiter over the `Store`. It lives as long as its scope. Settings that make no sense are a defect.
  *
  * @category constructors
  * @since 0.1.0
@@ -193,7 +193,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
   )
   const burstMillis = Duration.toMillis(options.burst ?? "1 minute")
+  if (!(burstMillis >= 1 && burstMillis < Infinity)) {
+    throw new RangeError(`RateLimiter: burst must be at least 1 ms and have an end, and is ${burstMillis} ms`)
+  }
   const maxQueue = options.maxQueue ?? 10_000
+  if (!(maxQueue >= 0)) throw new RangeError(`RateLimiter: maxQueue must be a number from 0, and is ${maxQueue}`)
   const learned = new Learned()
   const underway = new Map<Attempt, Underway.Underway & { readonly group: Member }>()
   const groups = new Map<string, Map<string, Member>>()
@@ -216,8 +220,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       const [attempt, self] = next.value
       const report = Underway.look(self, attempt, now, self.group.waiting > 0)
       if (report === undefined) continue
-      reports.push(self.group.buckets.report(report))
-      if (report.observed !== undefined) self.group.learnt()
+      reports.push(
+        report.observed === undefined
+          ? self.group.buckets.report(report)
+          : Effect.map(self.group.buckets.report(report), () => self.group.learnt())
+      )
     }
     return reports.length === 0 ? Effect.void : Effect.asVoid(Effect.all(reports))
   })
@@ -240,7 +247,6 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     const known = groups.get(keyGroup)?.get(name)
     if (known !== undefined) return known
     if (count >= maxGroups) forget()
-    count++
     const configured = () => {
       if (name === model) return limitsOf(model, keyGroup)
       return { requestsPerMinute: name === countTokens ? limitsOf("other", keyGroup).countTokensPerMinute : undefined }
@@ -256,6 +262,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     })
     const members = groups.get(keyGroup) ?? new Map<string, Member>()
     groups.set(keyGroup, members.set(name, member))
+    count++
     return member
   }
 
@@ -284,7 +291,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         const held = { requests: 0, inputTokens: 0, outputTokens: output, tokens: output }
         const began = clock.currentTimeMillisUnsafe()
         const admitted = group.admit(attempt, { charge: charged, hold: held }, {
-          refused: (refused) => Effect.fail(errorOf(refused, attempt, group)),
+          refused: (refused) =>
+            Effect.flatMap(group.buckets.levels, (levels) => {
+              const limit = refused.reason === "tooLarge" ? Buckets.mostInput(levels, burstMillis) : undefined
+              return Effect.fail(errorOf(refused, attempt, group, limit === undefined ? {} : { needed: input, limit }))
+            }),
           admitted: (ticket, waited) => {
             const admittedAt = waited ? clock.currentTimeMillisUnsafe() : began
             underway.set(attempt, {
@@ -319,11 +330,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           group.outputRatio.updateUnsafe(usage.outputTokens / Math.max(1, predictedOutput), services)
         }
         const report = Underway.close(self, attempt, now)
-        if (report.observed !== undefined) group.learnt()
-        const reported = Effect.map(
-          group.buckets.report(report),
-          () => group.answered(outcome._tag === "Completed", report.pause !== undefined)
-        )
+        const reported = Effect.map(group.buckets.report(report), () => {
+          group.answered(outcome._tag === "Completed", report.pause !== undefined)
+          if (report.observed !== undefined) group.learnt()
+        })
         return Math.abs(now - group.gaugedAt) < gaugeMillis ? reported : Effect.andThen(reported, gauge(group, now))
       }),
 
@@ -353,16 +363,21 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   })
 })
 
-const errorOf = ({ reason, waitMillis }: Refused, attempt: Attempt, { group }: Member): RateLimitedLocallyError =>
+const errorOf = (
+  { reason, waitMillis }: Refused,
+  attempt: Attempt,
+  { group }: Member,
+  size: Pick<RateLimitedLocallyError, "needed" | "limit">
+): RateLimitedLocallyError =>
   new RateLimitedLocallyError({
-    // A wait for money passes any deadline that a caller could mean.
-    reason: reason === "closed" ? "deadline" : reason,
+    reason: reason === "closed" ? "spend" : reason,
     group,
+    ...size,
     retryAfter: waitMillis === undefined ? undefined : Duration.millis(waitMillis),
     attempts: attempt.number - 1
   })
 
-/** The most bucket sets that memory keeps; the one opened first makes room. */
+/** The most bucket sets that memory keeps; the one whose last opening is longest ago makes room. */
 const maxStates = 10_000
 
 /**
@@ -381,6 +396,7 @@ export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(
       open: ({ burstMillis, group, keyGroup }): BucketSet => {
         const key = `${group} ${keyGroup}`
         const state = states.get(key) ?? Buckets.make(burstMillis, now())
+        states.delete(key)
         const oldest = states.size < maxStates ? undefined : states.keys().next().value
         if (oldest !== undefined) states.delete(oldest)
         states.set(key, state)

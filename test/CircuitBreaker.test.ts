@@ -571,6 +571,32 @@ describe("CircuitBreaker", () => {
       assert.strictEqual(yield* phase, "closed")
     }).pipe(using(twoInARow)))
 
+  it.effect("takes from a saved window what is of its own time, and forgets on when the clock is set back", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.CircuitBreaker
+      const counts = Effect.map(state, ({ calls, failures }) => [calls, failures])
+      yield* TestClock.adjust("10 hours")
+      yield* call(completed)
+      yield* call(down)
+      const saved = yield* breaker.save
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(yield* counts, [0, 0])
+      yield* breaker.restore(saved)
+      assert.deepStrictEqual(yield* counts, [0, 0])
+      yield* TestClock.setTime(Duration.toMillis("9 hours"))
+      yield* breaker.restore(saved)
+      assert.deepStrictEqual(yield* counts, [0, 0])
+      const slots = [{ index: -3, calls: 2, failures: 1, slow: 0 }]
+      const broken = { ...saved.circuits[group]!, window: { _tag: "Time" as const, slotMillis: 3_000, slots } }
+      yield* breaker.restore(new CircuitBreaker.Saved({ circuits: { [group]: broken } }))
+      yield* TestClock.setTime(Duration.toMillis("10 hours"))
+      yield* call(completed)
+      yield* TestClock.setTime(Duration.toMillis("9 hours"))
+      yield* call(down)
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* counts, [0, 0])
+    }).pipe(using({})))
+
   it.effect("counts an attempt once", () =>
     Effect.gen(function*() {
       const admitted = yield* admit()

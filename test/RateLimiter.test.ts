@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Context, Deferred, Duration, Effect, Fiber, Layer, Metric, Redacted } from "effect"
+import { Clock, ConfigProvider, Context, Deferred, Duration, Effect, Fiber, Layer, Metric, Redacted } from "effect"
 import * as Attempt from "effect-claude/Attempt"
 import { CallContext } from "effect-claude/CallContext"
 import { ConnectionError, RateLimitedLocallyError, RateLimitError, ServerError } from "effect-claude/ClaudeError"
@@ -117,6 +117,18 @@ const refused = (sketch: Sketch = {}) =>
     assert.instanceOf(error, RateLimitedLocallyError)
     return error
   })
+
+/** A store that books, as one across a network does. */
+const booking = Layer.effect(
+  RateLimiter.Store,
+  Effect.map(RateLimiter.Store, (store) => ({
+    aheadMillis: 60_000,
+    open: (options) => {
+      const buckets = store.open(options)
+      return { ...buckets, reserve: (ask) => Effect.andThen(Effect.yieldNow, buckets.reserve(ask)) }
+    }
+  }))
+).pipe(Layer.provide(Layer.fresh(RateLimiter.layerStoreMemory)))
 
 const limited = (options: RateLimiter.Options) => Effect.provide(RateLimiter.layer(options))
 
@@ -329,6 +341,7 @@ describe("RateLimiter", () => {
         const error = yield* refused({ input: 1_500 })
         assert.strictEqual(error.reason, "tooLarge")
         assert.isUndefined(error.retryAfter)
+        assert.include(error.message, "about 1500 input tokens, and the limit is 1000. Make it smaller")
         yield* call({ input: 500 })
       }
     }).pipe(limited({ limits: { inputTokensPerMinute: 1_000 } })))
@@ -432,6 +445,17 @@ describe("RateLimiter", () => {
       assert.strictEqual(yield* admitted, 4 + 9)
     }).pipe(limited({})))
 
+  it.effect("goes on as soon as the head of a stream tells of limits, however long the stream", () =>
+    Effect.gen(function*() {
+      const calls = yield* Effect.replicateEffect(call(), 20)
+      calls[3]!.attempt.outcome = Attempt.Outcome.Aborted({
+        usage: Usage.make({ inputTokens: 10 }),
+        limits: headers({ requests: limit(60, 50) })
+      })
+      yield* TestClock.adjust("250 millis")
+      assert.isTrue(yield* calls[19]!.isAdmitted)
+    }).pipe(limited({})))
+
   it.effect("opens up without limits as calls succeed whose answers have no headers", () =>
     Effect.gen(function*() {
       const calls = yield* Effect.replicateEffect(call(), 12)
@@ -481,7 +505,9 @@ describe("RateLimiter", () => {
       yield* first.end
       assert.strictEqual((yield* refused({ input: 5_000 })).reason, "tooLarge")
       yield* TestClock.adjust("11 minutes")
-      assert.isTrue(yield* (yield* call({ input: 5_000 })).isAdmitted)
+      const calls = yield* Effect.replicateEffect(call({ input: 5_000 }), 5)
+      // And sends few at once again.
+      assert.deepStrictEqual(yield* Effect.forEach(calls, (call) => call.isAdmitted), [true, true, true, true, false])
     }).pipe(limited({})))
 
   it.effect("pauses the group for all when the API refuses, and then ramps up", () =>
@@ -530,8 +556,10 @@ describe("RateLimiter", () => {
       failed(first.attempt, new RateLimitError({ limit: "spend" }))
       yield* first.end
       yield* settled
-      assert.strictEqual((yield* Effect.flip(Fiber.join(waiting.fiber))).reason, "deadline")
-      assert.deepStrictEqual((yield* refused()).retryAfter, Duration.hours(1))
+      assert.strictEqual((yield* Effect.flip(Fiber.join(waiting.fiber))).reason, "spend")
+      const error = yield* refused()
+      assert.deepStrictEqual(error.retryAfter, Duration.hours(1))
+      assert.include(error.message, "A spend limit of the API is reached")
       yield* TestClock.adjust("1 hour")
       assert.isTrue(yield* (yield* call()).isAdmitted)
     }).pipe(limited({ limits: { requestsPerMinute: 1 } })))
@@ -547,6 +575,31 @@ describe("RateLimiter", () => {
       })),
       Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown({ RPM: "1", BURST: "1 minute" }))
     ))
+
+  it.effect("refuses settings that make no sense", () =>
+    Effect.gen(function*() {
+      const senseless: ReadonlyArray<readonly [name: string, options: RateLimiter.Options]> = [
+        ["requestsPerMinute", { limits: { requestsPerMinute: NaN } }],
+        ["inputTokensPerMinute", { limits: { inputTokensPerMinute: 0 } }],
+        ["outputTokensPerMinute", { limits: { outputTokensPerMinute: -1 } }],
+        ["tokensPerMinute", { limits: () => ({ tokensPerMinute: Infinity }) }],
+        // Settings may come from where types do not reach.
+        ["there is no tier gold", { limits: "gold" as "build" }],
+        ["burst", { burst: 0 }],
+        ["burst", { burst: Infinity }],
+        ["maxQueue", { maxQueue: NaN }]
+      ]
+      for (const [name, options] of senseless) {
+        const exit = yield* Effect.exit(Effect.provide(call(), RateLimiter.layer(options)))
+        const failure = exit._tag === "Success" ? yield* Effect.exit(Fiber.join(exit.value.fiber)) : exit
+        assert.include(String(failure), `RangeError: RateLimiter: ${name}`)
+      }
+      const limiter = yield* RateLimiter.RateLimiter
+      const exit = yield* Effect.exit(limiter.setLimits({ requestsPerMinute: NaN }))
+      assert.include(String(exit), "RangeError: RateLimiter: requestsPerMinute must be")
+      yield* limiter.admit(attemptOf())
+      assert.strictEqual(yield* free("requests"), 59)
+    }).pipe(limited({ limits: { requestsPerMinute: 60 } })))
 
   it.effect("knows the limits of a tier", () =>
     Effect.gen(function*() {
@@ -575,19 +628,53 @@ describe("RateLimiter", () => {
       assert.isTrue(bulk.every((fiber) => fiber.pollUnsafe() !== undefined))
     }).pipe(Effect.provide(
       RateLimiter.layerNoDeps({ limits: { requestsPerMinute: 60 }, burst: "1 second" }).pipe(
-        Layer.provide(Layer.effect(
-          RateLimiter.Store,
-          Effect.map(RateLimiter.Store, (store) => ({
-            aheadMillis: 60_000,
-            open: (options) => {
-              const buckets = store.open(options)
-              return { ...buckets, reserve: (ask) => Effect.andThen(Effect.yieldNow, buckets.reserve(ask)) }
-            }
-          }))
-        )),
-        Layer.provide(Layer.fresh(RateLimiter.layerStoreMemory))
+        Layer.provide(booking)
       )
     )))
+
+  it.effect("waits no longer for a slot that is booked when the clock is set back", () =>
+    Effect.gen(function*() {
+      const time = yield* Clock.Clock
+      let back = 0
+      const clock: Clock.Clock = {
+        currentTimeMillisUnsafe: () => time.currentTimeMillisUnsafe() - back,
+        currentTimeMillis: Effect.map(time.currentTimeMillis, (now) => now - back),
+        currentTimeNanosUnsafe: () => time.currentTimeNanosUnsafe(),
+        currentTimeNanos: time.currentTimeNanos,
+        monotonicTimeNanosUnsafe: () => time.monotonicTimeNanosUnsafe(),
+        monotonicTimeNanos: time.monotonicTimeNanos,
+        sleep: (duration) => time.sleep(duration)
+      }
+      yield* TestClock.setTime(Duration.toMillis("10 hours"))
+      const limiter = yield* RateLimiter.make({ limits: { requestsPerMinute: 60 }, burst: "1 second" }).pipe(
+        Effect.provideService(Clock.Clock, clock)
+      )
+      const fibers = yield* Effect.forEach(
+        Array.from({ length: 10 }, () => attemptOf()),
+        (attempt) => Effect.forkChild(Effect.provideService(limiter.admit(attempt), Clock.Clock, clock))
+      )
+      yield* settled
+      back = Duration.toMillis("1 hour")
+      yield* TestClock.adjust("1 minute")
+      assert.isTrue(fibers.every((fiber) => fiber.pollUnsafe() !== undefined))
+    }).pipe(Effect.provide(booking)))
+
+  it.effect("forgets no buckets for others that it has already", () =>
+    Effect.gen(function*() {
+      const store = yield* RateLimiter.Store
+      const open = (index: number) => store.open({ keyGroup: `${index}`, group: "opus-4", burstMillis: 60_000 })
+      const amounts = { requests: 1, inputTokens: 0, outputTokens: 0, tokens: 0 }
+      const ask = {
+        limits: { requestsPerMinute: 1 },
+        charge: amounts,
+        hold: { ...amounts, requests: 0 },
+        withinMillis: 0
+      }
+      yield* open(0).reserve(ask)
+      for (let index = 1; index < 10_000; index++) open(index)
+      open(9_999)
+      assert.isUndefined((yield* open(0).reserve(ask)).ticket)
+    }).pipe(Effect.provide(RateLimiter.layerStoreMemory)))
 
   it.effect("lets everything pass when it is off", () =>
     Effect.gen(function*() {

@@ -86,7 +86,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     (key, rules, report) =>
       Effect.map(
         // What stands in braces decides on which node of a cluster a key is.
-        step(`${prefix}circuit:{${key}}`, rules, report),
+        Effect.filterOrFail(
+          step(`${prefix}circuit:{${key}}`, rules, report),
+          Script.isAnswer,
+          () => new Error("Redis gave another answer than the script does")
+        ),
         ([phase, epoch, waitMillis, openings, openedMillis, permits, granted]): Shared.Reply => ({
           // The script answers with one of the three.
           phase: Script.phases[phase]!,

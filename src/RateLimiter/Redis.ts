@@ -91,7 +91,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     boundMillis: Duration.toMillis(options.timeout ?? "250 millis"),
     retryMillis: 1_000,
     flushMillis: Duration.toMillis(options.flushEvery ?? "100 millis"),
-    processes: Math.max(1, options.processes ?? 1),
+    processes: Math.max(1, options.processes || 1),
     id: () => word() + word()
   })
   return Store.of({

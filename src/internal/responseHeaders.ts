@@ -30,7 +30,8 @@ export const shouldRetry = (headers: Headers): boolean | undefined => {
 const limit = (headers: Headers, family: string): Limit | undefined => {
   const total = headers.get(`anthropic-ratelimit-${family}-limit`)
   const left = headers.get(`anthropic-ratelimit-${family}-remaining`)
-  if (total === null || left === null || !/^\d+$/.test(total) || !/^-?\d+$/.test(left)) return undefined
+  // More digits are noise, and up from some 300 of them no finite number.
+  if (total === null || left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
   const reset = Date.parse(headers.get(`anthropic-ratelimit-${family}-reset`) ?? "")
   return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(reset) ? undefined : reset }
 }

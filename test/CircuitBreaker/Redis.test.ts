@@ -116,4 +116,15 @@ describe.skipIf(!TestRedis.isInstalled)("CircuitBreaker/Redis", () => {
       yield* rejoined(here, there)
       assert.strictEqual((yield* here.view).phase, "open")
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 30_000)
+
+  it.live.each(["OK", null, 7, [], [9, 9, 9, 9, 9, 9, 9]].map((answer) => ({ answer })))(
+    "judges for itself when all that Redis says is $answer",
+    ({ answer }) =>
+      Effect.gen(function*() {
+        const context = yield* Layer.build(CircuitBreakerRedis.layer()).pipe(Effect.provide(TestRedis.saying(answer)))
+        const circuit = yield* Context.get(context, CircuitBreaker.Store).circuit("key", long, () => {})
+        yield* count(circuit, 0, 1, 1, 1)
+        assert.strictEqual((yield* circuit.view).phase, "open")
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([])))
+  )
 })

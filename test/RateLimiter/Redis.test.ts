@@ -311,6 +311,18 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
     60_000
   )
 
+  it.live.each(["OK", "1 2 3", null, 7, []].map((answer) => ({ answer })))(
+    "goes on with its share of the limits when all that Redis says is $answer",
+    ({ answer }) =>
+      Effect.gen(function*() {
+        const context = yield* Layer.build(RateLimiterRedis.layer({ processes: 2 })).pipe(
+          Effect.provide(TestRedis.saying(answer))
+        )
+        const buckets = Context.get(context, RateLimiter.Store).open({ keyGroup: "team", group: "opus-5", burstMillis })
+        assert.strictEqual(yield* drain(buckets), 30)
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([])))
+  )
+
   it.live("keeps one key for a group, under its prefix and in one slot of a cluster", () =>
     Effect.gen(function*() {
       const server = yield* TestRedis.server({ durable: false })

@@ -52,5 +52,13 @@ describe("limits", () => {
       }
     )
     assert.isUndefined(ResponseHeaders.limits(new Headers({ "content-type": "text/html" })))
+    assert.isUndefined(
+      ResponseHeaders.limits(
+        new Headers({
+          "anthropic-ratelimit-requests-limit": "9".repeat(400),
+          "anthropic-ratelimit-requests-remaining": "9"
+        })
+      )
+    )
   })
 })

@@ -1,7 +1,7 @@
 /** Redis servers of a test's own, which it may ill-treat. */
 import { NodeRedis } from "@effect/platform-node"
 import { Effect, Layer, type Scope } from "effect"
-import type { Redis } from "effect/persistence"
+import { Redis } from "effect/persistence"
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -77,3 +77,15 @@ export const server = (options: { readonly durable: boolean }): Effect.Effect<Se
 /** A connection to it, as a process of its own has. */
 export const connection = (server: Server): Layer.Layer<Redis.Redis> =>
   Layer.fresh(Layer.orDie(NodeRedis.layer({ url: server.url })))
+
+/** Something that speaks as Redis does and runs no script: all it ever says is `answer`. */
+export const saying = (answer: unknown): Layer.Layer<Redis.Redis> =>
+  Layer.effect(
+    Redis.Redis,
+    Redis.make({
+      // What it says is not what is asked for.
+      send: () => Effect.succeed(answer as never),
+      subscribe: () => Effect.never,
+      connect: Effect.never
+    })
+  )

@@ -162,7 +162,7 @@ export class Machine {
     this.openedMillis = saved.openedMillis
     this.closedAt = saved.closedAt
     if (saved.window === null) this.window.clear()
-    else this.window.restore(saved.window)
+    else this.window.restore(saved.window, now)
     this.until = saved.openUntil ?? 0
     this.become(saved.openUntil === null ? "closed" : "open", now, this.epoch + 1, saved.failuresInARow)
   }

@@ -54,6 +54,10 @@ export type Answer = readonly [
   granted: number
 ]
 
+/** Whether what answered has run `lua`. */
+export const isAnswer = (answer: Answer): boolean =>
+  Array.isArray(answer) && answer.length === 7 && answer.every(Number.isFinite) && answer[0] in phases
+
 export const lua = `
 local key = KEYS[1]
 local size, slotMillis = tonumber(ARGV[1]), tonumber(ARGV[2])

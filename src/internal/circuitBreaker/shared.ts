@@ -231,7 +231,7 @@ export const make = Effect.fnUntraced(function*(
     const touch = (now: number): void => {
       if (telling || asking !== undefined) return
       const due = link.lost
-        ? now >= link.tryAt
+        ? now >= link.tryAt || now < link.tryAt - maxLostMillis
         : pending.urgent || !isShared() || now - syncedAt >= times.syncMillis || now < syncedAt
       if (due) run(tell)
     }

@@ -31,8 +31,8 @@ export interface Window {
   readonly add: (result: Result, now: number) => void
   readonly clear: () => void
   readonly save: () => SavedWindow
-  /** Takes over what another window of the same kind saved. */
-  readonly restore: (saved: SavedWindow) => void
+  /** Takes over what another window of the same kind saved, as far as it is not too old at `now`. */
+  readonly restore: (saved: SavedWindow, now: number) => void
 }
 
 class CallsWindow implements Window {
@@ -113,6 +113,11 @@ class TimeWindow implements Window {
 
   advance(now: number): void {
     const index = Math.floor(now / this.slotMillis)
+    if (index < this.newest - slotCount) {
+      // The clock was set back: what was counted before would not leave until it has caught up.
+      this.clear()
+      this.newest = index
+    }
     if (index <= this.newest) return
     for (let at = Math.max(this.newest + 1, index - slotCount + 1); at <= index; at++) {
       const slot = this.slots[at % slotCount]!
@@ -154,12 +159,12 @@ class TimeWindow implements Window {
     }
   }
 
-  restore(saved: SavedWindow): void {
+  restore(saved: SavedWindow, now: number): void {
     this.clear()
     if (saved._tag !== "Time" || saved.slotMillis !== this.slotMillis) return
-    for (const { calls, failures, index, slow } of [...saved.slots].sort((a, b) => a.index - b.index)) {
-      this.advance(index * this.slotMillis)
-      this.count(index, calls, failures, slow)
+    this.advance(now)
+    for (const { calls, failures, index, slow } of saved.slots) {
+      if (index > this.newest - slotCount && index <= this.newest) this.count(index, calls, failures, slow)
     }
   }
 }

@@ -239,7 +239,8 @@ const rate = (self: State, dimension: Dimension, heard: number | undefined): voi
   bucket.level = Math.min(bucket.level, capacity)
 }
 
-const configure = (self: State, limits: Limits): void => {
+/** Holds new limits from now on. */
+export const configure = (self: State, limits: Limits): void => {
   self.limits = limits
   for (const dimension of dimensions) rate(self, dimension, self.buckets[dimension]?.heard)
 }
@@ -276,6 +277,12 @@ export const isTooLarge = (
 
 const exceeds = (perMinute: number | undefined, burstMillis: number, input: number): boolean =>
   perMinute !== undefined && input > estimateSlack * capacityOf(perMinute, burstMillis)
+
+/** The most input that there is ever room for at once; undefined where there is no limit. */
+export const mostInput = ({ inputTokens, share, tokens }: Levels, burstMillis: number): number | undefined => {
+  const perMinute = Math.min(inputTokens?.perMinute ?? Infinity, tokens?.perMinute ?? Infinity)
+  return perMinute === Infinity ? undefined : Math.floor(capacityOf(perMinute / share, burstMillis))
+}
 
 /** Brings all levels up to `now`. */
 export const advance = (self: State, now: number): void => {

@@ -12,6 +12,7 @@ import {
   type Amounts,
   type Ask,
   dimensions,
+  forgetMillis,
   isTooLarge,
   type Levels,
   minutesOf,
@@ -116,7 +117,8 @@ export class Group {
   private readonly options: GroupOptions
   private readonly queue = new Queue<Waiting>()
   private window = firstWindow
-  private known = false
+  /** When headers last told of limits. */
+  private learntAt: number | undefined
   /** The one that left the queue for a slot that is booked and has not begun. */
   private booked: Waiting | undefined
   /** How many wait for such a slot without ever having been in the queue. */
@@ -150,14 +152,23 @@ export class Group {
 
   /** Whether another attempt may go out as far as the buckets do not know: before any limit is known, a few at a time. */
   private get isOpen(): boolean {
-    return this.known || this.taken < this.window || this.limits.requestsPerMinute !== undefined ||
+    return this.taken < this.window || this.limits.requestsPerMinute !== undefined ||
       this.limits.inputTokensPerMinute !== undefined || this.limits.outputTokensPerMinute !== undefined ||
-      this.limits.tokensPerMinute !== undefined
+      this.limits.tokensPerMinute !== undefined || this.isLearnt
+  }
+
+  /** Whether headers told of limits and those are not forgotten. */
+  private get isLearnt(): boolean {
+    return this.learntAt !== undefined && this.options.clock.currentTimeMillisUnsafe() - this.learntAt <= forgetMillis
   }
 
   /** Headers told of limits. */
   learnt(): void {
-    this.known = true
+    const wasOpen = this.isOpen
+    this.learntAt = this.options.clock.currentTimeMillisUnsafe()
+    // When they are forgotten it begins anew.
+    this.window = firstWindow
+    if (!wasOpen) this.wake()
   }
 
   /** One that was admitted is settled; who waits may look again. */
@@ -298,7 +309,10 @@ export class Group {
         if (first) this.wake()
         return Effect.void
       }
-      if (this.booked === waiter) this.booked = undefined
+      if (this.booked === waiter) {
+        this.booked = undefined
+        Deferred.doneUnsafe(waiter.admitted, Exit.interrupt())
+      }
       const { ask, ticket } = waiter
       if (ticket === undefined) return Effect.void
       waiter.ticket = undefined
@@ -331,11 +345,12 @@ export class Group {
         return
       }
       this.stirred = false
+      yield* this.options.look
       if (!this.isOpen || this.kept > 0) {
-        yield* this.pause(Infinity)
+        // The head of a stream that is under way may tell of limits.
+        yield* this.pause(this.kept > 0 ? Infinity : tickMillis)
         continue
       }
-      yield* this.options.look
       const slot = yield* this.buckets.reserve(this.ask(waiter.ask, this.options.aheadMillis))
       if (slot.ticket !== undefined) {
         yield* this.grant(waiter, slot.ticket, slot.waitMillis)
@@ -357,13 +372,8 @@ export class Group {
       waiter.ticket = ticket
       if (waitMillis > 0) {
         this.booked = waiter
-        const { clock } = this.options
-        const until = clock.currentTimeMillisUnsafe() + waitMillis
-        while (this.booked === waiter && clock.currentTimeMillisUnsafe() < until) {
-          this.stirred = false
-          yield* this.pause(until - clock.currentTimeMillisUnsafe())
-        }
-        // It may have left meanwhile.
+        // It may leave meanwhile. The time is not read: a clock that is set back must not prolong the wait.
+        yield* Effect.raceFirst(Effect.sleep(waitMillis), Effect.exit(Deferred.await(waiter.admitted)))
         if (this.booked !== waiter) return
         this.booked = undefined
       }

@@ -94,8 +94,32 @@ const ofTier = (tier: Tier): LimitsOf => {
   }
 }
 
+const names = [
+  "requestsPerMinute",
+  "inputTokensPerMinute",
+  "outputTokensPerMinute",
+  "tokensPerMinute",
+  "countTokensPerMinute"
+] as const
+
+/** Limits that make no sense would let everything pass, or nothing. */
+const checked = (limits: Limits): Limits => {
+  for (const name of names) {
+    const value = limits[name]
+    if (value === undefined || (value > 0 && value < Infinity)) continue
+    throw new RangeError(`RateLimiter: ${name} must be a number above 0, and is ${value}. Leave out what has no limit.`)
+  }
+  return limits
+}
+
+/** Throws a `RangeError` for limits that make no sense; those of a function when they are asked for. */
 export const from = (limits: Limits | Tier | LimitsOf | undefined): LimitsOf => {
   if (limits === undefined) return () => none
-  if (typeof limits === "function") return limits
-  return typeof limits === "string" ? ofTier(limits) : () => limits
+  if (typeof limits === "function") return (group, keyGroup) => checked(limits(group, keyGroup))
+  if (typeof limits !== "string") {
+    const own = checked(limits)
+    return () => own
+  }
+  if (!(limits in tiers)) throw new RangeError(`RateLimiter: there is no tier ${limits}`)
+  return ofTier(limits)
 }

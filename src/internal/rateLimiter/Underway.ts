@@ -119,7 +119,9 @@ export const look = (self: Underway, attempt: Attempt, now: number, assume: bool
     isStream ? usage.outputTokens : 0
   )
   const input = isStream ? countedInput(attempt.model, usage) : self.charged.inputTokens
-  if (output === self.charged.outputTokens && input === self.charged.inputTokens) return undefined
+  const observed = hear(self, outcome, now)
+  const isSame = output === self.charged.outputTokens && input === self.charged.inputTokens
+  if (isSame && observed === undefined) return undefined
   const charged = amounts(1, input, output)
   const left = Math.max(0, self.predictedOutput - output)
   const held: Amounts = { requests: 0, inputTokens: 0, outputTokens: left, tokens: left }
@@ -127,7 +129,7 @@ export const look = (self: Underway, attempt: Attempt, now: number, assume: bool
     ticket: self.ticket,
     charge: minus(charged, self.charged),
     release: minus(self.held, held),
-    observed: hear(self, outcome, now),
+    observed,
     pause: undefined
   }
   self.charged = charged

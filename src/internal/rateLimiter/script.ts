@@ -84,12 +84,16 @@ const idleMillis = 60 * minute
 
 export const encode = (message: Message): string => JSON.stringify(message)
 
-/** Undefined where the store wants to hear first what the process knows. */
+/** Undefined where the store wants to hear first what the process knows. Throws where what answered is no such store. */
 export const decode = (text: string): Reply | undefined => {
   if (text === "unknown") return undefined
   const values = text.split(" ").map(Number)
   let at = 0
-  const next = () => values[at++] ?? NaN
+  const next = (): number => {
+    const value = values[at++]
+    if (value === undefined || Number.isNaN(value)) throw new Error("Redis gave another answer than the script does")
+    return value
+  }
   const amounts = (): Amounts => ({
     requests: next(),
     inputTokens: next(),

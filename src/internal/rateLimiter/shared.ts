@@ -343,7 +343,8 @@ export const make = Effect.fnUntraced(function*(
         limits,
         share: divided(limits, processes)
       }
-      state.limits = local.share
+      // Also what the store told nothing of is limited.
+      Buckets.configure(state, local.share)
       for (const report of reports) {
         add(local.back, report.charge, -1)
         Buckets.report(state, { ...told(report, now), release: Buckets.zero, observed: undefined }, now)
@@ -473,6 +474,8 @@ export const make = Effect.fnUntraced(function*(
             limits = ask.limits
             const now = nowMillis()
             if (lost) return Effect.succeed(reserveAlone(ask, now))
+            // A clock that was set back makes no pause longer.
+            if (now < mirror.at) Buckets.advance(mirror, now)
             const pausedMillis = Math.ceil(mirror.pausedUntil - now)
             if (pausedMillis > ask.withinMillis && !isNew) {
               return Effect.succeed({ ticket: undefined, waitMillis: pausedMillis, closed: mirror.closed })

@@ -153,6 +153,19 @@ describe("a shared circuit", () => {
       assert.strictEqual(store.lines.length, 2)
     }).pipe(Effect.scoped))
 
+  it.effect("comes back also when the clock is set back", () =>
+    Effect.gen(function*() {
+      const { circuit, store } = yield* make
+      yield* TestClock.setTime(7_200_000)
+      store.answer = Effect.fail("gone")
+      yield* circuit.admit
+      store.answer = Effect.succeed(closed)
+      yield* TestClock.setTime(3_600_000)
+      yield* circuit.admit
+      yield* tick
+      assert.strictEqual(store.lines.length, 2)
+    }).pipe(Effect.scoped))
+
   it.effect("opens by itself without the store, tries by itself, and brings that along when it is back", () =>
     Effect.gen(function*() {
       const { circuit, store } = yield* make

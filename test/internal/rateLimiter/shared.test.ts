@@ -157,6 +157,15 @@ describe("shared buckets", () => {
       assert.strictEqual(store.lines.length, 1)
     }).pipe(Effect.scoped))
 
+  it.effect("goes on with its share of what is configured where the store never told of a bucket", () =>
+    Effect.gen(function*() {
+      const { buckets, store } = yield* make
+      store.answer = Effect.fail("gone")
+      const slots = yield* Effect.replicateEffect(buckets.reserve(ask(amounts(1))), 100)
+      assert.strictEqual(slots.filter(({ ticket }) => ticket !== undefined).length, 60)
+      assert.strictEqual((yield* buckets.levels).requests?.free, 0)
+    }).pipe(Effect.scoped))
+
   it.effect("lets in what is larger than its share, at the price of a debt, and nothing that is larger than the whole", () =>
     Effect.gen(function*() {
       const { buckets, store } = yield* make
@@ -280,6 +289,16 @@ describe("shared buckets", () => {
       assert.strictEqual(store.messages.length, 1)
       yield* TestClock.adjust("40 seconds")
       yield* buckets.reserve(ask(amounts(1), { withinMillis: 60_000 }))
+      assert.strictEqual(store.messages.length, 2)
+    }).pipe(Effect.scoped))
+
+  it.effect("takes no clock that is set back for a pause", () =>
+    Effect.gen(function*() {
+      const { buckets, store } = yield* make
+      yield* TestClock.setTime(7_200_000)
+      yield* buckets.reserve(ask(amounts(1)))
+      yield* TestClock.setTime(3_600_000)
+      assert.strictEqual((yield* buckets.reserve(ask(amounts(1)))).waitMillis, 0)
       assert.strictEqual(store.messages.length, 2)
     }).pipe(Effect.scoped))
 
