@@ -1,7 +1,7 @@
 /**
- * What the ledger costs: rows a second written through each store, the time of reports over a million rows in SQLite (`args`: how many rows), and what
- * it adds to a call at a server that answers at once, against the same call without it. Ratios are medians of pairs of slices measured one after
- * the other; each slice ends when all its rows are written.
+ * What the ledger costs: rows a second written through each store, what it adds to a call at a server that answers at once, against the same
+ * call without it, and the time of reports over a million rows in SQLite (`npm run bench -- ledger 0` leaves them out). Ratios are medians of
+ * pairs of slices measured one after the other; each slice ends when all its rows are written.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Exit, Layer, Redacted, Scope } from "effect"
@@ -144,6 +144,7 @@ const reports = async (report: (row: Row) => void, rows: number) => {
   const ledger = Context.get(built, CostLedger.CostLedger)
   for (const [name, query] of queries) {
     const times: Array<number> = []
+    const cpus: Array<number> = []
     let longest = 0
     for (let n = 0; n < 5; n++) {
       let turned = performance.now()
@@ -152,12 +153,16 @@ const reports = async (report: (row: Row) => void, rows: number) => {
         turned = performance.now()
       }, 0)
       const began = performance.now()
+      const cpu = process.cpuUsage()
       await Effect.runPromise(ledger.report({ ...query, from: epoch, to: epoch + 30 * dayMillis }))
       times.push(performance.now() - began)
+      const used = process.cpuUsage(cpu)
+      cpus.push((used.user + used.system) / 1_000)
       clearInterval(watch)
     }
     const row = { case: `${name}, 30 days, ${rows} rows, sqlite`, peer: "effect-claude", n: times.length, unit: "ms" }
     report({ ...row, metric: "report_ms", value: median(times) })
+    report({ ...row, metric: "report_cpu_ms", value: median(cpus) })
     report({ ...row, metric: "report_blocks_ms", value: longest })
   }
   await Effect.runPromise(Scope.close(scope, Exit.void))
@@ -198,7 +203,7 @@ const none: Attempt.Policy = { admit: () => Effect.void, settle: () => Effect.vo
 
 const callsAtOnce = async (report: (row: Row) => void, url: string, concurrency: number) => {
   const rounds = 31
-  const count = 320
+  const count = 2 * batch
   const slice = (service: Service, end: Effect.Effect<void, unknown>, latencies: Array<number>) => async () => {
     const one = Effect.suspend(() => {
       const began = performance.now()
@@ -260,7 +265,8 @@ export const run: Run = async (report) => {
       await Effect.runPromise(Scope.close(scope, Exit.void))
     }
     for (const concurrency of [1, 16]) await callsAtOnce(report, server.url, concurrency)
-    await reports(report, Number(process.argv[3] ?? 1_000_000))
+    const rows = Number(process.argv[3] ?? 1_000_000)
+    if (rows > 0) await reports(report, rows)
   } finally {
     await Effect.runPromise(Effect.ignore(dropTables))
     rmSync(folder, { recursive: true, force: true })

@@ -51,6 +51,7 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
+import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -339,7 +340,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   // Registered before the writer is forked, so that it runs when that has ended.
   yield* Effect.addFinalizer(() =>
     Effect.andThen(
-      Effect.ignore(Effect.timeout(Effect.interruptible(flush), storeMillis)),
+      Effect.ignore(Effect.timeout(flush, storeMillis)),
       Effect.suspend(() => {
         const left = pending.length
         if (left === 0) return Effect.void
@@ -349,7 +350,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     )
   )
 
-  const backoff = Effect.suspend(() => Effect.sleep(Math.min(maxBackoffMillis, 500 * 2 ** failures)))
+  const backoff = Effect.flatMap(
+    Random.next,
+    (chance) => Effect.sleep(Math.min(maxBackoffMillis, 500 * 2 ** failures) * (1 - chance / 4))
+  )
 
   yield* Effect.gen(function*() {
     if (pending.length === 0) yield* arrived.await

@@ -11,7 +11,7 @@
  *   lost and the file stays whole.
  * - **Integers** go in and come out exactly up to 2^53 (9 million dollars in nano-dollars). A `bigint` parameter may be larger; an integer
  *   beyond that in a result fails the statement: read it by `CAST(x AS TEXT)`.
- * - **The thread is blocked while a statement runs**, since `node:sqlite` is synchronous.
+ * - **The thread is blocked while a statement runs**, since `node:sqlite` is synchronous. Node 22 calls it experimental and warns once.
  *
  * **Example** (A table in memory)
  *
@@ -94,6 +94,7 @@ const take = (iterator: Iterator<object>, count: number): Array<object> => {
 
 /** A number would be bound as a floating one, and change what division and `typeof` say. */
 const bind = (value: unknown): SQLInputValue => {
+  if (typeof value === "string") return value
   if (typeof value === "number") return Number.isSafeInteger(value) ? BigInt(value) : value
   if (typeof value === "boolean") return value ? 1n : 0n
   if (value === undefined) return null
@@ -139,7 +140,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     (db) => Effect.sync(() => db.close())
   )
   yield* locked(() => db.exec("PRAGMA journal_mode = WAL"))
-  yield* locked(() => db.exec("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON"))
+  yield* locked(() => db.exec("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY"))
 
   const statements = new Map<string, StatementSync>()
   const prepared = (sql: string): StatementSync => {

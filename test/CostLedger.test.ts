@@ -72,7 +72,7 @@ const status = Effect.flatMap(CostLedger.CostLedger, (ledger) => ledger.status)
 /** A store in memory that can be made to fail or to hang, and counts what it is asked. */
 const fragile = Effect.gen(function*() {
   const store = Context.get(yield* Layer.build(Layer.fresh(CostLedger.layerStoreMemory())), CostLedger.Store)
-  const state = { mood: "fine" as "fine" | "down" | "silent" | "deaf" | "broken", writes: 0, largest: 0 }
+  const state = { mood: "fine" as "fine" | "down" | "silent" | "deaf" | "broken" | "slow", writes: 0, largest: 0 }
   const down = Effect.fail(new CostLedger.CostLedgerError({ reason: "store", cause: new Error("gone") }))
   return {
     state,
@@ -88,6 +88,7 @@ const fragile = Effect.gen(function*() {
               state.largest = Math.max(state.largest, rows.length)
               if (state.mood === "down") return down
               if (state.mood === "silent") return Effect.never
+              if (state.mood === "slow") return Effect.delay(store.write(rows), "1 second")
               if (state.mood === "broken") return Effect.die(new Error("broken"))
               // It heard, and nobody hears that it did.
               if (state.mood === "deaf") return Effect.andThen(store.write(rows), down)
@@ -288,6 +289,21 @@ describe("CostLedger", () => {
         }).pipe(Effect.provide(layer({ batchRows: 10 })))
       }).pipe(Effect.scoped))
 
+    it.effect("and what comes during a write is written without another call", () =>
+      Effect.gen(function*() {
+        const { layer, state, store } = yield* fragile
+        yield* Effect.gen(function*() {
+          state.mood = "slow"
+          yield* call(completed())
+          yield* TestClock.adjust("1500 millis")
+          yield* call(completed())
+          yield* TestClock.adjust("500 millis")
+          assert.strictEqual((yield* stored(store)).length, 1)
+          yield* TestClock.adjust("2 seconds")
+          assert.strictEqual((yield* stored(store)).length, 2)
+        }).pipe(Effect.provide(layer()))
+      }).pipe(Effect.scoped))
+
     it.effect("and nothing waits for a store that hangs", () =>
       Effect.gen(function*() {
         const { layer, state, store } = yield* fragile
@@ -439,6 +455,24 @@ describe("CostLedger", () => {
         )
       }).pipe(Effect.scoped, Effect.provide(log.layer))
     })
+  })
+
+  it.effect("writes as much as it can at the end, in the time that it has", () => {
+    const log = logged()
+    return Effect.gen(function*() {
+      const { layer, state, store } = yield* fragile
+      state.mood = "slow"
+      const ending = yield* Effect.replicateEffect(call(completed()), 9).pipe(
+        Effect.provide(layer({ storeTimeout: "2500 millis", batchRows: 1, flushEvery: "1 minute" })),
+        Effect.forkChild({ startImmediately: true })
+      )
+      yield* TestClock.adjust("2499 millis")
+      assert.isUndefined(ending.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(ending)
+      assert.strictEqual((yield* stored(store)).length, 2)
+      assert.deepStrictEqual(log.lines, ["Warn CostLedger: 7 rows could not be written before the end and are lost."])
+    }).pipe(Effect.scoped, Effect.provide(log.layer))
   })
 
   it.effect("feeds rows to who listens, and ends with the layer", () =>

@@ -32,6 +32,32 @@
  * )
  * ```
  *
+ * **Example** (Moving from a file to PostgreSQL; what is there already is left as it is)
+ *
+ * ```ts
+ * import { PgClient } from "@effect/sql-pg"
+ * import * as CostLedger from "effect-claude/CostLedger"
+ * import * as CostLedgerSql from "effect-claude/CostLedger/Sql"
+ * import * as Sqlite from "effect-claude/Sqlite"
+ * import { Context, Effect, Layer, Redacted } from "effect"
+ *
+ * const file = CostLedgerSql.layer().pipe(Layer.provide(Sqlite.layer({ filename: "costs.db" })))
+ * const postgres = CostLedgerSql.layer().pipe(
+ *   Layer.provide(PgClient.layer({ url: Redacted.make("postgres://app@localhost:5432/app") }))
+ * )
+ *
+ * export const move = Effect.gen(function*() {
+ *   const from = Context.get(yield* Layer.build(file), CostLedger.Store)
+ *   const to = Context.get(yield* Layer.build(postgres), CostLedger.Store)
+ *   let after: CostLedger.Cursor | undefined
+ *   do {
+ *     const page: CostLedger.Page = yield* from.page({ from: 0, to: Number.MAX_SAFE_INTEGER }, 500, after)
+ *     yield* to.write(page.rows)
+ *     after = page.next
+ *   } while (after !== undefined)
+ * }).pipe(Effect.scoped)
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
@@ -56,7 +82,15 @@ export interface Options {
   readonly prefix?: string | undefined
 }
 
-/** Each column with its type and what a row has for it. Integers are as wide as they get. */
+const isEmpty = (tags: Row["tags"]): boolean => {
+  for (const _ in tags) return false
+  return true
+}
+
+/**
+ * Each column with its type and what a row has for it. Integers are as wide as they get. What is usual is null, which takes no room: no
+ * tags, no rules, and that the model that was asked for is the one that served.
+ */
 const columns: ReadonlyArray<
   readonly [name: string, type: "TEXT" | "BIGINT", of: (row: Row) => string | number | null]
 > = [
@@ -67,12 +101,12 @@ const columns: ReadonlyArray<
   ["user_id", "TEXT", (row) => row.user ?? null],
   ["tenant", "TEXT", (row) => row.tenant ?? null],
   ["request_type", "TEXT", (row) => row.requestType ?? null],
-  ["tags", "TEXT", (row) => JSON.stringify(row.tags)],
+  ["tags", "TEXT", (row) => isEmpty(row.tags) ? null : JSON.stringify(row.tags)],
   ["key_label", "TEXT", (row) => row.key ?? null],
-  ["asked_model", "TEXT", (row) => row.askedModel],
-  ["sent_model", "TEXT", (row) => row.sentModel],
+  ["asked_model", "TEXT", (row) => row.askedModel === row.model ? null : row.askedModel],
+  ["sent_model", "TEXT", (row) => row.sentModel === row.model ? null : row.sentModel],
   ["model", "TEXT", (row) => row.model],
-  ["rules", "TEXT", (row) => JSON.stringify(row.rules)],
+  ["rules", "TEXT", (row) => row.rules.length === 0 ? null : JSON.stringify(row.rules)],
   ["optimizer_saved_nano_usd", "BIGINT", (row) => row.optimizerSavedNanoUsd],
   ["input_tokens", "BIGINT", ({ usage }) => usage.inputTokens],
   ["output_tokens", "BIGINT", ({ usage }) => usage.outputTokens],
@@ -94,7 +128,9 @@ const columns: ReadonlyArray<
   ["request_id", "TEXT", (row) => row.requestId ?? null]
 ]
 
-const required = new Set(["call_id", "attempt", "at", "model", "tags"])
+const values = columns.map(([, , of]) => of)
+
+const required = new Set(["call_id", "attempt", "at", "model"])
 
 const fieldColumns: Readonly<Record<Field, string>> = {
   model: "model",
@@ -161,6 +197,10 @@ const decodeRow = Schema.decodeUnknownEffect(Schema.Struct({
 /** Drivers give wide integers as texts, as `bigint` or as numbers. */
 const number = (value: unknown): unknown => value === null ? null : Number(value)
 
+/** The least integer that is not less: databases have no infinite ones. */
+const integer = (value: number): number =>
+  Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Math.ceil(value)))
+
 const text = (value: unknown): unknown => value ?? undefined
 
 const rowOf = (found: Readonly<Record<string, unknown>>): Effect.Effect<Row, CostLedgerError> =>
@@ -173,12 +213,12 @@ const rowOf = (found: Readonly<Record<string, unknown>>): Effect.Effect<Row, Cos
       user: text(found["user_id"]),
       tenant: text(found["tenant"]),
       requestType: text(found["request_type"]),
-      tags: found["tags"],
+      tags: found["tags"] ?? "{}",
       key: text(found["key_label"]),
-      askedModel: found["asked_model"],
-      sentModel: found["sent_model"],
+      askedModel: found["asked_model"] ?? found["model"],
+      sentModel: found["sent_model"] ?? found["model"],
       model: found["model"],
-      rules: found["rules"],
+      rules: found["rules"] ?? "[]",
       optimizerSavedNanoUsd: number(found["optimizer_saved_nano_usd"]),
       usage: {
         inputTokens: number(found["input_tokens"]),
@@ -251,8 +291,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       while: () => done < rows.length,
       body: () => {
         const size = chunkRows.find((size) => size <= rows.length - done) ?? 1
-        const params = rows.slice(done, done + size).flatMap((row) => columns.map(([, , of]) => of(row)))
-        done += size
+        const params: Array<string | number | null> = []
+        for (const end = done + size; done < end; done++) {
+          for (const value of values) params.push(value(rows[done]!)) // there are so many rows
+        }
         return sql.unsafe(insertText.get(size) ?? "", params).raw
       },
       step: () => {}
@@ -273,7 +315,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const keyOf = (by: Field | { readonly tag: string } | undefined): Fragment =>
     by === undefined ? sql`CAST(NULL AS TEXT)` : typeof by === "string" ? sql`${sql(fieldColumns[by])}` : tag(by.tag)
 
-  const inRange = (range: Range): Fragment => sql`${at} >= ${range.from} AND ${at} < ${range.to}`
+  const inRange = (range: Range): Fragment => sql`${at} >= ${integer(range.from)} AND ${at} < ${integer(range.to)}`
 
   const conditions = ({ tags = {}, ...fields }: Where): ReadonlyArray<Fragment> => [
     ...Object.entries(fields).flatMap(([name, value]) =>
@@ -361,7 +403,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
     trim: ({ before, keep }, limit) => {
       const old = [
-        ...(before === -Infinity ? [] : [sql`${at} < ${Math.floor(before)}`]),
+        ...(before === -Infinity ? [] : [sql`${at} < ${integer(before)}`]),
         ...(keep === Infinity
           ? []
           : [

@@ -138,6 +138,9 @@ export const suite = (environment: Effect.Effect<Process, never, Scope.Scope>, r
       } while (after !== undefined)
       assert.deepStrictEqual(seen, [2, 3, 3, 3, 5])
       assert.deepStrictEqual(yield* one.span, { oldest: 1, newest: 9 })
+      const { rows } = yield* one.page({ from: -Infinity, to: Infinity }, 100, undefined)
+      assert.strictEqual(rows.length, at.length)
+      assert.strictEqual((yield* one.page({ from: 2.5, to: 5.5 }, 100, undefined)).rows.length, 4)
     }))
 
   live("knows nothing of no rows", (one) =>

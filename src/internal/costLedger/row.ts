@@ -52,10 +52,12 @@ const maxText = 512
 
 const maxTags = 32
 
-const unstorable = /[\0\p{Surrogate}]/gu
+const unstorable = /[\0\p{Surrogate}]/u
+const allUnstorable = new RegExp(unstorable, "gu")
 
 /** Callers choose these texts, and one that a store refuses would keep all rows behind it from being written. */
-const storable = (text: string): string => text.slice(0, maxText).replace(unstorable, "\uFFFD")
+const storable = (text: string): string =>
+  text.length <= maxText && !unstorable.test(text) ? text : text.slice(0, maxText).replace(allUnstorable, "\uFFFD")
 
 const optional = (text: string | undefined): string | undefined => text === undefined ? undefined : storable(text)
 
