@@ -3,6 +3,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { Attempt } from "../../Attempt.ts"
+import { firstOf } from "../text.ts"
 import type { Rules, Share } from "./account.ts"
 import * as Window from "./window.ts"
 
@@ -85,7 +86,7 @@ const maxName = 100
 const maxAccount = 200
 
 /** Neither NUL nor half a character, nor a name without bound, can be stored and indexed by every database. */
-export const storable = (value: string): string => value.slice(0, maxAccount).replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
+export const storable = (value: string): string => firstOf(value, maxAccount).replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
 
 const valueOf = (attempt: Attempt, dimension: Dimension): string | undefined => {
   const { context, key, model } = attempt
