@@ -3,7 +3,7 @@
  * one machine.
  *
  * - **Atomic**: what comes up in a process while the database is busy is done in one transaction, which locks the accounts that it touches,
- *   always in the same order. A deadlock, a serialization failure or a busy database is tried again a few times.
+ *   always in the same order. A deadlock, a serialization failure or a busy database is tried again a few times, a connection that breaks once.
  *   With Postgres, a process that hangs amid a transaction holds up others for 5 seconds at most.
  * - **Exactly once**: a settlement of which nobody knows whether it was committed is sent again, and counted once.
  * - **Time** is that of the database server; with SQLite, that of the process.
@@ -117,10 +117,20 @@ const decodeNow = Schema.decodeUnknownEffect(Schema.Tuple([Schema.Struct({ now: 
 /** Accounts went while they were looked for: the step is made again. */
 class SweptError extends Schema.TaggedError<SweptError>("effect-claude/Budget/Sql/SweptError")("SweptError", {}) {}
 
-const isTransient = (error: unknown): boolean => {
-  if (!(error instanceof Error) || !("reason" in error)) return false
-  return ["DeadlockError", "SerializationError", "LockTimeoutError"].includes((error as SqlError).reason._tag)
-}
+const isOneOf = (...reasons: ReadonlyArray<SqlError["reason"]["_tag"]>) => (error: unknown): boolean =>
+  error instanceof Error && "reason" in error && reasons.includes((error as SqlError).reason._tag)
+
+const isTransient = isOneOf("DeadlockError", "SerializationError", "LockTimeoutError")
+
+/** A pool has others. Should the step have been made, the keys of its leases keep it from being made twice. */
+const isBroken = isOneOf("ConnectionError")
+
+/** Over a broken connection nothing can be undone either, which `withTransaction` takes for a defect. */
+const orBroken = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> =>
+  Effect.catchDefect(
+    effect,
+    (defect) => isBroken(defect) ? Effect.fail(defect as SqlError) : Effect.die(defect) // it is one
+  )
 
 const again = Schedule.exponential("5 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 6 }))
 
@@ -337,11 +347,12 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       const keys = [...shares.keys()].sort()
       const once = Effect.andThen(
         Effect.suspend(() => ensure(keys)),
-        sql.withTransaction(transaction(batch, shares))
+        orBroken(sql.withTransaction(transaction(batch, shares)))
       )
       return Effect.provideService(once, SqlClient.BeginTransaction, begin).pipe(
         Effect.retry({ while: (error) => error instanceof SweptError, times: 3 }),
-        Effect.retry({ while: isTransient, schedule: again })
+        Effect.retry({ while: isTransient, schedule: again }),
+        Effect.retry({ while: isBroken, times: 1 })
       )
     })
 
@@ -413,7 +424,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     renew,
     override,
     // Who only reads leaves the lock of writers alone.
-    read: (budgets) => Effect.provideService(sql.withTransaction(read(budgets)), SqlClient.BeginTransaction, "BEGIN")
+    read: (budgets) =>
+      Effect.provideService(orBroken(sql.withTransaction(read(budgets))), SqlClient.BeginTransaction, "BEGIN")
   })
 })
 

@@ -144,6 +144,28 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
       yield* wire.mend
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
 
+  it.live("goes on over another connection when one breaks amid a step", () =>
+    Effect.gen(function*() {
+      const { admitted, again, budget, schema, state } = yield* wired
+      const sql = yield* TestPostgres.connection
+      const admin = yield* TestPostgres.connection
+      const first = yield* admitted
+      completed(first, { inputTokens: 3 })
+      const waiting = sql.withTransaction(Effect.gen(function*() {
+        yield* sql`SELECT 1 FROM ${sql(`${schema}.effect_claude_budget_account`)} FOR UPDATE`
+        yield* budget.settle(first)
+        const second = yield* Effect.forkChild(admitted, { startImmediately: true })
+        yield* again(
+          admin`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE wait_event_type = 'Lock' AND pid <> pg_backend_pid() AND strpos(query, ${schema}) > 0`,
+          (ended) => ended.length > 0
+        )
+        return second
+      }))
+      yield* Fiber.join(yield* waiting)
+      yield* again(state, ({ reservedNanoUsd, spentNanoUsd }) => spentNanoUsd === 3 && reservedNanoUsd === 10)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
+
   it.live("counts each call once, wherever the wire breaks", () =>
     Effect.gen(function*() {
       const { admitted, again, budget, state, wire } = yield* wired
