@@ -67,7 +67,7 @@ import {
 import * as Desk from "./internal/budget/desk.ts"
 import { Memory } from "./internal/budget/memory.ts"
 import { Outputs } from "./internal/budget/outputs.ts"
-import { accountText, type Line, linesOf, type Rule, storable, toNanoUsd } from "./internal/budget/rules.ts"
+import { accountOf, accountText, type Line, linesOf, type Rule, toNanoUsd } from "./internal/budget/rules.ts"
 import * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 
@@ -492,7 +492,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     override: (budget, { account, limit, until }) =>
       orUnavailable(store.override({
         budget,
-        account: account === undefined ? undefined : storable(account),
+        account: account === undefined ? undefined : accountOf(lineOf(budget)?.dimension, account),
         limitNanoUsd: limit === undefined ? undefined : toNanoUsd(limit, `the other limit of ${budget}`),
         until: Math.ceil(until ?? Infinity)
       }))

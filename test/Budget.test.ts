@@ -196,6 +196,23 @@ describe("Budget", () => {
       )
     )))
 
+  it.effect("knows a model by its alias, too", () =>
+    Effect.gen(function*() {
+      const [id, alias] = ["claude-sonnet-4-5-20250929", "claude-sonnet-4-5"]
+      yield* admitted({ model: alias })
+      yield* admitted({ model: id })
+      for (const name of ["only the alias", "only the id"]) {
+        assert.deepInclude(yield* stateOf(name), { reservedNanoUsd: 20 })
+      }
+      assert.deepInclude(yield* stateOf("models", id), { reservedNanoUsd: 20, limitNanoUsd: 30 })
+      yield* (yield* Budget.Budget).override("models", { account: alias, limit: nano(25) })
+      assert.strictEqual((yield* refused({ model: alias }))._tag, "BudgetExceededError")
+    }).pipe(using([
+      { name: "only the alias", only: { model: ["claude-sonnet-4-5"] }, limit: nano(100) },
+      { name: "only the id", only: { model: ["claude-sonnet-4-5-20250929"] }, limit: nano(100) },
+      { name: "models", per: "model", limit: nano(5), limits: { "claude-sonnet-4-5": nano(30) } }
+    ])))
+
   it.effect("can be for some attempts only, and have other limits for some accounts", () =>
     Effect.gen(function*() {
       yield* call({ model: "claude-sonnet-5-5", tenant: "acme" })
@@ -447,6 +464,15 @@ describe("Budget", () => {
       ],
       Budget.layerMemory({ maxAccounts: 2 })
     )))
+
+  it.effect("drops accounts in which nothing was ever spent", () =>
+    Effect.gen(function*() {
+      const never = yield* admitted({ user: "a" })
+      yield* settled(never)
+      yield* call({ user: "b" })
+      yield* call({ user: "c" })
+      assert.deepInclude(yield* refused({ user: "d" }), { _tag: "BudgetUnavailableError", reason: "accounts" })
+    }).pipe(using([{ name: "users", per: "user", limit: nano(100) }], Budget.layerMemory({ maxAccounts: 2 }))))
 
   it.effect("is read from configuration, and can be off", () =>
     Effect.gen(function*() {
