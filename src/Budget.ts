@@ -469,8 +469,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     settle: (attempt) =>
       Effect.suspend(() => {
         const { context, model, outcome } = attempt
-        if (outputs !== undefined && outcome._tag === "Completed" && isMessage(attempt)) {
-          outputs.add(model, context.requestType, outcome.usage.outputTokens)
+        if (outcome._tag === "Completed" && outcome.usage.outputTokens > 0) {
+          outputs?.add(model, context.requestType, outcome.usage.outputTokens)
         }
         const entry = entries.get(attempt)
         if (entry === undefined) return Effect.void

@@ -471,7 +471,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         if (outcome._tag === "NotSent") return Effect.void
         const charge = chargeOf(book, attempt, at, expected.tokens(model, requestType))
         if (charge === undefined) return Effect.void
-        if (outcome._tag === "Completed") expected.add(model, requestType, outcome.usage.outputTokens)
+        if (outcome._tag === "Completed" && outcome.usage.outputTokens > 0) {
+          expected.add(model, requestType, outcome.usage.outputTokens)
+        }
         const row = Row.make(attempt, outcome, charge, at, now)
         return Effect.andThen(PubSub.publish(feed, [row]), enqueue(row))
       }),
