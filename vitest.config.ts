@@ -12,6 +12,8 @@ export default defineConfig({
   },
   test: {
     testTimeout: 30_000,
+    // Many files wait for servers and processes more than they compute.
+    maxWorkers: 3,
     projects: [
       { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"] } },
       { extends: true, test: { name: "examples", include: [".examples/**/*.test.ts"] } }

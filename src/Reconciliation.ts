@@ -317,6 +317,10 @@ export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFo
     return summed(lines)
   })
 
+/** Days that are written with four digits of a year. */
+const earliest = Date.parse("0000-01-01T00:00:00Z")
+const latest = Date.parse("9999-12-31T23:59:59.999Z") + 1
+
 /**
  * Puts both sides beside each other. Lines of the bill outside the days of the range are left out.
  *
@@ -328,7 +332,8 @@ export const compare = (
   bill: ReadonlyArray<Line>,
   range: { readonly from: number; readonly to: number }
 ): Reconciliation => {
-  const [first, last] = [dayOf(range.from), dayOf(range.to - 1)]
+  const [from, to] = [Math.max(earliest, range.from), Math.min(latest, range.to)]
+  const [first, last] = [dayOf(from), dayOf(to - 1)]
   const sides = new Map<string, { readonly day: string; readonly model: string; ours?: Booked; theirs?: Line }>()
   const side = (day: string, model: string) => {
     const name = day + separator + model
@@ -360,5 +365,5 @@ export const compare = (
       }
     }
   )
-  return new Reconciliation({ ...range, entries, drift: { ...drift } })
+  return new Reconciliation({ from, to, entries, drift: { ...drift } })
 }

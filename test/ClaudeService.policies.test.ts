@@ -1,11 +1,13 @@
 /** The policies together, in their order around each attempt. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Deferred, Effect, Exit, Fiber, Layer, Random, Stream } from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, Layer, Random, Stream, Tracer } from "effect"
 import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import type * as ClaudeConfig from "effect-claude/ClaudeConfig"
 import * as ClaudeService from "effect-claude/ClaudeService"
+import * as CostLedger from "effect-claude/CostLedger"
+import * as CostOptimizer from "effect-claude/CostOptimizer"
 import * as RateLimiter from "effect-claude/RateLimiter"
 import * as Simulator from "effect-claude/testing/Simulator"
 import { TestClock } from "effect/testing"
@@ -157,6 +159,118 @@ describe("the breaker", () => {
         yield* Fiber.interrupt(fiber)
         assert.strictEqual(yield* phase, "closed")
       }).pipe(Effect.provide(under(fetch, strict)))
+    }))
+})
+
+describe("what a call costs", () => {
+  const sonnet = { ...hello, model: "claude-sonnet-5-5" }
+  const served = { ...message, model: "claude-sonnet-5-5", usage: { input_tokens: 1_000, output_tokens: 100 } }
+
+  it.effect("is in its report, and of every attempt in the ledger", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf((n) => n === 1 ? apiError(500, "api_error") : json(served))
+      yield* Effect.gen(function*() {
+        const exit = yield* driven(CallContext.annotate(ClaudeService.createWithReport(sonnet), { user: "ada" }))
+        assert.strictEqual(Exit.isSuccess(exit) ? exit.value.costNanoUsd : undefined, 3_000_000)
+        const ledger = yield* CostLedger.CostLedger
+        const fiber = yield* Effect.forkChild(ledger.flush)
+        yield* TestClock.adjust("5 seconds")
+        yield* Fiber.join(fiber)
+        const rows = yield* Stream.runCollect(ledger.rows({ from: 0, to: Infinity }))
+        assert.deepStrictEqual(
+          rows.map(({ attempt, error, key, nanoUsd, user }) => ({ attempt, error, key, nanoUsd, user })),
+          [
+            { attempt: 1, error: "ServerError", key: "test", nanoUsd: 0, user: "ada" },
+            { attempt: 2, error: undefined, key: "test", nanoUsd: 3_000_000, user: "ada" }
+          ]
+        )
+      }).pipe(Effect.provide(under(fetch, {})))
+    }))
+
+  it.effect("is undefined for a model without a price", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf(() => json({ ...served, model: "claude-tomorrow" }))
+      const report = yield* Effect.provide(ClaudeService.createWithReport(sonnet), under(fetch, {}))
+      assert.isUndefined(report.costNanoUsd)
+    }))
+
+  it.effect("is told of a stream that broke", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf(() => sse([answer.subarray(0, answer.length - 300)]))
+      const error = yield* Effect.flip(
+        Effect.provide(Stream.runDrain(ClaudeService.stream(sonnet)), under(fetch, {}))
+      )
+      if (error._tag !== "StreamInterruptedError") return assert.fail(error._tag)
+      const { inputTokens, outputTokens } = error.usage
+      assert.deepStrictEqual([inputTokens, outputTokens > 3], [2_679, true])
+      // Opus 4.6, as the stream said: input, two cache writes, a cache read and what arrived.
+      assert.strictEqual(
+        error.costNanoUsd,
+        2_679 * 5_000 + 100 * 6_250 + 200 * 10_000 + 1_024 * 500 + outputTokens * 25_000
+      )
+    }))
+
+  it.effect("is bounded by a budget, over retries and before anything is waited for", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf(() => json(served))
+      yield* Effect.gen(function*() {
+        yield* ClaudeService.create(sonnet)
+        const error = yield* Effect.flip(ClaudeService.create(sonnet))
+        assert.deepInclude(error, {
+          _tag: "BudgetExceededError",
+          budget: "all",
+          spentNanoUsd: 3_000_000,
+          reservedNanoUsd: 0,
+          isRetryable: false
+        })
+        assert.strictEqual(state.requests, 1)
+        assert.deepStrictEqual(yield* group, { waiting: 0, underway: 0 })
+        const unpriced = yield* Effect.flip(ClaudeService.create({ ...hello, model: "claude-tomorrow" }))
+        assert.strictEqual(unpriced._tag, "UnpricedModelError")
+      }).pipe(Effect.provide(under(fetch, { budget: { budgets: [{ name: "all", limit: 0.0031 }] } })))
+    }))
+
+  it.effect("is made smaller by rules that are told of everywhere", () =>
+    Effect.gen(function*() {
+      let body = ""
+      const { fetch } = fetchOf((_, init) => {
+        body = String(init.body)
+        return json({ ...served, model: "claude-haiku-5-5" })
+      })
+      const rules = [
+        CostOptimizer.cheaperModel({ to: "claude-haiku-5-5", when: "triage" }),
+        CostOptimizer.batchAdvice()
+      ]
+      const spans: Array<Tracer.Span> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      yield* Effect.gen(function*() {
+        const ledger = yield* CostLedger.CostLedger
+        const fed = yield* Effect.forkChild(Stream.runCollect(Stream.take(ledger.feed, 1)), { startImmediately: true })
+        const report = yield* ClaudeService.createWithReport(sonnet).pipe(
+          CallContext.annotate({ requestType: "triage", priority: "bulk" })
+        )
+        assert.deepStrictEqual(report.changes.map(({ rule }) => rule), ["cheaperModel"])
+        assert.deepStrictEqual(report.advice.map(({ rule }) => rule), ["batchAdvice"])
+        assert.isAbove(report.changes[0]!.savedNanoUsd ?? 0, 0)
+        const [row] = yield* Fiber.join(fed)
+        assert.deepInclude(row ?? {}, {
+          askedModel: "claude-sonnet-5-5",
+          sentModel: "claude-haiku-5-5",
+          model: "claude-haiku-5-5",
+          rules: ["cheaperModel"],
+          optimizerSavedNanoUsd: report.changes[0]!.savedNanoUsd
+        })
+        const call = spans.find(({ name }) => name === "ClaudeService.create")
+        assert.strictEqual(call?.attributes.get("claude.asked_model"), "claude-sonnet-5-5")
+        assert.deepStrictEqual(call?.attributes.get("claude.optimizer.rules"), ["cheaperModel"])
+        assert.strictEqual(JSON.parse(body).model, "claude-haiku-5-5")
+      }).pipe(Effect.withTracer(tracer), Effect.provide(under(fetch, { optimizer: { rules } })))
     }))
 })
 

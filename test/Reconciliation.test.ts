@@ -32,6 +32,12 @@ describe("Reconciliation", () => {
       assert.strictEqual(result.entries.length, 1)
     }))
 
+  it("takes a range without ends", () => {
+    const bill = [line({ nanoUsd: 1 }), line({ day: "0001-01-01" }), line({ day: "9999-12-31" })]
+    const { entries } = Reconciliation.compare([], bill, { from: -Infinity, to: Infinity })
+    assert.strictEqual(entries.length, 3)
+  })
+
   it.effect("shows the drift of each category, day and model, and how much of it was to be expected", () =>
     Effect.gen(function*() {
       const result = yield* reconciled(
