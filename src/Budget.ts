@@ -333,7 +333,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     renewing = entries.size > 0
     if (!renewing) return Effect.void
     const open = Effect.suspend(() => store.renew(Array.from(entries.values(), ({ lease }) => lease), leaseMillis))
-    const once = Effect.ignore(Effect.timeout(open, leaseMillis / 4))
+    const once = Effect.exit(Effect.timeout(open, leaseMillis / 4))
     return Effect.andThen(Effect.delay(once, leaseMillis / 4), renew)
   })
 

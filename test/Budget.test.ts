@@ -420,6 +420,26 @@ describe("Budget", () => {
       assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 10 })
     }).pipe(using({ budgets: [all], lease: "1 minute" }, layerFar)))
 
+  it.effect("goes on renewing leases after a store that broke", () =>
+    Effect.gen(function*() {
+      yield* admitted()
+      yield* TestClock.adjust("1 hour")
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 10, lapsedNanoUsd: 0 })
+    }).pipe(using(
+      { budgets: [all], lease: "1 minute" },
+      Layer.effect(
+        Budget.Store,
+        Effect.map(Budget.Store, (store) => {
+          let asked = 0
+          return {
+            ...store,
+            isLocal: false,
+            renew: (...more) => asked++ === 0 ? Effect.die(new Error("broken")) : store.renew(...more)
+          }
+        })
+      ).pipe(Layer.provide(Budget.layerMemory()))
+    )))
+
   it.effect("waits for its store until the deadline of the caller at most, and refuses then", () =>
     Effect.gen(function*() {
       const { admit } = yield* Budget.Budget
