@@ -465,7 +465,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     settle: (attempt) =>
       Effect.suspend(() => {
         const now = clock.currentTimeMillisUnsafe()
-        const at = started.get(attempt) ?? now
+        const at = attempt.sentAt ?? started.get(attempt) ?? now
         started.delete(attempt)
         const { context: { requestType }, model, outcome } = attempt
         if (outcome._tag === "NotSent") return Effect.void

@@ -167,6 +167,12 @@ describe("CostLedger", () => {
         assert.notInclude(JSON.stringify(yield* rows), "secret")
       }).pipe(using()))
 
+    it.effect("of the time that decided its price", () =>
+      Effect.gen(function*() {
+        yield* call(completed(), { sentAt: 400 }, 1_000)
+        assert.deepInclude(yield* last, { at: 400, latencyMillis: 600 })
+      }).pipe(using()))
+
     it.effect("of a failure, with what it cost", () =>
       Effect.gen(function*() {
         yield* call(failed(new AuthError({ kind: "authentication", requestId: "req_2" })))
