@@ -9,6 +9,7 @@
  * - **Time** is that of the database server; with SQLite, that of the process.
  * - **Tables** are made when the layer is built, also by several processes at once, with a `prefix` in front of their names: accounts, the leases
  *   of calls that run, overrides, and the last batch of each process. Rows whose window is over go after a day.
+ * - **A snapshot** has 10,000 accounts at most, those of budgets that are not divided first.
  *
  * No prompt, answer or key is stored: names of budgets, and tenants, users, models, tags and labels of keys where budgets are divided by them.
  *
@@ -51,7 +52,7 @@ export interface Options {
   readonly schema?: string | undefined
 }
 
-/** The most accounts that are read at once. */
+/** The most accounts that are read at once, those that are for all or for none first. */
 const maxRead = 10_000
 
 /** The most leases that one statement renews. */
@@ -392,7 +393,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     const named = sql`budget IN (SELECT ${cell(0)} FROM ${rows(JSON.stringify(budgets.map((budget) => [budget])))})`
     const [{ now: at }] = yield* decodeNow(yield* sql`SELECT CAST(${now()} AS TEXT) AS now`)
     const stored = yield* decodeStored(
-      yield* sql`SELECT budget, account, slots FROM ${accounts} WHERE ${named} LIMIT ${sql.literal(`${maxRead}`)}`
+      yield* sql`SELECT budget, account, slots FROM ${accounts} WHERE ${named} ORDER BY account, budget LIMIT ${
+        sql.literal(`${maxRead}`)
+      }`
     )
     const lapsed = yield* decodeHolds(
       yield* sql`SELECT ${returning} FROM ${holds} WHERE ${named} AND expires_at <= ${at}`

@@ -74,6 +74,24 @@ describe("Budget/Sql", () => {
     }).pipe(Effect.scoped))
 })
 
+it.effect("shows what a budget for all has spent, beside however many accounts of another", () =>
+  Effect.gen(function*() {
+    const sql = yield* TestSqlite.connection({ filename: ":memory:" })
+    const store = Context.get(
+      yield* Layer.build(BudgetSql.layer().pipe(Layer.provide(Layer.succeed(SqlClient.SqlClient, sql)))),
+      Budget.Store
+    )
+    const some = (budget: string, count: number) =>
+      sql`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ${count})
+        INSERT INTO effect_claude_budget_account (budget, account, slots, marks)
+        SELECT ${budget}, CASE ${count} WHEN 1 THEN '' ELSE i END, '[[0,5,0,0,0]]', '{}' FROM c`
+    yield* some("users", 10_100)
+    yield* some("whole", 1)
+    const { accounts } = yield* store.read(["users", "whole"])
+    assert.strictEqual(accounts.length, 10_000)
+    assert.isTrue(accounts.some(({ budget }) => budget === "whole"))
+  }).pipe(Effect.scoped))
+
 describe.skipIf(!TestPostgres.isThere)("on a server", () => {
   suite({
     name: "Postgres",
