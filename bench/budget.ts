@@ -98,7 +98,7 @@ export const run: Run = async (report) => {
   const hasPostgres = Exit.isSuccess(await postgres(`CREATE SCHEMA ${schema}`))
   const pg = PgClient.layer({ url: Redacted.make(url), maxConnections: 4 })
   const stores = [
-    { name: "memory", store: () => Budget.layerMemory(), count: 50_000 },
+    { name: "memory", store: () => Budget.layerStoreMemory(), count: 50_000 },
     {
       name: "sqlite",
       store: (n: number) => inDatabase(Sqlite.layer({ filename: join(folder, `${n}.db`) })),
@@ -130,7 +130,7 @@ export const run: Run = async (report) => {
       }
     }
     for (const budgets of [1, 3]) {
-      const runtime = runtimeOf(Budget.layerMemory(), rules.slice(0, budgets))
+      const runtime = runtimeOf(Budget.layerStoreMemory(), rules.slice(0, budgets))
       const costs: Array<number> = []
       const count = 100_000
       for (let round = 0; round <= rounds; round++) {

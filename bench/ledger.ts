@@ -177,29 +177,24 @@ const request: Attempt.Request = {
 
 type Service = ClaudeService.ClaudeService["Service"]
 
-/** The service with its default policies, and one right around the API. */
-const serviceOver = (url: string, innermost: Attempt.Policy, scope: Scope.Scope): Promise<Service> =>
+/** The service with its default policies and this ledger. */
+const serviceOver = (url: string, ledger: Layer.Layer<CostLedger.CostLedger>, scope: Scope.Scope): Promise<Service> =>
   Effect.runPromise(
     Layer.buildWithScope(
-      ClaudeService.layerDefault().pipe(Layer.provide([
-        Layer.effect(
-          ClaudeApi.ClaudeApi,
-          Effect.map(ClaudeApi.ClaudeApi, (api) => ({
-            ...api,
-            send: (attempt: Attempt.MessageAttempt) => Attempt.guard(innermost, attempt, api.send(attempt))
-          }))
-        ).pipe(Layer.provide(Layer.fresh(ClaudeApi.layer({ baseUrl: url })))),
-        KeyPool.layer().pipe(
-          Layer.provide(
-            KeyStore.layerKeys([{ label: "bench", group: "bench", secret: Redacted.make("sk-ant-bench") }])
+      ClaudeService.layerNoDeps.pipe(
+        Layer.provide(Layer.merge(ClaudeService.layerPolicies(), ledger)),
+        Layer.provide([
+          Layer.fresh(ClaudeApi.layer({ baseUrl: url })),
+          KeyPool.layer().pipe(
+            Layer.provide(
+              KeyStore.layerKeys([{ label: "bench", group: "bench", secret: Redacted.make("sk-ant-bench") }])
+            )
           )
-        )
-      ])),
+        ])
+      ),
       scope
     ).pipe(Effect.map(Context.get(ClaudeService.ClaudeService)), Effect.orDie)
   )
-
-const none: Attempt.Policy = { admit: () => Effect.void, settle: () => Effect.void }
 
 const callsAtOnce = async (report: (row: Row) => void, url: string, concurrency: number) => {
   const rounds = 31
@@ -215,7 +210,7 @@ const callsAtOnce = async (report: (row: Row) => void, url: string, concurrency:
     return []
   }
   const scope = Effect.runSync(Scope.make())
-  const without = await serviceOver(url, none, scope)
+  const without = await serviceOver(url, CostLedger.layerOff, scope)
   for (const store of ["memory", "sqlite", "postgres"] as const) {
     const scope = Effect.runSync(Scope.make())
     const built = await build(store, scope)
@@ -225,7 +220,7 @@ const callsAtOnce = async (report: (row: Row) => void, url: string, concurrency:
     const theirs: Array<number> = []
     const pairs = await alternate(
       rounds,
-      slice(await serviceOver(url, ledger, scope), ledger.flush, ours),
+      slice(await serviceOver(url, Layer.succeed(CostLedger.CostLedger, ledger), scope), ledger.flush, ours),
       slice(without, Effect.void, theirs)
     )
     const row = { case: `${store}, c=${concurrency}`, peer: "no ledger", n: rounds * count }

@@ -205,7 +205,7 @@ export class Store extends Context.Service<Store, {
  * @category layers
  * @since 0.1.0
  */
-export const layerMemory = (options: { readonly maxAccounts?: number | undefined } = {}): Layer.Layer<Store> =>
+export const layerStoreMemory = (options: { readonly maxAccounts?: number | undefined } = {}): Layer.Layer<Store> =>
   Layer.effect(
     Store,
     Effect.map(Clock.Clock, (clock) => {
@@ -284,7 +284,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const textOf = (event: Event): string => {
     if (event._tag === "Unpriced") return `Budget: ${event.model} has no price and is let pass for nothing.`
     const text = accountText(lineOf(event.budget)?.dimension, event.account)
-    const who = `Budget: ${event.budget}${text === undefined ? "" : ` of ${text}`}`
+    const who = `Budget: "${event.budget}"${text === undefined ? "" : ` of ${text}`}`
     const limit = usd(event.limitNanoUsd)
     switch (event._tag) {
       case "Threshold":
@@ -515,7 +515,7 @@ export const layerNoDeps = (options: Options): Layer.Layer<Budget, never, PriceB
  * @since 0.1.0
  */
 export const layer = (options: Options): Layer.Layer<Budget, never, PriceBook.PriceBook> =>
-  layerNoDeps(options).pipe(Layer.provide(layerMemory()))
+  layerNoDeps(options).pipe(Layer.provide(layerStoreMemory()))
 
 /**
  * `layer` with options from configuration.
@@ -539,7 +539,7 @@ export const layer = (options: Options): Layer.Layer<Budget, never, PriceBook.Pr
 export const layerConfig = (
   options: Config.Wrap<Options>
 ): Layer.Layer<Budget, Config.ConfigError, PriceBook.PriceBook> =>
-  Layer.effect(Budget, Effect.flatMap(Config.unwrap(options), make)).pipe(Layer.provide(layerMemory()))
+  Layer.effect(Budget, Effect.flatMap(Config.unwrap(options), make)).pipe(Layer.provide(layerStoreMemory()))
 
 /**
  * No budget: everything may be spent.

@@ -240,7 +240,7 @@ export class Store extends Context.Service<Store, {
  * @category layers
  * @since 0.1.0
  */
-export const layerMemory: Layer.Layer<Store> = Layer.effect(
+export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(
   Store,
   Effect.gen(function*() {
     const random = yield* Random.Random
@@ -496,7 +496,7 @@ export const layerNoDeps = (options: Options = {}): Layer.Layer<CircuitBreaker, 
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<CircuitBreaker, never, ClaudeApi> =>
-  layerNoDeps(options).pipe(Layer.provide(Layer.fresh(layerMemory)))
+  layerNoDeps(options).pipe(Layer.provide(Layer.fresh(layerStoreMemory)))
 
 /**
  * `layer` with options from configuration.
@@ -508,7 +508,7 @@ export const layerConfig = (
   options: Config.Wrap<Options>
 ): Layer.Layer<CircuitBreaker, Config.ConfigError, ClaudeApi> =>
   Layer.effect(CircuitBreaker, Effect.flatMap(Config.unwrap(options), make)).pipe(
-    Layer.provide(Layer.fresh(layerMemory))
+    Layer.provide(Layer.fresh(layerStoreMemory))
   )
 
 /**

@@ -354,7 +354,7 @@ export class BudgetExceededError
     const todo = this.retryAfter === undefined
       ? "Waiting does not help: raise its limit, or ask for less (max_tokens)."
       : tryAgain(this.retryAfter)
-    return `The budget ${this.budget}${whose} has no room: ${usd(this.neededNanoUsd)} needed, ` +
+    return `The budget "${this.budget}"${whose} has no room: ${usd(this.neededNanoUsd)} needed, ` +
       `${usd(this.spentNanoUsd)} spent and ${usd(this.reservedNanoUsd)} reserved of ${usd(this.limitNanoUsd)}. ${todo}`
   }
 }

@@ -229,13 +229,13 @@ export interface Page {
 /**
  * Keeps rows in this process.
  *
- * - `maxRows`: the most that are kept; the first written makes room. Default 100,000, about 100 MB.
+ * - `maxRows`: the most that are kept; the first written makes room. Default 10,000, about 10 MB.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layerStoreMemory = (options: { readonly maxRows?: number | undefined } = {}): Layer.Layer<Store> =>
-  Layer.sync(Store, () => Store.of(Memory.make(Math.max(1, options.maxRows ?? 100_000))))
+  Layer.sync(Store, () => Store.of(Memory.make(Math.max(1, options.maxRows ?? 10_000))))
 
 /** The longest time without the store before it is tried again. */
 const maxBackoffMillis = 30_000
@@ -296,7 +296,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       const isFirst = forgotten === 0 && forgot > 0
       forgotten += forgot
       return isFirst
-        ? Effect.logWarning("CostLedger: its store is full, and older rows make room for newer ones.")
+        ? Effect.logInfo("CostLedger: its store is full, and older rows make room for newer ones.")
         : Effect.void
     })
   })
@@ -516,7 +516,7 @@ export const layerNoDeps = (options: Options = {}): Layer.Layer<CostLedger, neve
   Layer.effect(CostLedger, make(options))
 
 /**
- * The ledger with rows in this process, the last 100,000.
+ * The ledger with rows in this process, the last 10,000.
  *
  * @category layers
  * @since 0.1.0

@@ -179,22 +179,27 @@ const columns: ReadonlyArray<readonly [title: string, of: (figures: Figures) => 
   ["unpriced", ({ unpriced }) => grouped(unpriced)]
 ]
 
+/** These are shown whatever they say, so that tables have the same beginning. */
+const always = new Set(["calls", "attempts", "input", "output", "USD"])
+
 /** Users choose these texts, and a terminal obeys some of them. */
 const shown = (key: string | null): string =>
   key === null ? "(none)" : key.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, "?")
 
 /**
- * A table for a terminal, the total last. Money is in dollars, rounded to a millionth; tokens are counts.
+ * A table for a terminal, the total last. Money is in dollars, rounded to a millionth; tokens are counts. Columns beyond calls, attempts, input,
+ * output and dollars are left out where they say nothing but zero.
  *
  * @category formats
  * @since 0.1.0
  */
 export const toTable = (report: Report): string => {
-  const body = report.groups.map(({ key, ...figures }) => [shown(key), ...columns.map(([, of]) => of(figures))])
+  const all = [...report.groups, report.total]
+  const told = columns.filter(([title, of]) => always.has(title) || all.some((figures) => /[1-9]/.test(of(figures))))
   const rows = [
-    [report.by === null ? "" : shown(report.by), ...columns.map(([title]) => title)],
-    ...body,
-    ["total", ...columns.map(([, of]) => of(report.total))]
+    [report.by === null ? "" : shown(report.by), ...told.map(([title]) => title)],
+    ...report.groups.map(({ key, ...figures }) => [shown(key), ...told.map(([, of]) => of(figures))]),
+    ["total", ...told.map(([, of]) => of(report.total))]
   ]
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
   const lines = rows.map((row) =>

@@ -158,7 +158,7 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
   )
 
 describe("Budget, against a reference", () => {
-  law("admits what fits and nothing else, and loses no nano-dollar, in memory", Budget.layerMemory(), 500)
+  law("admits what fits and nothing else, and loses no nano-dollar, in memory", Budget.layerStoreMemory(), 500)
 
   law(
     "admits what fits and nothing else, and loses no nano-dollar, in SQLite",

@@ -6,7 +6,7 @@ import { suite } from "./suites/BudgetStore.ts"
 
 suite({
   name: "memory",
-  processes: Effect.map(Layer.build(Budget.layerMemory()), (context) => {
+  processes: Effect.map(Layer.build(Budget.layerStoreMemory()), (context) => {
     const store = Context.get(context, Budget.Store)
     return { here: store, there: store }
   }),

@@ -13,7 +13,7 @@ const nano = (nanoUsd: number) => nanoUsd / 1e9
 
 const all: Budget.Rule = { name: "all", limit: nano(100) }
 
-const using = (options: Budget.Options | ReadonlyArray<Budget.Rule>, store = Budget.layerMemory()) =>
+const using = (options: Budget.Options | ReadonlyArray<Budget.Rule>, store = Budget.layerStoreMemory()) =>
   Effect.provide(
     Budget.layerNoDeps("budgets" in options ? options : { budgets: options }).pipe(
       Layer.provide([layerPrices, store])
@@ -74,7 +74,7 @@ const layerFar = Layer.effect(
       step: (batch) => Effect.andThen(pause, Effect.tap(store.step(batch), pause))
     }
   })
-).pipe(Layer.provide(Budget.layerMemory()))
+).pipe(Layer.provide(Budget.layerStoreMemory()))
 
 const lost = new ConnectionError({ reason: "reset", billed: "unknown" })
 
@@ -96,7 +96,7 @@ describe("Budget", () => {
         retryAfter: Duration.hours(1),
         attempts: 2
       })
-      assert.include(error.message, "The budget tenants of tenant acme has no room")
+      assert.include(error.message, "The budget \"tenants\" of tenant acme has no room")
       assert.include(error.message, "Try again in 1h.")
       yield* admitted({ tenant: "other" })
     }).pipe(using([{ name: "tenants", per: "tenant", limit: nano(100), window: { calendar: "month" } }])))
@@ -168,7 +168,7 @@ describe("Budget", () => {
       yield* admitted()
       yield* admitted({ user: "u" })
       const error = yield* refused()
-      assert.include(error.message, "The budget users of no user has no room")
+      assert.include(error.message, "The budget \"users\" of no user has no room")
     }).pipe(using([{ name: "users", per: "user", limit: nano(10) }])))
 
   it.effect("counts long values by their first 200 characters", () =>
@@ -283,10 +283,10 @@ describe("Budget", () => {
       yield* call({ output: 56 })
       assert.deepStrictEqual((yield* told).slice(4), ["Threshold 50"])
       assert.deepStrictEqual(lines.flat().slice(0, 4), [
-        "Budget: all has spent 50 % of $0.0000.",
-        "Budget: all has spent 80 % of $0.0000.",
-        "Budget: all has spent 100 % of $0.0000.",
-        "Budget: all has no room and refuses calls: $0.0000 spent and $0.0000 reserved of $0.0000."
+        "Budget: \"all\" has spent 50 % of $0.0000.",
+        "Budget: \"all\" has spent 80 % of $0.0000.",
+        "Budget: \"all\" has spent 100 % of $0.0000.",
+        "Budget: \"all\" has no room and refuses calls: $0.0000 spent and $0.0000 reserved of $0.0000."
       ])
     }).pipe(Effect.scoped, using([{ ...all, window: { calendar: "day" } }]), Effect.provide(Logger.layer([logger])))
   })
@@ -437,7 +437,7 @@ describe("Budget", () => {
             renew: (...more) => asked++ === 0 ? Effect.die(new Error("broken")) : store.renew(...more)
           }
         })
-      ).pipe(Layer.provide(Budget.layerMemory()))
+      ).pipe(Layer.provide(Budget.layerStoreMemory()))
     )))
 
   it.effect("waits for its store until the deadline of the caller at most, and refuses then", () =>
@@ -460,7 +460,7 @@ describe("Budget", () => {
         Layer.effect(
           Budget.Store,
           Effect.map(Budget.Store, (store) => ({ ...store, isLocal: false, step: () => Effect.never }))
-        ).pipe(Layer.provide(Budget.layerMemory()))
+        ).pipe(Layer.provide(Budget.layerStoreMemory()))
       ),
       Effect.provide(Logger.layer([]))
     ))
@@ -482,7 +482,7 @@ describe("Budget", () => {
         { name: "users", per: "user", limit: nano(100), window: { calendar: "day" } },
         { name: "tenant", limit: nano(100), only: { tenant: ["t"] } }
       ],
-      Budget.layerMemory({ maxAccounts: 2 })
+      Budget.layerStoreMemory({ maxAccounts: 2 })
     )))
 
   it.effect("drops accounts in which nothing was ever spent", () =>
@@ -492,7 +492,7 @@ describe("Budget", () => {
       yield* call({ user: "b" })
       yield* call({ user: "c" })
       assert.deepInclude(yield* refused({ user: "d" }), { _tag: "BudgetUnavailableError", reason: "accounts" })
-    }).pipe(using([{ name: "users", per: "user", limit: nano(100) }], Budget.layerMemory({ maxAccounts: 2 }))))
+    }).pipe(using([{ name: "users", per: "user", limit: nano(100) }], Budget.layerStoreMemory({ maxAccounts: 2 }))))
 
   it.effect("is read from configuration, and can be off", () =>
     Effect.gen(function*() {
@@ -534,7 +534,7 @@ const fail = (attempt: Attempt.Attempt, error: ConnectionError | BadRequestError
 }
 
 describe("Budget, interrupted", () => {
-  for (const [name, store] of [["memory", Budget.layerMemory()], ["a store far away", layerFar]] as const) {
+  for (const [name, store] of [["memory", Budget.layerStoreMemory()], ["a store far away", layerFar]] as const) {
     it.effect(`frees the reservation at whatever step it happens, over ${name}`, () =>
       Effect.gen(function*() {
         const budget = yield* Budget.Budget

@@ -586,7 +586,7 @@ describe("CircuitBreaker", () => {
       const there = yield* Layer.build(Layer.fresh(layer))
       yield* Effect.provide(opened, here)
       assert.strictEqual(yield* Effect.provide(phase, there), "open")
-    }).pipe(Effect.scoped, Effect.provide([CircuitBreaker.layerMemory, api])))
+    }).pipe(Effect.scoped, Effect.provide([CircuitBreaker.layerStoreMemory, api])))
 
   it.effect("takes its settings from configuration", () =>
     Effect.gen(function*() {

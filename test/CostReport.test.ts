@@ -103,11 +103,18 @@ describe("CostReport", () => {
       }]
       const table = CostReport.toTable(yield* reportOf(rows, { by: "user" }))
       assert.deepStrictEqual(table.split("\n"), [
-        "user     calls  attempts      input  cache read  cache write  output       USD  per call  not exact   retries   aborted  cache saved  unpriced",
-        "a?[31??      1         1        100           0            0      10  1.234568  1.234568   0.000000  0.000000  0.000000     0.000000         0",
-        "bob          1         1  1,234,567           0            0      10  0.000000  0.000000   0.000000  0.000000  0.000000     0.000000         1",
-        "total        2         2  1,234,667           0            0      20  1.234568  0.617284   0.000000  0.000000  0.000000     0.000000         1"
+        "user     calls  attempts      input  output       USD  per call  unpriced",
+        "a?[31??      1         1        100      10  1.234568  1.234568         0",
+        "bob          1         1  1,234,567      10  0.000000  0.000000         1",
+        "total        2         2  1,234,667      20  1.234568  0.617284         1"
       ])
+      const empty = CostReport.toTable(yield* reportOf([], { by: "user" })).split("\n")
+      assert.deepStrictEqual(empty, [
+        "user   calls  attempts  input  output       USD",
+        "total      0         0      0       0  0.000000"
+      ])
+      const negative = CostReport.toTable(yield* reportOf([{ cacheSavedNanoUsd: -5_000 }], { by: "user" }))
+      assert.match(negative, /cache saved\n.* -0\.000005\n/)
     }))
 
   it.effect("is CSV that a spreadsheet does not run", () =>

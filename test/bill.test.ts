@@ -1,9 +1,10 @@
 /** What an attempt is charged, beside the simulator's bill of the same request. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Redacted, Schema, Stream } from "effect"
-import { Attempt, CallContext, ClaudeApi, Estimate, PriceBook } from "effect-claude"
+import { Effect, Schema, Stream } from "effect"
+import { type Attempt, ClaudeApi, PriceBook } from "effect-claude"
 import { TestClock } from "effect/testing"
 import * as Simulator from "../src/testing/Simulator.ts"
+import { toSend } from "./utils/attempts.ts"
 
 const Call = Schema.Struct({
   model: Schema.Literals([
@@ -61,18 +62,6 @@ const requestOf = (call: Call): Attempt.Request => ({
   ...(call.cache === "none" ? {} : { cache_control: { type: "ephemeral", ttl: call.cache } })
 })
 
-const attemptOf = (request: Attempt.Request): Attempt.MessageAttempt => ({
-  callId: "call-1",
-  number: 1,
-  endpoint: "messages",
-  model: request.model,
-  request,
-  context: Context.get(Context.empty(), CallContext.CallContext),
-  estimate: Estimate.make(request),
-  key: { label: "a", group: "org", secret: Redacted.make(Simulator.apiKey) },
-  outcome: Attempt.Outcome.NotSent()
-})
-
 describe("charges and the simulator's bill", () => {
   it.effect.prop(
     "agree to the nano-dollar",
@@ -85,7 +74,7 @@ describe("charges and the simulator's bill", () => {
         const api = ClaudeApi.make({ fetch })
         const book = PriceBook.make()
         for (const call of calls) {
-          const attempt = attemptOf(requestOf(call))
+          const attempt = toSend(requestOf(call))
           yield* call.stream ? Stream.runDrain(api.stream(attempt)) : api.send(attempt)
           const row = (yield* bill).rows.at(-1)
           const charge = PriceBook.chargeOf(book, attempt, at)!

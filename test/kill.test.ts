@@ -17,7 +17,7 @@ interface Run {
   /** When this process heard that a call was answered. */
   readonly answered: ReadonlyMap<number, number>
   readonly isDone: boolean
-  readonly endedAt: number
+  readonly killedAt: number
 }
 
 /** Makes the calls of these numbers, and kills the process when so many are answered. */
@@ -27,13 +27,16 @@ const run = (url: string, filename: string, numbers: ReadonlyArray<number>, kill
     const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] })
     const answered = new Map<number, number>()
     let isDone = false
+    let killedAt = Infinity
     createInterface(child.stdout).on("line", (line) => {
       if (line === "done") isDone = true
       else answered.set(Number(line), Date.now())
-      if (answered.size >= killAfter) child.kill("SIGKILL")
+      if (answered.size < killAfter) return
+      child.kill("SIGKILL")
+      killedAt = Math.min(killedAt, Date.now())
     })
     await once(child, "close")
-    return { answered, isDone, endedAt: Date.now() }
+    return { answered, isDone, killedAt }
   })
 
 describe("a process that is killed", () => {
@@ -63,9 +66,9 @@ describe("a process that is killed", () => {
             rows.filter(({ outcome }) => outcome === "completed").map(({ tags }) => Number(tags.n))
           )
           // Twice the interval: a batch may have been under way.
-          for (const { answered, endedAt, isDone } of runs) {
+          for (const { answered, killedAt, isDone } of runs) {
             for (const [n, at] of answered) {
-              if (isDone || at < endedAt - 2 * flushMillis) {
+              if (isDone || at < killedAt - 2 * flushMillis) {
                 assert.isTrue(completed.has(n), `call ${n} is not in the ledger`)
               }
             }

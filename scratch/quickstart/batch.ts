@@ -1,5 +1,5 @@
 /** Answers a file of prompts into a file of answers, and goes on where an earlier run stopped. */
-import { Clock, Console, Effect, FileSystem, Result, Schedule, Stream } from "effect"
+import { Clock, Console, Effect, FileSystem, References, Result, Schedule, Stream } from "effect"
 import { CliError } from "effect/cli"
 import {
   CallContext,
@@ -104,10 +104,10 @@ export const answerFile = Effect.fnUntraced(
         ...(counts.before === 0 ? [] : [`${counts.before} answered before`]),
         ...(counts.failed === 0 ? [] : [`${counts.failed} failed (${failures})`]),
         ...(counts.malformed === 0 ? [] : [`${counts.malformed} not asked`]),
-        ...(counts.left === 0 ? [] : [`${counts.left} left when the budget was spent`])
+        ...(counts.left === 0 ? [] : [`${counts.left} left without room in the budget`])
       ]
       return Console.log(
-        `${out}: ${facts.join(", ")} of ${counts.total}; ${Usage.promptTokens(usage)} tokens in, ` +
+        `${out}: ${counts.total} prompts: ${facts.join(", ")}; ${Usage.promptTokens(usage)} tokens in, ` +
           `${usage.outputTokens} out; ${spent(total, budget)}; ${seconds(now - began)}`
       )
     })
@@ -138,5 +138,7 @@ export const answerFile = Effect.fnUntraced(
     return counts.failed === 0 && counts.malformed === 0 && counts.left === 0
   },
   Effect.scoped,
-  (effect, { budget }) => Effect.provide(effect, Target.layer(budget))
+  (effect, { budget }) => Effect.provide(effect, Target.layer(budget)),
+  // The last line says how the budget stands; a warning on the way says that calls wait for room.
+  Effect.provideService(References.MinimumLogLevel, "Error")
 )

@@ -60,7 +60,7 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
     yield* Effect.all(
       [1, 2].map((number) =>
         ClaudeService.create(question(model, `How much is ${number} + ${number}?`)).pipe(
-          CallContext.annotate({ requestType: `rate limit, call ${number}` })
+          CallContext.annotate({ requestType: "rate limit", tags: { call: String(number) } })
         )
       ),
       { concurrency: "unbounded" }
@@ -107,9 +107,12 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
       Effect.sync(() => {
         results[result] = (results[result] ?? 0) + 1
       })
-    const call = ClaudeService.create({ ...question(model, "Are you there?"), max_tokens: 20 }).pipe(
-      CallContext.annotate({ requestType: "outage" }),
-      Effect.matchEffect({ onFailure: ({ _tag }) => count(_tag), onSuccess: () => count("answered") })
+    let calls = 0
+    const call = Effect.suspend(() =>
+      ClaudeService.create({ ...question(model, "Are you there?"), max_tokens: 20 }).pipe(
+        CallContext.annotate({ requestType: "outage", tags: { call: String(++calls) } }),
+        Effect.matchEffect({ onFailure: ({ _tag }) => count(_tag), onSuccess: () => count("answered") })
+      )
     )
     yield* simulator.inject(Simulator.Fault.Status({ status: 500 }), {})
     yield* Effect.forkScoped(Effect.delay(simulator.clearFaults, "2 seconds"))
@@ -154,7 +157,7 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
   }
   yield* Effect.provide(Effect.all([paced, waited, retried, outage, wrongKey, badRequest]), simulated)
 
-  yield* say(`\n${heading("All calls")}`)
+  yield* say(`\n${heading("All calls that were sent")}`)
   yield* say(yield* watch.table)
   yield* say(`\n${heading("What it cost, by model")}`)
   yield* say(CostReport.toTable(yield* ledger.report({ by: "model" })))

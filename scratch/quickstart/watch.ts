@@ -51,14 +51,14 @@ const cells = (name: string, result: string, rows: ReadonlyArray<Row>): Readonly
 
 const render = (rows: ReadonlyArray<Row>): string =>
   table([
-    ["call", "result", "calls", "attempts", "input", "output", "USD", "latency"],
+    ["call", "result", "calls", "attempts", "input", "output", "USD", "longest"],
     ...Object.values(Array.groupBy(rows, ({ name, result }) => `${name} ${result}`)).map((alike) =>
       cells(alike[0].name, alike[0].result, alike)
     ),
     cells("total", "", rows)
   ])
 
-/** Watches calls by their request type, and tells of attempts that others follow or that followed others. */
+/** Watches calls by their request type, and tells of attempts that others follow or that followed others; the tag `call` says of which of many. */
 export const make = (
   ledger: CostLedger.CostLedger["Service"],
   tell: (line: string) => Effect.Effect<void>
@@ -66,12 +66,14 @@ export const make = (
   const rows = new Map<string, Row>()
   const book = PriceBook.make()
 
-  const told = ({ number, outcome }: Attempt.Attempt): string | undefined => {
-    if (outcome._tag === "Completed") return number === 1 ? undefined : `attempt ${number}: answered`
+  const told = ({ context, number, outcome }: Attempt.Attempt): string | undefined => {
+    const { call } = context.tags
+    const which = `${call === undefined ? "" : `call ${call}, `}attempt ${number}`
+    if (outcome._tag === "Completed") return number === 1 ? undefined : `${which}: answered`
     if (outcome._tag !== "Failed" || !outcome.error.isRetryable) return undefined
     const { _tag, retryAfter, status } = outcome.error
     const asked = retryAfter === undefined ? "" : `, asked to wait ${Duration.format(retryAfter)}`
-    return `attempt ${number}: ${_tag}${status === undefined ? "" : ` (HTTP ${status})`}${asked}`
+    return `${which}: ${_tag}${status === undefined ? "" : ` (HTTP ${status})`}${asked}`
   }
 
   return {

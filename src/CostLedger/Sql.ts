@@ -77,7 +77,7 @@ import { type Field, type Figures, type Group, type Where } from "../CostReport.
 import * as Sums from "../internal/costLedger/figures.ts"
 
 /**
- * - `prefix`: of the tables. Default `claude_`.
+ * - `prefix`: of the tables. Default `effect_claude_`.
  *
  * @category options
  * @since 0.1.0
@@ -256,7 +256,7 @@ const rowOf = (found: Readonly<Record<string, unknown>>): Effect.Effect<Row, Cos
  */
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const sql = yield* SqlClient.SqlClient
-  const prefix = options.prefix ?? "claude_"
+  const prefix = options.prefix ?? "effect_claude_"
   const name = `${prefix}ledger`
   const table = sql(name)
   const isPg = sql.onDialectOrElse({ pg: () => true, orElse: () => false })

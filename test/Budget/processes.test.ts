@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Logger } from "effect"
+import { Cause, Effect, Exit, Fiber, Layer, Logger } from "effect"
 import * as Budget from "effect-claude/Budget"
 import * as BudgetSql from "effect-claude/Budget/Sql"
 import { type ChildProcess, fork } from "node:child_process"
@@ -96,6 +96,8 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
           assert.strictEqual(results.reduce((sum, { admitted }) => sum + admitted, 0), 137)
           assert.isAbove(looks, 0)
           yield* Fiber.interrupt(watcher)
+          const watched = yield* Fiber.await(watcher)
+          assert.isTrue(Exit.isFailure(watched) && Cause.hasInterruptsOnly(watched.cause), String(watched))
           assert.deepInclude(yield* stateOf, { spentNanoUsd: 0, reservedNanoUsd: 1_370, remainingNanoUsd: 9 })
           // Those that were refused hold nothing elsewhere.
           const states = yield* (yield* Budget.Budget).snapshot

@@ -11,7 +11,7 @@ import * as TestSqlite from "../utils/sqlite.ts"
 const callsIn = ({ kind, name }: Place) =>
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
-    const table = sql(kind === "postgres" ? `${name}ledger` : "claude_ledger")
+    const table = sql(kind === "postgres" ? `${name}ledger` : "effect_claude_ledger")
     const found = yield* sql<
       { call: string; n: unknown }
     >`SELECT call_id AS call, count(*) AS n FROM ${table} GROUP BY 1`

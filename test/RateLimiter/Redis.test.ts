@@ -88,7 +88,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
       Effect.map(TestRedis.server({ durable: false }), (server) => layerOf(server, { timeout: "10 seconds" }))
     ),
     sleep: Effect.sleep,
-    toleranceMillis: 150,
+    toleranceMillis: 400,
     test: it.live
   })
 

@@ -92,7 +92,10 @@ describe("npm start", () => {
         for (const { code, err, out } of [without, withKey]) {
           assert.strictEqual(err, "")
           assert.strictEqual(code, 0)
-          assert.match(out, /attempt 1: RateLimitError \(HTTP 429\), asked to wait 1s\n {2}attempt 2: answered/)
+          assert.match(
+            out,
+            /call (\d), attempt 1: RateLimitError \(HTTP 429\), asked to wait 1s\n {2}call \1, attempt 2: answered/
+          )
           assert.match(out, /attempt 2: ServerError \(HTTP 529\)\n {2}attempt 3: answered/)
           assert.match(out, /\nAuthError: Claude did not accept the API key/)
           assert.match(out, /\nBadRequestError: Claude cannot answer this request/)
@@ -149,7 +152,7 @@ describe("npm start", () => {
         assert.match(first.err, /prompts\.jsonl line 5 is not asked: the id "q1" stands on line 2 already/)
         assert.match(first.err, /prompts\.jsonl line 7 is not asked: Expected either "prompt" or "messages"/)
         assert.match(first.err, /prompts\.jsonl line 8 \(id "fails"\): BadRequestError: /)
-        assert.match(first.out, /3 answered, 1 failed \(1 BadRequestError\), 3 not asked of 7; /)
+        assert.match(first.out, /: 7 prompts: 3 answered, 1 failed \(1 BadRequestError\), 3 not asked; /)
         const written = yield* answers
         assert.lengthOf(written, 4)
         const q1 = written.find(({ id }) => id === "q1")
@@ -158,7 +161,7 @@ describe("npm start", () => {
         assert.deepInclude(written.find(({ id }) => id === "fails")?.error, { tag: "BadRequestError" })
 
         const second = yield* run(args, env)
-        assert.match(second.out, /1 answered, 3 answered before, 3 not asked of 7; /)
+        assert.match(second.out, /: 7 prompts: 1 answered, 3 answered before, 3 not asked; /)
         assert.strictEqual((yield* simulator.requests).total, 5)
         assert.strictEqual((yield* answers).at(-1)?.model, "claude-haiku-5-5")
       }).pipe(Effect.scoped, Effect.provide([Server, NodeFileSystem.layer])),
@@ -175,8 +178,11 @@ describe("npm start", () => {
         const first = yield* run([...args, "--budget", "0.0125"], env)
         assert.strictEqual(first.code, 1)
         const [, answered, left, usd] =
-          /: (\d+) answered, (\d+) left when the budget was spent of 60; .*; \$(\S+) of \$0\.0125; /.exec(first.out) ??
+          /: 60 prompts: (\d+) answered, (\d+) left without room in the budget; .*; \$(\S+) of \$0\.0125; /.exec(
+            first.out
+          ) ??
             []
+        assert.notInclude(first.out, "WARN")
         assert.isAbove(Number(answered), 5)
         assert.strictEqual(Number(answered) + Number(left), 60)
         assert.isAtMost(Number(usd), 0.0125)
@@ -186,7 +192,7 @@ describe("npm start", () => {
 
         const second = yield* run([...args, "--budget", "1"], env)
         assert.strictEqual(second.code, 0)
-        assert.match(second.out, new RegExp(`: ${left} answered, ${answered} answered before of 60; `))
+        assert.match(second.out, new RegExp(`: 60 prompts: ${left} answered, ${answered} answered before; `))
         const wrong = yield* run([...args, "--budget", "-1"], env)
         assert.match(wrong.err, /must be more than 0/)
       }).pipe(Effect.scoped, Effect.provide([Server, NodeFileSystem.layer])),
@@ -207,7 +213,7 @@ describe("npm start", () => {
         )
         child.kill("SIGINT")
         assert.strictEqual(yield* exit, 130)
-        assert.match(said.out, /^Stopped\. The same command goes on from here\.\n.*: \d+ answered of 100; /)
+        assert.match(said.out, /^Stopped\. The same command goes on from here\.\n.*: 100 prompts: \d+ answered; /)
         const before = yield* answers
         assert.isAtLeast(before.length, 8)
         assert.isBelow(before.length, 100)
@@ -216,7 +222,7 @@ describe("npm start", () => {
         assert.strictEqual(second.code, 0)
         assert.match(
           second.out,
-          new RegExp(`: ${100 - before.length} answered, ${before.length} answered before of 100; `)
+          new RegExp(`: 100 prompts: ${100 - before.length} answered, ${before.length} answered before; `)
         )
         const after = yield* answers
         assert.deepStrictEqual(after.map(({ id }) => id).sort(), prompts(100).map(({ id }) => id).sort())

@@ -20,14 +20,16 @@ export interface SuiteOptions {
 /** Everything ever spent, as one slot. */
 const total: Budget.Rules["window"] = { at: () => ({ slot: 0, from: 0, until: Infinity }), leavesAt: () => Infinity }
 
+const dayMillis = 1_000
+
 /** A calendar whose days are short. */
-const days = (millis: number): Budget.Rules["window"] => ({
+const day: Budget.Rules["window"] = {
   at: (now) => {
-    const slot = Math.floor(now / millis) * millis
-    return { slot, from: slot, until: slot + millis }
+    const slot = Math.floor(now / dayMillis) * dayMillis
+    return { slot, from: slot, until: slot + dayMillis }
   },
-  leavesAt: (slot) => slot + millis
-})
+  leavesAt: (slot) => slot + dayMillis
+}
 
 let names = 0
 
@@ -124,9 +126,9 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
         return body(new Process(here, `here-${run}`), new Process(there, `there-${run}`))
       })), 30_000)
 
-  /** To the start of a short day, so that what follows falls into one. */
-  const morning = (process: Process, millis: number) =>
-    Effect.flatMap(process.store.read([]), ({ now }) => sleep(millis - now % millis + 5))
+  /** To the start of a day, so that what follows falls into one. */
+  const morning = (process: Process) =>
+    Effect.flatMap(process.store.read([]), ({ now }) => sleep(dayMillis - now % dayMillis + 5))
 
   describe(`Budget.Store, ${name}`, () => {
     run("reserves in all accounts or in none", (here, there) =>
@@ -217,12 +219,12 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
         Effect.gen(function*() {
           const rules = rulesOf()
           const one = [share(rules, 100)]
-          const crashed = yield* here.take(40, one, 400)
-          const kept = yield* here.take(50, one, 400)
-          yield* sleep(200)
+          const crashed = yield* here.take(40, one, 1_000)
+          const kept = yield* here.take(50, one, 1_000)
+          yield* sleep(400)
           yield* here.store.renew([kept.lease], 60_000)
           yield* there.refused(20, one)
-          yield* sleep(250)
+          yield* sleep(700)
           assert.deepInclude(yield* there.read(rules), { reserved: 50, lapsed: 40 })
           yield* there.take(50, one)
           yield* there.refused(1, one)
@@ -236,14 +238,14 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
 
     run("counts a call in the window in which it was admitted", (here, there) =>
       Effect.gen(function*() {
-        const rules = rulesOf(days(600))
+        const rules = rulesOf(day)
         const one = [share(rules, 100)]
-        yield* morning(here, 600)
+        yield* morning(here)
         const open = yield* here.take(80, one)
         yield* here.settle(yield* here.take(20, one), 20)
         const refusal = yield* there.refused(30, one)
-        assert.strictEqual(refusal.resetsAt, refusal.at - refusal.at % 600 + 600)
-        yield* sleep(600)
+        assert.strictEqual(refusal.resetsAt, refusal.at - refusal.at % dayMillis + dayMillis)
+        yield* sleep(dayMillis)
         assert.deepInclude(yield* there.read(rules), { spent: 0, reserved: 0 })
         const next = yield* there.take(90, one)
         yield* here.settle(open, 70)
@@ -254,12 +256,12 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
 
     run("tells also that a window was overshot which is over by then", (here, there) =>
       Effect.gen(function*() {
-        const rules = { ...rulesOf(days(600)), thresholds: [10] }
+        const rules = { ...rulesOf(day), thresholds: [10] }
         const one = [share(rules, 140)]
-        yield* morning(here, 600)
+        yield* morning(here)
         yield* here.settle(yield* here.take(20, one), 20)
         const open = yield* here.take(100, one)
-        yield* sleep(600)
+        yield* sleep(dayMillis)
         yield* there.take(90, one)
         const { events } = yield* here.settle(open, 130)
         assert.deepStrictEqual(
@@ -273,9 +275,9 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
       "tells of each threshold once in a window, whichever process reaches it",
       (here, there) =>
         Effect.gen(function*() {
-          const rules = rulesOf(days(800))
+          const rules = rulesOf(day)
           const one = [share(rules, 100)]
-          yield* morning(here, 800)
+          yield* morning(here)
           const spend = (process: Process, nanoUsd: number) =>
             Effect.flatMap(process.take(nanoUsd, one), (held) => process.settle(held, nanoUsd))
           const told = (yield* Effect.forEach(Array.from({ length: 10 }), (_, index) =>
@@ -288,7 +290,7 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
           assert.sameMembers(seen, [50, 100])
           assert.deepStrictEqual((yield* here.refused(10, one)).events.map(({ _tag }) => _tag), ["Exceeded"])
           assert.deepStrictEqual((yield* there.refused(10, one)).events, [])
-          yield* sleep(800)
+          yield* sleep(dayMillis)
           const [again] = (yield* spend(there, 60)).events
           assert.deepInclude(again, { _tag: "Threshold", percent: 50, spentNanoUsd: 60 })
         })
@@ -298,7 +300,7 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
       Effect.gen(function*() {
         const rules = rulesOf()
         const one = (account: string) => [share(rules, 100, account)]
-        const until = (yield* here.store.read([])).now + 300
+        const until = (yield* here.store.read([])).now + 800
         yield* here.store.override({ budget: rules.name, account: undefined, limitNanoUsd: 50, until })
         yield* here.store.override({ budget: rules.name, account: "a", limitNanoUsd: 200, until: Infinity })
         assert.strictEqual((yield* there.refused(60, one("b"))).limitNanoUsd, 50)
@@ -308,7 +310,7 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
           overrides.map(({ account, limitNanoUsd }) => `${account} ${limitNanoUsd}`).sort(),
           ["a 200", "undefined 50"]
         )
-        yield* sleep(310)
+        yield* sleep(810)
         yield* there.take(60, one("b"))
         yield* there.store.override({ budget: rules.name, account: "a", limitNanoUsd: undefined, until: Infinity })
         assert.strictEqual((yield* here.refused(1, one("a"))).limitNanoUsd, 100)

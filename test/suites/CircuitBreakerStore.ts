@@ -82,7 +82,7 @@ export const suite = (environment: Effect.Effect<Process, never, Scope.Scope>): 
   live(
     "counts the results of all processes together",
     Effect.gen(function*() {
-      const [here, there] = yield* circuits({ ...rules, inARow: Infinity })
+      const [here, there] = yield* circuits({ ...rules, inARow: Infinity, openMillis: 60_000, maxOpenMillis: 60_000 })
       yield* count(here, 1, 0)
       yield* count(there, 0, 0)
       yield* Effect.sleep(50)

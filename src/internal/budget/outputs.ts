@@ -1,5 +1,5 @@
 /** How much output calls of one kind produce at most, nearly always: a quantile, learnt online in bounded memory. */
-import { Quantile } from "../rateLimiter/Learned.ts"
+import { Quantile } from "../quantile.ts"
 
 /** The part of calls that produce at most what is expected. */
 const part = 0.98

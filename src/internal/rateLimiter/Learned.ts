@@ -1,7 +1,5 @@
-/**
- * What calls of one kind really use: quantiles, followed online in constant memory. They move in the logarithm, so that a kind of call that
- * answers with ten tokens is learnt as fast as one that answers with ten thousand.
- */
+/** What calls of one kind really use. */
+import { Quantile } from "../quantile.ts"
 
 /** The part of calls that produce at most what is predicted. */
 const outputQuantile = 0.7
@@ -24,31 +22,6 @@ const firstMillisPerToken = 25
 
 /** Beyond so many kinds of calls, those of one model share what is learnt. */
 const maxKinds = 1_000
-
-export class Quantile {
-  private readonly part: number
-  private log: number
-  private seen = 0
-
-  constructor(part: number, start: number) {
-    this.part = part
-    this.log = Math.log(start)
-  }
-
-  get value(): number {
-    return Math.exp(this.log)
-  }
-
-  add(value: number): void {
-    this.seen++
-    const step = Math.max(0.05, 1 / (1 + this.seen / 4))
-    const next = Math.log(Math.max(value, 1e-3))
-    if (next === this.log) return
-    const move = next > this.log ? this.part * step : (this.part - 1) * step
-    // Never past the value itself, so that calls that are all alike are learnt exactly.
-    this.log = next > this.log ? Math.min(next, this.log + move) : Math.max(next, this.log + move)
-  }
-}
 
 /** What is learnt of one kind of call. It begins with what is known of all calls of its model, and teaches that in turn. */
 export class Kind {
