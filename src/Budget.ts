@@ -67,7 +67,7 @@ import {
 import * as Desk from "./internal/budget/desk.ts"
 import { Memory } from "./internal/budget/memory.ts"
 import { Outputs } from "./internal/budget/outputs.ts"
-import { accountText, type Line, linesOf, type Rule, storable, toNanoUsd } from "./internal/budget/rules.ts"
+import { accountOf, accountText, type Line, linesOf, type Rule, toNanoUsd } from "./internal/budget/rules.ts"
 import * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 
@@ -333,7 +333,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     renewing = entries.size > 0
     if (!renewing) return Effect.void
     const open = Effect.suspend(() => store.renew(Array.from(entries.values(), ({ lease }) => lease), leaseMillis))
-    const once = Effect.ignore(Effect.timeout(open, leaseMillis / 4))
+    const once = Effect.exit(Effect.timeout(open, leaseMillis / 4))
     return Effect.andThen(Effect.delay(once, leaseMillis / 4), renew)
   })
 
@@ -469,8 +469,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     settle: (attempt) =>
       Effect.suspend(() => {
         const { context, model, outcome } = attempt
-        if (outputs !== undefined && outcome._tag === "Completed" && isMessage(attempt)) {
-          outputs.add(model, context.requestType, outcome.usage.outputTokens)
+        if (outcome._tag === "Completed" && outcome.usage.outputTokens > 0) {
+          outputs?.add(model, context.requestType, outcome.usage.outputTokens)
         }
         const entry = entries.get(attempt)
         if (entry === undefined) return Effect.void
@@ -492,7 +492,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     override: (budget, { account, limit, until }) =>
       orUnavailable(store.override({
         budget,
-        account: account === undefined ? undefined : storable(account),
+        account: account === undefined ? undefined : accountOf(lineOf(budget)?.dimension, account),
         limitNanoUsd: limit === undefined ? undefined : toNanoUsd(limit, `the other limit of ${budget}`),
         until: Math.ceil(until ?? Infinity)
       }))

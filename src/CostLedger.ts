@@ -465,13 +465,15 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     settle: (attempt) =>
       Effect.suspend(() => {
         const now = clock.currentTimeMillisUnsafe()
-        const at = started.get(attempt) ?? now
+        const at = attempt.sentAt ?? started.get(attempt) ?? now
         started.delete(attempt)
         const { context: { requestType }, model, outcome } = attempt
         if (outcome._tag === "NotSent") return Effect.void
         const charge = chargeOf(book, attempt, at, expected.tokens(model, requestType))
         if (charge === undefined) return Effect.void
-        if (outcome._tag === "Completed") expected.add(model, requestType, outcome.usage.outputTokens)
+        if (outcome._tag === "Completed" && outcome.usage.outputTokens > 0) {
+          expected.add(model, requestType, outcome.usage.outputTokens)
+        }
         const row = Row.make(attempt, outcome, charge, at, now)
         return Effect.andThen(PubSub.publish(feed, [row]), enqueue(row))
       }),

@@ -183,8 +183,8 @@ const columns: ReadonlyArray<readonly [title: string, of: (figures: Figures) => 
 const always = new Set(["calls", "attempts", "input", "output", "USD"])
 
 /** Users choose these texts, and a terminal obeys some of them. */
-// oxlint-disable-next-line no-control-regex -- it is control characters that must go
-const shown = (key: string | null): string => key === null ? "(none)" : key.replace(/[\x00-\x1f\x7f-\x9f]/g, "?")
+const shown = (key: string | null): string =>
+  key === null ? "(none)" : key.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, "?")
 
 /**
  * A table for a terminal, the total last. Money is in dollars, rounded to a millionth; tokens are counts. Columns beyond calls, attempts, input,

@@ -355,7 +355,7 @@ export const layerFile = (
  *
  * - `exact`: the API reported what was used, or said that it charges nothing.
  * - `derived`: the answer was cut short: input as the API reported it, output counted from what arrived.
- * - `estimated`: it was sent and nothing came back.
+ * - `estimated`: it was sent, and nothing came back that reports what was used.
  *
  * @category models
  * @since 0.1.0
@@ -397,9 +397,9 @@ const asked = (attempt: Attempt): Pick<Usage.Usage, "speed" | "inferenceGeo"> =>
  * What an attempt is charged, by its outcome and the prices of the time at which it was sent (`now` where it does not tell); undefined where
  * nothing was sent or what was asked for is free for everybody.
  *
- * Where nothing came back it is charged as estimated: all of the prompt as plain input, in the speed and region asked for, and as
- * output `expectedOutputTokens`, what such calls usually produce, at most and by default `max_tokens`. A refusal that was cut off before it
- * was whole is charged like any answer that was.
+ * Where nothing came back, or an answer that does not report its prompt, it is charged as estimated: all of the prompt as plain input, in the
+ * speed and region asked for, and as output `expectedOutputTokens`, what such calls usually produce, at most and by default `max_tokens`. A
+ * refusal that was cut off before it was whole is charged like any answer that was.
  *
  * @category getters
  * @since 0.1.0
@@ -414,20 +414,22 @@ export const chargeOf = (
   if (endpoint !== "messages" || outcome._tag === "NotSent") return undefined
   const model = outcome.model ?? attempt.model
   const at = attempt.sentAt ?? now
-  if (outcome._tag === "Completed") {
-    const { refusal, usage } = outcome
-    return { model, usage, cost: book.cost({ model, usage, at, refusal }), confidence: "exact" }
-  }
   if (outcome._tag === "Failed" && outcome.error.billed === "no") {
     return { model, usage: Usage.zero, cost: free, confidence: "exact" }
   }
-  const isKnown = Usage.promptTokens(outcome.usage) > 0
-  const usage = isKnown
-    ? outcome.usage
-    : Usage.make({
-      inputTokens: estimate.inputTokens,
-      outputTokens: Math.min(expectedOutputTokens, estimate.maxOutputTokens),
-      ...asked(attempt)
-    })
-  return { model, usage, cost: book.cost({ model, usage, at }), confidence: isKnown ? "derived" : "estimated" }
+  const { usage: reported } = outcome
+  const refusal = outcome._tag === "Completed" ? outcome.refusal : undefined
+  // No prompt is empty.
+  if (Usage.promptTokens(reported) > 0) {
+    const confidence = outcome._tag === "Completed" ? "exact" : "derived"
+    return { model, usage: reported, cost: book.cost({ model, usage: reported, at, refusal }), confidence }
+  }
+  const isTotal = outcome._tag === "Completed" && reported.outputTokens > 0
+  const usage: Usage.Usage = {
+    ...asked(attempt),
+    ...reported,
+    inputTokens: estimate.inputTokens,
+    outputTokens: isTotal ? reported.outputTokens : Math.min(expectedOutputTokens, estimate.maxOutputTokens)
+  }
+  return { model, usage, cost: book.cost({ model, usage, at, refusal }), confidence: "estimated" }
 }

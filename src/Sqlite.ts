@@ -175,7 +175,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     executeRaw: (sql, params) => locked(() => prepared(sql).run(...params.map(bind))),
     executeStream: (sql, params, transform) =>
       Stream.unwrap(Effect.map(
-        locked(() => db.prepare(sql).iterate(...params.map(bind))),
+        // One that is left before its end would keep what it read from locked, and this connection in the past.
+        Effect.acquireRelease(
+          locked(() => db.prepare(sql).iterate(...params.map(bind))),
+          (iterator) => Effect.sync(() => iterator.return?.())
+        ),
         (iterator) =>
           Stream.paginate(undefined, () =>
             Effect.map(attempt(() => take(iterator, chunkSize)), (chunk) => {

@@ -102,7 +102,8 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
 
         const settle = Effect.fnUntraced(function*(self: Call, how: "cost" | "notSent" | "lost", part: number) {
           const spent = how === "notSent" ? 0 : how === "lost" ? self.reserved : Math.ceil(self.reserved * part / 100)
-          if (how === "cost") completed(self.attempt, { inputTokens: spent })
+          // No answer has an empty prompt.
+          if (how === "cost" && spent > 0) completed(self.attempt, { inputTokens: spent })
           if (how === "lost") sent(self.attempt)
           yield* budget.settle(self.attempt)
           yield* Effect.repeat(Effect.yieldNow, { times: 10 })

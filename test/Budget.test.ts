@@ -196,6 +196,23 @@ describe("Budget", () => {
       )
     )))
 
+  it.effect("knows a model by its alias, too", () =>
+    Effect.gen(function*() {
+      const [id, alias] = ["claude-sonnet-4-5-20250929", "claude-sonnet-4-5"]
+      yield* admitted({ model: alias })
+      yield* admitted({ model: id })
+      for (const name of ["only the alias", "only the id"]) {
+        assert.deepInclude(yield* stateOf(name), { reservedNanoUsd: 20 })
+      }
+      assert.deepInclude(yield* stateOf("models", id), { reservedNanoUsd: 20, limitNanoUsd: 30 })
+      yield* (yield* Budget.Budget).override("models", { account: alias, limit: nano(25) })
+      assert.strictEqual((yield* refused({ model: alias }))._tag, "BudgetExceededError")
+    }).pipe(using([
+      { name: "only the alias", only: { model: ["claude-sonnet-4-5"] }, limit: nano(100) },
+      { name: "only the id", only: { model: ["claude-sonnet-4-5-20250929"] }, limit: nano(100) },
+      { name: "models", per: "model", limit: nano(5), limits: { "claude-sonnet-4-5": nano(30) } }
+    ])))
+
   it.effect("can be for some attempts only, and have other limits for some accounts", () =>
     Effect.gen(function*() {
       yield* call({ model: "claude-sonnet-5-5", tenant: "acme" })
@@ -403,6 +420,26 @@ describe("Budget", () => {
       assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 10 })
     }).pipe(using({ budgets: [all], lease: "1 minute" }, layerFar)))
 
+  it.effect("goes on renewing leases after a store that broke", () =>
+    Effect.gen(function*() {
+      yield* admitted()
+      yield* TestClock.adjust("1 hour")
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 10, lapsedNanoUsd: 0 })
+    }).pipe(using(
+      { budgets: [all], lease: "1 minute" },
+      Layer.effect(
+        Budget.Store,
+        Effect.map(Budget.Store, (store) => {
+          let asked = 0
+          return {
+            ...store,
+            isLocal: false,
+            renew: (...more) => asked++ === 0 ? Effect.die(new Error("broken")) : store.renew(...more)
+          }
+        })
+      ).pipe(Layer.provide(Budget.layerStoreMemory()))
+    )))
+
   it.effect("waits for its store until the deadline of the caller at most, and refuses then", () =>
     Effect.gen(function*() {
       const { admit } = yield* Budget.Budget
@@ -447,6 +484,15 @@ describe("Budget", () => {
       ],
       Budget.layerStoreMemory({ maxAccounts: 2 })
     )))
+
+  it.effect("drops accounts in which nothing was ever spent", () =>
+    Effect.gen(function*() {
+      const never = yield* admitted({ user: "a" })
+      yield* settled(never)
+      yield* call({ user: "b" })
+      yield* call({ user: "c" })
+      assert.deepInclude(yield* refused({ user: "d" }), { _tag: "BudgetUnavailableError", reason: "accounts" })
+    }).pipe(using([{ name: "users", per: "user", limit: nano(100) }], Budget.layerStoreMemory({ maxAccounts: 2 }))))
 
   it.effect("is read from configuration, and can be off", () =>
     Effect.gen(function*() {

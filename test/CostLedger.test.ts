@@ -13,7 +13,7 @@ import {
   Schema,
   Stream
 } from "effect"
-import { Attempt, Usage } from "effect-claude"
+import { Attempt, PriceBook, Usage } from "effect-claude"
 import { AuthError, ServerError } from "effect-claude/ClaudeError"
 import * as CostLedger from "effect-claude/CostLedger"
 import { TestClock } from "effect/testing"
@@ -167,6 +167,12 @@ describe("CostLedger", () => {
         assert.notInclude(JSON.stringify(yield* rows), "secret")
       }).pipe(using()))
 
+    it.effect("of the time that decided its price", () =>
+      Effect.gen(function*() {
+        yield* call(completed(), { sentAt: 400 }, 1_000)
+        assert.deepInclude(yield* last, { at: 400, latencyMillis: 600 })
+      }).pipe(using()))
+
     it.effect("of a failure, with what it cost", () =>
       Effect.gen(function*() {
         yield* call(failed(new AuthError({ kind: "authentication", requestId: "req_2" })))
@@ -247,6 +253,39 @@ describe("CostLedger", () => {
         assert.strictEqual(Object.keys(row.tags).length, 32)
         assert.strictEqual(row.tags["tag-0"], "\uFFFD")
       }).pipe(using()))
+
+    it.effect("that every store takes, whatever price books, rules and servers say", () =>
+      Effect.gen(function*() {
+        const costs = [1.4, NaN, 1e22]
+        const book = PriceBook.PriceBook.of({
+          ...Prices.book,
+          cost: (served) => {
+            const nanoUsd = costs.shift() ?? 0
+            return { ...Prices.book.cost(served)!, nanoUsd, cacheSavedNanoUsd: -nanoUsd } // it has a price
+          }
+        })
+        const said = [0.5, Infinity, -2].map((savedNanoUsd) => ({
+          optimized: { askedModel: "asked", changes: [{ rule: "mine", what: "", savedNanoUsd }] }
+        }))
+        yield* Effect.gen(function*() {
+          const speed = "fast\0"
+          for (const more of said) {
+            yield* call(completed({ usage: { ...usage, speed, serviceTier: "x".repeat(600) } }), more)
+          }
+          const written = yield* rows
+          assert.deepStrictEqual(written.map(({ nanoUsd }) => nanoUsd), [1, null, null])
+          assert.deepStrictEqual(written.map(({ cacheSavedNanoUsd }) => cacheSavedNanoUsd), [-1, null, null])
+          assert.deepStrictEqual(written.map(({ optimizerSavedNanoUsd }) => optimizerSavedNanoUsd), [1, null, -2])
+          assert.deepStrictEqual(written[0]?.usage, {
+            ...usage,
+            speed: "fast\uFFFD",
+            serviceTier: "x".repeat(512),
+            inferenceGeo: undefined
+          })
+        }).pipe(
+          Effect.provide(CostLedger.layer().pipe(Layer.provide(Layer.succeed(PriceBook.PriceBook, book))))
+        )
+      }))
 
     it.effect("once, at whatever step its call is interrupted", () =>
       Effect.gen(function*() {

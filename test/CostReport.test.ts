@@ -96,7 +96,7 @@ describe("CostReport", () => {
 
   it.effect("is a table for a terminal, which no text in it can command", () =>
     Effect.gen(function*() {
-      const rows = [{ user: "a\u001b[31m\n", nanoUsd: 1_234_567_890 }, {
+      const rows = [{ user: "a\u001b[31\u202e\n", nanoUsd: 1_234_567_890 }, {
         user: "bob",
         nanoUsd: null,
         usage: { ...row().usage, inputTokens: 1_234_567 }
@@ -104,7 +104,7 @@ describe("CostReport", () => {
       const table = CostReport.toTable(yield* reportOf(rows, { by: "user" }))
       assert.deepStrictEqual(table.split("\n"), [
         "user     calls  attempts      input  output       USD  per call  unpriced",
-        "a?[31m?      1         1        100      10  1.234568  1.234568         0",
+        "a?[31??      1         1        100      10  1.234568  1.234568         0",
         "bob          1         1  1,234,567      10  0.000000  0.000000         1",
         "total        2         2  1,234,667      20  1.234568  0.617284         1"
       ])

@@ -754,6 +754,19 @@ describe("chargeOf", () => {
     assert.strictEqual(PriceBook.chargeOf(book, silent, november, 10_000)?.cost?.nanoUsd, 3_000_000)
   })
 
+  it("guesses, and charges not nothing, where a whole answer does not report its prompt", () => {
+    const said = completed(Usage.zero, undefined)
+    const charge = PriceBook.chargeOf(book, said, november, 10)
+    assert.deepStrictEqual([charge?.cost?.nanoUsd, charge?.confidence], [2_100_000, "estimated"])
+    const output = completed(Usage.make({ outputTokens: 20, inferenceGeo: "us" }), undefined)
+    assert.strictEqual(PriceBook.chargeOf(book, output, november, 10)?.cost?.nanoUsd, 2_420_000)
+    const refusal = { category: undefined, beforeOutput: true }
+    assert.strictEqual(
+      PriceBook.chargeOf(book, completed(Usage.zero, undefined, refusal), november)?.cost?.nanoUsd,
+      0
+    )
+  })
+
   it("guesses at the speed and in the region that were asked for", () => {
     const silent: Attempt.MessageAttempt = {
       ...sent(Attempt.Outcome.Aborted({ usage: Usage.zero })),

@@ -162,6 +162,24 @@ describe("Sqlite", () => {
   })
 
   describe("two connections to one file", () => {
+    it.live("write after one left a stream before its end", () =>
+      Effect.gen(function*() {
+        const filename = yield* TestSqlite.filename
+        const here = yield* withTable({ filename, busyTimeout: "50 millis" })
+        const there = yield* withTable({ filename, busyTimeout: "50 millis" })
+        yield* here`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 600)
+          INSERT INTO t (id) SELECT i FROM c`
+        yield* Stream.runDrain(Stream.take(here`SELECT id FROM t`.stream, 1))
+        const reader = yield* Effect.forkChild(
+          Stream.runForEach(here`SELECT id FROM t`.stream, () => Effect.never),
+          { startImmediately: true }
+        )
+        yield* Fiber.interrupt(reader)
+        yield* there`INSERT INTO t (id) VALUES (601)`
+        yield* here`INSERT INTO t (id) VALUES (602)`
+        assert.strictEqual((yield* ids(here)).length, 602)
+      }).pipe(Effect.scoped))
+
     it.live("lose nothing that both write at once", () =>
       Effect.gen(function*() {
         const filename = yield* TestSqlite.filename

@@ -3,12 +3,13 @@
  * one machine.
  *
  * - **Atomic**: what comes up in a process while the database is busy is done in one transaction, which locks the accounts that it touches,
- *   always in the same order. A deadlock, a serialization failure or a busy database is tried again a few times.
+ *   always in the same order. A deadlock, a serialization failure or a busy database is tried again a few times, a connection that breaks once.
  *   With Postgres, a process that hangs amid a transaction holds up others for 5 seconds at most.
  * - **Exactly once**: a settlement of which nobody knows whether it was committed is sent again, and counted once.
  * - **Time** is that of the database server; with SQLite, that of the process.
  * - **Tables** are made when the layer is built, also by several processes at once, with a `prefix` in front of their names: accounts, the leases
  *   of calls that run, overrides, and the last batch of each process. Rows whose window is over go after a day.
+ * - **A snapshot** has 10,000 accounts at most, those of budgets that are not divided first.
  *
  * No prompt, answer or key is stored: names of budgets, and tenants, users, models, tags and labels of keys where budgets are divided by them.
  *
@@ -51,7 +52,7 @@ export interface Options {
   readonly schema?: string | undefined
 }
 
-/** The most accounts that are read at once. */
+/** The most accounts that are read at once, those that are for all or for none first. */
 const maxRead = 10_000
 
 /** The most leases that one statement renews. */
@@ -117,10 +118,20 @@ const decodeNow = Schema.decodeUnknownEffect(Schema.Tuple([Schema.Struct({ now: 
 /** Accounts went while they were looked for: the step is made again. */
 class SweptError extends Schema.TaggedError<SweptError>("effect-claude/Budget/Sql/SweptError")("SweptError", {}) {}
 
-const isTransient = (error: unknown): boolean => {
-  if (!(error instanceof Error) || !("reason" in error)) return false
-  return ["DeadlockError", "SerializationError", "LockTimeoutError"].includes((error as SqlError).reason._tag)
-}
+const isOneOf = (...reasons: ReadonlyArray<SqlError["reason"]["_tag"]>) => (error: unknown): boolean =>
+  error instanceof Error && "reason" in error && reasons.includes((error as SqlError).reason._tag)
+
+const isTransient = isOneOf("DeadlockError", "SerializationError", "LockTimeoutError")
+
+/** A pool has others. Should the step have been made, the keys of its leases keep it from being made twice. */
+const isBroken = isOneOf("ConnectionError")
+
+/** Over a broken connection nothing can be undone either, which `withTransaction` takes for a defect. */
+const orBroken = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> =>
+  Effect.catchDefect(
+    effect,
+    (defect) => isBroken(defect) ? Effect.fail(defect as SqlError) : Effect.die(defect) // it is one
+  )
 
 const again = Schedule.exponential("5 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 6 }))
 
@@ -337,11 +348,12 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       const keys = [...shares.keys()].sort()
       const once = Effect.andThen(
         Effect.suspend(() => ensure(keys)),
-        sql.withTransaction(transaction(batch, shares))
+        orBroken(sql.withTransaction(transaction(batch, shares)))
       )
       return Effect.provideService(once, SqlClient.BeginTransaction, begin).pipe(
         Effect.retry({ while: (error) => error instanceof SweptError, times: 3 }),
-        Effect.retry({ while: isTransient, schedule: again })
+        Effect.retry({ while: isTransient, schedule: again }),
+        Effect.retry({ while: isBroken, times: 1 })
       )
     })
 
@@ -381,7 +393,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     const named = sql`budget IN (SELECT ${cell(0)} FROM ${rows(JSON.stringify(budgets.map((budget) => [budget])))})`
     const [{ now: at }] = yield* decodeNow(yield* sql`SELECT CAST(${now()} AS TEXT) AS now`)
     const stored = yield* decodeStored(
-      yield* sql`SELECT budget, account, slots FROM ${accounts} WHERE ${named} LIMIT ${sql.literal(`${maxRead}`)}`
+      yield* sql`SELECT budget, account, slots FROM ${accounts} WHERE ${named} ORDER BY account, budget LIMIT ${
+        sql.literal(`${maxRead}`)
+      }`
     )
     const lapsed = yield* decodeHolds(
       yield* sql`SELECT ${returning} FROM ${holds} WHERE ${named} AND expires_at <= ${at}`
@@ -413,7 +427,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     renew,
     override,
     // Who only reads leaves the lock of writers alone.
-    read: (budgets) => Effect.provideService(sql.withTransaction(read(budgets)), SqlClient.BeginTransaction, "BEGIN")
+    read: (budgets) =>
+      Effect.provideService(orBroken(sql.withTransaction(read(budgets))), SqlClient.BeginTransaction, "BEGIN")
   })
 })
 

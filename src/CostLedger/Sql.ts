@@ -4,6 +4,9 @@
  * The tables are made and brought up to date when the layer is built; several processes may start at once. A row is known by its call and
  * attempt, so that no repetition writes it twice. Tables begin with `prefix`.
  *
+ * What waits is not written within a transaction of the same client, which might undo it: `flush`, `report` and `reconcile` fail there while
+ * rows wait.
+ *
  * **Example** (A file)
  *
  * ```ts
@@ -63,6 +66,7 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -307,6 +311,14 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       ])
       : sql.withTransaction(insertChunks(rows))
 
+  /** What is written within somebody's transaction may be undone with it, and then nobody has it any more. */
+  const alone = (write: Effect.Effect<number, CostLedgerError>): Effect.Effect<number, CostLedgerError> =>
+    Effect.flatMap(
+      Effect.serviceOption(sql.transactionService),
+      (open) =>
+        Option.isNone(open) ? write : Effect.fail(fromError(new Error("a transaction of its client is open around it")))
+    )
+
   const tag = (name: string): Fragment =>
     isPg
       ? sql`(tags::jsonb ->> ${name})`
@@ -352,7 +364,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   )
 
   return Store.of({
-    write: (rows) => rows.length === 0 ? Effect.succeed(0) : Effect.as(Effect.mapError(insert(rows), fromError), 0),
+    write: (rows) =>
+      rows.length === 0 ? Effect.succeed(0) : alone(Effect.as(Effect.mapError(insert(rows), fromError), 0)),
 
     aggregate: (range, by, where) => {
       if (isPg || (by !== undefined && by !== "model") || Object.values(where).some((_) => _ !== undefined)) {

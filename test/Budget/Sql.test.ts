@@ -74,6 +74,24 @@ describe("Budget/Sql", () => {
     }).pipe(Effect.scoped))
 })
 
+it.effect("shows what a budget for all has spent, beside however many accounts of another", () =>
+  Effect.gen(function*() {
+    const sql = yield* TestSqlite.connection({ filename: ":memory:" })
+    const store = Context.get(
+      yield* Layer.build(BudgetSql.layer().pipe(Layer.provide(Layer.succeed(SqlClient.SqlClient, sql)))),
+      Budget.Store
+    )
+    const some = (budget: string, count: number) =>
+      sql`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ${count})
+        INSERT INTO effect_claude_budget_account (budget, account, slots, marks)
+        SELECT ${budget}, CASE ${count} WHEN 1 THEN '' ELSE i END, '[[0,5,0,0,0]]', '{}' FROM c`
+    yield* some("users", 10_100)
+    yield* some("whole", 1)
+    const { accounts } = yield* store.read(["users", "whole"])
+    assert.strictEqual(accounts.length, 10_000)
+    assert.isTrue(accounts.some(({ budget }) => budget === "whole"))
+  }).pipe(Effect.scoped))
+
 describe.skipIf(!TestPostgres.isThere)("on a server", () => {
   suite({
     name: "Postgres",
@@ -143,6 +161,28 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
       assert.strictEqual(done.replies[0]?._tag, "Reserved")
       yield* wire.mend
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
+
+  it.live("goes on over another connection when one breaks amid a step", () =>
+    Effect.gen(function*() {
+      const { admitted, again, budget, schema, state } = yield* wired
+      const sql = yield* TestPostgres.connection
+      const admin = yield* TestPostgres.connection
+      const first = yield* admitted
+      completed(first, { inputTokens: 3 })
+      const waiting = sql.withTransaction(Effect.gen(function*() {
+        yield* sql`SELECT 1 FROM ${sql(`${schema}.effect_claude_budget_account`)} FOR UPDATE`
+        yield* budget.settle(first)
+        const second = yield* Effect.forkChild(admitted, { startImmediately: true })
+        yield* again(
+          admin`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE wait_event_type = 'Lock' AND pid <> pg_backend_pid() AND strpos(query, ${schema}) > 0`,
+          (ended) => ended.length > 0
+        )
+        return second
+      }))
+      yield* Fiber.join(yield* waiting)
+      yield* again(state, ({ reservedNanoUsd, spentNanoUsd }) => spentNanoUsd === 3 && reservedNanoUsd === 10)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
   it.live("counts each call once, wherever the wire breaks", () =>
     Effect.gen(function*() {

@@ -1,10 +1,13 @@
-import { describe } from "@effect/vitest"
-import { Context, Effect, Layer, type Scope } from "effect"
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Layer, Logger, type Scope } from "effect"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostLedgerSql from "effect-claude/CostLedger/Sql"
+import * as Sqlite from "effect-claude/Sqlite"
 import { SqlClient } from "effect/sql"
 import { type Process, suite } from "../suites/CostLedgerStore.ts"
+import { attemptOf, completed } from "../utils/budgets.ts"
 import * as TestPostgres from "../utils/postgres.ts"
+import * as Prices from "../utils/prices.ts"
 import * as TestSqlite from "../utils/sqlite.ts"
 
 /** One more process over the tables of a prefix. */
@@ -20,6 +23,27 @@ const processOn = (
 describe("CostLedger/Sql on a SQLite file", () => {
   suite(Effect.map(TestSqlite.filename, (filename) => processOn(TestSqlite.connection({ filename }))), 20)
 })
+
+it.effect("keeps what waits out of a transaction that may be undone", () =>
+  Effect.gen(function*() {
+    const context = yield* Layer.build(
+      CostLedger.layerNoDeps({ flushEvery: "1 hour" }).pipe(
+        Layer.provide([Prices.layer, CostLedgerSql.layer()]),
+        Layer.provideMerge(Sqlite.layer({ filename: ":memory:" }))
+      )
+    )
+    const ledger = Context.get(context, CostLedger.CostLedger)
+    const sql = Context.get(context, SqlClient.SqlClient)
+    const attempt = attemptOf()
+    yield* ledger.admit(attempt)
+    completed(attempt)
+    yield* ledger.settle(attempt)
+    const error = yield* Effect.flip(sql.withTransaction(ledger.flush))
+    assert.include(error.message, "a transaction of its client is open around it")
+    assert.deepInclude(yield* ledger.status, { pending: 1, dropped: 0 })
+    assert.strictEqual((yield* ledger.report({ from: 0 })).total.attempts, 1)
+    assert.strictEqual((yield* sql.withTransaction(ledger.report({ from: 0 }))).total.attempts, 1)
+  }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
 describe.skipIf(!TestPostgres.isThere)("CostLedger/Sql on PostgreSQL", () => {
   suite(Effect.map(TestPostgres.prefix, (prefix) => processOn(TestPostgres.connection, prefix)), 8)

@@ -153,8 +153,11 @@ export class Account {
     this.slots.splice(0, this.slots.length, ...this.slots.filter((slot) => !isOver(slot)))
   }
 
+  /** Whether nothing of it counts, and no lease comes back to it. */
   isIdle(from: number): boolean {
-    return this.slots.every(({ reserved, start }) => start < from && reserved === 0)
+    return this.slots.every(({ lapsed, reserved, spent, start }) =>
+      reserved === 0 && (start < from || (spent === 0 && lapsed === 0))
+    )
   }
 
   lapse(start: number, nanoUsd: number): void {

@@ -3,13 +3,18 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { Attempt } from "../../Attempt.ts"
+import { idOf } from "../priceRates.ts"
+import { firstOf } from "../text.ts"
 import type { Rules, Share } from "./account.ts"
 import * as Window from "./window.ts"
 
 /** What a budget is divided by: each value has an account of its own. */
 export type Dimension = "tenant" | "user" | "model" | "key" | { readonly tag: string }
 
-/** Which attempts a budget is for. One `*` at the end of a value stands for anything. All that is given must hold. */
+/**
+ * Which attempts a budget is for. One `*` at the end of a value stands for anything. All that is given must hold. An alias of a model is as
+ * good as its id.
+ */
 export interface Only {
   readonly tenant?: ReadonlyArray<string> | undefined
   readonly user?: ReadonlyArray<string> | undefined
@@ -28,7 +33,7 @@ export type WindowOf =
  *
  * - `name`: unique; it labels metrics and names the budget in a shared store.
  * - `limit`: US dollars, rounded to whole nano-dollars.
- * - `per`: each tenant, user, model, key (its label) or value of a tag has the limit for itself. Attempts that name none share one account,
+ * - `per`: each tenant, user, model (by its id, also where an alias was sent), key (its label) or value of a tag has the limit for itself. Attempts that name none share one account,
  *   that of `""`; a value longer than 200 characters counts by those. By default all attempts together have it.
  * - `limits`: other limits, in dollars, for some of those values.
  * - `only`: which attempts it is for. Default all.
@@ -85,7 +90,11 @@ const maxName = 100
 const maxAccount = 200
 
 /** Neither NUL nor half a character, nor a name without bound, can be stored and indexed by every database. */
-export const storable = (value: string): string => value.slice(0, maxAccount).replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
+const storable = (value: string): string => firstOf(value, maxAccount).replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
+
+/** A model has one account, whether its id or an alias is asked for. */
+export const accountOf = (dimension: Dimension | undefined, value: string): string =>
+  storable(dimension === "model" ? idOf(value) : value)
 
 const valueOf = (attempt: Attempt, dimension: Dimension): string | undefined => {
   const { context, key, model } = attempt
@@ -95,7 +104,7 @@ const valueOf = (attempt: Attempt, dimension: Dimension): string | undefined => 
     case "user":
       return context.user
     case "model":
-      return model
+      return idOf(model)
     case "key":
       return key?.label
     default:
@@ -115,7 +124,11 @@ const touchesOf = ({ tags, ...only }: Only): Line["touches"] => {
     // The keys of `only` without `tags` are dimensions.
     ...Object.entries(only).map(([name, values]) => [name as "tenant" | "user" | "model" | "key", values] as const),
     ...Object.entries(tags ?? {}).map(([tag, values]) => [{ tag }, values] as const)
-  ].flatMap(([dimension, values]) => values === undefined ? [] : [{ dimension, holds: isOneOf(values) }])
+  ].flatMap(([dimension, values]) =>
+    values === undefined
+      ? []
+      : [{ dimension, holds: isOneOf(dimension === "model" ? values.map(idOf) : values) }]
+  )
   return (attempt) => tests.every(({ dimension, holds }) => holds(valueOf(attempt, dimension)))
 }
 
@@ -126,7 +139,9 @@ const lineOf = ({ limit, limits = {}, name, only = {}, per, thresholds = [50, 80
   for (const percent of thresholds) if (!(percent > 0)) wrong(`a threshold of ${name} is ${percent} percent`)
   const limitNanoUsd = toNanoUsd(limit, `the limit of ${name}`)
   const others = new Map(
-    Object.entries(limits).map(([value, usd]) => [storable(value), toNanoUsd(usd, `the limit of ${name} for ${value}`)])
+    Object.entries(limits).map((
+      [value, usd]
+    ) => [accountOf(per, value), toNanoUsd(usd, `the limit of ${name} for ${value}`)])
   )
   const rules: Rules = { name, window: windowOf(name, window), thresholds: [...new Set(thresholds)] }
   const shareOf = (account: string): Share => ({

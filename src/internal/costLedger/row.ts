@@ -3,6 +3,7 @@ import { type Attempt, type Outcome } from "../../Attempt.ts"
 import { find } from "../../Model.ts"
 import type { Charge } from "../../PriceBook.ts"
 import { Usage } from "../../Usage.ts"
+import { firstOf } from "../text.ts"
 
 const optionalString = Schema.optional(Schema.String)
 const nanoUsd = Schema.NullOr(Schema.Int)
@@ -57,9 +58,23 @@ const allUnstorable = new RegExp(unstorable, "gu")
 
 /** Callers choose these texts, and one that a store refuses would keep all rows behind it from being written. */
 const storable = (text: string): string =>
-  text.length <= maxText && !unstorable.test(text) ? text : text.slice(0, maxText).replace(allUnstorable, "\uFFFD")
+  text.length <= maxText && !unstorable.test(text) ? text : firstOf(text, maxText).replace(allUnstorable, "\uFFFD")
 
 const optional = (text: string | undefined): string | undefined => text === undefined ? undefined : storable(text)
+
+/** Users bring price books and rules, and a store refuses what is no integer. Null where nobody can count it. */
+const amount = (nanoUsd: number | undefined): number | null => {
+  const rounded = Math.round(nanoUsd ?? NaN)
+  return Number.isSafeInteger(rounded) ? rounded : null
+}
+
+const usageOf = (usage: Usage): Usage => {
+  const { inferenceGeo, serviceTier, speed } = usage
+  const isStorable = [inferenceGeo, serviceTier, speed].every((text) => optional(text) === text)
+  return isStorable
+    ? usage
+    : { ...usage, inferenceGeo: optional(inferenceGeo), serviceTier: optional(serviceTier), speed: optional(speed) }
+}
 
 const noTags: Row["tags"] = {}
 const noRules: Row["rules"] = []
@@ -106,10 +121,10 @@ export const make = (attempt: Attempt, outcome: Ended, charge: Charge, at: numbe
     rules: optimized === undefined ? noRules : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule)),
     optimizerSavedNanoUsd: optimized === undefined
       ? null
-      : optimized.changes.reduce((sum, { savedNanoUsd = 0 }) => sum + savedNanoUsd, 0),
-    usage: charge.usage,
-    nanoUsd: charge.cost?.nanoUsd ?? null,
-    cacheSavedNanoUsd: charge.cost?.cacheSavedNanoUsd ?? null,
+      : amount(optimized.changes.reduce((sum, { savedNanoUsd = 0 }) => sum + savedNanoUsd, 0)),
+    usage: usageOf(charge.usage),
+    nanoUsd: amount(charge.cost?.nanoUsd),
+    cacheSavedNanoUsd: amount(charge.cost?.cacheSavedNanoUsd),
     confidence: charge.confidence,
     ...endOf(outcome)
   }
