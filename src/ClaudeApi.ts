@@ -42,6 +42,7 @@ import * as Stream from "effect/Stream"
 import { type Attempt, type Limits, type MessageAttempt, Outcome, type Refusal } from "./Attempt.ts"
 import { type ApiError, isApiError } from "./ClaudeError.ts"
 import * as Estimate from "./Estimate.ts"
+import { cacheTtl, type Ttl } from "./internal/cacheTtl.ts"
 import * as EventStream from "./internal/eventStream.ts"
 import * as Exchange from "./internal/exchange.ts"
 import { refusalOf, refusalOfMessage } from "./internal/refusal.ts"
@@ -230,7 +231,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         (client, options) => client.messages.create(plain(attempt.request), options),
         isMessage,
         (message) => ({
-          usage: Usage.fromReported(message.usage),
+          usage: Usage.fromReported(message.usage, () => cacheTtl(attempt.request)),
           model: message.model,
           stopReason: message.stop_reason ?? undefined,
           refusal: refusalOfMessage(message)
@@ -239,7 +240,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
 
     stream: (attempt) =>
       Stream.unwrap(Effect.gen(function*() {
-        const received = new Received(attempt.model)
+        const received = new Received(attempt)
         const exchange = yield* Effect.acquireRelease(
           Exchange.make(attempt, attempt.request, bounds),
           (exchange) => Exchange.close(exchange, received.ended)
@@ -391,6 +392,7 @@ const isEmptyText = (delta: Extract<Event, { type: "content_block_delta" }>["del
 /** What of a streamed answer has arrived. */
 class Received implements Used {
   private readonly tokenizer: Model.Tokenizer
+  private readonly askedTtl: () => Ttl | undefined
   private reported: Usage.Usage = Usage.zero
   private counted = 0
   private text = ""
@@ -405,15 +407,16 @@ class Received implements Used {
   ended = false
   bytes = 0
 
-  constructor(model: string) {
+  constructor({ model, request }: MessageAttempt) {
     this.tokenizer = Model.tokenizer(model)
+    this.askedTtl = () => cacheTtl(request)
   }
 
   take(events: ReadonlyArray<Event>): ReadonlyArray<Event> {
     for (const event of events) {
       switch (event.type) {
         case "message_start":
-          this.reported = Usage.fromReported(event.message.usage)
+          this.reported = Usage.fromReported(event.message.usage, this.askedTtl)
           this.model = event.message.model
           break
         case "content_block_start":
@@ -423,7 +426,7 @@ class Received implements Used {
           this.text += textOf(event)
           break
         case "message_delta":
-          this.reported = Usage.merge(this.reported, event.usage)
+          this.reported = Usage.merge(this.reported, event.usage, this.askedTtl)
           this.stopReason = event.delta.stop_reason ?? undefined
           this.refusal = refusalOf(event.delta, !this.output)
           break

@@ -315,7 +315,7 @@ const reportOf = (
   latency: Duration.millis(latencyMillis),
   keyLabel: attempt.key?.label,
   model: message.model,
-  usage: Usage.fromReported(message.usage)
+  usage: attempt.outcome._tag === "Completed" ? attempt.outcome.usage : Usage.fromReported(message.usage)
 })
 
 type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>

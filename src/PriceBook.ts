@@ -48,6 +48,7 @@ import * as Layer from "effect/Layer"
 import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
 import type { Attempt, MessageAttempt, Refusal, Request } from "./Attempt.ts"
+import { cacheTtl } from "./internal/cacheTtl.ts"
 import {
   bandAt,
   bookOf,
@@ -193,24 +194,6 @@ const isFree = (refusal: Refusal, at: number): boolean =>
 
 /** How much longer than its estimate a prompt may turn out. */
 const doubt = 1.3
-
-/** The time to live of the longest-lived cache write that a request allows. */
-const cacheTtl = (request: Request): "1h" | "5m" | undefined => {
-  let ttl: "1h" | "5m" | undefined
-  const visit = (value: unknown): void => {
-    if (ttl === "1h" || typeof value !== "object" || value === null) return
-    if (Array.isArray(value)) return value.forEach(visit)
-    const control = "cache_control" in value ? value.cache_control : undefined
-    if (typeof control === "object" && control !== null) ttl = "ttl" in control && control.ttl === "1h" ? "1h" : "5m"
-    if ("content" in value) visit(value.content)
-    if ("source" in value) visit(value.source)
-  }
-  visit({ cache_control: request.cache_control })
-  visit(request.tools)
-  visit(request.system)
-  visit(request.messages)
-  return ttl
-}
 
 const webSearches = (request: Request, unbounded: number): number => {
   let searches = 0

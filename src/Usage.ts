@@ -112,15 +112,20 @@ const name = (reported: unknown, before: string | undefined): string | undefined
  * Takes over what `reported` says and keeps the rest of `self`.
  *
  * Totals overwrite, they never add: `message_delta` repeats the whole. Where only the total of cache writes is known,
- * the part beyond the 1-hour writes counts as 5-minute writes. What is not a token count is ignored.
+ * all of it lives as long as was asked for (`askedTtl`, by default 5 minutes); later totals are split as the first one was. What is not a token
+ * count is ignored.
  *
  * @category combinators
  * @since 0.1.0
  */
-export const merge = (self: Usage, reported: Reported): Usage => {
+export const merge = (self: Usage, reported: Reported, askedTtl?: () => "5m" | "1h" | undefined): Usage => {
   const split = reported.cache_creation
-  const cacheWrite1hTokens = tokens(split?.ephemeral_1h_input_tokens, self.cacheWrite1hTokens)
   const written = tokens(reported.cache_creation_input_tokens, -1)
+  const isUnsplit = written > 0 && self.cacheWrite5mTokens + self.cacheWrite1hTokens === 0 &&
+    tokens(split?.ephemeral_5m_input_tokens, -1) + tokens(split?.ephemeral_1h_input_tokens, -1) === -2
+  const cacheWrite1hTokens = isUnsplit && askedTtl?.() === "1h"
+    ? written
+    : tokens(split?.ephemeral_1h_input_tokens, self.cacheWrite1hTokens)
   const serviceTier = name(reported.service_tier, self.serviceTier)
   const speed = name(reported.speed, self.speed)
   const inferenceGeo = name(reported.inference_geo, self.inferenceGeo)
@@ -147,7 +152,8 @@ export const merge = (self: Usage, reported: Reported): Usage => {
  * @category constructors
  * @since 0.1.0
  */
-export const fromReported = (reported: Reported): Usage => merge(zero, reported)
+export const fromReported = (reported: Reported, askedTtl?: () => "5m" | "1h" | undefined): Usage =>
+  merge(zero, reported, askedTtl)
 
 /**
  * All input of the request, cached or not. Haiku 5.5 picks its price band by it.

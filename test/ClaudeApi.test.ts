@@ -36,6 +36,32 @@ const failure = <A>(exit: Exit.Exit<A, ClaudeError.ApiError>): ClaudeError.ApiEr
   return reason.error
 }
 
+describe("cache writes without a split", () => {
+  it.effect("are those that the request asked for, plain and streamed", () =>
+    Effect.gen(function*() {
+      const usage = { input_tokens: 9, output_tokens: 4, cache_creation_input_tokens: 2_000, cache_creation: null }
+      const start = { type: "message_start", message: { ...message, content: [], stop_reason: null, usage } }
+      const end = [
+        { type: "message_delta", delta: { stop_reason: "end_turn" }, usage: { ...usage, output_tokens: 5 } },
+        { type: "message_stop" }
+      ]
+      const streamed = [start, ...end].map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join(
+        ""
+      )
+      for (const ttl of ["5m", "1h"] as const) {
+        const attempt = () => attemptOf({ ...hello, cache_control: { type: "ephemeral", ttl } })
+        const [plain, stream] = [attempt(), attempt()]
+        yield* ClaudeApi.make({ fetch: fetchOf(() => json({ ...message, usage })).fetch }).send(plain)
+        yield* Stream.runDrain(ClaudeApi.make({ fetch: fetchOf(() => sse(parts(streamed))).fetch }).stream(stream))
+        for (const { outcome } of [plain, stream]) {
+          if (outcome._tag !== "Completed") return assert.fail(outcome._tag)
+          const { cacheWrite1hTokens, cacheWrite5mTokens } = outcome.usage
+          assert.deepStrictEqual([cacheWrite5mTokens, cacheWrite1hTokens], ttl === "1h" ? [0, 2_000] : [2_000, 0])
+        }
+      }
+    }))
+})
+
 describe("send", () => {
   it.effect("gives the message untouched and writes down what it used", () =>
     Effect.gen(function*() {

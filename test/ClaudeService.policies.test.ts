@@ -134,7 +134,10 @@ describe("the breaker", () => {
     Effect.gen(function*() {
       const { fetch, state } = fetchOf(() => apiError(500, "api_error"))
       const exit = yield* driven(
-        Effect.provide(Effect.flip(ask), under(fetch, { breaker: { inARow: 2 }, retry: { retries: 9 } }))
+        Effect.provide(
+          Effect.flip(ask),
+          under(fetch, { breaker: { inARow: 2, openFor: "1 hour", maxOpenFor: "1 hour" }, retry: { retries: 9 } })
+        )
       )
       assert.deepInclude(Exit.isSuccess(exit) ? exit.value : {}, { _tag: "CircuitOpenError", attempts: 2 })
       assert.strictEqual(state.requests, 2)

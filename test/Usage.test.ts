@@ -13,6 +13,8 @@ const reported = {
 
 const Count = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1e12 }))
 
+const onlyTotal = { input_tokens: 5, cache_creation_input_tokens: 300, cache_creation: null }
+
 describe("Usage", () => {
   it("takes over what the API reports", () => {
     assert.deepStrictEqual(
@@ -26,6 +28,17 @@ describe("Usage", () => {
         serviceTier: "standard"
       })
     )
+  })
+
+  it("counts cache writes that are not split as the ones that were asked for", () => {
+    const writes = ({ cacheWrite1hTokens, cacheWrite5mTokens }: Usage.Usage) => [cacheWrite5mTokens, cacheWrite1hTokens]
+    assert.deepStrictEqual(writes(Usage.fromReported(onlyTotal)), [300, 0])
+    const asked = Usage.fromReported(onlyTotal, () => "1h")
+    assert.deepStrictEqual(writes(asked), [0, 300])
+    assert.deepStrictEqual(writes(Usage.merge(asked, { cache_creation_input_tokens: 300 }, () => "1h")), [0, 300])
+    assert.deepStrictEqual(writes(Usage.fromReported(reported, () => "1h")), [10, 20])
+    const short = { ...onlyTotal, cache_creation: { ephemeral_5m_input_tokens: 300 } }
+    assert.deepStrictEqual(writes(Usage.fromReported(short, () => "1h")), [300, 0])
   })
 
   it("keeps the split and the tier of the start when a total comes later", () => {
