@@ -69,6 +69,7 @@ export const make = (options: CoreOptions) => {
   const cache = Cache.make(options.cacheEntries)
   const messages = Messages.make(options, buckets, spend, cache)
   const bill = Bill.make(options.billRows)
+  const charge = Charge.make()
   const faults = Faults.make(options.faults, options.chance)
   const extra = new Set(options.models)
   const counters = { total: 0, open: 0, aborted: 0, unanswered: 0 }
@@ -154,7 +155,7 @@ export const make = (options: CoreOptions) => {
         cacheWrite5m: division?.write5m ?? 0,
         cacheWrite1h: division?.write1h ?? 0
       }
-      const nanoUsd = manner === undefined ? 0 : Charge.nanoUsd(row.model, row.at, usage, manner)
+      const nanoUsd = manner === undefined ? 0 : charge(row.model, row.at, usage, manner)
       const billed = { ...row, usage, nanoUsd, outcome }
       bill.add(billed)
       spend.add(billed)
