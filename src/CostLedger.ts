@@ -79,6 +79,7 @@ export {
 /**
  * The ledger cannot be read or written.
  *
+ * - `query`: what was asked for makes no sense; `cause` says what.
  * - `store`: its store did not answer. What is to be written waits.
  * - `range`: a sum passes 2^53 nano-dollars (9 million dollars), or there are more than 10,000 days or hours.
  *
@@ -87,13 +88,22 @@ export {
  */
 export class CostLedgerError extends Schema.TaggedError<CostLedgerError>("effect-claude/CostLedgerError")(
   "CostLedgerError",
-  { reason: Schema.Literals(["store", "range"]), cause: Schema.optional(Schema.Defect()) }
+  { reason: Schema.Literals(["query", "store", "range"]), cause: Schema.optional(Schema.Defect()) }
 ) {
   override get message(): string {
     if (this.reason === "range") return "The report is too large to be exact. Ask for a shorter range."
+    if (this.reason === "query") return `The ledger cannot be asked that${whyOf(this.cause)}. Mend the query.`
     return `The store of the ledger did not answer${whyOf(this.cause)}. Try again later.`
   }
 }
+
+const isOf = <A>(found: Option.Option<A>, what: string): Effect.Effect<A, CostLedgerError> =>
+  Option.isSome(found)
+    ? Effect.succeed(found.value)
+    : Effect.fail(new CostLedgerError({ reason: "query", cause: new RangeError(what) }))
+
+const instantOf = (input: DateTime.DateTime.Input, name: string): Effect.Effect<number, CostLedgerError> =>
+  Effect.map(isOf(DateTime.make(input), `${name} is no instant`), DateTime.toEpochMillis)
 
 const whyOf = (cause: unknown): string => cause instanceof Error ? `: ${cause.message.replace(/\.$/, "")}` : ""
 
@@ -416,14 +426,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const report = Effect.fn("CostLedger.report")(function*(query: CostReport.Query = {}) {
     const { by, where = {} } = query
     const now = clock.currentTimeMillisUnsafe()
-    const to = query.to === undefined ? now + 1 : DateTime.toEpochMillis(DateTime.makeUnsafe(query.to))
-    const from = query.from === undefined ? to - monthMillis : DateTime.toEpochMillis(DateTime.makeUnsafe(query.from))
+    const to = query.to === undefined ? now + 1 : yield* instantOf(query.to, "to")
+    const from = query.from === undefined ? to - monthMillis : yield* instantOf(query.from, "from")
     const zone = query.zone === undefined
       ? utc
-      : Option.getOrThrowWith(
-        DateTime.zoneFromString(query.zone),
-        () => new RangeError(`CostLedger: there is no time zone ${query.zone}`)
-      )
+      : yield* isOf(DateTime.zoneFromString(query.zone), `there is no time zone ${query.zone}`)
     yield* flush
     const byTime = by === "day" || by === "hour"
     const range = yield* occupied({ from, to })

@@ -112,6 +112,18 @@ const logged = () => {
 }
 
 describe("CostLedger", () => {
+  it.effect.each([
+    { query: { zone: "Mars/Olympus" }, what: "there is no time zone Mars/Olympus" },
+    { query: { from: "yesterday" }, what: "from is no instant" },
+    { query: { to: NaN }, what: "to is no instant" }
+  ])("refuses a query that makes no sense: $what", ({ query, what }) =>
+    Effect.gen(function*() {
+      const ledger = yield* CostLedger.CostLedger
+      const error = yield* Effect.flip(ledger.report(query))
+      assert.strictEqual(error.reason, "query")
+      assert.include(error.message, what)
+    }).pipe(using()))
+
   describe("writes a row", () => {
     it.effect("of a whole answer: who, what, when, how much", () =>
       Effect.gen(function*() {
