@@ -1,6 +1,7 @@
 /** The policies together, in their order around each attempt. */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Exit, Fiber, Layer, Random, Stream, Tracer } from "effect"
+import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
@@ -213,7 +214,7 @@ describe("what a call costs", () => {
       )
     }))
 
-  it.effect("is bounded by a budget, over retries and before anything is waited for", () =>
+  it.effect("is bounded by a budget before anything is waited for", () =>
     Effect.gen(function*() {
       const { fetch, state } = fetchOf(() => json(served))
       yield* Effect.gen(function*() {
@@ -231,6 +232,30 @@ describe("what a call costs", () => {
         const unpriced = yield* Effect.flip(ClaudeService.create({ ...hello, model: "claude-tomorrow" }))
         assert.strictEqual(unpriced._tag, "UnpricedModelError")
       }).pipe(Effect.provide(under(fetch, { budget: { budgets: [{ name: "all", limit: 0.0031 }] } })))
+    }))
+
+  it.effect("is bounded for each key, and each attempt of a call counts", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf((n) => n === 1 ? apiError(529, "overloaded_error") : json(served))
+      yield* Effect.gen(function*() {
+        assert.isTrue(Exit.isSuccess(yield* driven(ClaudeService.create(sonnet))))
+        const [state] = yield* (yield* Budget.Budget).snapshot
+        assert.deepInclude(state!, { account: "test", spentNanoUsd: 3_000_000, reservedNanoUsd: 0 })
+      }).pipe(Effect.provide(under(fetch, { budget: { budgets: [{ name: "keys", per: "key", limit: 1 }] } })))
+    }))
+
+  it.effect("is bounded better once the optimizer has learnt how long such answers are", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf(() => json(served))
+      const rules = [CostOptimizer.shorterAnswers({ when: [], floor: 1, minCalls: 3 })]
+      const long = CallContext.annotate(ClaudeService.createWithReport({ ...sonnet, max_tokens: 8_000 }), {
+        requestType: "triage"
+      })
+      yield* Effect.gen(function*() {
+        const changes = []
+        for (let i = 0; i < 4; i++) changes.push((yield* long).changes.map(({ rule }) => rule))
+        assert.deepStrictEqual(changes, [[], [], [], ["shorterAnswers"]])
+      }).pipe(Effect.provide(under(fetch, { optimizer: { rules } })))
     }))
 
   it.effect("is made smaller by rules that are told of everywhere", () =>
