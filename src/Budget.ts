@@ -48,7 +48,6 @@ import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import type * as Take from "effect/Take"
 import type { Attempt, MessageAttempt, Policy } from "./Attempt.ts"
-import { BudgetExceededError, BudgetUnavailableError, UnpricedModelError } from "./ClaudeError.ts"
 import {
   Account,
   type Batch,
@@ -63,11 +62,12 @@ import {
   type Reserve,
   type Settle,
   type Stored
-} from "./internal/budget/account.ts"
-import * as Desk from "./internal/budget/desk.ts"
-import { Memory } from "./internal/budget/memory.ts"
-import { Outputs } from "./internal/budget/outputs.ts"
-import { accountOf, accountText, type Line, linesOf, type Rule, toNanoUsd } from "./internal/budget/rules.ts"
+} from "./Budget/internal/account.ts"
+import * as Desk from "./Budget/internal/desk.ts"
+import { Memory } from "./Budget/internal/memory.ts"
+import { Outputs } from "./Budget/internal/outputs.ts"
+import { accountOf, accountText, type Line, linesOf, type Rule, toNanoUsd } from "./Budget/internal/rules.ts"
+import { BudgetExceededError, BudgetUnavailableError, UnpricedModelError } from "./ClaudeError.ts"
 import * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 
@@ -85,9 +85,9 @@ export type {
   Share,
   Slot,
   Stored
-} from "./internal/budget/account.ts"
-export type { Dimension, Only, Rule, WindowOf } from "./internal/budget/rules.ts"
-export type { Span, Window } from "./internal/budget/window.ts"
+} from "./Budget/internal/account.ts"
+export type { Dimension, Only, Rule, WindowOf } from "./Budget/internal/rules.ts"
+export type { Span, Window } from "./Budget/internal/window.ts"
 
 /**
  * - `budgets`: those that hold; an attempt needs room in all that it touches.

@@ -39,8 +39,6 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Take from "effect/Take"
 import type { Attempt, Outcome, Policy } from "./Attempt.ts"
-import { ClaudeApi } from "./ClaudeApi.ts"
-import { CircuitOpenError } from "./ClaudeError.ts"
 import {
   type Admission,
   type Change,
@@ -52,9 +50,11 @@ import {
   type Result,
   type Rules,
   SavedCircuit
-} from "./internal/circuitBreaker/circuit.ts"
-import * as Local from "./internal/circuitBreaker/local.ts"
-import { Machine } from "./internal/circuitBreaker/machine.ts"
+} from "./CircuitBreaker/internal/circuit.ts"
+import * as Local from "./CircuitBreaker/internal/local.ts"
+import { Machine } from "./CircuitBreaker/internal/machine.ts"
+import { ClaudeApi } from "./ClaudeApi.ts"
+import { CircuitOpenError } from "./ClaudeError.ts"
 import * as Model from "./Model.ts"
 
 export type {
@@ -68,7 +68,7 @@ export type {
   Rules,
   SavedCircuit,
   View
-} from "./internal/circuitBreaker/circuit.ts"
+} from "./CircuitBreaker/internal/circuit.ts"
 
 /**
  * What a circuit does with what it knows.

@@ -57,12 +57,12 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type * as Take from "effect/Take"
 import type { Attempt, Policy } from "./Attempt.ts"
+import { Expected } from "./CostLedger/internal/expected.ts"
+import * as Figures from "./CostLedger/internal/figures.ts"
+import * as Memory from "./CostLedger/internal/memory.ts"
+import * as Row from "./CostLedger/internal/row.ts"
+import * as Slices from "./CostLedger/internal/slices.ts"
 import * as CostReport from "./CostReport.ts"
-import { Expected } from "./internal/costLedger/expected.ts"
-import * as Figures from "./internal/costLedger/figures.ts"
-import * as Memory from "./internal/costLedger/memory.ts"
-import * as Row from "./internal/costLedger/row.ts"
-import * as Slices from "./internal/costLedger/slices.ts"
 import { chargeOf, PriceBook } from "./PriceBook.ts"
 import * as Reconciliation from "./Reconciliation.ts"
 
@@ -74,7 +74,7 @@ export {
    * @since 0.1.0
    */
   Row
-} from "./internal/costLedger/row.ts"
+} from "./CostLedger/internal/row.ts"
 
 /**
  * The ledger cannot be read or written.

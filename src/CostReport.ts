@@ -25,7 +25,7 @@
  */
 import type * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
-import { Figures, names, zero } from "./internal/costLedger/figures.ts"
+import { Figures, names, zero } from "./CostLedger/internal/figures.ts"
 
 export {
   /**
@@ -35,7 +35,7 @@ export {
    * @since 0.1.0
    */
   Figures
-} from "./internal/costLedger/figures.ts"
+} from "./CostLedger/internal/figures.ts"
 
 /**
  * What rows are told apart by; what a row does not have is null.

@@ -20,7 +20,7 @@
  */
 import type { MessageCreateParams } from "@anthropic-ai/sdk/resources/messages"
 import * as Predicate from "effect/Predicate"
-import { pixels } from "./internal/estimateImage.ts"
+import { pixels } from "./Estimate/internal/image.ts"
 import * as Model from "./Model.ts"
 
 /**

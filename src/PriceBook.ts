@@ -59,11 +59,11 @@ import {
   roundedUp,
   speedOf,
   startOf
-} from "./internal/priceRates.ts"
-import { type Category, Price, table } from "./internal/prices.ts"
+} from "./PriceBook/internal/rates.ts"
+import { type Category, Price, table } from "./PriceBook/internal/table.ts"
 import * as Usage from "./Usage.ts"
 
-export { categories, type Category, Price, table, Trust } from "./internal/prices.ts"
+export { categories, type Category, Price, table, Trust } from "./PriceBook/internal/table.ts"
 
 /**
  * An answer as it was served. `usage` also says how (`serviceTier`, `speed`, `inferenceGeo`); `at` is when it was sent, in milliseconds

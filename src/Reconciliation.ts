@@ -16,8 +16,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Csv from "./CostLedger/internal/csv.ts"
 import type { Figures } from "./CostReport.ts"
-import * as Csv from "./internal/costLedger/csv.ts"
 
 const Amount = Schema.optional(Schema.Int)
 

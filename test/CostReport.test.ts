@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, DateTime, Effect, Layer, Schema } from "effect"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostReport from "effect-claude/CostReport"
-import * as Slices from "../src/internal/costLedger/slices.ts"
+import * as Slices from "../src/CostLedger/internal/slices.ts"
 import { ledgerOver } from "./suites/CostLedgerStore.ts"
 import { days, epoch, row } from "./utils/ledgerRows.ts"
 

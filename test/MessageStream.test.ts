@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Stream } from "effect"
 import * as MessageStream from "effect-claude/MessageStream"
-import { decoder } from "../src/internal/eventStream.ts"
+import { decoder } from "../src/ClaudeApi/internal/eventStream.ts"
 import { answer } from "./utils/http.ts"
 
 const events = decoder(1e6).feed(answer)

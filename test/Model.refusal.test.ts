@@ -1,7 +1,7 @@
 import type { MessageCreateParamsNonStreaming } from "@anthropic-ai/sdk/resources/messages"
 import { assert, describe, it } from "@effect/vitest"
-import * as Validate from "../src/internal/simulator/Validate.ts"
 import * as Model from "../src/Model.ts"
+import * as Validate from "../src/testing/simulator/internal/Validate.ts"
 
 const at = Date.parse("2026-11-22")
 

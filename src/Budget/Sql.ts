@@ -38,7 +38,7 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { type Batch, type Override, type Share, Store } from "../Budget.ts"
-import { Account, holdsOf, limitOf, run } from "../internal/budget/account.ts"
+import { Account, holdsOf, limitOf, run } from "./internal/account.ts"
 
 /**
  * - `prefix`: of the names of tables. Default `effect_claude_`.

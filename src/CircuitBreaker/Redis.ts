@@ -41,8 +41,8 @@ import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
 import * as Random from "effect/Random"
 import { type Rules, Store } from "../CircuitBreaker.ts"
-import * as Script from "../internal/circuitBreaker/script.ts"
-import * as Shared from "../internal/circuitBreaker/shared.ts"
+import * as Script from "./internal/script.ts"
+import * as Shared from "./internal/shared.ts"
 
 /**
  * - `prefix`: of all keys. Default `effect-claude:`.

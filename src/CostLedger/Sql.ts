@@ -74,7 +74,7 @@ import { type SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import { CostLedgerError, type Range, Row, Store } from "../CostLedger.ts"
 import { type Field, type Figures, type Group, type Where } from "../CostReport.ts"
-import * as Sums from "../internal/costLedger/figures.ts"
+import * as Sums from "./internal/figures.ts"
 
 /**
  * - `prefix`: of the tables. Default `effect_claude_`.

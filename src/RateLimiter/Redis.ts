@@ -44,9 +44,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
 import * as Random from "effect/Random"
-import * as Script from "../internal/rateLimiter/script.ts"
-import * as Shared from "../internal/rateLimiter/shared.ts"
 import { Store } from "../RateLimiter.ts"
+import * as Script from "./internal/script.ts"
+import * as Shared from "./internal/shared.ts"
 
 /**
  * - `prefix`: of all keys. Default `effect-claude:`.

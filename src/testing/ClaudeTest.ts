@@ -51,7 +51,6 @@ import * as ClaudeService from "../ClaudeService.ts"
 import * as CostLedger from "../CostLedger.ts"
 import * as CostOptimizer from "../CostOptimizer.ts"
 import { refusalOfMessage } from "../internal/refusal.ts"
-import * as Scripted from "../internal/scriptedReply.ts"
 import * as KeyPool from "../KeyPool.ts"
 import * as KeyStore from "../KeyStore.ts"
 import * as Model from "../Model.ts"
@@ -59,8 +58,9 @@ import * as PriceBook from "../PriceBook.ts"
 import * as RateLimiter from "../RateLimiter.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import * as Usage from "../Usage.ts"
+import * as Scripted from "./internal/scriptedReply.ts"
 
-export type { Block, Reply } from "../internal/scriptedReply.ts"
+export type { Block, Reply } from "./internal/scriptedReply.ts"
 
 /**
  * What Claude answers to one call.

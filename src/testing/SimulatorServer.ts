@@ -26,8 +26,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import * as Http from "../internal/simulator/Http.ts"
 import { Simulator } from "./Simulator.ts"
+import * as Http from "./simulator/internal/Http.ts"
 
 /**
  * Where the server listens.

@@ -2,9 +2,9 @@
 import type { ContentBlockParam, MessageParam, ToolUseBlockParam } from "@anthropic-ai/sdk/resources/messages"
 import { Schema } from "effect"
 import { type Attempt, Model } from "effect-claude"
-import * as Thinking from "../../src/internal/simulator/Thinking.ts"
-import * as Validate from "../../src/internal/simulator/Validate.ts"
-import type { Turn } from "../../src/internal/simulator/Wire.ts"
+import * as Thinking from "../../src/testing/simulator/internal/Thinking.ts"
+import * as Validate from "../../src/testing/simulator/internal/Validate.ts"
+import type { Turn } from "../../src/testing/simulator/internal/Wire.ts"
 
 export const at = Date.parse("2026-11-22")
 

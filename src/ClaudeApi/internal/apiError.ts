@@ -1,0 +1,237 @@
+/** Maps every way in which a request can fail to one of the five errors of the API. */
+import { AnthropicError, APIConnectionTimeoutError, APIError } from "@anthropic-ai/sdk/core/error"
+import * as Predicate from "effect/Predicate"
+import type { Limits, Request } from "../../Attempt.ts"
+import {
+  type ApiError,
+  AuthError,
+  BadRequestError,
+  type Billed,
+  ConnectionError,
+  RateLimitError,
+  ServerError
+} from "../../ClaudeError.ts"
+import { scrub } from "./redact.ts"
+import * as ResponseHeaders from "./responseHeaders.ts"
+
+/** What is known about the request that failed. */
+export interface Sent {
+  readonly attempts: number
+  readonly request: Partial<Request> | undefined
+  /** The key and the values of headers: an answer may repeat them. */
+  readonly secrets: ReadonlyArray<string>
+  readonly now: number
+}
+
+interface Reply {
+  readonly status: number | undefined
+  readonly headers: Headers | undefined
+  /** The decoded body, where it was JSON. */
+  readonly body: unknown
+  readonly billed: Billed
+}
+
+const text = (value: unknown): string | undefined => typeof value === "string" && value !== "" ? value : undefined
+
+const part = (value: unknown, key: string): unknown =>
+  Predicate.isObject(value) ? (value as Record<string, unknown>)[key] : undefined // read-only look at unknown JSON
+
+/** The only messages that are matched, because nothing else tells these cases apart. */
+const spendLimitMessage = /^You have reached your specified (workspace )?API usage limits/
+const creditMessage = /^Your credit balance is too low/
+
+type Kind =
+  | "authentication"
+  | "permission"
+  | "billing"
+  | "badRequest"
+  | "rateLimit"
+  | "spend"
+  | "acceleration"
+  | "connection"
+  | "overloaded"
+  | "server"
+
+/** Codes that mean something else than their status says. */
+const kindOfCode: Readonly<Record<string, Kind>> = {
+  enforced_spend_limit_reached: "spend",
+  contract_spend_limit_reached: "spend",
+  ramp_limit_exceeded: "acceleration",
+  organization_on_hold: "permission",
+  linked_organization_billing_unavailable: "billing",
+  linked_organization_spend_limit_reached: "billing",
+  user_profile_billing_not_authorized: "permission",
+  user_profile_not_billable: "permission",
+  compaction_unavailable: "overloaded"
+}
+
+const kindOfType: Readonly<Record<string, Kind>> = {
+  authentication_error: "authentication",
+  permission_error: "permission",
+  billing_error: "billing",
+  not_found_error: "badRequest",
+  request_too_large: "badRequest",
+  conflict_error: "badRequest",
+  rate_limit_error: "rateLimit",
+  overloaded_error: "overloaded",
+  timeout_error: "server",
+  api_error: "server"
+}
+
+const kindOfStatus = (status: number): Kind => {
+  if (status === 401) return "authentication"
+  if (status === 402) return "billing"
+  if (status === 403) return "permission"
+  if (status === 408) return "connection"
+  if (status === 429) return "rateLimit"
+  if (status === 529) return "overloaded"
+  return status >= 500 ? "server" : "badRequest"
+}
+
+const kindOf = (
+  status: number | undefined,
+  type: string | undefined,
+  code: string | undefined,
+  message: string | undefined
+): Kind => {
+  const byCode = code === undefined || !Object.hasOwn(kindOfCode, code) ? undefined : kindOfCode[code]
+  if (byCode !== undefined) return byCode
+  if (type === undefined || type === "invalid_request_error") {
+    if (message !== undefined && spendLimitMessage.test(message)) return "spend"
+    if (message !== undefined && creditMessage.test(message)) return "billing"
+  }
+  const byType = type === undefined || !Object.hasOwn(kindOfType, type) ? undefined : kindOfType[type]
+  if (byType !== undefined) return byType
+  if (status !== undefined) return kindOfStatus(status)
+  return type === "invalid_request_error" ? "badRequest" : "server"
+}
+
+/** Which bucket is empty, or clearly the emptiest; the wording of the message is not stable enough to ask. */
+const emptiest = (limits: Limits | undefined): RateLimitError["limit"] => {
+  if (limits === undefined) return "unknown"
+  const shares = (["requests", "inputTokens", "outputTokens"] as const).flatMap((dimension) => {
+    const limit = limits[dimension]
+    return limit === undefined || limit.limit <= 0 ? [] : [{ dimension, share: limit.remaining / limit.limit }]
+  }).sort((a, b) => a.share - b.share)
+  const [first, second] = shares
+  if (first === undefined || first.share > 0.1 || (second !== undefined && second.share === first.share)) {
+    return "unknown"
+  }
+  return first.dimension
+}
+
+const fromReply = (reply: Reply, sent: Sent): ApiError => {
+  const error = part(reply.body, "error")
+  const errorType = text(part(error, "type"))
+  const errorCode = text(part(part(error, "details"), "error_code"))
+  const said = text(part(error, "message"))
+  const headers = reply.headers
+  const fields = {
+    status: reply.status,
+    errorType,
+    errorCode,
+    requestId: headers?.get("request-id") ?? text(part(reply.body, "request_id")),
+    detail: said === undefined ? undefined : scrub(said, sent.request, sent.secrets),
+    retryAfter: headers === undefined ? undefined : ResponseHeaders.retryAfter(headers, sent.now),
+    shouldRetry: headers === undefined ? undefined : ResponseHeaders.shouldRetry(headers),
+    billed: reply.billed,
+    attempts: sent.attempts
+  }
+  const kind = kindOf(reply.status, errorType, errorCode, said)
+  switch (kind) {
+    case "authentication":
+    case "permission":
+    case "billing":
+      return new AuthError({ ...fields, kind })
+    case "badRequest":
+      return new BadRequestError(fields)
+    case "spend":
+    case "acceleration":
+      return new RateLimitError({ ...fields, limit: kind })
+    case "rateLimit":
+      return new RateLimitError({
+        ...fields,
+        limit: emptiest(headers === undefined ? undefined : ResponseHeaders.limits(headers))
+      })
+    case "connection":
+      return new ConnectionError({ ...fields, reason: "timeout", billed: "unknown" })
+    case "overloaded":
+    case "server":
+      return new ServerError({ ...fields, overloaded: kind === "overloaded" })
+  }
+}
+
+/** An error that came as an event of a stream, or as the body of a 200. */
+export const fromBody = (body: unknown, headers: Headers, billed: Billed, sent: Sent): ApiError =>
+  fromReply({ status: undefined, headers, body, billed }, sent)
+
+type Reason = ConnectionError["reason"]
+
+const reasonOfCode = (code: string): Reason | undefined => {
+  if (/^(ENOTFOUND|EAI_|EDNS)/.test(code)) return "dns"
+  if (/^(ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENETDOWN|EADDRNOTAVAIL)/.test(code)) return "refused"
+  if (/TIMEDOUT|TIMEOUT/.test(code)) return "timeout"
+  if (/^(ECONNRESET|EPIPE|ECONNABORTED|UND_ERR_SOCKET|ERR_STREAM_PREMATURE_CLOSE)/.test(code)) return "reset"
+  if (/CERT|TLS|SSL|SELF_SIGNED|UNABLE_TO_/.test(code)) return "tls"
+  return undefined
+}
+
+/** Nothing can have been billed when no connection came about. */
+const notConnected: ReadonlySet<Reason> = new Set(["dns", "refused", "tls"])
+
+/** Looks down the causes (and the errors that an `AggregateError` gathers) for a code of the system. */
+const codeOf = (error: unknown, depth = 0): string | undefined => {
+  if (depth > 5 || !Predicate.isObject(error)) return undefined
+  return text(part(error, "code")) ?? codeOf(part(error, "cause"), depth + 1) ??
+    codeOf((part(error, "errors") as ReadonlyArray<unknown> | undefined)?.[0], depth + 1) // `AggregateError.errors`
+}
+
+/** A failure of the connection, told by its code; `fallback` where it has none. */
+export const fromConnection = (
+  error: unknown,
+  fallback: { readonly reason: Reason; readonly billed: Billed },
+  sent: Sent,
+  headers?: Headers
+): ConnectionError => {
+  const code = codeOf(error)
+  const reason = (code === undefined ? undefined : reasonOfCode(code)) ?? fallback.reason
+  return new ConnectionError({
+    reason,
+    code,
+    requestId: headers?.get("request-id") ?? undefined,
+    billed: notConnected.has(reason) ? "no" : fallback.billed,
+    attempts: sent.attempts
+  })
+}
+
+/** What the SDK rejected a request with, before any body was read. */
+export const fromSdk = (error: unknown, sent: Sent): ApiError => {
+  if (error instanceof APIConnectionTimeoutError) {
+    return fromConnection(error, { reason: "timeout", billed: "unknown" }, sent)
+  }
+  if (error instanceof APIError) {
+    const headers = error.headers as Headers | undefined // typed loosely by the SDK, always a `Headers`
+    if (error.status === undefined && error.type === null) {
+      return fromConnection(error, { reason: "unknown", billed: "unknown" }, sent)
+    }
+    if (error.status !== undefined && error.status < 400) {
+      const requestId = headers?.get("request-id") ?? undefined
+      return new ConnectionError({ reason: "malformed", status: error.status, requestId, attempts: sent.attempts })
+    }
+    // A body that is not the API's comes from something between: the API may have worked on the request.
+    const opaque = error.status !== undefined && error.status >= 500 && !Predicate.isObject(error.error)
+    return fromReply(
+      { status: error.status, headers, body: error.error, billed: opaque ? "unknown" : "no" },
+      sent
+    )
+  }
+  if (error instanceof AnthropicError) {
+    return new BadRequestError({ detail: scrub(error.message, sent.request, sent.secrets), attempts: sent.attempts })
+  }
+  // The SDK wraps what `fetch` throws; what is left failed while the request was put together, so nothing was sent.
+  return new BadRequestError({ detail: "the request cannot be encoded as JSON over HTTP", attempts: sent.attempts })
+}
+
+/** The headers of the response that the SDK made an error of. */
+export const headersOf = (error: unknown): Headers | undefined =>
+  error instanceof APIError ? error.headers as Headers | undefined : undefined // typed loosely by the SDK

@@ -1,0 +1,131 @@
+import * as Schema from "effect/Schema"
+import { type Attempt, type Outcome } from "../../Attempt.ts"
+import { firstOf } from "../../internal/text.ts"
+import { find } from "../../Model.ts"
+import type { Charge } from "../../PriceBook.ts"
+import { Usage } from "../../Usage.ts"
+
+const optionalString = Schema.optional(Schema.String)
+const nanoUsd = Schema.NullOr(Schema.Int)
+
+/**
+ * One attempt that was sent, as it is written down.
+ *
+ * - `at`: when it was sent, in milliseconds since the epoch. It decides the price and the day.
+ * - `latencyMillis`: from there to its end; for a stream, as long as it was read.
+ * - `askedModel`, `sentModel`, `model`: what the caller asked for, what an optimizer made of it, and what served it and is charged, by its
+ *   id where an alias was sent; the one that was sent where no answer named one.
+ * - `rules`: what the optimizer applied; `optimizerSavedNanoUsd` what that probably saved.
+ * - `nanoUsd`: integer nano-dollars; null where the model has no price, never zero for that.
+ * - `cacheSavedNanoUsd`: what caching saved, negative where its writes cost more than its reads saved.
+ * - `confidence`: `exact` as the API reported it, `derived` from an answer that was cut short, `estimated` where nothing came back.
+ * - `billed`: whether the API charges for it, where it failed or nobody waited for its end.
+ */
+export const Row = Schema.Struct({
+  callId: Schema.String,
+  attempt: Schema.Int,
+  at: Schema.Int,
+  latencyMillis: Schema.Int,
+  user: optionalString,
+  tenant: optionalString,
+  requestType: optionalString,
+  tags: Schema.Record(Schema.String, Schema.String),
+  key: optionalString,
+  askedModel: Schema.String,
+  sentModel: Schema.String,
+  model: Schema.String,
+  rules: Schema.Array(Schema.String),
+  optimizerSavedNanoUsd: nanoUsd,
+  usage: Usage,
+  nanoUsd,
+  cacheSavedNanoUsd: nanoUsd,
+  confidence: Schema.Literals(["exact", "derived", "estimated"]),
+  outcome: Schema.Literals(["completed", "failed", "aborted"]),
+  error: optionalString,
+  stopReason: optionalString,
+  billed: Schema.Literals(["yes", "no", "unknown"]),
+  requestId: optionalString
+})
+
+export interface Row extends Schema.Schema.Type<typeof Row> {}
+
+const maxText = 512
+
+const maxTags = 32
+
+const unstorable = /[\0\p{Surrogate}]/u
+const allUnstorable = new RegExp(unstorable, "gu")
+
+/** Callers choose these texts, and one that a store refuses would keep all rows behind it from being written. */
+const storable = (text: string): string =>
+  text.length <= maxText && !unstorable.test(text) ? text : firstOf(text, maxText).replace(allUnstorable, "\uFFFD")
+
+const optional = (text: string | undefined): string | undefined => text === undefined ? undefined : storable(text)
+
+/** Users bring price books and rules, and a store refuses what is no integer. Null where nobody can count it. */
+const amount = (nanoUsd: number | undefined): number | null => {
+  const rounded = Math.round(nanoUsd ?? NaN)
+  return Number.isSafeInteger(rounded) ? rounded : null
+}
+
+const usageOf = (usage: Usage): Usage => {
+  const { inferenceGeo, serviceTier, speed } = usage
+  const isStorable = [inferenceGeo, serviceTier, speed].every((text) => optional(text) === text)
+  return isStorable
+    ? usage
+    : { ...usage, inferenceGeo: optional(inferenceGeo), serviceTier: optional(serviceTier), speed: optional(speed) }
+}
+
+const noTags: Row["tags"] = {}
+const noRules: Row["rules"] = []
+
+const tagsOf = (tags: Readonly<Record<string, string>>): Row["tags"] => {
+  const entries = Object.entries(tags)
+  if (entries.length === 0) return noTags
+  return Object.fromEntries(entries.slice(0, maxTags).map(([name, value]) => [storable(name), storable(value)]))
+}
+
+type Ended = Exclude<Outcome, { readonly _tag: "NotSent" }>
+
+const endOf = (outcome: Ended): Pick<Row, "outcome" | "error" | "stopReason" | "billed" | "requestId"> => {
+  switch (outcome._tag) {
+    case "Aborted":
+      return { outcome: "aborted", billed: "unknown", requestId: optional(outcome.requestId) }
+    case "Failed": {
+      const { _tag: error, billed, requestId } = outcome.error
+      return { outcome: "failed", error, billed, requestId: optional(requestId) }
+    }
+    case "Completed": {
+      const { requestId, stopReason } = outcome
+      return { outcome: "completed", stopReason: optional(stopReason), billed: "yes", requestId: optional(requestId) }
+    }
+  }
+}
+
+/** What is written of an attempt that was sent. */
+export const make = (attempt: Attempt, outcome: Ended, charge: Charge, at: number, endedAt: number): Row => {
+  const { context, optimized } = attempt
+  return {
+    callId: storable(attempt.callId),
+    attempt: attempt.number,
+    at,
+    latencyMillis: Math.max(0, endedAt - at),
+    user: optional(context.user),
+    tenant: optional(context.tenant),
+    requestType: optional(context.requestType),
+    tags: tagsOf(context.tags),
+    key: optional(attempt.key?.label),
+    askedModel: storable(optimized?.askedModel ?? attempt.model),
+    sentModel: storable(attempt.model),
+    model: storable(find(charge.model)?.id ?? charge.model),
+    rules: optimized === undefined ? noRules : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule)),
+    optimizerSavedNanoUsd: optimized === undefined
+      ? null
+      : amount(optimized.changes.reduce((sum, { savedNanoUsd = 0 }) => sum + savedNanoUsd, 0)),
+    usage: usageOf(charge.usage),
+    nanoUsd: amount(charge.cost?.nanoUsd),
+    cacheSavedNanoUsd: amount(charge.cost?.cacheSavedNanoUsd),
+    confidence: charge.confidence,
+    ...endOf(outcome)
+  }
+}

@@ -1,0 +1,147 @@
+/**
+ * Prices made ready: for each model, speed, period and prompt length the pico-dollars of one token.
+ */
+import * as Model from "../../Model.ts"
+import type { Category, Price } from "./table.ts"
+
+const perMillion = 1_000_000
+
+/** `units` of a millionth, times millionths, half up. */
+const times = (units: bigint, ...factors: ReadonlyArray<bigint>): number => {
+  const scale = BigInt(perMillion) ** BigInt(factors.length)
+  return Number((2n * factors.reduce((product, factor) => product * factor, units) + scale) / (2n * scale))
+}
+
+const millionths = (value: number): bigint => BigInt(Math.round(value * perMillion))
+
+/** Pico-dollars for one token, or for one search. */
+export type Rates = Readonly<Record<Category, number>>
+
+/** The prices of one prompt length: `rates` by service tier, then by region. */
+export interface Band {
+  readonly above: number
+  readonly rates: ReadonlyMap<string, ReadonlyMap<string, Rates>>
+  readonly isVerified: Readonly<Record<Category, boolean>>
+}
+
+/** The longest prompts first. */
+export interface Period {
+  readonly from: number
+  readonly until: number
+  readonly bands: Array<Band>
+}
+
+export const idOf = (model: string): string => Model.find(model)?.id ?? model
+
+export const startOf = (price: Price): number => price.from === undefined ? -Infinity : Date.parse(price.from)
+
+export const speedOf = (price: Price): string => price.speed ?? "standard"
+
+const bandOf = (
+  price: Price,
+  discount: number,
+  tiers: Readonly<Record<string, number>>,
+  geos: Readonly<Record<string, number>>
+): Band => {
+  const left = BigInt(perMillion) - millionths(discount)
+  const usd = {
+    input: price.input,
+    output: price.output,
+    cacheRead: price.cacheRead ?? price.input * 0.1,
+    cacheWrite5m: price.cacheWrite5m ?? price.input * 1.25,
+    cacheWrite1h: price.cacheWrite1h ?? price.input * 2
+  }
+  // 1,000 searches are a thousandth of a million tokens
+  const webSearch = times(millionths((price.webSearch ?? 10) * 1000), left)
+  const ratesOf = (tier: number, geo: number): Rates => {
+    const rate = (category: keyof typeof usd) =>
+      times(millionths(usd[category]), left, millionths(tier), millionths(geo))
+    return {
+      input: rate("input"),
+      output: rate("output"),
+      cacheRead: rate("cacheRead"),
+      cacheWrite5m: rate("cacheWrite5m"),
+      cacheWrite1h: rate("cacheWrite1h"),
+      webSearch
+    }
+  }
+  const isVerified = (category: Category): boolean => {
+    const trust = price.trustOf?.[category] ?? price.trust ?? "own"
+    return trust !== "secondary" && trust !== "unverified"
+  }
+  return {
+    above: price.abovePromptTokens ?? 0,
+    rates: new Map(
+      Object.entries(tiers).filter(([tier]) => tier !== "batch" || price.speed !== "fast").map(([name, tier]) => [
+        name,
+        new Map(Object.entries(geos).map(([name, geo]) => [name, ratesOf(tier, geo)]))
+      ])
+    ),
+    isVerified: {
+      input: isVerified("input"),
+      output: isVerified("output"),
+      cacheRead: isVerified("cacheRead"),
+      cacheWrite5m: isVerified("cacheWrite5m"),
+      cacheWrite1h: isVerified("cacheWrite1h"),
+      webSearch: isVerified("webSearch")
+    }
+  }
+}
+
+/** The periods of each speed of each model, oldest first. */
+export type Book = Map<string, Map<string, Array<Period>>>
+
+/** What multiplies the prices. */
+export interface Factors {
+  readonly discount: number | Readonly<Record<string, number>>
+  readonly tiers: Readonly<Record<string, number>>
+  readonly geos: Readonly<Record<string, number>>
+}
+
+export const bookOf = (prices: ReadonlyArray<Price>, { discount, geos, tiers }: Factors): Book => {
+  const discounts = new Map(
+    typeof discount === "number" ? [] : Object.entries(discount).map(([model, share]) => [idOf(model), share])
+  )
+  const book: Book = new Map()
+  for (const price of prices) {
+    const model = idOf(price.model)
+    const speeds = book.get(model) ?? new Map<string, Array<Period>>()
+    const periods = speeds.get(speedOf(price)) ?? []
+    const from = startOf(price)
+    const until = price.until === undefined ? Infinity : Date.parse(price.until)
+    let period = periods.find((period) => period.from === from)
+    if (period === undefined) {
+      period = { from, until, bands: [] }
+      periods.push(period)
+      periods.sort((a, b) => a.from - b.from)
+    }
+    const band = bandOf(price, typeof discount === "number" ? discount : discounts.get(model) ?? 0, tiers, geos)
+    const same = period.bands.findIndex(({ above }) => above === band.above)
+    if (same >= 0) period.bands[same] = band
+    else period.bands.push(band)
+    period.bands.sort((a, b) => b.above - a.above)
+    book.set(model, speeds.set(speedOf(price), periods))
+  }
+  return book
+}
+
+export const periodAt = (periods: ReadonlyArray<Period> | undefined, at: number): Period | undefined => {
+  if (periods === undefined) return undefined
+  let period = periods[0]
+  for (const next of periods) if (next.from <= at) period = next
+  return period === undefined || at >= period.until ? undefined : period
+}
+
+export const bandAt = (period: Period | undefined, promptTokens: number): Band | undefined =>
+  period?.bands.find(({ above }) => promptTokens > above || above === 0)
+
+/** To nano-dollars, half up; exact below 2^53. */
+export const rounded = (picoUsd: number): number => {
+  const rest = ((picoUsd % 1000) + 1000) % 1000
+  return (picoUsd - rest) / 1000 + (rest >= 500 ? 1 : 0)
+}
+
+export const roundedUp = (picoUsd: number): number => {
+  const rest = picoUsd % 1000
+  return (picoUsd - rest) / 1000 + (rest > 0 ? 1 : 0)
+}

@@ -1,0 +1,355 @@
+/**
+ * Token buckets with continuous refill for each organization and model group, and the headers that tell of them. There are as many
+ * groups of buckets as the options name organizations times the closed set of model groups.
+ */
+import * as DateTime from "effect/DateTime"
+import type * as Model from "../../../Model.ts"
+import type { Refusal } from "./Wire.ts"
+
+/**
+ * The rates that an organization has for a model group, per minute. What is left out is not limited. Requests in fast mode have
+ * buckets of their own, of the same size.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limits {
+  readonly requestsPerMinute?: number | undefined
+  /** Uncached input and cache writes. Cache reads are free. */
+  readonly inputTokensPerMinute?: number | undefined
+  /** Admission asks only that this bucket is not below zero; running answers are never cut, so it can be overdrawn by far. */
+  readonly outputTokensPerMinute?: number | undefined
+  /** Requests to count tokens, which have a bucket of their own for each organization: that of the group `other` counts. */
+  readonly countTokensPerMinute?: number | undefined
+  /**
+   * How full a bucket can get, in minutes of its rate. `1 / 60` makes 60 requests a minute act like one a second. Default 1. A request
+   * with more input than fits a full bucket never passes and gets no `retry-after`.
+   */
+  readonly burstMinutes?: number | undefined
+}
+
+/**
+ * Limits as a function of the model group and the organization.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type LimitsOf = (group: Model.Group, organization: string) => Limits
+
+/**
+ * How fast an organization may grow: so many requests in its first minute of a model group, then at most `growth` times what the
+ * minute before admitted, and never less than the first minute. More is refused with 429 and the code `ramp_limit_exceeded`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Ramp {
+  readonly requestsPerMinute: number
+  readonly growth: number
+}
+
+const minute = 60_000
+
+/**
+ * Levels are counted in tokens times the milliseconds of a minute, so that refill adds `perMinute` for each millisecond and all
+ * arithmetic is exact in integers.
+ */
+interface Bucket {
+  perMinute: number
+  capacity: number
+  level: number
+  at: number
+}
+
+const bucket = (perMinute: number, burstMinutes: number, now: number): Bucket => {
+  const capacity = perMinute === 0 ? 0 : Math.max(1, Math.round(perMinute * burstMinutes)) * minute
+  return { perMinute, capacity, level: capacity, at: now }
+}
+
+const refill = (self: Bucket, now: number): void => {
+  if (now > self.at) {
+    self.level = Math.min(self.capacity, self.level + (now - self.at) * self.perMinute)
+    self.at = now
+  }
+}
+
+const millisUntil = (self: Bucket, level: number): number =>
+  self.level >= level ? 0 : Math.ceil((level - self.level) / self.perMinute)
+
+type Speed = "standard" | "fast"
+
+const dimensions = ["requests", "input-tokens", "output-tokens"] as const
+type Dimension = typeof dimensions[number]
+
+interface Group {
+  readonly model: Model.Group
+  readonly organization: string
+  readonly speed: Speed
+  readonly buckets: Record<Dimension, Bucket | undefined>
+  readonly window: { start: number; admitted: number; allowed: number }
+  /** Output that admitted requests will produce and have not yet. */
+  pending: number
+}
+
+const whole = (bucket: Bucket) => Math.max(0, Math.floor(bucket.level / minute))
+const thousands = (tokens: number) => Math.round(tokens / 1_000) * 1_000
+
+const describe = (dimension: Dimension | "count", perMinute: number): string => {
+  const what = {
+    "requests": "requests",
+    "input-tokens": "input tokens",
+    "output-tokens": "output tokens",
+    "count": "token counting requests"
+  }[dimension]
+  return `This request would exceed the rate limit for your organization of ${perMinute} ${what} per minute.`
+}
+
+const limited = (message: string, waitMillis: number | undefined, code?: string): Refusal => ({
+  status: 429,
+  type: "rate_limit_error",
+  message,
+  code,
+  headers: waitMillis === undefined
+    ? undefined
+    : { "retry-after": String(Math.max(1, Math.ceil(waitMillis / 1_000))) }
+})
+
+/** What stands between an accepted request and the buckets it draws on. */
+export interface Account {
+  /** Takes output as it is produced; the level may go below zero. */
+  readonly output: (tokens: number, now: number) => void
+  /** Announces how much output will come; what is returned takes back what did not. */
+  readonly expect: (tokens: number) => () => void
+  readonly headers: (now: number) => Record<string, string>
+}
+
+const unlimited: Account = { output: () => {}, expect: () => () => {}, headers: () => ({}) }
+
+export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
+  let limitsOf = initial
+  const groups = new Map<string, Group>()
+  const counters = new Map<string, Bucket | undefined>()
+
+  const renew = (old: Bucket | undefined, perMinute: number | undefined, burst: number, now: number) => {
+    if (perMinute === undefined) return undefined
+    const fresh = bucket(perMinute, burst, now)
+    if (old !== undefined) {
+      refill(old, now)
+      fresh.level = Math.min(fresh.capacity, old.level)
+    }
+    return fresh
+  }
+
+  const buckets = (limits: Limits, old: Group["buckets"] | undefined, now: number): Group["buckets"] => {
+    const burst = limits.burstMinutes ?? 1
+    return {
+      "requests": renew(old?.requests, limits.requestsPerMinute, burst, now),
+      "input-tokens": renew(old?.["input-tokens"], limits.inputTokensPerMinute, burst, now),
+      "output-tokens": renew(old?.["output-tokens"], limits.outputTokensPerMinute, burst, now)
+    }
+  }
+
+  const groupOf = (organization: string, model: Model.Group, speed: Speed, now: number): Group => {
+    const key = `${model} ${speed} ${organization}`
+    let found = groups.get(key)
+    if (found === undefined) {
+      found = {
+        model,
+        organization,
+        speed,
+        buckets: buckets(limitsOf(model, organization), undefined, now),
+        window: { start: now, admitted: 0, allowed: ramp?.requestsPerMinute ?? Infinity },
+        pending: 0
+      }
+      groups.set(key, found)
+    }
+    return found
+  }
+
+  const ramped = (window: Group["window"], now: number): number => {
+    if (ramp === undefined) return 0
+    if (now >= window.start + minute) {
+      const idle = now >= window.start + 2 * minute
+      window.allowed = Math.max(ramp.requestsPerMinute, idle ? 0 : Math.floor(window.admitted * ramp.growth))
+      window.start += Math.floor((now - window.start) / minute) * minute
+      window.admitted = 0
+    }
+    return window.admitted < window.allowed ? 0 : window.start + minute - now
+  }
+
+  const headersOf = (group: Group, now: number): Record<string, string> => {
+    const out: Record<string, string> = {}
+    const write = (name: string, buckets: ReadonlyArray<Bucket>, round: (tokens: number) => number) => {
+      if (buckets.length === 0) return
+      const wait = Math.max(...buckets.map((bucket) => millisUntil(bucket, bucket.capacity)))
+      out[`${name}-limit`] = String(buckets.reduce((sum, bucket) => sum + bucket.perMinute, 0))
+      out[`${name}-remaining`] = String(round(buckets.reduce((sum, _) => sum + whole(_), 0)))
+      if (!Number.isFinite(wait)) return
+      const full = DateTime.makeUnsafe(Math.ceil((now + wait) / 1_000) * 1_000)
+      out[`${name}-reset`] = DateTime.formatIso(full).replace(".000Z", "Z")
+    }
+    const present = (dimension: Dimension): ReadonlyArray<Bucket> => {
+      const bucket = group.buckets[dimension]
+      if (bucket === undefined) return []
+      refill(bucket, now)
+      return [bucket]
+    }
+    const input = present("input-tokens")
+    const output = present("output-tokens")
+    const family = group.speed === "fast" ? "anthropic-fast" : "anthropic-ratelimit"
+    if (group.speed === "standard") {
+      write(`${family}-requests`, present("requests"), (_) => _)
+      write(`${family}-tokens`, [...input, ...output], thousands)
+    }
+    write(`${family}-input-tokens`, input, thousands)
+    write(`${family}-output-tokens`, output, thousands)
+    return out
+  }
+
+  /** Takes one request and its input from the buckets, all or nothing. */
+  const admit = (
+    organization: string,
+    model: Model.Group,
+    speed: Speed,
+    input: number,
+    now: number
+  ): Refusal | Account => {
+    const group = groupOf(organization, model, speed, now)
+    const need: Record<Dimension, number> = { "requests": 1, "input-tokens": input, "output-tokens": 0 }
+    let worst: Dimension | undefined
+    let wait = 0
+    for (const dimension of dimensions) {
+      const bucket = group.buckets[dimension]
+      if (bucket === undefined) continue
+      refill(bucket, now)
+      const level = need[dimension] * minute
+      const millis = level > bucket.capacity ? Infinity : millisUntil(bucket, level)
+      if (millis > wait) {
+        wait = millis
+        worst = dimension
+      }
+    }
+    const rampWait = ramped(group.window, now)
+    // whoever is refused must find room when it comes back, also for what others produce meanwhile
+    const outputs = group.buckets["output-tokens"]
+    const outputWait = outputs === undefined ? 0 : millisUntil(outputs, group.pending * minute)
+    if (worst !== undefined) {
+      const enough = Math.max(wait, rampWait, outputWait)
+      const refusal = limited(
+        describe(worst, group.buckets[worst]!.perMinute),
+        Number.isFinite(enough) ? enough : undefined
+      )
+      return { ...refusal, headers: { ...headersOf(group, now), ...refusal.headers } }
+    }
+    if (rampWait > 0) {
+      const refusal = limited(
+        "This request would exceed your organization's acceleration limit: usage grows too fast. Ramp up gradually.",
+        Math.max(rampWait, outputWait),
+        "ramp_limit_exceeded"
+      )
+      return { ...refusal, headers: { ...headersOf(group, now), ...refusal.headers } }
+    }
+    group.window.admitted++
+    const { buckets } = group
+    if (!buckets.requests && !buckets["input-tokens"] && !buckets["output-tokens"]) return unlimited
+    for (const dimension of dimensions) {
+      const bucket = group.buckets[dimension]
+      if (bucket !== undefined) bucket.level -= need[dimension] * minute
+    }
+    let mine = 0
+    return {
+      expect: (tokens) => {
+        mine = tokens
+        group.pending += tokens
+        return () => {
+          group.pending -= mine
+          mine = 0
+        }
+      },
+      output: (tokens, now) => {
+        const known = Math.min(tokens, mine)
+        mine -= known
+        group.pending -= known
+        const bucket = group.buckets["output-tokens"]
+        if (bucket === undefined) return
+        refill(bucket, now)
+        bucket.level -= tokens * minute
+      },
+      headers: (now) => headersOf(group, now)
+    }
+  }
+
+  const counter = (organization: string, now: number): Bucket | undefined => {
+    const limits = limitsOf("other", organization)
+    return renew(counters.get(organization), limits.countTokensPerMinute, limits.burstMinutes ?? 1, now)
+  }
+
+  /** Takes one request to count tokens. */
+  const count = (organization: string, now: number): Refusal | undefined => {
+    if (!counters.has(organization)) counters.set(organization, counter(organization, now))
+    const bucket = counters.get(organization)
+    if (bucket === undefined) return undefined
+    refill(bucket, now)
+    const wait = millisUntil(bucket, minute)
+    if (wait > 0) return limited(describe("count", bucket.perMinute), wait)
+    bucket.level -= minute
+    return undefined
+  }
+
+  /** Replaces the limits. A bucket keeps its level, cut to the new capacity; one that had no limit begins full. */
+  const setLimits = (next: LimitsOf, now: number): void => {
+    limitsOf = next
+    for (const organization of counters.keys()) counters.set(organization, counter(organization, now))
+    for (const group of groups.values()) {
+      Object.assign(group.buckets, buckets(next(group.model, group.organization), group.buckets, now))
+    }
+  }
+
+  return { admit, count, setLimits }
+}
+
+const messages = (requests: number, input: number, output: number): Limits => ({
+  requestsPerMinute: requests,
+  inputTokensPerMinute: input,
+  outputTokensPerMinute: output
+})
+
+const tiers = {
+  start: {
+    fable: messages(1_000, 500_000, 100_000),
+    haiku35: messages(1_000, 100_000, 20_000),
+    rest: messages(1_000, 2_000_000, 400_000),
+    count: 5_000
+  },
+  build: {
+    fable: messages(2_000, 1_500_000, 300_000),
+    haiku35: messages(2_000, 200_000, 40_000),
+    rest: messages(5_000, 5_000_000, 1_000_000),
+    count: 10_000
+  },
+  scale: {
+    fable: messages(4_000, 4_000_000, 800_000),
+    haiku35: messages(4_000, 400_000, 80_000),
+    rest: messages(10_000, 10_000_000, 2_000_000),
+    count: 20_000
+  }
+}
+
+/**
+ * The limits of an organization on a usage tier, as published in autumn 2026.
+ *
+ * The figures of Opus 5.5 and Sonnet 5.5 above the first tier, those of Mythos (taken as Fable's) and the rate for counting tokens
+ * were not confirmed by the vendor's documentation.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const tier = (name: "start" | "build" | "scale"): LimitsOf => (group) => {
+  const { count, fable, haiku35, rest } = tiers[name]
+  const limits = group === "fable-5" || group === "mythos-5" || group === "mythos-preview"
+    ? fable
+    : group === "haiku-3-5"
+    ? haiku35
+    : rest
+  return { ...limits, countTokensPerMinute: count }
+}

@@ -1,0 +1,204 @@
+/**
+ * The two endpoints that a model works for: answers, and counts of tokens.
+ */
+import type { Message, Usage } from "@anthropic-ai/sdk/resources/messages"
+import * as Model from "../../../Model.ts"
+import * as Answer from "./Answer.ts"
+import type * as Bill from "./Bill.ts"
+import type * as Buckets from "./Buckets.ts"
+import * as Cache from "./Cache.ts"
+import type * as Charge from "./Charge.ts"
+import type * as Keys from "./Keys.ts"
+import type * as Spend from "./Spend.ts"
+import * as Sse from "./Sse.ts"
+import * as Step from "./Step.ts"
+import * as Tokens from "./Tokens.ts"
+import type * as Validate from "./Validate.ts"
+import * as Wire from "./Wire.ts"
+
+const json = "application/json"
+const sse = "text/event-stream; charset=utf-8"
+
+export interface MessageOptions {
+  readonly answer: Answer.Answerer | undefined
+  readonly seed: string
+  readonly firstTokenMillis: () => number
+  readonly perTokenMillis: () => number
+  /** Whether tokens take time. */
+  readonly paced: boolean
+  readonly now: () => number
+}
+
+/** What is known of a request while it is answered; `row` stands from when work on it began. */
+export interface Served {
+  row: Omit<Bill.BillRow, "outcome" | "usage" | "nanoUsd"> | undefined
+  division: Cache.Division | undefined
+  /** Undefined for what is free. */
+  manner: Charge.Manner | undefined
+  output: number
+  /** Takes back the output that was expected and did not come. */
+  release: () => void
+}
+
+const serve = (
+  served: Served,
+  { label, organization, workspace }: Keys.Key,
+  requestId: string,
+  at: number,
+  model: string,
+  endpoint: Bill.BillRow["endpoint"],
+  stream: boolean
+) => {
+  served.row = { requestId, at, key: label, organization, workspace, model, endpoint, stream }
+}
+
+export const make = (
+  options: MessageOptions,
+  buckets: ReturnType<typeof Buckets.make>,
+  spend: ReturnType<typeof Spend.make>,
+  cache: ReturnType<typeof Cache.make>
+) => {
+  const { now } = options
+
+  /** The answer to a body that passed every check: one step where nothing takes time, which is what most calls are. */
+  const answer = (
+    { body, marked, model }: Validate.Checked,
+    key: Keys.Key,
+    served: Served,
+    id: string,
+    headers: Record<string, string>
+  ): Step.Step | Iterable<Step.Step> => {
+    const start = now()
+    const tokenizer = Model.tokenizer(body.model)
+    const segments = Tokens.segments(body, tokenizer)
+    const prompt = segments.reduce((sum, segment) => sum + segment.tokens, 0)
+    const context = model?.contextTokens
+    if (context !== undefined && prompt + body.max_tokens > context) {
+      const why = `prompt is too long: ${prompt} tokens + ${body.max_tokens} max_tokens > ${context} maximum`
+      return Step.refused(Wire.refuse(400, why), id, headers)
+    }
+    const unpaid = spend.refuses(key.organization, start)
+    if (unpaid !== undefined) return Step.refused(unpaid, id, headers)
+    const named = model?.id ?? body.model
+    const speed = body.speed === "fast" && model?.fastMode !== "ignored" ? "fast" : "standard"
+    const scope = `${key.workspace} ${named} ${speed}`
+    const cached = marked
+      ? cache.read(body, segments, scope, model?.minCacheableTokens ?? 1_024, start)
+      : Cache.unused(prompt)
+    const { division } = cached
+    const booked = division.input + division.write5m + division.write1h
+    const account = buckets.admit(key.organization, model?.group ?? "other", speed, booked, start)
+    if ("status" in account) return Step.refused(account, id, headers)
+
+    // the body was checked, and what the checks do not know of is the answerer's to judge
+    const request = body as unknown as Parameters<Answer.Answerer>[0]
+    const plan = Answer.plan(
+      options.answer === undefined ? Answer.byDefault(options.seed, body) : options.answer(request),
+      body,
+      tokenizer,
+      id.slice(4)
+    )
+    served.release = account.expect(plan.outputTokens)
+    cached.accept()
+    serve(served, key, id, start, named, "messages", body.stream === true)
+    served.division = division
+    const inferenceGeo = model?.rejects.includes("inferenceGeo") === true
+      ? null
+      : typeof body["inference_geo"] === "string"
+      ? body["inference_geo"]
+      : "global"
+    const isRefusal = plan.stopReason === "refusal" &&
+      plan.content.every((block) => block.type === "text" && block.text === "")
+    served.manner = {
+      speed,
+      inferenceGeo: inferenceGeo ?? "global",
+      refusedAs: isRefusal ? plan.stopDetails?.category ?? null : undefined
+    }
+    const usage: Usage = {
+      input_tokens: division.input,
+      cache_creation_input_tokens: division.write5m + division.write1h,
+      cache_read_input_tokens: division.read,
+      cache_creation: {
+        ephemeral_5m_input_tokens: division.write5m,
+        ephemeral_1h_input_tokens: division.write1h
+      },
+      output_tokens: plan.outputTokens,
+      output_tokens_details: plan.thinkingTokens === 0 ? null : { thinking_tokens: plan.thinkingTokens },
+      inference_geo: inferenceGeo,
+      server_tool_use: null,
+      service_tier: "standard",
+      speed
+    }
+    const message: Message = {
+      id: `msg_${id.slice(4)}`,
+      type: "message",
+      role: "assistant",
+      model: named,
+      content: [...plan.content],
+      container: null,
+      diagnostics: null,
+      stop_reason: plan.stopReason,
+      stop_sequence: plan.stopSequence,
+      stop_details: plan.stopDetails,
+      usage
+    }
+    const produce = (total: number) => {
+      account.output(total - served.output, now())
+      served.output = total
+    }
+    const whole = (): Step.Step => {
+      produce(plan.outputTokens)
+      return Step.head(200, { "content-type": json, ...headers, ...account.headers(now()) }, JSON.stringify(message))
+    }
+    const first = Math.round(options.firstTokenMillis())
+    if (body.stream !== true && first <= 0 && !options.paced) {
+      cached.commit()
+      return whole()
+    }
+    const steps = function*(): Generator<Step.Step> {
+      if (first > 0) yield Step.wait(first)
+      cached.commit()
+      const stream = body.stream === true
+      if (stream) {
+        yield Step.head(200, {
+          "content-type": sse,
+          "cache-control": "no-cache",
+          ...headers,
+          ...account.headers(now())
+        })
+        yield Step.data(Sse.messageStart(message))
+      }
+      let due = 0
+      for (const piece of Answer.pieces(plan)) {
+        due += (piece.produced - served.output) * options.perTokenMillis()
+        const millis = Math.round(due)
+        due -= millis
+        if (millis > 0) yield Step.wait(millis)
+        produce(piece.produced)
+        if (stream) { for (const event of Sse.piece(plan, piece)) yield Step.data(event) }
+      }
+      if (!stream) return yield whole()
+      produce(plan.outputTokens)
+      yield Step.data(Sse.messageDelta(message))
+      yield Step.data(Sse.messageStop, true)
+    }
+    return steps()
+  }
+
+  const countTokens = (
+    { body, model }: Validate.Checked,
+    key: Keys.Key,
+    served: Served,
+    id: string,
+    headers: Record<string, string>
+  ): Step.Step => {
+    const at = now()
+    const refusal = spend.refuses(key.organization, at) ?? buckets.count(key.organization, at)
+    if (refusal !== undefined) return Step.refused(refusal, id, headers)
+    serve(served, key, id, at, model?.id ?? body.model, "count_tokens", false)
+    const tokens = Tokens.ofBody(body, Model.tokenizer(body.model))
+    return Step.head(200, { "content-type": json, ...headers }, JSON.stringify({ input_tokens: tokens }))
+  }
+
+  return { answer, countTokens }
+}

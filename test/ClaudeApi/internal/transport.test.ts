@@ -1,0 +1,119 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import type { AddressInfo } from "node:net"
+import * as Transport from "../../../src/ClaudeApi/internal/transport.ts"
+
+/** A server that answers as told, and counts the connections it was given. */
+const serving = (answer: (request: IncomingMessage, response: ServerResponse) => void) =>
+  Effect.acquireRelease(
+    Effect.callback<
+      { readonly url: string; readonly connections: { opened: number; open: number }; readonly close: () => void }
+    >(
+      (resume) => {
+        const connections = { opened: 0, open: 0 }
+        const http = createServer(answer)
+        http.on("connection", (socket) => {
+          connections.opened++
+          connections.open++
+          socket.on("close", () => connections.open--)
+        })
+        http.listen(0, "127.0.0.1", () => {
+          const { port } = http.address() as AddressInfo // a TCP server has one
+          const close = () => {
+            http.close()
+            http.closeAllConnections()
+          }
+          resume(Effect.succeed({ url: `http://127.0.0.1:${port}`, connections, close }))
+        })
+      }
+    ),
+    ({ close }) => Effect.sync(close)
+  )
+
+const text = (response: Response) => Effect.promise(() => response.text())
+
+const post = (fetch: typeof globalThis.fetch, url: string, signal?: AbortSignal) =>
+  Effect.tryPromise({
+    try: () =>
+      fetch(`${url}/v1/messages?x=1`, {
+        method: "POST",
+        headers: new Headers({ "x-a": "b" }),
+        body: "{}",
+        ...(signal && { signal })
+      }),
+    catch: (error) => error as { readonly code?: string; readonly name: string } // what undici rejects with
+  })
+
+describe("transport", () => {
+  it.effect("sends what it is given and reuses its connection", () =>
+    Effect.gen(function*() {
+      const server = yield* serving((request, response) => {
+        response.writeHead(200, { "Request-Id": "r", "set-cookie": ["a", "b"] })
+        response.end(`${request.method} ${request.url} ${request.headers["x-a"]} ${request.headers["content-length"]}`)
+      })
+      const fetch = yield* Transport.make
+      for (let i = 0; i < 5; i++) {
+        const response = yield* post(fetch, server.url)
+        assert.isTrue(response.ok)
+        assert.strictEqual(response.headers.get("REQUEST-ID"), "r")
+        assert.strictEqual(response.headers.get("none"), null)
+        assert.strictEqual(yield* text(response), "POST /v1/messages?x=1 b 2")
+      }
+      assert.isAtMost(server.connections.opened, 2) // the next request may come a moment before the last is over
+    }).pipe(TestClock.withLive))
+
+  it.effect("says what broke", () =>
+    Effect.gen(function*() {
+      const server = yield* serving((request, response) => {
+        if (request.headers["x-a"] === "b") request.socket.resetAndDestroy()
+        else response.end()
+      })
+      const fetch = yield* Transport.make
+      assert.include(["ECONNRESET", "UND_ERR_SOCKET"], (yield* Effect.flip(post(fetch, server.url))).code)
+      server.close()
+      assert.strictEqual((yield* Effect.flip(post(fetch, server.url))).code, "ECONNREFUSED")
+    }).pipe(TestClock.withLive))
+
+  it.effect("fails a body that ends early", () =>
+    Effect.gen(function*() {
+      const server = yield* serving((request, response) => {
+        response.writeHead(200, { "content-length": "100" })
+        response.write("half")
+        setTimeout(() => request.socket.destroy(), 20)
+      })
+      const fetch = yield* Transport.make
+      const response = yield* post(fetch, server.url)
+      const exit = yield* Effect.exit(Effect.tryPromise(() => response.text()))
+      assert.isTrue(Exit.isFailure(exit))
+    }).pipe(TestClock.withLive))
+
+  it.effect("ends a request whose signal is aborted, before and after its head", () =>
+    Effect.gen(function*() {
+      const server = yield* serving((request, response) => {
+        if (request.headers["x-a"] !== "b") return
+        response.writeHead(200)
+        response.write("…")
+      })
+      const fetch = yield* Transport.make
+      assert.strictEqual((yield* Effect.flip(post(fetch, server.url, AbortSignal.abort()))).name, "AbortError")
+      assert.strictEqual(server.connections.opened, 0)
+      const controller = new AbortController()
+      const response = yield* post(fetch, server.url, controller.signal)
+      controller.abort()
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(Effect.tryPromise(() => response.text()))))
+      while (server.connections.open > 0) yield* Effect.sleep(5)
+    }).pipe(TestClock.withLive))
+
+  it.effect("closes its connections with its scope", () =>
+    Effect.gen(function*() {
+      const server = yield* serving((_, response) => response.end("ok"))
+      const scope = yield* Scope.make()
+      const fetch = yield* Scope.provide(Transport.make, scope)
+      assert.strictEqual(yield* text(yield* post(fetch, server.url)), "ok")
+      assert.strictEqual(server.connections.open, 1)
+      yield* Scope.close(scope, Exit.void)
+      while (server.connections.open > 0) yield* Effect.sleep(5)
+    }).pipe(TestClock.withLive))
+})
