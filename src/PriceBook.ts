@@ -49,6 +49,8 @@ import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
 import type { Attempt, MessageAttempt, Refusal, Request } from "./Attempt.ts"
 import { cacheTtl } from "./internal/cacheTtl.ts"
+import { type Category, Price } from "./internal/price.ts"
+import * as Model from "./Model.ts"
 import {
   bandAt,
   bookOf,
@@ -60,10 +62,17 @@ import {
   speedOf,
   startOf
 } from "./PriceBook/internal/rates.ts"
-import { type Category, Price, table } from "./PriceBook/internal/table.ts"
 import * as Usage from "./Usage.ts"
 
-export { categories, type Category, Price, table, Trust } from "./PriceBook/internal/table.ts"
+export { categories, type Category, Price, Trust } from "./internal/price.ts"
+
+/**
+ * The prices of the first-party API, as of `Model.asOf`: every model that a price was published for, retired ones too.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const table: ReadonlyArray<Price> = Model.catalogue.prices
 
 /**
  * An answer as it was served. `usage` also says how (`serviceTier`, `speed`, `inferenceGeo`); `at` is when it was sent, in milliseconds
@@ -133,9 +142,9 @@ const Share = Schema.Finite.check(
  * @since 0.1.0
  */
 export const Options = Schema.Struct({
-  /** Prices that replace those of `table` for their model and speed, from the first day on that one of them holds. */
+  /** Replace the prices of `table` for their model and speed, from the first day on that one of them holds. */
   prices: Schema.optional(Schema.Array(Price)),
-  /** What there is without `prices`. Default {@link table}; an empty list leaves your own alone. */
+  /** The prices to begin with. Default those of `Model.Catalogue`; with an empty list only `prices` remain. */
   table: Schema.optional(Schema.Array(Price)),
   /** The share of every price that your contract takes off, web searches included: one for all, or one for each model. Default 0. */
   discount: Schema.optional(Schema.Union([Share, Schema.Record(Schema.String, Share)])),
@@ -158,20 +167,20 @@ export const Options = Schema.Struct({
 export interface Options extends Schema.Schema.Type<typeof Options> {}
 
 /**
- * The prices that hold under these options: {@link table} with `prices` in their place. Discounts and factors are not in them.
+ * The prices that hold under these options: those of the catalogue with `prices` in their place, without discounts and factors.
  *
  * @category getters
  * @since 0.1.0
  */
-export const prices = (options: Options = {}): ReadonlyArray<Price> => {
+export const prices = (options: Options = {}, catalogue: Model.Catalogue = Model.catalogue): ReadonlyArray<Price> => {
   const own = options.prices ?? []
-  const keyOf = (price: Price) => `${speedOf(price)} ${idOf(price.model)}`
+  const keyOf = (price: Price) => `${speedOf(price)} ${idOf(price.model, catalogue)}`
   const starts = new Map<string, number>()
   for (const price of own) {
     starts.set(keyOf(price), Math.min(starts.get(keyOf(price)) ?? Infinity, startOf(price)))
   }
   return [
-    ...(options.table ?? table).filter((price) => startOf(price) < (starts.get(keyOf(price)) ?? Infinity)),
+    ...(options.table ?? catalogue.prices).filter((price) => startOf(price) < (starts.get(keyOf(price)) ?? Infinity)),
     ...own
   ]
 }
@@ -214,17 +223,20 @@ const unsaidGeos = { not_available: 1, "": 1 }
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options: Options = {}): PriceBook["Service"] => {
+export const make = (
+  options: Options = {},
+  catalogue: Model.Catalogue = Model.catalogue
+): PriceBook["Service"] => {
   Schema.decodeUnknownSync(Options)(options)
   const { defaultGeo = "global", maxWebSearches = 10 } = options
-  const book = bookOf(prices(options), {
+  const book = bookOf(prices(options, catalogue), {
     discount: options.discount ?? 0,
     tiers: { standard: 1, batch: 0.5, ...options.tiers },
     geos: { global: 1, us: 1.1, ...unsaidGeos, ...options.geos }
-  })
+  }, catalogue)
 
   const periodOf = (model: string, speed: string, at: number): Period | undefined =>
-    periodAt((book.get(model) ?? book.get(idOf(model)))?.get(speed), at)
+    periodAt(book.get(model)?.get(speed), at)
 
   return PriceBook.of({
     cost: ({ at, model, refusal, usage }) => {
@@ -288,12 +300,13 @@ export const make = (options: Options = {}): PriceBook["Service"] => {
 }
 
 /**
- * The prices of {@link table}, changed as `options` say.
+ * The prices of `Model.Catalogue`, changed by `options`.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: Options): Layer.Layer<PriceBook> => Layer.sync(PriceBook, () => make(options))
+export const layer = (options?: Options): Layer.Layer<PriceBook> =>
+  Layer.effect(PriceBook, Effect.map(Model.Catalogue, (catalogue) => make(options, catalogue)))
 
 /**
  * Reads options from JSON text. Fields that do not exist are refused, so that no price is lost to a slip of the pen.
@@ -329,7 +342,7 @@ export const layerFile = (
     PriceBook,
     FileSystem.FileSystem.use((files) => files.readFileString(path)).pipe(
       Effect.flatMap(fromJson),
-      Effect.map(make)
+      Effect.zipWith(Model.Catalogue, make)
     )
   )
 
