@@ -18,6 +18,11 @@ import { changes, files } from "./format.ts"
 /** Throws with what is wrong; answers with what is worth a word. */
 type Check = () => Promise<string | void>
 
+/** What is known to fail, by check: lines that start so are shown and fail nothing. */
+const pending: Record<string, ReadonlyArray<string>> = {
+  walk: ["create enters", "refusal enters"]
+}
+
 const root = process.cwd()
 const env = { ...process.env, NO_COLOR: "1" }
 const temporary = mkdtempSync(join(tmpdir(), "effect-claude-check-"))
@@ -36,7 +41,9 @@ const bin = (path: string, ...args: ReadonlyArray<string>): Promise<string> =>
 
 const tsc = (...args: ReadonlyArray<string>): Promise<string> => bin("typescript/bin/tsc", "--pretty", "false", ...args)
 
-const fail = (found: ReadonlyArray<string>): void => {
+function fail(found: readonly [string, ...ReadonlyArray<string>]): never
+function fail(found: ReadonlyArray<string>): void
+function fail(found: ReadonlyArray<string>): void {
   if (found.length > 0) throw new Error(found.join("\n"))
 }
 
@@ -122,6 +129,12 @@ const checks: Record<string, Check> = {
     await bin("vitest/vitest.mjs", "run", "--project", "examples", "--reporter", "dot")
     return `${count} examples`
   },
+  async walk() {
+    const out = await run(process.execPath, ["scripts/walk.ts"]).catch((error: Error) => error.message)
+    const figures = out.match(/^\d+ files, \d+ functions$/gm) ?? fail([out])
+    fail(out.match(/^\w+ enters .*$/gm) ?? [])
+    return `create: ${figures[0]}; refusal: ${figures[1]}`
+  },
   async publint() {
     await bin("publint/src/cli.js", "run", await tarball(), "--strict")
   },
@@ -169,17 +182,17 @@ let passed = 0
 for (const [name, check] of Object.entries(checks)) {
   if (named.length > 0 && !named.includes(name)) continue
   const start = performance.now()
-  const [mark, word] = await check().then(
-    (answer) => ["ok", answer ?? ""] as const,
-    (error: Error) => ["FAIL", error.message] as const
+  const [word, wrong] = await check().then(
+    (answer) => [answer ?? "", []] as const,
+    (error: Error) => ["", error.message.split("\n")] as const
   )
   const seconds = `${((performance.now() - start) / 1000).toFixed(1)} s`.padStart(7)
-  console.log(`${mark.padEnd(4)} ${name.padEnd(18)} ${seconds}  ${mark === "ok" ? word : ""}`.trimEnd())
-  if (mark === "ok") passed++
-  else {
-    failed++
-    console.log(word.replace(/^/gm, "     "))
-  }
+  const isPending = (line: string): boolean => pending[name]?.some((known) => line.startsWith(known)) === true
+  const mark = wrong.length === 0 ? "ok" : wrong.every(isPending) ? "PEND" : "FAIL"
+  console.log(`${mark.padEnd(4)} ${name.padEnd(18)} ${seconds}  ${word}`.trimEnd())
+  for (const line of wrong) console.log(`     ${isPending(line) ? "pending: " : ""}${line}`)
+  if (mark === "FAIL") failed++
+  else passed++
 }
 rmSync(temporary, { force: true, recursive: true })
 console.log(`${passed} passed, ${failed} failed`)
