@@ -122,11 +122,11 @@ describe("completeText", () => {
         pause_turn: "pausedTurn",
         model_context_window_exceeded: "contextWindow",
         some_later_reason: "unknown"
-      }
+      } as const
       for (const [stopReason, reason] of Object.entries(reasons)) {
         assert.deepStrictEqual(yield* outcome(stopReason, "Half a"), { reason })
         assert.deepStrictEqual(yield* outcome(stopReason), { reason })
-      }
+      } as const
       assert.deepStrictEqual(yield* outcome(null, "Half a"), { reason: "unknown" })
       assert.deepStrictEqual(yield* outcome("end_turn"), { reason: "empty" })
       assert.deepStrictEqual(yield* outcome("stop_sequence", ""), { reason: "empty" })
