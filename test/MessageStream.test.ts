@@ -126,7 +126,7 @@ describe("completeText", () => {
       for (const [stopReason, reason] of Object.entries(reasons)) {
         assert.deepStrictEqual(yield* outcome(stopReason, "Half a"), { reason })
         assert.deepStrictEqual(yield* outcome(stopReason), { reason })
-      } as const
+      }
       assert.deepStrictEqual(yield* outcome(null, "Half a"), { reason: "unknown" })
       assert.deepStrictEqual(yield* outcome("end_turn"), { reason: "empty" })
       assert.deepStrictEqual(yield* outcome("stop_sequence", ""), { reason: "empty" })
