@@ -14,12 +14,42 @@ import { problems } from "./conventions.ts"
 import { write } from "./examples.ts"
 import { cycles, type Imports, importsOf, violations } from "./floors.ts"
 import { changes, files } from "./format.ts"
+import * as House from "./house.ts"
 
 /** Throws with what is wrong; answers with what is worth a word. */
 type Check = () => Promise<string | void>
 
-/** What is known to fail, by check: lines that start so are shown and fail nothing. */
+/** What is known to fail, by check: lines that start so are counted and fail nothing. */
 const pending: Record<string, ReadonlyArray<string>> = {
+  layout: [
+    "Budget/internal/rules imports PriceBook",
+    "CostReport imports CostLedger",
+    "Reconciliation imports CostLedger",
+    "testing/simulator/internal/Charge imports PriceBook"
+  ],
+  length: [
+    "src/Budget.ts:",
+    "src/Budget/Sql.ts:",
+    "src/Budget/internal/desk.ts:",
+    "src/CircuitBreaker.ts:",
+    "src/CircuitBreaker/internal/shared.ts:",
+    "src/ClaudeApi.ts:",
+    "src/ClaudeService.ts:",
+    "src/CostLedger.ts:",
+    "src/CostLedger/Sql.ts:",
+    "src/RateLimiter.ts:",
+    "src/RateLimiter/internal/",
+    "src/testing/"
+  ],
+  facts: [
+    "src/CostOptimizer/internal/shorterAnswers.ts:",
+    "src/Estimate.ts:",
+    "src/Model.ts:",
+    "src/PriceBook/internal/table.ts:",
+    "src/RateLimiter/internal/",
+    "src/testing/simulator/internal/Buckets.ts:"
+  ],
+  tables: ["src/Budget.ts:", "src/CircuitBreaker.ts:", "src/CostLedger.ts:", "src/RateLimiter.ts:"],
   walk: ["create enters", "refusal enters"]
 }
 
@@ -54,6 +84,9 @@ const imports = (): Imports =>
     const name = path.slice("src/".length, -".ts".length)
     return [name, importsOf(name, readFileSync(path, "utf8"))]
   }))
+
+const inEachSource = (find: (path: string, text: string) => ReadonlyArray<string>): ReadonlyArray<string> =>
+  sources.flatMap((path) => find(path, readFileSync(path, "utf8")))
 
 /** Subpaths that a user can import: `.` and one for each public module. */
 const entrypoints = sources.filter((path) => !path.includes("/internal/")).map((path) => {
@@ -120,8 +153,21 @@ const checks: Record<string, Check> = {
   async floors() {
     fail(violations(imports()))
   },
+  async layout() {
+    const { exports } = JSON.parse(readFileSync("package.json", "utf8"))
+    fail([...House.misplaced(imports()), ...House.exposed(imports().keys(), exports)])
+  },
+  async length() {
+    fail(inEachSource(House.long))
+  },
+  async facts() {
+    fail(inEachSource(House.facts))
+  },
+  async tables() {
+    fail(inEachSource(House.attemptTables))
+  },
   async conventions() {
-    fail(sources.flatMap((path) => problems(path, readFileSync(path, "utf8"))))
+    fail(inEachSource(problems))
   },
   async examples() {
     const count = write(".examples")
@@ -187,10 +233,14 @@ for (const [name, check] of Object.entries(checks)) {
     (error: Error) => ["", error.message.split("\n")] as const
   )
   const seconds = `${((performance.now() - start) / 1000).toFixed(1)} s`.padStart(7)
-  const isPending = (line: string): boolean => pending[name]?.some((known) => line.startsWith(known)) === true
-  const mark = wrong.length === 0 ? "ok" : wrong.every(isPending) ? "PEND" : "FAIL"
+  const known = pending[name] ?? []
+  const news = wrong.filter((line) => !known.some((start) => line.startsWith(start)))
+  const mark = wrong.length === 0 ? "ok" : news.length === 0 ? "PEND" : "FAIL"
   console.log(`${mark.padEnd(4)} ${name.padEnd(18)} ${seconds}  ${word}`.trimEnd())
-  for (const line of wrong) console.log(`     ${isPending(line) ? "pending: " : ""}${line}`)
+  for (const start of known) {
+    console.log(`     pending: ${start} (${wrong.filter((line) => line.startsWith(start)).length} lines)`)
+  }
+  for (const line of news) console.log(`     ${line}`)
   if (mark === "FAIL") failed++
   else passed++
 }
