@@ -41,14 +41,6 @@ const pending: Record<string, ReadonlyArray<string>> = {
     "src/RateLimiter/internal/",
     "src/testing/"
   ],
-  facts: [
-    "src/CostOptimizer/internal/shorterAnswers.ts:",
-    "src/Estimate.ts:",
-    "src/Model.ts:",
-    "src/PriceBook/internal/table.ts:",
-    "src/RateLimiter/internal/",
-    "src/testing/simulator/internal/Buckets.ts:"
-  ],
   tables: ["src/Budget.ts:", "src/CircuitBreaker.ts:", "src/CostLedger.ts:", "src/RateLimiter.ts:"],
   walk: ["create enters", "refusal enters"]
 }

@@ -36,12 +36,12 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Data from "./internal/catalogue.ts"
-import { type Limits, make, type Model, type Tier, type Tokenizer } from "./internal/model.ts"
-import type { Lifecycle } from "./internal/model.ts"
 import type { Price } from "./internal/price.ts"
+import * as Data from "./Model/internal/catalogue.ts"
+import { type Limits, make, type Model, type Tier, type Tokenizer } from "./Model/internal/model.ts"
+import type { Lifecycle } from "./Model/internal/model.ts"
 
-export { make } from "./internal/model.ts"
+export { make } from "./Model/internal/model.ts"
 export type {
   FastMode,
   Lifecycle,
@@ -52,7 +52,7 @@ export type {
   Rejection,
   Tier,
   Tokenizer
-} from "./internal/model.ts"
+} from "./Model/internal/model.ts"
 
 /**
  * The day (UTC) on which the catalogue was last compared with the API's documentation and the SDK.

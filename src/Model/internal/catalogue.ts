@@ -1,8 +1,8 @@
 /**
  * The models of the API, one row for each: every fact that is known about a model stands here, and nowhere else.
  */
+import type { Trust } from "../../internal/price.ts"
 import { type Limits, make, type Model, type ModelPrice, type Tier, type Tokenizer } from "./model.ts"
-import type { Trust } from "./price.ts"
 
 /** The day (UTC) on which the catalogue was last compared with the API's documentation and the SDK. */
 export const asOf = "2026-11-25"

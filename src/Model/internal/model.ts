@@ -1,7 +1,8 @@
 /**
  * The facts about one model. `Model` exports them, and the catalogue holds those of the API's models.
  */
-import type { Price } from "./price.ts"
+import type { ModelLine } from "@anthropic-ai/sdk/resources/models"
+import type { Price } from "../../internal/price.ts"
 
 /**
  * The line a model belongs to.
@@ -9,7 +10,7 @@ import type { Price } from "./price.ts"
  * @category models
  * @since 0.1.0
  */
-export type Line = "fable" | "mythos" | "opus" | "sonnet" | "haiku"
+export type Line = ModelLine
 
 /**
  * How a model splits text into tokens. `"dense"` (Opus 4.7 and everything newer) counts about 30 % more tokens than `"classic"`
