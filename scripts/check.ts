@@ -10,6 +10,8 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import { gzipSync } from "node:zlib"
 import { rolldown } from "rolldown"
+import { catalogue } from "../src/Model.ts"
+import { compare } from "./catalogue.ts"
 import { problems } from "./conventions.ts"
 import { write } from "./examples.ts"
 import { cycles, type Imports, importsOf, violations } from "./floors.ts"
@@ -42,6 +44,7 @@ const pending: Record<string, ReadonlyArray<string>> = {
     "src/testing/"
   ],
   tables: ["src/Budget.ts:", "src/CircuitBreaker.ts:", "src/CostLedger.ts:", "src/RateLimiter.ts:"],
+  catalogue: ["claude-mythos-preview ", "claude-opus-4-5"],
   walk: ["create enters", "refusal enters"]
 }
 
@@ -160,6 +163,11 @@ const checks: Record<string, Check> = {
   },
   async conventions() {
     fail(inEachSource(problems))
+  },
+  async catalogue() {
+    const { ids, missing } = await compare(catalogue)
+    fail(missing)
+    return `${ids} ids in the SDK, ${catalogue.length} models in the catalogue`
   },
   async examples() {
     const count = write(".examples")
