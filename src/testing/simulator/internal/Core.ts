@@ -50,6 +50,7 @@ export interface CoreOptions extends Messages.MessageOptions {
   readonly ramp: Buckets.Ramp | undefined
   readonly spend: Spend.SpendLimit | undefined
   readonly models: ReadonlyArray<string>
+  readonly catalogue: Model.Catalogue
   readonly bodyLimit: number
   readonly billRows: number
   readonly cacheEntries: number
@@ -69,7 +70,7 @@ export const make = (options: CoreOptions) => {
   const cache = Cache.make(options.cacheEntries)
   const messages = Messages.make(options, buckets, spend, cache)
   const bill = Bill.make(options.billRows)
-  const charge = Charge.make()
+  const charge = Charge.make(options.catalogue)
   const faults = Faults.make(options.faults, options.chance)
   const extra = new Set(options.models)
   const counters = { total: 0, open: 0, aborted: 0, unanswered: 0 }
@@ -103,7 +104,7 @@ export const make = (options: CoreOptions) => {
     if (suspended !== undefined) return Step.refused(suspended, id, headers)
     const today = Math.max(now(), catalogueDay)
     if (!posting) {
-      const listed = Models.answer(incoming.path, today)
+      const listed = Models.answer(incoming.path, today, options.catalogue)
       return "status" in listed
         ? Step.refused(listed, id, headers)
         : Step.head(200, { "content-type": "application/json", ...headers }, JSON.stringify(listed.body))
@@ -116,6 +117,7 @@ export const make = (options: CoreOptions) => {
       counting: path !== "/v1/messages",
       marked: incoming.body.includes("cache_control"),
       extra,
+      catalogue: options.catalogue,
       now: today
     })
     if ("status" in checked) return Step.refused(checked, id, headers)

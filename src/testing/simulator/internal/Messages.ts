@@ -69,25 +69,25 @@ export const make = (
     headers: Record<string, string>
   ): Step.Step | Iterable<Step.Step> => {
     const start = now()
-    const tokenizer = Model.tokenizer(body.model)
+    const { tokenizer } = model
     const segments = Tokens.segments(body, tokenizer)
     const prompt = segments.reduce((sum, segment) => sum + segment.tokens, 0)
-    const context = model?.contextTokens
+    const context = model.contextTokens
     if (context !== undefined && prompt + body.max_tokens > context) {
       const why = `prompt is too long: ${prompt} tokens + ${body.max_tokens} max_tokens > ${context} maximum`
       return Step.refused(Wire.refuse(400, why), id, headers)
     }
     const unpaid = spend.refuses(key.organization, start)
     if (unpaid !== undefined) return Step.refused(unpaid, id, headers)
-    const named = model?.id ?? body.model
-    const speed = body.speed === "fast" && model?.fastMode !== "ignored" ? "fast" : "standard"
+    const named = model.id
+    const speed = Model.isFast(model, body.speed) ? "fast" : "standard"
     const scope = `${key.workspace} ${named} ${speed}`
     const cached = marked
-      ? cache.read(body, segments, scope, model?.minCacheableTokens ?? 1_024, start)
+      ? cache.read(body, segments, scope, model.minCacheableTokens ?? 1_024, start)
       : Cache.unused(prompt)
     const { division } = cached
     const booked = division.input + division.write5m + division.write1h
-    const account = buckets.admit(key.organization, model?.group ?? "other", speed, booked, start)
+    const account = buckets.admit(key.organization, model.group, speed, booked, start)
     if ("status" in account) return Step.refused(account, id, headers)
 
     // the body was checked, and what the checks do not know of is the answerer's to judge
@@ -95,14 +95,14 @@ export const make = (
     const plan = Answer.plan(
       options.answer === undefined ? Answer.byDefault(options.seed, body) : options.answer(request),
       body,
-      tokenizer,
+      model,
       id.slice(4)
     )
     served.release = account.expect(plan.outputTokens)
     cached.accept()
     serve(served, key, id, start, named, "messages", body.stream === true)
     served.division = division
-    const inferenceGeo = model?.rejects.includes("inferenceGeo") === true
+    const inferenceGeo = model.rejects.includes("inferenceGeo")
       ? null
       : typeof body["inference_geo"] === "string"
       ? body["inference_geo"]
@@ -195,8 +195,8 @@ export const make = (
     const at = now()
     const refusal = spend.refuses(key.organization, at) ?? buckets.count(key.organization, at)
     if (refusal !== undefined) return Step.refused(refusal, id, headers)
-    serve(served, key, id, at, model?.id ?? body.model, "count_tokens", false)
-    const tokens = Tokens.ofBody(body, Model.tokenizer(body.model))
+    serve(served, key, id, at, model.id, "count_tokens", false)
+    const tokens = Tokens.ofBody(body, model.tokenizer)
     return Step.head(200, { "content-type": json, ...headers }, JSON.stringify({ input_tokens: tokens }))
   }
 
