@@ -194,7 +194,7 @@ describe("prices", () => {
   }
 
   it("are known for every model of the catalogue, save those that none was published for", () => {
-    const unpriced = Model.catalogue.filter(({ id }) => nano(id, { inputTokens: 1 }) === undefined)
+    const unpriced = Model.catalogue.models.filter(({ id }) => nano(id, { inputTokens: 1 }) === undefined)
     assert.deepStrictEqual(unpriced.map(({ id }) => id), ["claude-mythos-preview"])
   })
 
@@ -381,7 +381,9 @@ const AnyUsage = Schema.Struct({
   serviceTier: Schema.Literals(["standard", "batch"]),
   inferenceGeo: Schema.Literals(["global", "us"])
 })
-const Priced = Schema.Literals(Model.catalogue.map(({ id }) => id).filter((id) => id !== "claude-mythos-preview"))
+const Priced = Schema.Literals(
+  Model.catalogue.models.map(({ id }) => id).filter((id) => id !== "claude-mythos-preview")
+)
 
 describe("cost", () => {
   it.effect.prop(

@@ -34,7 +34,7 @@ const defaultPauseMillis = 1_000
 /** Input that counts against the limits: not what a cache served, save for models for which that counts. */
 export const countedInput = (model: string, usage: Usage): number =>
   usage.inputTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens +
-  (usage.cacheReadTokens > 0 && Model.group(model) === "haiku-3-5" ? usage.cacheReadTokens : 0)
+  (usage.cacheReadTokens > 0 && Model.lookup(model).countsCacheReads ? usage.cacheReadTokens : 0)
 
 const isKnown = (usage: Usage): boolean =>
   usage.inputTokens + usage.cacheReadTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens > 0
