@@ -11,6 +11,7 @@ import { promisify } from "node:util"
 import { gzipSync } from "node:zlib"
 import { rolldown } from "rolldown"
 import { catalogue } from "../src/Model.ts"
+import { bundles } from "./bundles.ts"
 import { compare } from "./catalogue.ts"
 import { problems } from "./conventions.ts"
 import { write } from "./examples.ts"
@@ -199,6 +200,11 @@ const checks: Record<string, Check> = {
     // Declarations of third parties are theirs to mend.
     fail(out.split("\n").filter((line) => /^(main\.ts|node_modules\/effect-claude\/)|^error/.test(line)))
     await run(process.execPath, ["main.ts"], folder)
+  },
+  async bundles() {
+    const { lines, wrong } = await bundles(await consumer(), temporary)
+    fail(wrong.length > 0 ? [...wrong, ...lines] : [])
+    return lines.map((line) => `\n     ${line}`).join("")
   },
   async size() {
     const folder = await consumer()
