@@ -1,5 +1,5 @@
 /**
- * Prices made ready: for each model, speed, period and prompt length the pico-dollars of one token.
+ * Precomputed prices: the pico-dollars of one token by model, speed, period and prompt length.
  */
 import type { Category, Price } from "../../internal/price.ts"
 import { type Catalogue, catalogue } from "../../Model.ts"
@@ -91,7 +91,7 @@ const bandOf = (
 /** The periods of each speed of each model, by id and by alias, oldest first. */
 export type Book = ReadonlyMap<string, ReadonlyMap<string, ReadonlyArray<Period>>>
 
-/** What multiplies the prices. */
+/** The factors on all prices. */
 export interface Factors {
   readonly discount: number | Readonly<Record<string, number>>
   readonly tiers: Readonly<Record<string, number>>
