@@ -18,6 +18,7 @@ import { write } from "./examples.ts"
 import { cycles, type Imports, importsOf, violations } from "./floors.ts"
 import { changes, files } from "./format.ts"
 import * as House from "./house.ts"
+import { installed } from "./installed.ts"
 
 /** Throws with what is wrong; answers with what is worth a word. */
 type Check = () => Promise<string | void>
@@ -200,6 +201,11 @@ const checks: Record<string, Check> = {
     // Declarations of third parties are theirs to mend.
     fail(out.split("\n").filter((line) => /^(main\.ts|node_modules\/effect-claude\/)|^error/.test(line)))
     await run(process.execPath, ["main.ts"], folder)
+  },
+  async installed() {
+    const { programs, run, wrong } = await installed(root, await tarball(), join(temporary, "installed"))
+    fail(wrong)
+    return `${programs} programs compiled four times, ${run} run`
   },
   async bundles() {
     const { lines, wrong } = await bundles(await consumer(), temporary)
