@@ -28,8 +28,7 @@ const pending: Record<string, ReadonlyArray<string>> = {
   layout: [
     "Budget/internal/rules imports PriceBook",
     "CostReport imports CostLedger",
-    "Reconciliation imports CostLedger",
-    "testing/simulator/internal/Charge imports PriceBook"
+    "Reconciliation imports CostLedger"
   ],
   length: [
     "src/Budget.ts:",
@@ -41,9 +40,15 @@ const pending: Record<string, ReadonlyArray<string>> = {
     "src/ClaudeService.ts:",
     "src/CostLedger.ts:",
     "src/CostLedger/Sql.ts:",
+    "src/PriceBook.ts:",
     "src/RateLimiter.ts:",
-    "src/RateLimiter/internal/",
-    "src/testing/"
+    "src/RateLimiter/internal/Buckets.ts:",
+    "src/RateLimiter/internal/script.ts:",
+    "src/RateLimiter/internal/shared.ts:",
+    "src/testing/ClaudeTest.ts:",
+    "src/testing/simulator/internal/Buckets.ts:",
+    "src/testing/simulator/internal/Core.ts:",
+    "src/testing/simulator/internal/Messages.ts:"
   ],
   tables: ["src/Budget.ts:", "src/CircuitBreaker.ts:", "src/CostLedger.ts:", "src/RateLimiter.ts:"],
   walk: ["create enters", "refusal enters"]
