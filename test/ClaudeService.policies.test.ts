@@ -247,7 +247,7 @@ describe("what a call costs", () => {
   it.effect("is bounded better once the optimizer has learnt how long such answers are", () =>
     Effect.gen(function*() {
       const { fetch } = fetchOf(() => json(served))
-      const rules = [CostOptimizer.shorterAnswers({ when: [], floor: 1, minCalls: 3 })]
+      const rules = [CostOptimizer.shorterAnswers({ when: [], minTokens: 1, minCalls: 3 })]
       const long = CallContext.annotate(ClaudeService.createWithReport({ ...sonnet, max_tokens: 8_000 }), {
         requestType: "triage"
       })
