@@ -10,13 +10,42 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import { gzipSync } from "node:zlib"
 import { rolldown } from "rolldown"
+import { catalogue } from "../src/Model.ts"
+import { compare } from "./catalogue.ts"
 import { problems } from "./conventions.ts"
 import { write } from "./examples.ts"
 import { cycles, type Imports, importsOf, violations } from "./floors.ts"
 import { changes, files } from "./format.ts"
+import * as House from "./house.ts"
 
 /** Throws with what is wrong; answers with what is worth a word. */
 type Check = () => Promise<string | void>
+
+/** What is known to fail, by check: lines that start so are counted and fail nothing. */
+const pending: Record<string, ReadonlyArray<string>> = {
+  layout: [
+    "Budget/internal/rules imports PriceBook",
+    "CostReport imports CostLedger",
+    "Reconciliation imports CostLedger",
+    "testing/simulator/internal/Charge imports PriceBook"
+  ],
+  length: [
+    "src/Budget.ts:",
+    "src/Budget/Sql.ts:",
+    "src/Budget/internal/desk.ts:",
+    "src/CircuitBreaker.ts:",
+    "src/CircuitBreaker/internal/shared.ts:",
+    "src/ClaudeApi.ts:",
+    "src/ClaudeService.ts:",
+    "src/CostLedger.ts:",
+    "src/CostLedger/Sql.ts:",
+    "src/RateLimiter.ts:",
+    "src/RateLimiter/internal/",
+    "src/testing/"
+  ],
+  tables: ["src/Budget.ts:", "src/CircuitBreaker.ts:", "src/CostLedger.ts:", "src/RateLimiter.ts:"],
+  walk: ["create enters", "refusal enters"]
+}
 
 const root = process.cwd()
 const env = { ...process.env, NO_COLOR: "1" }
@@ -36,7 +65,9 @@ const bin = (path: string, ...args: ReadonlyArray<string>): Promise<string> =>
 
 const tsc = (...args: ReadonlyArray<string>): Promise<string> => bin("typescript/bin/tsc", "--pretty", "false", ...args)
 
-const fail = (found: ReadonlyArray<string>): void => {
+function fail(found: readonly [string, ...ReadonlyArray<string>]): never
+function fail(found: ReadonlyArray<string>): void
+function fail(found: ReadonlyArray<string>): void {
   if (found.length > 0) throw new Error(found.join("\n"))
 }
 
@@ -47,6 +78,9 @@ const imports = (): Imports =>
     const name = path.slice("src/".length, -".ts".length)
     return [name, importsOf(name, readFileSync(path, "utf8"))]
   }))
+
+const inEachSource = (find: (path: string, text: string) => ReadonlyArray<string>): ReadonlyArray<string> =>
+  sources.flatMap((path) => find(path, readFileSync(path, "utf8")))
 
 /** Subpaths that a user can import: `.` and one for each public module. */
 const entrypoints = sources.filter((path) => !path.includes("/internal/")).map((path) => {
@@ -113,14 +147,38 @@ const checks: Record<string, Check> = {
   async floors() {
     fail(violations(imports()))
   },
+  async layout() {
+    const { exports } = JSON.parse(readFileSync("package.json", "utf8"))
+    fail([...House.misplaced(imports()), ...House.exposed(imports().keys(), exports)])
+  },
+  async length() {
+    fail(inEachSource(House.long))
+  },
+  async facts() {
+    fail(inEachSource(House.facts))
+  },
+  async tables() {
+    fail(inEachSource(House.attemptTables))
+  },
   async conventions() {
-    fail(sources.flatMap((path) => problems(path, readFileSync(path, "utf8"))))
+    fail(inEachSource(problems))
+  },
+  async catalogue() {
+    const { ids, missing } = await compare(catalogue.models)
+    fail(missing)
+    return `${ids} ids in the SDK, ${catalogue.models.length} models in the catalogue`
   },
   async examples() {
     const count = write(".examples")
     await tsc("-p", "tsconfig.examples.json")
     await bin("vitest/vitest.mjs", "run", "--project", "examples", "--reporter", "dot")
     return `${count} examples`
+  },
+  async walk() {
+    const out = await run(process.execPath, ["scripts/walk.ts"]).catch((error: Error) => error.message)
+    const figures = out.match(/^\d+ files, \d+ functions$/gm) ?? fail([out])
+    fail(out.match(/^\w+ enters .*$/gm) ?? [])
+    return `create: ${figures[0]}; refusal: ${figures[1]}`
   },
   async publint() {
     await bin("publint/src/cli.js", "run", await tarball(), "--strict")
@@ -169,17 +227,21 @@ let passed = 0
 for (const [name, check] of Object.entries(checks)) {
   if (named.length > 0 && !named.includes(name)) continue
   const start = performance.now()
-  const [mark, word] = await check().then(
-    (answer) => ["ok", answer ?? ""] as const,
-    (error: Error) => ["FAIL", error.message] as const
+  const [word, wrong] = await check().then(
+    (answer) => [answer ?? "", []] as const,
+    (error: Error) => ["", error.message.split("\n")] as const
   )
   const seconds = `${((performance.now() - start) / 1000).toFixed(1)} s`.padStart(7)
-  console.log(`${mark.padEnd(4)} ${name.padEnd(18)} ${seconds}  ${mark === "ok" ? word : ""}`.trimEnd())
-  if (mark === "ok") passed++
-  else {
-    failed++
-    console.log(word.replace(/^/gm, "     "))
+  const known = pending[name] ?? []
+  const news = wrong.filter((line) => !known.some((start) => line.startsWith(start)))
+  const mark = wrong.length === 0 ? "ok" : news.length === 0 ? "PEND" : "FAIL"
+  console.log(`${mark.padEnd(4)} ${name.padEnd(18)} ${seconds}  ${word}`.trimEnd())
+  for (const start of known) {
+    console.log(`     pending: ${start} (${wrong.filter((line) => line.startsWith(start)).length} lines)`)
   }
+  for (const line of news) console.log(`     ${line}`)
+  if (mark === "FAIL") failed++
+  else passed++
 }
 rmSync(temporary, { force: true, recursive: true })
 console.log(`${passed} passed, ${failed} failed`)

@@ -75,7 +75,7 @@ export const write = (folder: string): number => {
     }
   }
   let compiled = 0
-  for (const path of globSync("*.md").sort()) {
+  for (const path of globSync(["*.md", "docs/**/*.md", "bench/*.md"]).sort()) {
     for (const example of fromMarkdown(readFileSync(path, "utf8"))) {
       put(`${path}.${example.line}.ts`, example.code)
       compiled++

@@ -68,8 +68,9 @@ export interface Timeouts {
 
 /**
  * - `baseUrl`: default `https://api.anthropic.com`.
- * - `fetch`: tests give the one of the simulator. Default of the layers: one over a connection pool of their own, with no
- *   time limits but `timeouts`; of `make`: the global one.
+ * - `fetch`: default of the layers on Node: `undici` with a connection pool of their own and no time limits besides
+ *   `timeouts`; in other runtimes, where `undici` is not installed, and of `make`: the global one. Bundles never contain
+ *   `undici`: it is loaded when a layer without `fetch` is built.
  * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
  * - `maxBytes`: the largest answer that is read, default 64 MiB; a larger one fails as `malformed`.
  *
@@ -289,7 +290,9 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           if (decoder.whole()) {
             return end
           }
-          if (unread !== undefined) return decoded(unread)
+          if (unread !== undefined) {
+            return decoded(unread)
+          }
           const read = Exchange.readInTime(exchange, reader, "unknown", received.content)
           return Effect.flatMap(read, (chunk) => {
             if (chunk.done) return Effect.fail(Exchange.truncated(exchange, "unknown"))
@@ -476,7 +479,7 @@ class Received implements Used {
 const maxUncounted = 64 * 1024
 
 const BaseUrl = Schema.String.check(
-  Schema.makeFilter((text: string) => /^https?:$/.test(URL.parse(text)?.protocol ?? ""), {
+  Schema.makeFilter((text: string) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), {
     expected: "an absolute http or https URL as base URL"
   })
 )
@@ -492,8 +495,8 @@ const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.C
 
 /**
  * The port over the real API, or whatever answers at `baseUrl`. A base URL that is no absolute `http` or `https` URL
- * fails the layer with `ConfigError`. Where no `fetch` is given it keeps connections of its own, which are closed with the
- * layer.
+ * fails the layer with `ConfigError`. Without `fetch` it keeps connections of its own, which are closed with the layer; a
+ * Node older than 22.19 is then a defect.
  *
  * @category layers
  * @since 0.1.0

@@ -1,8 +1,9 @@
 /**
- * The typed errors of a call: what the API can answer (`ApiError`) and what never left the process (`Refusal`).
+ * The typed errors of a call: errors of the API (`ApiError`), calls that were refused before they were sent (`Refusal`),
+ * streams that broke (`StreamInterruptedError`) and answers without a complete text (`IncompleteAnswerError`).
  *
- * Nothing else in this package decides what is retryable or billed. No key, prompt or header is ever in an error; all of
- * them are schemas, so they cross a wire.
+ * Each error decides whether it is retryable and billed; nothing else in this package does. No key, prompt or header is
+ * ever in an error. All of them are schemas, so they cross a wire.
  *
  * **Example** (Handling failures by tag)
  *
@@ -26,508 +27,50 @@
  * @since 0.1.0
  */
 import type { Message } from "@anthropic-ai/sdk/resources/messages"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { ApiError } from "./ClaudeError/internal/apiErrors.ts"
+import { attempts, type Billed, optionalString } from "./ClaudeError/internal/fields.ts"
+import { DeadlineExceededError, Refusal } from "./ClaudeError/internal/refusals.ts"
 import { Usage } from "./Usage.ts"
 
-/**
- * Whether the tokens of a failed call cost money: `"no"` when the API refused it, `"unknown"` when it may have worked
- * on it, `"yes"` when it had finished.
- *
- * @category models
- * @since 0.1.0
- */
-export type Billed = "no" | "yes" | "unknown"
-
-const Billed = Schema.Literals(["no", "yes", "unknown"])
-const optionalString = Schema.optional(Schema.String)
-const wait = Schema.optional(Schema.DurationFromMillis)
-const attempts = Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(0)))
-
-/** What every answer of the API may tell, whatever its tag. */
-const apiFields = {
-  /** HTTP status; undefined where none arrived, and for `error` events inside a stream. */
-  status: Schema.optional(Schema.Int),
-  /** `error.type` of the body. */
-  errorType: optionalString,
-  /** `error.details.error_code` of the body: stable, where there is one. */
-  errorCode: optionalString,
-  /** `request-id`, to quote to the vendor. */
-  requestId: optionalString,
-  /** What the API said, without what the request said: shortened, and anything quoted from the request left out. */
-  detail: optionalString,
-  /** The wait the server asked for. */
-  retryAfter: wait,
-  /** The header `x-should-retry`, where present. */
-  shouldRetry: Schema.optional(Schema.Boolean),
-  billed: Billed.pipe(Schema.withConstructorDefault(Effect.succeed("no"))),
-  /** Attempts sent for this call, this one included. */
-  attempts: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(1)))
-}
-
-interface ApiFields {
-  readonly status?: number | undefined
-  readonly detail?: string | undefined
-  readonly requestId?: string | undefined
-  readonly retryAfter?: Duration.Duration | undefined
-}
-
-const facts = (error: ApiFields): string => {
-  const known = [
-    ...(error.status === undefined ? [] : [`HTTP ${error.status}`]),
-    ...(error.requestId === undefined ? [] : [`request ${error.requestId}`])
-  ]
-  const where = known.length === 0 ? "" : ` (${known.join(", ")})`
-  return error.detail === undefined ? where : `${where}: ${error.detail.replace(/\.$/, "")}`
-}
-
-const tryAgain = (retryAfter: Duration.Duration | undefined): string =>
-  retryAfter === undefined ? "Try again later." : `Try again in ${Duration.format(retryAfter)}.`
-
-/**
- * This key cannot make this call: HTTP 401, 402, 403, a credit balance that is too low, an organization on hold.
- * Another key may.
- *
- * @category errors
- * @since 0.1.0
- */
-export class AuthError extends Schema.TaggedError<AuthError>("effect-claude/AuthError")("AuthError", {
-  kind: Schema.Literals(["authentication", "permission", "billing"]),
-  ...apiFields
-}) {
-  get isRetryable(): boolean {
-    return this.shouldRetry ?? false
-  }
-  override get message(): string {
-    const [what, todo] = authTexts[this.kind]
-    return `${what}${facts(this)}. ${todo}`
-  }
-}
-
-const authTexts = {
-  authentication: ["Claude did not accept the API key", "Check that the key is right, not revoked and not expired."],
-  permission: ["The API key may not make this call", "Use a key whose workspace and organization allow it."],
-  billing: ["The account of this API key cannot pay", "Check its credit balance and payment details."]
-} as const
-
-/**
- * The request must change before it can succeed: every 4xx that is not about the key, the limits or the connection.
- * Only a conflict (409) may pass when sent again.
- *
- * @category errors
- * @since 0.1.0
- */
-export class BadRequestError
-  extends Schema.TaggedError<BadRequestError>("effect-claude/BadRequestError")("BadRequestError", apiFields)
-{
-  get isRetryable(): boolean {
-    return this.shouldRetry ?? this.status === 409
-  }
-  override get message(): string {
-    return `Claude cannot answer this request${facts(this)}. Change the request; sending it again will not help.`
-  }
-}
-
-/**
- * A limit of the organization or workspace was reached: HTTP 429, or a spend limit reported as 400.
- *
- * `limit: "spend"` stands until money is added or the month ends, and is never retryable.
- *
- * @category errors
- * @since 0.1.0
- */
-export class RateLimitError
-  extends Schema.TaggedError<RateLimitError>("effect-claude/RateLimitError")("RateLimitError", {
-    limit: Schema.Literals(["requests", "inputTokens", "outputTokens", "acceleration", "spend", "unknown"]),
-    ...apiFields
-  })
-{
-  get isRetryable(): boolean {
-    return this.limit !== "spend" && (this.shouldRetry ?? true)
-  }
-  override get message(): string {
-    const what = limitTexts[this.limit]
-    if (this.limit === "spend") {
-      return `Claude refused the call: ${what} was reached${facts(this)}. Raise the limit or wait until it resets.`
-    }
-    return `Claude refused the call: ${what} was reached${facts(this)}. ${tryAgain(this.retryAfter)}`
-  }
-}
-
-const limitTexts = {
-  requests: "the limit of requests a minute",
-  inputTokens: "the limit of input tokens a minute",
-  outputTokens: "the limit of output tokens a minute",
-  acceleration: "the limit on how fast traffic may grow",
-  spend: "a spend limit",
-  unknown: "a rate limit"
-} as const
-
-/**
- * No answer, or an answer cut short.
- *
- * - `timeout` and `idle`: `limit` says which of the time limits ended it.
- * - `truncated`: the answer ended before it was whole.
- * - `malformed`: something answered, but not the API (a proxy's page, bytes that are no JSON), or more than `maxBytes`.
- *
- * @category errors
- * @since 0.1.0
- */
-export class ConnectionError
-  extends Schema.TaggedError<ConnectionError>("effect-claude/ConnectionError")("ConnectionError", {
-    reason: Schema.Literals([
-      "dns",
-      "refused",
-      "reset",
-      "tls",
-      "timeout",
-      "idle",
-      "truncated",
-      "malformed",
-      "unknown"
-    ]),
-    /** Code of the system or the runtime, such as `ECONNRESET`. */
-    code: optionalString,
-    /** The time limit that was passed. */
-    limit: Schema.optional(Schema.Literals(["headers", "firstContent", "idle", "call", "deadline"])),
-    ...apiFields
-  })
-{
-  get isRetryable(): boolean {
-    return this.shouldRetry ?? true
-  }
-  override get message(): string {
-    const code = this.code === undefined ? "" : ` [${this.code}]`
-    const what = this.limit === undefined ? connectionTexts[this.reason] : timeoutTexts[this.limit]
-    return `${what}${code}${facts(this)}. Try again; if it stays, check the network, the base URL and the time limits.`
-  }
-}
-
-const connectionTexts = {
-  dns: "The host of the API was not found",
-  refused: "The connection to the API was refused",
-  reset: "The connection to the API broke",
-  tls: "No secure connection to the API could be made",
-  timeout: "The API did not answer in time",
-  idle: "The stream fell silent",
-  truncated: "The answer ended before it was whole",
-  malformed: "What answered was not the Claude API",
-  unknown: "The connection to the API failed"
-} as const
-
-const timeoutTexts = {
-  headers: "The API sent no response headers in time",
-  firstContent: "The stream brought no content in time",
-  idle: "The stream fell silent for too long",
-  call: "The call took longer than one attempt may",
-  deadline: "The deadline of the caller passed"
-} as const
-
-/**
- * The API failed: HTTP 5xx, 529, or an `error` event inside a stream that began with 200.
- *
- * @category errors
- * @since 0.1.0
- */
-export class ServerError extends Schema.TaggedError<ServerError>("effect-claude/ServerError")("ServerError", {
-  /** The API is short of capacity (529, `overloaded_error`), for all its users. */
-  overloaded: Schema.Boolean,
-  ...apiFields
-}) {
-  get isRetryable(): boolean {
-    return this.shouldRetry ?? this.status !== 501
-  }
-  override get message(): string {
-    const what = this.overloaded ? "Claude is overloaded" : "Claude failed"
-    return `${what}${facts(this)}. ${tryAgain(this.retryAfter)}`
-  }
-}
-
-/**
- * What one attempt can fail with once it was sent.
- *
- * @category models
- * @since 0.1.0
- */
-export type ApiError = AuthError | BadRequestError | RateLimitError | ConnectionError | ServerError
-
-/**
- * Decodes and encodes an `ApiError`.
- *
- * @category schemas
- * @since 0.1.0
- */
-export const ApiError = Schema.Union([AuthError, BadRequestError, RateLimitError, ConnectionError, ServerError])
-
-/**
- * Whether a failure is an answer of the API (or its absence), and not one of our own refusals.
- *
- * @category guards
- * @since 0.1.0
- */
-export const isApiError = (error: unknown): error is ApiError =>
-  error instanceof AuthError || error instanceof BadRequestError || error instanceof RateLimitError ||
-  error instanceof ConnectionError || error instanceof ServerError
-
-/**
- * The breaker of this model group is open: the API failed too often lately, so nothing was sent.
- *
- * @category errors
- * @since 0.1.0
- */
-export class CircuitOpenError
-  extends Schema.TaggedError<CircuitOpenError>("effect-claude/CircuitOpenError")("CircuitOpenError", {
-    /** The model group whose breaker is open. */
-    group: Schema.String,
-    retryAfter: Schema.DurationFromMillis,
-    attempts
-  })
-{
-  readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
-  override get message(): string {
-    return `The circuit of ${this.group} is open after too many failures. ${tryAgain(this.retryAfter)}`
-  }
-}
-
-/**
- * Our own limiter refused: the wait would pass the deadline, the queue is full, no bucket is ever large enough (`tooLarge`), or the API said
- * that a spend limit is reached and a call would be in vain (`spend`).
- *
- * @category errors
- * @since 0.1.0
- */
-export class RateLimitedLocallyError
-  extends Schema.TaggedError<RateLimitedLocallyError>("effect-claude/RateLimitedLocallyError")(
-    "RateLimitedLocallyError",
-    {
-      reason: Schema.Literals(["deadline", "queueFull", "tooLarge", "spend"]),
-      /** The model group whose limit it is. */
-      group: Schema.String,
-      /** Where it is too large: the input tokens that it probably needs, and the most that there is room for at once. */
-      needed: Schema.optional(Schema.Int),
-      limit: Schema.optional(Schema.Int),
-      /** The wait that it would have been; undefined where no wait helps. */
-      retryAfter: wait,
-      attempts
-    }
-  )
-{
-  readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
-  override get message(): string {
-    const text = {
-      deadline: `Waiting for room in the limits of ${this.group} would pass the deadline.`,
-      queueFull: `Too many calls already wait for room in the limits of ${this.group}.`,
-      tooLarge: `The request is larger than the whole limit of ${this.group}` +
-        (this.needed === undefined ? "." : `: about ${this.needed} input tokens, and the limit is ${this.limit}.`),
-      spend:
-        `A spend limit of the API is reached, so nothing is sent to ${this.group}. Raise it or wait until it resets.`
-    }[this.reason]
-    return this.reason === "tooLarge"
-      ? `${text} Make it smaller or raise the limit.`
-      : `${text} ${tryAgain(this.retryAfter)}`
-  }
-}
-
-/**
- * A budget has no room for the worst case of this call. Amounts are integer nano-dollars (1 USD = 1_000_000_000).
- *
- * @category errors
- * @since 0.1.0
- */
-export class BudgetExceededError
-  extends Schema.TaggedError<BudgetExceededError>("effect-claude/BudgetExceededError")("BudgetExceededError", {
-    budget: Schema.String,
-    /** Whose account it is, such as `"tenant acme"`; undefined where the budget has one account for all. */
-    account: optionalString,
-    limitNanoUsd: Schema.Int,
-    spentNanoUsd: Schema.Int,
-    reservedNanoUsd: Schema.Int,
-    neededNanoUsd: Schema.Int,
-    /** When its window has made room, in milliseconds since the epoch; undefined where it never does. */
-    resetsAt: Schema.optional(Schema.Int),
-    /** The wait until then. Calls that end below their worst case may make room sooner. */
-    retryAfter: wait,
-    attempts
-  })
-{
-  readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
-  override get message(): string {
-    const usd = (nano: number) => `$${(nano / 1e9).toFixed(4)}`
-    const whose = this.account === undefined ? "" : ` of ${this.account}`
-    const todo = this.retryAfter === undefined
-      ? "Waiting does not help: raise its limit, or ask for less (max_tokens)."
-      : tryAgain(this.retryAfter)
-    return `The budget "${this.budget}"${whose} has no room: ${usd(this.neededNanoUsd)} needed, ` +
-      `${usd(this.spentNanoUsd)} spent and ${usd(this.reservedNanoUsd)} reserved of ${usd(this.limitNanoUsd)}. ${todo}`
-  }
-}
-
-/**
- * Nobody can say whether a budget has room, so the call was not sent.
- *
- * - `store`: where budgets are kept did not answer in time.
- * - `accounts`: the budget has as many accounts as it may, all of them with money spent in their window.
- *
- * @category errors
- * @since 0.1.0
- */
-export class BudgetUnavailableError
-  extends Schema.TaggedError<BudgetUnavailableError>("effect-claude/BudgetUnavailableError")("BudgetUnavailableError", {
-    reason: Schema.Literals(["store", "accounts"]),
-    retryAfter: wait,
-    attempts
-  })
-{
-  readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
-  override get message(): string {
-    return this.reason === "store"
-      ? `The store of the budgets does not answer, and nothing is spent unseen. ${tryAgain(this.retryAfter)}`
-      : "A budget has more accounts than are kept. Raise maxAccounts, or keep its accounts in a database."
-  }
-}
-
-/**
- * A budget is armed and the model has no price, so nobody can say what the call would cost.
- *
- * @category errors
- * @since 0.1.0
- */
-export class UnpricedModelError
-  extends Schema.TaggedError<UnpricedModelError>("effect-claude/UnpricedModelError")("UnpricedModelError", {
-    model: Schema.String,
-    attempts
-  })
-{
-  readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
-  readonly retryAfter: Duration.Duration | undefined = undefined
-  override get message(): string {
-    return `There is no price for ${this.model} and a budget is armed. Add its price to the price book.`
-  }
-}
-
-/**
- * The sanitizer refused the request. Findings name the rule and the place, never the text.
- *
- * @category errors
- * @since 0.1.0
- */
-export class InputRejectedError
-  extends Schema.TaggedError<InputRejectedError>("effect-claude/InputRejectedError")("InputRejectedError", {
-    findings: Schema.Array(Schema.Struct({ rule: Schema.String, path: Schema.String })),
-    attempts
-  })
-{
-  readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
-  readonly retryAfter: Duration.Duration | undefined = undefined
-  override get message(): string {
-    const found = this.findings.map(({ path, rule }) => `${rule} at ${path}`).join(", ")
-    return `The request was not sent because of its content: ${found}. Change it, or the rules.`
-  }
-}
-
-/**
- * No key can make this call: none is configured, or each is cooling down or quarantined.
- *
- * @category errors
- * @since 0.1.0
- */
-export class NoUsableKeyError
-  extends Schema.TaggedError<NoUsableKeyError>("effect-claude/NoUsableKeyError")("NoUsableKeyError", {
-    /** A reason for each label; empty when there is no key at all. */
-    reasons: Schema.Record(Schema.String, Schema.String),
-    retryAfter: wait,
-    attempts
-  })
-{
-  readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
-  override get message(): string {
-    const reasons = Object.entries(this.reasons).map(([label, reason]) => `${label}: ${reason}`)
-    if (reasons.length === 0) return "There is no API key. Set ANTHROPIC_API_KEY or provide another key store."
-    return `No API key is usable (${reasons.join("; ")}). ${tryAgain(this.retryAfter)}`
-  }
-}
-
-/**
- * The deadline of the caller passed, or the next wait would pass it.
- *
- * @category errors
- * @since 0.1.0
- */
-export class DeadlineExceededError
-  extends Schema.TaggedError<DeadlineExceededError>("effect-claude/DeadlineExceededError")("DeadlineExceededError", {
-    /** What the API last answered, where it did. */
-    lastError: Schema.optional(ApiError),
-    attempts
-  })
-{
-  readonly isRetryable: boolean = false
-  get retryAfter(): Duration.Duration | undefined {
-    return this.lastError?.retryAfter
-  }
-  get billed(): Billed {
-    return this.lastError?.billed ?? "no"
-  }
-  override get message(): string {
-    const last = this.lastError === undefined ? "" : ` The last attempt said: ${this.lastError.message}`
-    return `The deadline left no time for attempt ${this.attempts + 1}.${last}`
-  }
-}
-
-/**
- * What stopped a call before it was sent.
- *
- * @category models
- * @since 0.1.0
- */
-export type Refusal =
-  | CircuitOpenError
-  | RateLimitedLocallyError
-  | BudgetExceededError
-  | BudgetUnavailableError
-  | UnpricedModelError
-  | InputRejectedError
-  | NoUsableKeyError
-  | DeadlineExceededError
-
-/**
- * Decodes and encodes a `Refusal`.
- *
- * @category schemas
- * @since 0.1.0
- */
-export const Refusal = Schema.Union([
-  CircuitOpenError,
-  RateLimitedLocallyError,
+export {
+  ApiError,
+  AuthError,
+  BadRequestError,
+  ConnectionError,
+  isApiError,
+  isOverloaded,
+  RateLimitError,
+  ServerError
+} from "./ClaudeError/internal/apiErrors.ts"
+export type { Billed } from "./ClaudeError/internal/fields.ts"
+export {
   BudgetExceededError,
   BudgetUnavailableError,
-  UnpricedModelError,
-  InputRejectedError,
+  CircuitOpenError,
+  DeadlineExceededError,
   NoUsableKeyError,
-  DeadlineExceededError
-])
+  RateLimitedLocallyError,
+  Refusal,
+  UnpricedModelError
+} from "./ClaudeError/internal/refusals.ts"
 
 /**
- * A stream failed after its first content was given out, so it cannot be retried unseen: the reader decides.
+ * A stream failed after its first content was delivered, so it cannot be retried transparently: the reader decides.
  *
- * - `partial`: the message as far as it came; a tool call or thinking block that was not finished is left as it stood.
- * - `usage`: what the API had reported, and output counted from what arrived.
+ * - `partial`: the message as far as it arrived; an unfinished tool call or thinking block is left out.
+ * - `usage`: what the API had reported, with output counted from what arrived.
  * - `costNanoUsd`: what that costs, in integer nano-dollars; undefined where the model has no price.
- * - `cause`: what ended it.
+ * - `cause`: the error that ended it.
  *
  * @category errors
  * @since 0.1.0
  */
 export class StreamInterruptedError
   extends Schema.TaggedError<StreamInterruptedError>("effect-claude/StreamInterruptedError")("StreamInterruptedError", {
-    // The message is the SDK's own type and came as JSON; it passes through unread.
+    // The message is the SDK's own type and came as JSON; it is passed through without decoding.
     partial: Schema.Unknown as unknown as Schema.Codec<Message>,
     usage: Usage,
     costNanoUsd: Schema.optional(Schema.Int),
@@ -539,18 +82,71 @@ export class StreamInterruptedError
   get retryAfter(): Duration.Duration | undefined {
     return this.cause.retryAfter
   }
-  /** `"yes"` once the final usage had arrived, else the vendor does not say. */
+  /** `"yes"` once the final usage had arrived; before that the vendor does not say. */
   get billed(): Billed {
     return this.partial.stop_reason === null ? "unknown" : "yes"
   }
   override get message(): string {
-    return `The stream ended after ${this.usage.outputTokens} output tokens, before the message was whole. ` +
+    return `The stream ended after ${this.usage.outputTokens} output tokens, before the message was complete. ` +
       `Keep or drop the partial message, or ask again. ${this.cause.message}`
   }
 }
 
 /**
- * What a call that waits for the whole answer can fail with.
+ * The API answered, but the answer is not a complete text.
+ *
+ * | `reason` | stop reason of the message | what to do |
+ * | --- | --- | --- |
+ * | `refusal` | `refusal` | Change the request, or ask another model. |
+ * | `maxTokens` | `max_tokens` | Raise `max_tokens`. |
+ * | `toolUse` | `tool_use` | Call `create`, run the tools and send their results. |
+ * | `pausedTurn` | `pause_turn` | Call `create`, and send its content back to continue the turn. |
+ * | `contextWindow` | `model_context_window_exceeded` | Shorten the conversation. |
+ * | `empty` | `end_turn` or `stop_sequence`, without any text | Ask again. |
+ * | `unknown` | any other | Call `create` and look at the message. |
+ *
+ * - `text`: the text that did arrive, possibly empty. It is never part of the error's `message`.
+ * - `category`: with `refusal`, the category that the API names, such as `"cyber"`.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class IncompleteAnswerError
+  extends Schema.TaggedError<IncompleteAnswerError>("effect-claude/IncompleteAnswerError")("IncompleteAnswerError", {
+    reason: Schema.Literals(["refusal", "maxTokens", "toolUse", "pausedTurn", "contextWindow", "empty", "unknown"]),
+    text: Schema.String,
+    /** `stop_reason` as it was sent; undefined where there was none. */
+    stopReason: optionalString,
+    category: optionalString,
+    /** `id` of the message. */
+    messageId: Schema.String,
+    model: Schema.String,
+    usage: Usage,
+    attempts: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(1)))
+  })
+{
+  readonly isRetryable: boolean = false
+  readonly retryAfter: Duration.Duration | undefined = undefined
+  /** Some refusals before any output are free, depending on their category. */
+  get billed(): Billed {
+    return this.reason === "refusal" && this.text === "" ? "unknown" : "yes"
+  }
+  override get message(): string {
+    const category = this.category === undefined ? "" : ` (${this.category})`
+    return {
+      refusal: `The model refused to answer${category}. Change the request, or ask another model.`,
+      maxTokens: `The answer was cut at max_tokens, after ${this.usage.outputTokens} output tokens. Raise max_tokens.`,
+      toolUse: "The answer asks for a tool. Use create, and send the results of the tools back.",
+      pausedTurn: "The model paused its turn. Use create, and send its content back to continue.",
+      contextWindow: "The answer filled the model's context window. Shorten the conversation.",
+      empty: "The answer has no text. Ask again, or use create to see what it has.",
+      unknown: `The answer ended with the stop reason "${this.stopReason}". Use create to see the whole message.`
+    }[this.reason]
+  }
+}
+
+/**
+ * What a call for a whole message can fail with.
  *
  * @category models
  * @since 0.1.0
@@ -566,6 +162,22 @@ export type CallError = ApiError | Refusal
 export const CallError = Schema.Union([ApiError, Refusal])
 
 /**
+ * What a call for a text can fail with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type TextError = CallError | IncompleteAnswerError
+
+/**
+ * Decodes and encodes a `TextError`.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const TextError = Schema.Union([CallError, IncompleteAnswerError])
+
+/**
  * What a stream can fail with.
  *
  * @category models
@@ -574,9 +186,92 @@ export const CallError = Schema.Union([ApiError, Refusal])
 export type StreamError = CallError | StreamInterruptedError
 
 /**
- * Decodes and encodes a `StreamError`: every error of this module.
+ * Decodes and encodes a `StreamError`.
  *
  * @category schemas
  * @since 0.1.0
  */
 export const StreamError = Schema.Union([CallError, StreamInterruptedError])
+
+/**
+ * The HTTP statuses that `httpStatus` gives.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type HttpStatus = 400 | 413 | 422 | 429 | 500 | 502 | 503 | 504
+
+/**
+ * The HTTP status with which a server should answer its own client when a call of Claude failed. Credentials, limits and
+ * outages of the API are the server's problem, not its client's, so they are 5xx and never 401, 403 or 429.
+ *
+ * | error | status |
+ * | --- | --- |
+ * | `BadRequestError` | 400; 413 where the API said 413 |
+ * | `AuthError` | 500: the credentials of the server, not of its client |
+ * | `RateLimitError` | 503 |
+ * | `ConnectionError` | 504 after a time limit (`timeout`, `idle`), else 502 |
+ * | `ServerError` | 503 when overloaded, else 502 |
+ * | `CircuitOpenError` | 503 |
+ * | `RateLimitedLocallyError` | 503; 413 for `tooLarge` |
+ * | `BudgetExceededError` | 429 |
+ * | `BudgetUnavailableError` | 503 |
+ * | `UnpricedModelError` | 500 |
+ * | `NoUsableKeyError` | 503; 500 where no key is configured |
+ * | `DeadlineExceededError` | 504 |
+ * | `StreamInterruptedError` | that of its `cause`, for servers that have not sent their headers yet |
+ * | `IncompleteAnswerError` | 422 for `refusal`, 413 for `contextWindow`, 500 for `toolUse` and `pausedTurn`, else 502 |
+ *
+ * Where `error.retryAfter` is set, send it in seconds as the header `retry-after`. The messages of these errors are
+ * written for the operator: they name keys, budgets and limits.
+ *
+ * **Example** (An upstream without capacity)
+ *
+ * ```ts
+ * import { ClaudeError } from "effect-claude"
+ *
+ * ClaudeError.httpStatus(new ClaudeError.ServerError({ overloaded: true })) // => 503
+ * ```
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const httpStatus = (error: TextError | StreamError): HttpStatus => {
+  switch (error._tag) {
+    case "BadRequestError":
+      return error.status === 413 ? 413 : 400
+    case "ConnectionError":
+      return error.reason === "timeout" || error.reason === "idle" ? 504 : 502
+    case "ServerError":
+      return error.overloaded ? 503 : 502
+    case "RateLimitedLocallyError":
+      return error.reason === "tooLarge" ? 413 : 503
+    case "NoUsableKeyError":
+      return Object.keys(error.reasons).length === 0 ? 500 : 503
+    case "BudgetExceededError":
+      return 429
+    case "AuthError":
+    case "UnpricedModelError":
+      return 500
+    case "RateLimitError":
+    case "CircuitOpenError":
+    case "BudgetUnavailableError":
+      return 503
+    case "DeadlineExceededError":
+      return 504
+    case "StreamInterruptedError":
+      return httpStatus(error.cause)
+    case "IncompleteAnswerError":
+      return incompleteStatus[error.reason]
+  }
+}
+
+const incompleteStatus: Readonly<Record<IncompleteAnswerError["reason"], HttpStatus>> = {
+  refusal: 422,
+  contextWindow: 413,
+  toolUse: 500,
+  pausedTurn: 500,
+  maxTokens: 502,
+  empty: 502,
+  unknown: 502
+}

@@ -44,9 +44,6 @@ export interface Estimate {
  */
 export const margin = 1.1
 
-/** How many times the tokens of the classic tokenizer the same text has. */
-const density: Record<Model.Tokenizer, number> = { classic: 1, dense: 1.3 }
-
 const letter = 27
 const digit = 50
 const punctuation = 60
@@ -98,12 +95,11 @@ const textWeight = (text: string): number => {
  * @since 0.1.0
  */
 export const textTokens = (text: string, tokenizer: Model.Tokenizer): number =>
-  Math.ceil(textWeight(text) * density[tokenizer] / 100)
+  Math.ceil(textWeight(text) * Model.tokenizers[tokenizer].density / 100)
 
 const tokensPerMessage = 4
 const tokensPerRequest = 4
 const pixelsPerToken = 750
-const maxImageTokens: Record<Model.Tokenizer, number> = { classic: 1_600, dense: 4_800 }
 const tokensPerPage = 3_000
 const bytesPerPage = 40_000
 const maxPages = 600
@@ -123,7 +119,7 @@ interface Counter {
 }
 
 const scaled = ({ tokenizer }: Counter, classicTokens: number): number =>
-  Math.ceil(classicTokens * Math.round(density[tokenizer] * margin * 100) / 100)
+  Math.ceil(classicTokens * Math.round(Model.tokenizers[tokenizer].density * margin * 100) / 100)
 
 const text = (counter: Counter, value: unknown): number =>
   Predicate.isString(value) ? scaled(counter, textWeight(value) / 100) : 0
@@ -142,7 +138,7 @@ const inside = (counter: Counter, value: object, count: () => number): number =>
 
 const image = ({ tokenizer }: Counter, source: unknown): number => {
   const size = Predicate.hasProperty(source, "data") && Predicate.isString(source.data) ? pixels(source.data) : 0
-  const most = maxImageTokens[tokenizer]
+  const most = Model.tokenizers[tokenizer].maxImageTokens
   return size === 0 ? most : Math.min(Math.ceil(size / pixelsPerToken * margin), most)
 }
 
@@ -198,30 +194,16 @@ const content = (counter: Counter, value: unknown): number =>
     ? inside(counter, value, () => value.reduce((sum: number, item) => sum + block(counter, item), 0))
     : block(counter, value)
 
-/**
- * The hidden prompt of a request with tools, by `tool_choice`: the model decides, or it must use one. Opus 5.5 refuses the latter and
- * has the figure of Opus 5.
- */
-const toolPrompt: Record<string, readonly [free: number, forced: number]> = {
-  "claude-opus-5-5": [286, 406],
-  "claude-opus-5": [286, 406],
-  "claude-opus-4-8": [290, 410],
-  "claude-opus-4-7": [675, 804],
-  "claude-opus-4-6": [497, 589],
-  "claude-opus-4-5-20251101": [496, 588],
-  "claude-sonnet-5": [354, 474],
-  "claude-sonnet-4-6": [497, 589],
-  "claude-sonnet-4-5-20250929": [496, 588],
-  "claude-haiku-4-5-20251001": [496, 588]
+/** The hidden prompt of a request with tools, for models without a published figure: the highest. */
+const highestToolPrompt = {
+  auto: Math.max(...Model.catalogue.models.map(({ toolPromptTokens }) => toolPromptTokens?.auto ?? 0)),
+  forced: Math.max(...Model.catalogue.models.map(({ toolPromptTokens }) => toolPromptTokens?.forced ?? 0))
 }
-
-/** For models without a published figure. */
-const highestToolPrompt = [675, 804] as const
 
 /** Definitions of tools that the API brings along. Where none is published the text editor's figure stands. */
 const definition = ({ tokenizer }: Counter, type: string): number =>
   type.startsWith("bash_")
-    ? tokenizer === "dense" ? 325 : 244
+    ? Model.tokenizers[tokenizer].bashToolTokens
     : type.startsWith("computer_")
     ? 4_500
     : type.startsWith("browser_")
@@ -235,9 +217,9 @@ const tool = (counter: Counter, value: unknown): number => {
 
 const tools = (counter: Counter, { model, tool_choice, tools }: Request): number => {
   if (!Array.isArray(tools) || tools.length === 0) return 0
-  const [free, forced] = toolPrompt[Model.find(model)?.id ?? ""] ?? highestToolPrompt
+  const { auto, forced } = Model.find(model)?.toolPromptTokens ?? highestToolPrompt
   const isForced = tool_choice?.type === "any" || tool_choice?.type === "tool"
-  return tools.reduce((sum, value) => sum + tool(counter, value), isForced ? forced : free)
+  return tools.reduce((sum, value) => sum + tool(counter, value), isForced ? forced : auto)
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * What to make of the events of a streamed message: its text as it comes, or the message they add up to.
+ * Reads messages and their streams: the text as it arrives, the message that events add up to, and the text of a message.
  *
  * **Example** (The text of a stream)
  *
@@ -17,10 +17,12 @@
  *
  * @since 0.1.0
  */
-import type { ContentBlock, Message, RawMessageStreamEvent } from "@anthropic-ai/sdk/resources/messages"
+import type { ContentBlock, Message, RawMessageStreamEvent, StopReason } from "@anthropic-ai/sdk/resources/messages"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
+import { IncompleteAnswerError } from "./ClaudeError.ts"
+import * as Usage from "./Usage.ts"
 
 /**
  * An event of a streamed message: the SDK's own type. Pings are not among them.
@@ -31,7 +33,7 @@ import * as Stream from "effect/Stream"
 export type Event = RawMessageStreamEvent
 
 /**
- * The text of a stream as it arrives; thinking, tool calls and all else are left out.
+ * The text of a stream as it arrives, without thinking, tool calls and other blocks.
  *
  * @category combinators
  * @since 0.1.0
@@ -49,8 +51,8 @@ interface TextEvent {
 }
 
 /**
- * Whether an event brings its reader something: a delta, or a block that arrives complete (a server tool's result, a
- * redacted thought). Before the first of these a failed stream can be begun again unseen.
+ * Whether an event has content: a delta, or a block that arrives complete (a server tool's result, redacted thinking).
+ * Until the first of these a failed stream can be retried transparently.
  *
  * @category guards
  * @since 0.1.0
@@ -63,7 +65,7 @@ export const isContent = (event: Event): boolean =>
 const emptyAtStart: ReadonlySet<string> = new Set(["text", "thinking", "tool_use", "server_tool_use", "fallback"])
 
 /**
- * The joined text of a message.
+ * The joined text of a message, whatever ended it: `""` where it has none. `completeText` fails instead.
  *
  * @category getters
  * @since 0.1.0
@@ -72,9 +74,60 @@ export const textOf = (message: Message): string =>
   message.content.map((block) => block.type === "text" ? block.text : "").join("")
 
 /**
+ * The joined text of a message that ended by itself (`end_turn`) or at one of the request's `stop_sequences`. Any other
+ * end, and an answer without text, fails with `IncompleteAnswerError`, which carries the text so far.
+ *
+ * **Example** (A refusal is no text)
+ *
+ * ```ts
+ * import { ClaudeService, MessageStream } from "effect-claude"
+ * import { Effect } from "effect"
+ * import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
+ *
+ * const reason = ClaudeService.create(ClaudeTest.hello).pipe(
+ *   Effect.flatMap(MessageStream.completeText),
+ *   Effect.catchTag("IncompleteAnswerError", (error) => Effect.succeed(error.reason)),
+ *   Effect.provide(ClaudeTest.layer({ content: ["I cannot"], stopReason: "refusal" }))
+ * )
+ *
+ * await Effect.runPromise(reason) // => "refusal"
+ * ```
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const completeText = (message: Message): Effect.Effect<string, IncompleteAnswerError> => {
+  const text = textOf(message)
+  const reason = message.stop_reason === null ? "unknown" : endings[message.stop_reason] ?? "unknown"
+  if (reason === "complete" && text !== "") return Effect.succeed(text)
+  return Effect.fail(
+    new IncompleteAnswerError({
+      reason: reason === "complete" ? "empty" : reason,
+      text,
+      stopReason: message.stop_reason ?? undefined,
+      category: message.stop_details?.category ?? undefined,
+      messageId: message.id,
+      model: message.model,
+      usage: Usage.fromReported(message.usage)
+    })
+  )
+}
+
+/** What each stop reason says about a text. The API may add reasons, so the lookup can miss. */
+const endings: Readonly<Partial<Record<StopReason, "complete" | IncompleteAnswerError["reason"]>>> = {
+  end_turn: "complete",
+  stop_sequence: "complete",
+  refusal: "refusal",
+  max_tokens: "maxTokens",
+  tool_use: "toolUse",
+  pause_turn: "pausedTurn",
+  model_context_window_exceeded: "contextWindow"
+}
+
+/**
  * The message that a stream adds up to: content blocks joined, tool input parsed, totals of usage overwritten.
  *
- * A stream without `message_start` is a defect: `ClaudeService.stream` never gives one.
+ * A stream without `message_start` is a defect; `ClaudeService.stream` always has one.
  *
  * @category destructors
  * @since 0.1.0
@@ -87,16 +140,16 @@ export const message = <E, R>(self: Stream.Stream<Event, E, R>): Effect.Effect<M
         for (const event of events) accumulator.add(event)
       })).pipe(
         Effect.flatMap(() => {
-          const whole = accumulator.message()
-          return whole === undefined
+          const complete = accumulator.message()
+          return complete === undefined
             ? Effect.die(new Error("a stream of events without message_start"))
-            : Effect.succeed(whole)
+            : Effect.succeed(complete)
         })
       )
   })
 
 /**
- * Adds up events one by one. `message` is what they have come to so far, undefined before `message_start`.
+ * Adds up events one by one. `message` is the message so far, undefined before `message_start`.
  *
  * @category models
  * @since 0.1.0
@@ -114,17 +167,17 @@ interface Open {
   done: boolean
 }
 
-/** Blocks that mean something before they are whole; half a tool call or an unsigned thought does not. */
+/** Blocks that are useful before they are complete: half a tool call or unsigned thinking is not. */
 const usefulUnfinished = (block: ContentBlock): boolean =>
   block.type !== "tool_use" && block.type !== "server_tool_use" && block.type !== "thinking"
 
-/** A block of our own to grow: the events stay as they were. */
+/** A copy to append to, so that the events stay unchanged. */
 const owned = (block: ContentBlock): ContentBlock =>
   block.type === "text"
     ? { ...block, text: block.text ?? "", citations: block.citations && [...block.citations] }
     : { ...block }
 
-/** The input of a tool; a text that is no JSON (cut at `max_tokens`) stays a text, so that it is not lost. */
+/** The input of a tool. Text that is not JSON (cut at `max_tokens`) is kept as a string, so that it is not lost. */
 const parsed = (json: string): unknown => Result.getOrElse(Result.try((): unknown => JSON.parse(json)), () => json)
 
 const finish = (open: Open): void => {
@@ -158,9 +211,9 @@ const extend = (open: Open, delta: Extract<Event, { type: "content_block_delta" 
 }
 
 /**
- * Starts adding up the events of one message. Unknown events, deltas and indexes are ignored, as the API asks. Blocks
- * that are not finished are in the message while they mean something alone: text does, a tool call or a thinking block
- * does not. Tool input that is no JSON (an answer that ended at `max_tokens`) is given as the text that came.
+ * Starts adding up the events of one message. Unknown events, deltas and indexes are ignored, as the API asks. An
+ * unfinished text block is part of the message so far; an unfinished tool call or thinking block is not. Tool input that
+ * is not JSON (an answer that ended at `max_tokens`) is given as the string that arrived.
  *
  * @category constructors
  * @since 0.1.0
@@ -188,7 +241,7 @@ export const accumulate = (): Accumulator => {
           break
         }
         case "message_stop":
-          // A block whose end was not announced is as whole as it will be.
+          // A block without content_block_stop is as complete as it will be.
           for (const open of blocks.values()) finish(open)
           break
         case "message_delta": {

@@ -544,8 +544,12 @@ const check = (row: Row, call: Effect.Effect<unknown, ClaudeError.StreamError, C
     for (const [field, value] of Object.entries(row.fields ?? {})) {
       assert.deepStrictEqual((error as unknown as Record<string, unknown>)[field], value, field) // read by name
     }
+    if (error._tag === "AuthError" || error._tag === "RateLimitError") {
+      assert.deepInclude(error, { keyLabel: "test", keyGroup: "org" })
+      assert.include(error.message, "key test")
+    }
     assert.notInclude(JSON.stringify(error), "Say hello")
-    assert.notInclude(error.message, "sk-ant")
+    assert.notInclude(JSON.stringify(error) + error.message, "sk-ant")
   })
 
 describe("each answer of the API becomes the right error, after the right number of requests", () => {

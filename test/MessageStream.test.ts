@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Stream } from "effect"
+import * as ClaudeError from "effect-claude/ClaudeError"
 import * as MessageStream from "effect-claude/MessageStream"
 import { decoder } from "../src/ClaudeApi/internal/eventStream.ts"
-import { answer } from "./utils/http.ts"
+import { answer, message as hello } from "./utils/http.ts"
 
 const events = decoder(1e6).feed(answer)
 
@@ -94,5 +95,61 @@ describe("text", () => {
     Effect.gen(function*() {
       const pieces = yield* Stream.runCollect(MessageStream.text(Stream.fromIterable(events)))
       assert.deepStrictEqual(pieces, ["Let me look at the weather in Zürich", " — one moment… 🌦"])
+    }))
+})
+
+describe("completeText", () => {
+  /** The text of an answer that ended so, or the reason why there is none. */
+  const outcome = (stopReason: string | null, ...texts: ReadonlyArray<string>) => {
+    const content = texts.map((text) => ({ type: "text", text, citations: null }))
+    // The SDK's type asks for fields that a test does not need, and knows no stop reasons to come.
+    const message = { ...hello, content, stop_reason: stopReason } as never
+    return MessageStream.completeText(message).pipe(Effect.catch(({ reason }) => Effect.succeed({ reason })))
+  }
+
+  it.effect("gives the text of an answer that ended by itself or at a stop sequence", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* outcome("end_turn", "Hello, ", "world."), "Hello, world.")
+      assert.strictEqual(yield* outcome("stop_sequence", "One, two"), "One, two")
+    }))
+
+  it.effect("fails with the reason for every other end, and where there is no text", () =>
+    Effect.gen(function*() {
+      const reasons = {
+        refusal: "refusal",
+        max_tokens: "maxTokens",
+        tool_use: "toolUse",
+        pause_turn: "pausedTurn",
+        model_context_window_exceeded: "contextWindow",
+        some_later_reason: "unknown"
+      } as const
+      for (const [stopReason, reason] of Object.entries(reasons)) {
+        assert.deepStrictEqual(yield* outcome(stopReason, "Half a"), { reason })
+        assert.deepStrictEqual(yield* outcome(stopReason), { reason })
+      }
+      assert.deepStrictEqual(yield* outcome(null, "Half a"), { reason: "unknown" })
+      assert.deepStrictEqual(yield* outcome("end_turn"), { reason: "empty" })
+      assert.deepStrictEqual(yield* outcome("stop_sequence", ""), { reason: "empty" })
+    }))
+
+  it.effect("keeps what arrived, and shows none of it", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(MessageStream.completeText({
+        ...hello,
+        content: [{ type: "text", text: "Half a", citations: null }],
+        stop_reason: "refusal",
+        stop_details: { category: "cyber" }
+      } as never)) // as above
+      assert.instanceOf(error, ClaudeError.IncompleteAnswerError)
+      assert.deepInclude(error, {
+        reason: "refusal",
+        stopReason: "refusal",
+        text: "Half a",
+        category: "cyber",
+        messageId: "msg_1",
+        model: "claude-opus-4-6"
+      })
+      assert.deepInclude(error.usage, { inputTokens: 9, outputTokens: 4 })
+      assert.notInclude(error.message, "Half a")
     }))
 })

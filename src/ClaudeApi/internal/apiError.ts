@@ -1,7 +1,7 @@
 /** Maps every way in which a request can fail to one of the five errors of the API. */
 import { AnthropicError, APIConnectionTimeoutError, APIError } from "@anthropic-ai/sdk/core/error"
 import * as Predicate from "effect/Predicate"
-import type { Limits } from "../../Attempt.ts"
+import type { Key, Limits } from "../../Attempt.ts"
 import {
   type ApiError,
   AuthError,
@@ -21,6 +21,7 @@ export interface Sent {
   readonly request: Partial<Request> | undefined
   /** The key and the values of headers: an answer may repeat them. */
   readonly secrets: ReadonlyArray<string>
+  readonly key: Key | undefined
   readonly now: number
 }
 
@@ -138,20 +139,22 @@ const fromReply = (reply: Reply, sent: Sent): ApiError => {
     billed: reply.billed,
     attempts: sent.attempts
   }
+  const key = { keyLabel: sent.key?.label, keyGroup: sent.key?.group }
   const kind = kindOf(reply.status, errorType, errorCode, said)
   switch (kind) {
     case "authentication":
     case "permission":
     case "billing":
-      return new AuthError({ ...fields, kind })
+      return new AuthError({ ...fields, ...key, kind })
     case "badRequest":
       return new BadRequestError(fields)
     case "spend":
     case "acceleration":
-      return new RateLimitError({ ...fields, limit: kind })
+      return new RateLimitError({ ...fields, ...key, limit: kind })
     case "rateLimit":
       return new RateLimitError({
         ...fields,
+        ...key,
         limit: emptiest(headers === undefined ? undefined : ResponseHeaders.limits(headers))
       })
     case "connection":

@@ -118,6 +118,7 @@ const sent = (self: Exchange, now: number): ApiErrors.Sent => ({
     ...(self.attempt.key === undefined ? [] : [Redacted.value(self.attempt.key.secret)]),
     ...Object.values(self.attempt.context.headers)
   ],
+  key: self.attempt.key,
   now
 })
 

@@ -1,11 +1,12 @@
 /**
- * The `fetch` of the port when the user gives none: `undici` without what the SDK does not need of the standard, which
- * is more than half of the processor time of a call. It has a connection pool of its own that ends with its scope, and no
- * time limits of its own: those of the port stand. It does not follow redirects and asks for no compression.
+ * The `fetch` of the port when the user gives none. On Node it is `undici` without the parts of the standard that the SDK
+ * does not need, which take more than half of the processor time of a call: a connection pool that ends with its scope,
+ * without time limits besides those of the port. It does not follow redirects and asks for no compression. Elsewhere it is
+ * the global `fetch`.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { Agent, type Dispatcher } from "undici"
+import type * as Undici from "undici"
 
 type Chunk = ReadableStreamReadResult<Uint8Array>
 
@@ -32,13 +33,13 @@ class ReplyHeaders {
 
 /** A body that is read at the pace of its reader. Pieces that wait are given as one. */
 class Body {
-  private readonly controller: Dispatcher.DispatchController
+  private readonly controller: Undici.Dispatcher.DispatchController
   private pieces: Array<Uint8Array> = []
   private size = 0
   private end: "open" | "done" | Error = "open"
   private waiting: { readonly resolve: (chunk: Chunk) => void; readonly reject: (error: Error) => void } | undefined
 
-  constructor(controller: Dispatcher.DispatchController) {
+  constructor(controller: Undici.Dispatcher.DispatchController) {
     this.controller = controller
   }
 
@@ -122,11 +123,11 @@ class Reply {
 
 const aborted = (): Error => new DOMException("The request was aborted.", "AbortError")
 
-const fetchOver = (agent: Agent) => (url: string, init: RequestInit): Promise<Reply> =>
+const fetchOver = (agent: Undici.Agent) => (url: string, init: RequestInit): Promise<Reply> =>
   new Promise((resolve, reject) => {
     const { origin, pathname, search } = new URL(url)
     const signal = init.signal ?? undefined
-    let controller: Dispatcher.DispatchController | undefined
+    let controller: Undici.Dispatcher.DispatchController | undefined
     let body: Body | undefined
     const abort = () => {
       const error = aborted()
@@ -143,7 +144,7 @@ const fetchOver = (agent: Agent) => (url: string, init: RequestInit): Promise<Re
     agent.dispatch({
       origin,
       path: pathname + search,
-      method: (init.method ?? "GET") as Dispatcher.HttpMethod, // the SDK's own methods
+      method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
       headers: init.headers as Headers, // the SDK hands over what it built
       body: (init.body as string | undefined) ?? null // requests for messages are JSON
     }, {
@@ -162,12 +163,60 @@ const fetchOver = (agent: Agent) => (url: string, init: RequestInit): Promise<Re
     })
   })
 
-/** A transport whose connections are closed with the scope. */
-export const make: Effect.Effect<typeof globalThis.fetch, never, Scope.Scope> = Effect.map(
-  Effect.acquireRelease(
-    Effect.sync(() => new Agent({ headersTimeout: 0, bodyTimeout: 0 })),
-    (agent) => Effect.promise(() => agent.destroy())
-  ),
-  // What is left out of `Response` is read by nobody behind this `fetch`.
-  (agent) => fetchOver(agent) as unknown as typeof globalThis.fetch
-)
+/** What `engines` of the package asks for, and `undici` cannot do without. */
+const oldestNode = [22, 19] as const
+
+/** The version of Node, such as `24.1.0`; undefined in runtimes that imitate it, which name themselves in `navigator`. */
+const nodeVersion = (): string | undefined => {
+  // These globals differ between runtimes, and this package compiles without the types of any.
+  const { navigator, process } = globalThis as {
+    readonly navigator?: { readonly userAgent?: string }
+    readonly process?: { readonly versions?: { readonly node?: string } }
+  }
+  return navigator === undefined || navigator.userAgent?.startsWith("Node.js/") === true
+    ? process?.versions?.node
+    : undefined
+}
+
+const isTooOld = (version: string): boolean => {
+  const [major = 0, minor = 0] = version.split(".").map(Number)
+  return major < oldestNode[0] || (major === oldestNode[0] && minor < oldestNode[1])
+}
+
+/**
+ * Loads a module that bundlers must not see: a bundle with a `fetch` of the user's has no use for `undici`, and inside a
+ * bundle of ES modules it cannot run.
+ */
+const load = (name: string): Promise<typeof Undici> => import(/* @vite-ignore */ /* webpackIgnore: true */ name)
+
+/** A pool whose connections are closed with the scope. */
+const pool = ({ Agent }: typeof Undici): Effect.Effect<typeof globalThis.fetch, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => new Agent({ headersTimeout: 0, bodyTimeout: 0 })),
+      (agent) => Effect.promise(() => agent.destroy())
+    ),
+    // What is left out of `Response` is read by nobody behind this `fetch`.
+    (agent) => fetchOver(agent) as unknown as typeof globalThis.fetch
+  )
+
+/** An error that prints as one line: where it was made says nothing. */
+const tooOld = (version: string): Error => {
+  const error = new Error(`effect-claude needs Node ${oldestNode.join(".")} or newer; this is v${version}.`)
+  error.stack = error.message
+  return error
+}
+
+const notLoaded = "undici could not be loaded, so the global fetch is used, whose own time limits end an answer that " +
+  "sends nothing for 5 minutes. Install undici beside the bundle, or give ClaudeApi a fetch."
+
+/** The transport of this runtime; undefined where it is the global `fetch`. A version of Node that is too old is a defect. */
+export const make: Effect.Effect<typeof globalThis.fetch | undefined, never, Scope.Scope> = Effect.suspend(() => {
+  const version = nodeVersion()
+  if (version === undefined) return Effect.undefined
+  if (isTooOld(version)) return Effect.die(tooOld(version))
+  return Effect.matchEffect(Effect.tryPromise(() => load("undici")), {
+    onFailure: () => Effect.as(Effect.logWarning(notLoaded), undefined),
+    onSuccess: pool
+  })
+})

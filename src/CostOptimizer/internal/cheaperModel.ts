@@ -2,6 +2,7 @@ import type { ToolResultBlockParam } from "@anthropic-ai/sdk/resources/messages"
 import * as Model from "../../Model.ts"
 import type { Block, Request } from "../../Request.ts"
 import type * as Usage from "../../Usage.ts"
+import { incompatibility } from "./incompatibility.ts"
 import type { Matcher, Rule, RuleContext } from "./Rule.ts"
 import { blocksOf, breakpoints, expectedOutput, hasBreakpoints, matches, priceOf } from "./Rule.ts"
 
@@ -72,10 +73,10 @@ const isPortable = (request: Request, withTools: boolean): boolean => {
     messages.every((message) => message.role !== "system" && blocksOf(message).every(isPortableBlock))
 }
 
-const density: Record<Model.Tokenizer, number> = { classic: 1, dense: 1.3 }
+const densityOf = (model: string): number => Model.tokenizers[Model.tokenizer(model)].density
 
 /** How many tokens the second model needs for what the first says in one. */
-const growth = (from: string, to: string): number => density[Model.tokenizer(to)] / density[Model.tokenizer(from)]
+const growth = (from: string, to: string): number => densityOf(to) / densityOf(from)
 
 /** The request for another model, with room for an answer of the same length. */
 const moved = (request: Request, to: string): Request => ({
@@ -108,7 +109,7 @@ const costOf = (context: RuleContext, asked: Request, request: Request): number 
 /**
  * Sends simple tasks to a cheaper model.
  *
- * - It takes the cheapest of `to` that would accept the request, by `Model.refusal`, and only if this request is expected to cost less
+ * - It takes the cheapest of `to` that would accept the request, by {@link incompatibility}, and only if this request is expected to cost less
  *   with it than with the model asked for: with the tokens as each model counts them, and a cache that is warm for the one and cold
  *   for the other.
  * - It leaves alone what not every model is known to understand: requests and conversations with thinking, requests with tools (unless `tools`) or
@@ -136,7 +137,7 @@ export const cheaperModel = (options: CheaperModelOptions): Rule => {
         if (model === undefined || model.id === Model.find(request.model)?.id) return []
         const candidate = moved(request, name)
         const inputTokens = context.inputTokens(candidate)
-        if (Model.refusal(model, candidate, { at, inputTokens }) !== undefined) return []
+        if (incompatibility(model, candidate, { at, inputTokens }) !== undefined) return []
         const cost = costOf(context, request, candidate)
         return cost === undefined || cost >= asked ? [] : [{ candidate, cost }]
       }).sort((a, b) => a.cost - b.cost)

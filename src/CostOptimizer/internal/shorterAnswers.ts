@@ -32,11 +32,10 @@ export interface ShorterAnswersOptions {
   readonly minCalls?: number | undefined
 }
 
-/** They think only where they are asked to. */
-const quiet: ReadonlySet<Model.Group> = new Set(["opus-4", "sonnet-4", "haiku-4-5", "haiku-3-5"])
-
 const mayThinkAtWill = ({ model, thinking }: Request): boolean =>
-  thinking === undefined ? !quiet.has(Model.group(model)) : thinking.type !== "disabled" && thinking.type !== "enabled"
+  thinking === undefined
+    ? Model.lookup(model).thinksByDefault
+    : thinking.type !== "disabled" && thinking.type !== "enabled"
 
 /**
  * Lowers `max_tokens` where the answer is likely to be short: the question says so, or answers of this request type were short so far.

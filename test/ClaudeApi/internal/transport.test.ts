@@ -1,5 +1,5 @@
-import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Scope } from "effect"
+import { assert, describe, it, vi } from "@effect/vitest"
+import { Cause, Effect, Exit, Option, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
@@ -32,6 +32,16 @@ const serving = (answer: (request: IncomingMessage, response: ServerResponse) =>
     ({ close }) => Effect.sync(close)
   )
 
+/** The transport of Node. */
+const pool = Effect.flatMap(Effect.map(Transport.make, Option.fromUndefinedOr), Effect.fromOption)
+
+/** The transport where the runtime says so of itself. */
+const make = (globals: { readonly process: unknown; readonly navigator: unknown }) =>
+  Effect.acquireRelease(
+    Effect.sync(() => Object.entries(globals).forEach(([name, value]) => vi.stubGlobal(name, value))),
+    () => Effect.sync(vi.unstubAllGlobals)
+  ).pipe(Effect.andThen(Transport.make), Effect.scoped, Effect.exit)
+
 const text = (response: Response) => Effect.promise(() => response.text())
 
 const post = (fetch: typeof globalThis.fetch, url: string, signal?: AbortSignal) =>
@@ -53,7 +63,7 @@ describe("transport", () => {
         response.writeHead(200, { "Request-Id": "r", "set-cookie": ["a", "b"] })
         response.end(`${request.method} ${request.url} ${request.headers["x-a"]} ${request.headers["content-length"]}`)
       })
-      const fetch = yield* Transport.make
+      const fetch = yield* pool
       for (let i = 0; i < 5; i++) {
         const response = yield* post(fetch, server.url)
         assert.isTrue(response.ok)
@@ -70,7 +80,7 @@ describe("transport", () => {
         if (request.headers["x-a"] === "b") request.socket.resetAndDestroy()
         else response.end()
       })
-      const fetch = yield* Transport.make
+      const fetch = yield* pool
       assert.include(["ECONNRESET", "UND_ERR_SOCKET"], (yield* Effect.flip(post(fetch, server.url))).code)
       server.close()
       assert.strictEqual((yield* Effect.flip(post(fetch, server.url))).code, "ECONNREFUSED")
@@ -83,7 +93,7 @@ describe("transport", () => {
         response.write("half")
         setTimeout(() => request.socket.destroy(), 20)
       })
-      const fetch = yield* Transport.make
+      const fetch = yield* pool
       const response = yield* post(fetch, server.url)
       const exit = yield* Effect.exit(Effect.tryPromise(() => response.text()))
       assert.isTrue(Exit.isFailure(exit))
@@ -96,7 +106,7 @@ describe("transport", () => {
         response.writeHead(200)
         response.write("…")
       })
-      const fetch = yield* Transport.make
+      const fetch = yield* pool
       assert.strictEqual((yield* Effect.flip(post(fetch, server.url, AbortSignal.abort()))).name, "AbortError")
       assert.strictEqual(server.connections.opened, 0)
       const controller = new AbortController()
@@ -110,10 +120,31 @@ describe("transport", () => {
     Effect.gen(function*() {
       const server = yield* serving((_, response) => response.end("ok"))
       const scope = yield* Scope.make()
-      const fetch = yield* Scope.provide(Transport.make, scope)
+      const fetch = yield* Scope.provide(pool, scope)
       assert.strictEqual(yield* text(yield* post(fetch, server.url)), "ok")
       assert.strictEqual(server.connections.open, 1)
       yield* Scope.close(scope, Exit.void)
       while (server.connections.open > 0) yield* Effect.sleep(5)
     }).pipe(TestClock.withLive))
+
+  it.effect("says in one line that Node is too old", () =>
+    Effect.gen(function*() {
+      for (const [node, navigator] of [["20.20.2", undefined], ["22.18.9", { userAgent: "Node.js/22" }]] as const) {
+        const exit = yield* make({ process: { versions: { node } }, navigator })
+        const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+        const line = `effect-claude needs Node 22.19 or newer; this is v${node}.`
+        assert.deepInclude(error, { message: line, stack: line })
+      }
+      const exit = yield* make({ process: { versions: { node: "22.19.0" } }, navigator: { userAgent: "Node.js/22" } })
+      assert.isTrue(Exit.isSuccess(exit) && exit.value !== undefined)
+    }))
+
+  it.effect("is the global fetch in other runtimes, also in those that imitate Node", () =>
+    Effect.gen(function*() {
+      const process = { versions: { node: "20.0.0" } }
+      for (const userAgent of ["Cloudflare-Workers", "Bun/1.3", "Deno/2.5"]) {
+        assert.deepStrictEqual(yield* make({ process, navigator: { userAgent } }), Exit.succeed(undefined))
+      }
+      assert.deepStrictEqual(yield* make({ process: undefined, navigator: undefined }), Exit.succeed(undefined))
+    }))
 })

@@ -3,7 +3,7 @@
  * groups of buckets as the options name organizations times the closed set of model groups.
  */
 import * as DateTime from "effect/DateTime"
-import type * as Model from "../../../Model.ts"
+import * as Model from "../../../Model.ts"
 import type { Refusal } from "./Wire.ts"
 
 /**
@@ -308,48 +308,10 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
   return { admit, count, setLimits }
 }
 
-const messages = (requests: number, input: number, output: number): Limits => ({
-  requestsPerMinute: requests,
-  inputTokensPerMinute: input,
-  outputTokensPerMinute: output
-})
-
-const tiers = {
-  start: {
-    fable: messages(1_000, 500_000, 100_000),
-    haiku35: messages(1_000, 100_000, 20_000),
-    rest: messages(1_000, 2_000_000, 400_000),
-    count: 5_000
-  },
-  build: {
-    fable: messages(2_000, 1_500_000, 300_000),
-    haiku35: messages(2_000, 200_000, 40_000),
-    rest: messages(5_000, 5_000_000, 1_000_000),
-    count: 10_000
-  },
-  scale: {
-    fable: messages(4_000, 4_000_000, 800_000),
-    haiku35: messages(4_000, 400_000, 80_000),
-    rest: messages(10_000, 10_000_000, 2_000_000),
-    count: 20_000
-  }
-}
-
 /**
- * The limits of an organization on a usage tier, as published in autumn 2026.
- *
- * The figures of Opus 5.5 and Sonnet 5.5 above the first tier, those of Mythos (taken as Fable's) and the rate for counting tokens
- * were not confirmed by the vendor's documentation.
+ * The limits of an organization on a usage tier, as `Model.tierLimits` has them: groups without published limits have none.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const tier = (name: "start" | "build" | "scale"): LimitsOf => (group) => {
-  const { count, fable, haiku35, rest } = tiers[name]
-  const limits = group === "fable-5" || group === "mythos-5" || group === "mythos-preview"
-    ? fable
-    : group === "haiku-3-5"
-    ? haiku35
-    : rest
-  return { ...limits, countTokensPerMinute: count }
-}
+export const tier = (name: Model.Tier): LimitsOf => Model.tierLimits(name)

@@ -2,7 +2,8 @@
  * What a served request costs by the rules of the API, worked out by itself: it shares the table of prices with `PriceBook` and nothing
  * else, so that one can be checked against the other.
  */
-import { type Price, table } from "../../../PriceBook/internal/table.ts"
+import * as Model from "../../../Model.ts"
+import type { Price } from "../../../PriceBook.ts"
 import type { BilledTokens } from "./Bill.ts"
 
 /** How a request was served. */
@@ -50,7 +51,8 @@ export const make = () => {
     const name = `${speed} ${model}`
     let rows = known.get(name)
     if (rows === undefined) {
-      rows = table.filter((price) => price.model === model && (price.speed ?? "standard") === speed).map(dated)
+      rows = Model.catalogue.prices.filter((price) => price.model === model && (price.speed ?? "standard") === speed)
+        .map(dated)
       if (rows.length > 0) known.set(name, rows)
     }
     return rows

@@ -155,7 +155,7 @@ const sampling = (body: Body, version: string, model: Model.Model | undefined): 
 }
 
 const quirks = (body: Body, model: Model.Model | undefined): Refusal | undefined => {
-  const rejects = (quirk: Model.Quirk) => model?.rejects.includes(quirk) === true
+  const rejects = (what: Model.Rejection) => model?.rejects.includes(what) === true
   const choice = Predicate.isObject(body["tool_choice"]) ? body["tool_choice"]["type"] : undefined
   if ((choice === "any" || choice === "tool") && rejects("forcedToolChoice")) {
     return bad(`tool_choice: type '${choice}' is not supported by this model.`)
@@ -169,7 +169,8 @@ const quirks = (body: Body, model: Model.Model | undefined): Refusal | undefined
   }
   const effort = Predicate.isObject(body["output_config"]) ? body["output_config"]["effort"] : undefined
   if (
-    thinking["type"] === "between_tools" && (effort === "xhigh" || effort === "max") && rejects("strenuousBetweenTools")
+    thinking["type"] === "between_tools" && (effort === "xhigh" || effort === "max") &&
+    rejects("highEffortBetweenTools")
   ) {
     return bad("thinking: type 'between_tools' is supported by this model at effort 'high' or below.")
   }
@@ -234,7 +235,7 @@ export const check = (
   // `shape` has checked each field that is read by type below
   const checked = body as unknown as Body
   const model = Model.find(checked.model)
-  if ((model === undefined && !extra.has(checked.model)) || Model.isRetiredAt(checked.model, now)) {
+  if (model === undefined ? !extra.has(checked.model) : Model.lifecycleAt(model, now) === "retired") {
     return refuse(404, `model: ${checked.model}`)
   }
   return (counting ? undefined : output(checked, model)) ??

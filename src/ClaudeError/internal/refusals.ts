@@ -1,0 +1,232 @@
+/** The errors of calls that this package did not send. */
+import type * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+import { ApiError } from "./apiErrors.ts"
+import { attempts, type Billed, optionalString, tryAgain, wait } from "./fields.ts"
+
+/**
+ * The circuit breaker of this model group is open after too many failures of the API, so nothing was sent.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CircuitOpenError
+  extends Schema.TaggedError<CircuitOpenError>("effect-claude/CircuitOpenError")("CircuitOpenError", {
+    /** The model group whose circuit is open. */
+    group: Schema.String,
+    retryAfter: Schema.DurationFromMillis,
+    attempts
+  })
+{
+  readonly isRetryable: boolean = false
+  readonly billed: Billed = "no"
+  override get message(): string {
+    return `The circuit of ${this.group} is open after too many failures. ${tryAgain(this.retryAfter)}`
+  }
+}
+
+/**
+ * The rate limiter of this process refused the call.
+ *
+ * - `deadline`: the wait would pass the deadline.
+ * - `queueFull`: too many calls already wait.
+ * - `tooLarge`: the request needs more than its limit ever allows at once.
+ * - `spend`: the API reported that a spend limit is reached, so calls are refused without being sent.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class RateLimitedLocallyError
+  extends Schema.TaggedError<RateLimitedLocallyError>("effect-claude/RateLimitedLocallyError")(
+    "RateLimitedLocallyError",
+    {
+      reason: Schema.Literals(["deadline", "queueFull", "tooLarge", "spend"]),
+      /** The model group whose limit it is. */
+      group: Schema.String,
+      /** With `tooLarge`: the input tokens that the request probably needs, and the most that fit at once. */
+      needed: Schema.optional(Schema.Int),
+      limit: Schema.optional(Schema.Int),
+      /** How long the call would have waited; undefined where no wait helps. */
+      retryAfter: wait,
+      attempts
+    }
+  )
+{
+  readonly isRetryable: boolean = false
+  readonly billed: Billed = "no"
+  override get message(): string {
+    const text = {
+      deadline: `Waiting for room in the limits of ${this.group} would pass the deadline.`,
+      queueFull: `Too many calls already wait for room in the limits of ${this.group}.`,
+      tooLarge: `The request is larger than the whole limit of ${this.group}` +
+        (this.needed === undefined ? "." : `: about ${this.needed} input tokens, and the limit is ${this.limit}.`),
+      spend: `A spend limit of the API is reached, so calls to ${this.group} are not sent. ` +
+        "Raise it or wait until it resets."
+    }[this.reason]
+    return this.reason === "tooLarge"
+      ? `${text} Make it smaller or raise the limit.`
+      : `${text} ${tryAgain(this.retryAfter)}`
+  }
+}
+
+/**
+ * A budget has no room for the worst case of this call. Amounts are integer nano-dollars (1 USD = 1_000_000_000).
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class BudgetExceededError
+  extends Schema.TaggedError<BudgetExceededError>("effect-claude/BudgetExceededError")("BudgetExceededError", {
+    budget: Schema.String,
+    /** The account that is exhausted, such as `"tenant acme"`; undefined where the budget has one account for all. */
+    account: optionalString,
+    limitNanoUsd: Schema.Int,
+    spentNanoUsd: Schema.Int,
+    reservedNanoUsd: Schema.Int,
+    neededNanoUsd: Schema.Int,
+    /** When its window will have room, in milliseconds since the epoch; undefined where it never will. */
+    resetsAt: Schema.optional(Schema.Int),
+    /** The wait until then. Calls that cost less than their worst case may make room sooner. */
+    retryAfter: wait,
+    attempts
+  })
+{
+  readonly isRetryable: boolean = false
+  readonly billed: Billed = "no"
+  override get message(): string {
+    const usd = (nano: number) => `$${(nano / 1e9).toFixed(4)}`
+    const whose = this.account === undefined ? "" : ` of ${this.account}`
+    const todo = this.retryAfter === undefined
+      ? "Waiting does not help: raise its limit, or ask for less (max_tokens)."
+      : tryAgain(this.retryAfter)
+    return `The budget "${this.budget}"${whose} has no room: ${usd(this.neededNanoUsd)} needed, ` +
+      `${usd(this.spentNanoUsd)} spent and ${usd(this.reservedNanoUsd)} reserved of ${usd(this.limitNanoUsd)}. ${todo}`
+  }
+}
+
+/**
+ * The call was not sent because its budgets cannot be checked.
+ *
+ * - `store`: the store of the budgets did not answer in time.
+ * - `accounts`: the budget already has as many accounts as it may, each with spending in its window.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class BudgetUnavailableError
+  extends Schema.TaggedError<BudgetUnavailableError>("effect-claude/BudgetUnavailableError")("BudgetUnavailableError", {
+    reason: Schema.Literals(["store", "accounts"]),
+    retryAfter: wait,
+    attempts
+  })
+{
+  readonly isRetryable: boolean = false
+  readonly billed: Billed = "no"
+  override get message(): string {
+    return this.reason === "store"
+      ? "The budget store does not answer; calls are refused because spending cannot be recorded. " +
+        tryAgain(this.retryAfter)
+      : "A budget has more accounts than it may keep. Raise maxAccounts, or keep its accounts in a database."
+  }
+}
+
+/**
+ * A budget is configured and the model has no price, so the cost of the call cannot be bounded.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UnpricedModelError
+  extends Schema.TaggedError<UnpricedModelError>("effect-claude/UnpricedModelError")("UnpricedModelError", {
+    model: Schema.String,
+    attempts
+  })
+{
+  readonly isRetryable: boolean = false
+  readonly billed: Billed = "no"
+  readonly retryAfter: Duration.Duration | undefined = undefined
+  override get message(): string {
+    return `There is no price for ${this.model}, and a budget needs one. Add it to the price book.`
+  }
+}
+
+/**
+ * No key can make this call: none is configured, or each is cooling down or quarantined.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NoUsableKeyError
+  extends Schema.TaggedError<NoUsableKeyError>("effect-claude/NoUsableKeyError")("NoUsableKeyError", {
+    /** A reason for each label; empty when there is no key at all. */
+    reasons: Schema.Record(Schema.String, Schema.String),
+    retryAfter: wait,
+    attempts
+  })
+{
+  readonly isRetryable: boolean = false
+  readonly billed: Billed = "no"
+  override get message(): string {
+    const reasons = Object.entries(this.reasons).map(([label, reason]) => `${label}: ${reason}`)
+    if (reasons.length === 0) return "There is no API key. Set ANTHROPIC_API_KEY or provide another key store."
+    return `No API key is usable (${reasons.join("; ")}). ${tryAgain(this.retryAfter)}`
+  }
+}
+
+/**
+ * The deadline of the caller passed, or the next wait would pass it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DeadlineExceededError
+  extends Schema.TaggedError<DeadlineExceededError>("effect-claude/DeadlineExceededError")("DeadlineExceededError", {
+    /** The last error of the API, where there was one. */
+    lastError: Schema.optional(ApiError),
+    attempts
+  })
+{
+  readonly isRetryable: boolean = false
+  get retryAfter(): Duration.Duration | undefined {
+    return this.lastError?.retryAfter
+  }
+  get billed(): Billed {
+    return this.lastError?.billed ?? "no"
+  }
+  override get message(): string {
+    const last = this.lastError === undefined ? "" : ` The last attempt said: ${this.lastError.message}`
+    return `The deadline left no time for attempt ${this.attempts + 1}.${last}`
+  }
+}
+
+/**
+ * A local refusal: what stopped a call before it was sent. (A refusal by the model is a normal answer with the stop
+ * reason `refusal`; see `Attempt.ModelRefusal`.)
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Refusal =
+  | CircuitOpenError
+  | RateLimitedLocallyError
+  | BudgetExceededError
+  | BudgetUnavailableError
+  | UnpricedModelError
+  | NoUsableKeyError
+  | DeadlineExceededError
+
+/**
+ * Decodes and encodes a `Refusal`.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Refusal = Schema.Union([
+  CircuitOpenError,
+  RateLimitedLocallyError,
+  BudgetExceededError,
+  BudgetUnavailableError,
+  UnpricedModelError,
+  NoUsableKeyError,
+  DeadlineExceededError
+])
