@@ -119,9 +119,9 @@ const isRequest = (value: unknown): boolean =>
   Array.isArray(value["messages"]) && value["messages"].length > 0
 
 /** What speaks against a request that did not before the rule. */
-const spoilt = (before: Request, after: Request, { at, inputTokens }: RuleContext): string | undefined => {
+const spoilt = (before: Request, after: Request, { at, catalogue, inputTokens }: RuleContext): string | undefined => {
   const reason = (request: Request) => {
-    const model = Model.find(request.model)
+    const model = catalogue.find(request.model)
     return model && incompatibility(model, request, { at, inputTokens: inputTokens(request) })
   }
   const why = reason(after)
@@ -145,6 +145,7 @@ const applied = (rule: Rule, request: Request, context: RuleContext): Proposal |
  */
 export const make = Effect.fnUntraced(function*(options: Options) {
   const book = yield* PriceBook
+  const catalogue = yield* Model.Catalogue
   const { memory = 10_000, rules } = options
   const notedAt = new BoundedMap<string, number>(memory)
   const logged = new Set<Rule>()
@@ -168,8 +169,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       at,
       stream,
       book,
+      catalogue,
       inputTokens: (request) => {
-        const known = counted.get(request) ?? Estimate.inputTokens(request)
+        const known = counted.get(request) ?? Estimate.inputTokens(request, catalogue.lookup(request.model))
         counted.set(request, known)
         return known
       },

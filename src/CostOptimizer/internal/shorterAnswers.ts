@@ -1,6 +1,5 @@
-import * as Model from "../../Model.ts"
 import type { Request } from "../../Request.ts"
-import type { Matcher, Rule } from "./Rule.ts"
+import type { Matcher, Rule, RuleContext } from "./Rule.ts"
 import { matches, priceOf } from "./Rule.ts"
 
 /**
@@ -32,9 +31,9 @@ export interface ShorterAnswersOptions {
   readonly minCalls?: number | undefined
 }
 
-const mayThinkAtWill = ({ model, thinking }: Request): boolean =>
+const mayThinkAtWill = ({ catalogue }: RuleContext, { model, thinking }: Request): boolean =>
   thinking === undefined
-    ? Model.lookup(model).thinksByDefault
+    ? catalogue.lookup(model).thinksByDefault
     : thinking.type !== "disabled" && thinking.type !== "enabled"
 
 /**
@@ -56,7 +55,8 @@ export const shorterAnswers = (options: ShorterAnswersOptions = {}): Rule => {
       const lengths = context.lengths(request.model)
       const isKnown = context.call.requestType !== undefined && lengths !== undefined && lengths.calls >= minCalls
       const learnt = isKnown ? lengths.longest * headroom : undefined
-      const isShort = !mayThinkAtWill(request) && matches(when, request, context.call) && !request.tools?.length
+      const isShort = !mayThinkAtWill(context, request) && matches(when, request, context.call) &&
+        !request.tools?.length
       const said = isShort ? maxTokens : undefined
       if (learnt === undefined && said === undefined) return undefined
       const budget = request.thinking?.type === "enabled" ? request.thinking.budget_tokens : 0

@@ -54,6 +54,7 @@ describe("incompatibility", () => {
           counting: false,
           marked: false,
           extra: new Set(),
+          catalogue: Model.catalogue,
           now: at
         })
         const reason = incompatibility(model, request, { at })
