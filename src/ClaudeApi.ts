@@ -295,7 +295,9 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           }
           const read = Exchange.readInTime(exchange, reader, "unknown", received.content)
           return Effect.flatMap(read, (chunk) => {
-            if (chunk.done) return Effect.fail(Exchange.truncated(exchange, "unknown"))
+            if (chunk.done) {
+              return Effect.fail(Exchange.truncated(exchange, "unknown"))
+            }
             received.bytes += chunk.value.byteLength
             return received.bytes > bounds.maxBytes ? Effect.fail(Exchange.malformed(exchange)) : decoded(chunk.value)
           })
