@@ -1,4 +1,4 @@
-import type { Request } from "../../Attempt.ts"
+import type { Request } from "../../Request.ts"
 import type { Matcher, Rule, RuleContext } from "./Rule.ts"
 import { matches, priceOf } from "./Rule.ts"
 
