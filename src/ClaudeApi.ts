@@ -44,7 +44,7 @@ import * as Estimate from "./Estimate.ts"
 import { cacheTtl, type Ttl } from "./internal/cacheTtl.ts"
 import { refusalOf, refusalOfMessage } from "./internal/modelRefusal.ts"
 import { type Event, isContent } from "./MessageStream.ts"
-import * as Model from "./Model.ts"
+import type * as Model from "./Model.ts"
 import { type CountTokensRequest, toCountTokensParams, toParams } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
@@ -413,8 +413,8 @@ class Received implements Used {
   ended = false
   bytes = 0
 
-  constructor({ model, request }: MessageAttempt) {
-    this.tokenizer = Model.tokenizer(model)
+  constructor({ facts, request }: MessageAttempt) {
+    this.tokenizer = facts.tokenizer
     this.askedTtl = () => cacheTtl(request)
   }
 

@@ -2,7 +2,7 @@
  * Precomputed prices: the pico-dollars of one token by model, speed, period and prompt length.
  */
 import type { Category, Price } from "../../internal/price.ts"
-import { type Catalogue, catalogue } from "../../Model.ts"
+import type { Catalogue } from "../../Model.ts"
 
 const perMillion = 1_000_000
 
@@ -31,7 +31,7 @@ export interface Period {
   readonly bands: Array<Band>
 }
 
-export const idOf = (model: string, { find }: Catalogue = catalogue): string => find(model)?.id ?? model
+export const idOf = (model: string, { lookup }: Catalogue): string => lookup(model).id
 
 export const startOf = (price: Price): number => price.from === undefined ? -Infinity : Date.parse(price.from)
 
