@@ -352,6 +352,7 @@ const make = <E>(script: ReadonlyArray<Answer<E> | Forever<Answer<E>>>) => {
  * What an attempt is made from; whatever is left out has a plain default.
  *
  * - `request`: default {@link hello}. `model` and `maxTokens` change it.
+ * - `facts`: those of the model; default what `Model.lookup` knows.
  * - `context`: merged into the one of a call of which nothing was said.
  * - `kind`: what such calls used before. Default: nothing is known of them.
  * - `key`: default {@link key}; `null` for an attempt that has none yet.
@@ -363,6 +364,7 @@ export interface AttemptOptions {
   readonly callId?: string | undefined
   readonly number?: number | undefined
   readonly model?: string | undefined
+  readonly facts?: Model.Model | undefined
   readonly maxTokens?: number | undefined
   readonly request?: Request | undefined
   readonly context?: Partial<CallContext> | undefined
@@ -405,7 +407,7 @@ export const attempt = (options: AttemptOptions = {}): MessageAttempt => {
     model: options.model ?? given.model,
     max_tokens: options.maxTokens ?? given.max_tokens
   }
-  const facts = Model.lookup(request.model)
+  const facts = options.facts ?? Model.lookup(request.model)
   return {
     callId: options.callId ?? "call-1",
     number: options.number ?? 1,
@@ -414,7 +416,7 @@ export const attempt = (options: AttemptOptions = {}): MessageAttempt => {
     facts,
     request,
     context: { ...Context.get(Context.empty(), CallContext), ...options.context },
-    estimate: { ...Estimate.make(request), ...options.estimate },
+    estimate: { ...Estimate.make(request, facts), ...options.estimate },
     kind: options.kind ?? new CallKind(),
     isFast: Model.isFast(facts, request.speed),
     optimized: options.optimized,
