@@ -1,5 +1,5 @@
 /**
- * The simulated API without a wire: a request goes in, steps come out.
+ * The simulated API without a transport: a request goes in, steps come out.
  */
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
@@ -17,8 +17,8 @@ import * as Step from "./Step.ts"
 import * as Wire from "./Wire.ts"
 
 /**
- * How many requests came, what they were answered, how many are open now, how many were left by their reader before the end, and
- * how many got no answer at all because of a fault.
+ * Counts of requests: all, those that are open now, those whose reader left before the end, those that got no answer because of a
+ * fault, and all by the status of their answer.
  *
  * @category models
  * @since 0.1.0
@@ -93,7 +93,7 @@ const accept = (
   const stream = body["stream"] === true
   const model = typeof body["model"] === "string" ? body["model"] : undefined
   const fault = faults.pick({ method: incoming.method, path: incoming.path, model, stream }, now() - began)
-  /** An answerer that throws is an internal error of the API that it plays. */
+  /** An answerer that throws is an internal error of the simulated API. */
   const attempt = () =>
     Result.getOrElse(
       Result.try(() => respond(incoming, parsed, served, id)),
@@ -133,7 +133,7 @@ const accept = (
       }
       const made = Result.try(steps.next.bind(steps))
       if (Result.isFailure(made)) {
-        // an answer that cannot be put on the wire ends like a server that crashed
+        // an answer that cannot be sent ends like a server that crashed
         close("failed")
         return Step.reset
       }

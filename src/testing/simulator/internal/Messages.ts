@@ -1,5 +1,5 @@
 /**
- * The two endpoints that a model works for: answers, and counts of tokens.
+ * The two endpoints that need a model: messages, and counts of tokens.
  */
 import type { Message, Usage } from "@anthropic-ai/sdk/resources/messages"
 import * as Model from "../../../Model.ts"
@@ -29,7 +29,7 @@ export interface MessageOptions {
   readonly now: () => number
 }
 
-/** What is known of a request while it is answered; `row` stands from when work on it began. */
+/** What is known about a request while it is answered; `row` is set once work on it began. */
 export interface Served {
   row: Omit<Bill.BillRow, "outcome" | "usage" | "nanoUsd"> | undefined
   division: Cache.Division | undefined
@@ -141,7 +141,7 @@ export const make = (
 ) => {
   const { now } = options
 
-  /** The answer to a body that passed every check: one step where nothing takes time, which is what most calls are. */
+  /** The answer to a body that passed every check: a single step where nothing takes time, as for most calls. */
   const answer = (
     { body, marked, model }: Validate.Checked,
     key: Keys.Key,
@@ -171,7 +171,7 @@ export const make = (
     const account = buckets.admit(key.organization, model.group, speed, booked, start)
     if ("status" in account) return Step.refused(account, id, headers)
 
-    // the body was checked, and what the checks do not know of is the answerer's to judge
+    // the body was checked; fields that the checks do not know are left to the answerer
     const request = body as unknown as Parameters<Answer.Answerer>[0]
     const plan = Answer.plan(
       options.answer === undefined ? Answer.byDefault(options.seed, body) : options.answer(request),
