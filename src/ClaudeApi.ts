@@ -41,10 +41,10 @@ import * as ResponseHeaders from "./ClaudeApi/internal/responseHeaders.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
 import { type ApiError, isApiError } from "./ClaudeError.ts"
 import * as Estimate from "./Estimate.ts"
-import { cacheTtl, type Ttl } from "./internal/cacheTtl.ts"
 import { refusalOf, refusalOfMessage } from "./internal/modelRefusal.ts"
 import { type Event, isContent } from "./MessageStream.ts"
 import type * as Model from "./Model.ts"
+import { cacheTtl } from "./PriceBook.ts"
 import { type CountTokensRequest, toCountTokensParams, toParams } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
@@ -398,7 +398,7 @@ const isEmptyText = (delta: Extract<Event, { type: "content_block_delta" }>["del
 /** What of a streamed answer has arrived. */
 class Received implements Used {
   private readonly tokenizer: Model.Tokenizer
-  private readonly askedTtl: () => Ttl | undefined
+  private readonly askedTtl: () => "5m" | "1h" | undefined
   private reported: Usage.Usage = Usage.zero
   private counted = 0
   private text = ""

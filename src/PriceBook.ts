@@ -46,21 +46,10 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
-import { cacheTtl } from "./internal/cacheTtl.ts"
 import type { ModelRefusal } from "./internal/modelRefusal.ts"
 import { type Category, Price } from "./internal/price.ts"
 import * as Model from "./Model.ts"
-import {
-  bandAt,
-  bookOf,
-  idOf,
-  type Period,
-  periodAt,
-  rounded,
-  roundedUp,
-  speedOf,
-  startOf
-} from "./PriceBook/internal/rates.ts"
+import { type Band, bookOf, idOf, type Period, speedOf, startOf } from "./PriceBook/internal/rates.ts"
 import type { Request } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
@@ -207,6 +196,42 @@ const billedSince = Date.parse("2026-09-24")
 const isFree = (refusal: ModelRefusal, at: number): boolean =>
   refusal.beforeOutput && !(at >= billedSince && billedCategories.has(refusal.category))
 
+/** To nano-dollars, half up; exact below 2^53. */
+const rounded = (picoUsd: number): number => {
+  const rest = ((picoUsd % 1000) + 1000) % 1000
+  return (picoUsd - rest) / 1000 + (rest >= 500 ? 1 : 0)
+}
+
+const roundedUp = (picoUsd: number): number => {
+  const rest = picoUsd % 1000
+  return (picoUsd - rest) / 1000 + (rest > 0 ? 1 : 0)
+}
+
+/**
+ * The longest time to live among the cache breakpoints of a request, which decides what a cache write costs; undefined if it has none.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const cacheTtl = (request: Request): "5m" | "1h" | undefined => {
+  const seen = new Set<object>()
+  let ttl: "5m" | "1h" | undefined
+  const visit = (value: unknown): void => {
+    if (ttl === "1h" || typeof value !== "object" || value === null || seen.has(value)) return
+    seen.add(value)
+    if (Array.isArray(value)) return value.forEach(visit)
+    const control = "cache_control" in value ? value.cache_control : undefined
+    if (typeof control === "object" && control !== null) ttl = "ttl" in control && control.ttl === "1h" ? "1h" : "5m"
+    if ("content" in value) visit(value.content)
+    if ("source" in value) visit(value.source)
+  }
+  visit({ cache_control: request.cache_control })
+  visit(request.tools)
+  visit(request.system)
+  visit(request.messages)
+  return ttl
+}
+
 /** How many times its estimate a prompt may have. */
 const maxUnderestimate = 1.3
 
@@ -241,14 +266,23 @@ export const make = (
     geos: { global: 1, us: 1.1, ...unstatedGeos, ...options.geos }
   }, catalogue)
 
-  const periodOf = (model: string, speed: string, at: number): Period | undefined =>
-    periodAt(book.get(model)?.get(speed), at)
+  const periodOf = (model: string, speed: string, at: number): Period | undefined => {
+    const periods = book.get(model)?.get(speed)
+    let period = periods?.[0]
+    for (const next of periods ?? []) if (next.from <= at) period = next
+    return period === undefined || at >= period.until ? undefined : period
+  }
 
   return PriceBook.of({
     cost: ({ at, model, refusal, usage }) => {
       const { inferenceGeo = "global", serviceTier = "standard", speed = "standard" } = usage
       const prompt = Usage.promptTokens(usage)
-      const band = bandAt(periodOf(model, speed, at), prompt)
+      let band: Band | undefined
+      for (const next of periodOf(model, speed, at)?.bands ?? []) {
+        if (prompt <= next.above && next.above > 0) continue
+        band = next
+        break
+      }
       const rates = band?.rates.get(serviceTier)?.get(inferenceGeo)
       if (band === undefined || rates === undefined) return undefined
       if (refusal !== undefined && isFree(refusal, at)) {

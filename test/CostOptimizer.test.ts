@@ -167,20 +167,20 @@ describe("CostOptimizer", () => {
       ["throws", () => {
         throw new Error("prompt: my secret")
       }, /own where it throws/],
-      ["proposes a string", () => "shorter", /no request/],
-      ["proposes null", () => null, /no request/],
-      ["proposes a request without messages", () => ({ request: { ...ask, messages: [] }, what: "x" }), /no request/],
-      ["says no what", () => ({ request: { ...ask } }), /no request/],
-      ["saves half a nano-dollar", () => ({ request: { ...ask }, what: "x", savedNanoUsd: 0.5 }), /no request/],
+      ["proposes a string", () => "shorter", /an invalid request/],
+      ["proposes null", () => null, /an invalid request/],
+      ["proposes a request without messages", () => ({ request: { ...ask, messages: [] }, what: "x" }), /an invalid request/],
+      ["says no what", () => ({ request: { ...ask } }), /an invalid request/],
+      ["saves half a nano-dollar", () => ({ request: { ...ask }, what: "x", savedNanoUsd: 0.5 }), /an invalid request/],
       [
         "asks for more than the model answers",
         () => ({ request: { ...ask, max_tokens: 200_000 }, what: "x", savedNanoUsd: 1 }),
-        /would be refused: claude-opus-5-5 answers with at most 128000/
+        /would be rejected: claude-opus-5-5 answers with at most 128000/
       ],
       [
         "chooses a retired model",
         () => ({ request: { ...ask, model: "claude-opus-4-1-20250805" }, what: "x", savedNanoUsd: 1 }),
-        /would be refused: claude-opus-4-1-20250805 was retired/
+        /would be rejected: claude-opus-4-1-20250805 was retired/
       ]
     ]
     for (const [name, apply, message] of wrong) {

@@ -137,24 +137,3 @@ export const bookOf = (
   }
   return book
 }
-
-export const periodAt = (periods: ReadonlyArray<Period> | undefined, at: number): Period | undefined => {
-  if (periods === undefined) return undefined
-  let period = periods[0]
-  for (const next of periods) if (next.from <= at) period = next
-  return period === undefined || at >= period.until ? undefined : period
-}
-
-export const bandAt = (period: Period | undefined, promptTokens: number): Band | undefined =>
-  period?.bands.find(({ above }) => promptTokens > above || above === 0)
-
-/** To nano-dollars, half up; exact below 2^53. */
-export const rounded = (picoUsd: number): number => {
-  const rest = ((picoUsd % 1000) + 1000) % 1000
-  return (picoUsd - rest) / 1000 + (rest >= 500 ? 1 : 0)
-}
-
-export const roundedUp = (picoUsd: number): number => {
-  const rest = picoUsd % 1000
-  return (picoUsd - rest) / 1000 + (rest > 0 ? 1 : 0)
-}
