@@ -169,7 +169,11 @@ describe("CostOptimizer", () => {
       }, /own where it throws/],
       ["proposes a string", () => "shorter", /an invalid request/],
       ["proposes null", () => null, /an invalid request/],
-      ["proposes a request without messages", () => ({ request: { ...ask, messages: [] }, what: "x" }), /an invalid request/],
+      [
+        "proposes a request without messages",
+        () => ({ request: { ...ask, messages: [] }, what: "x" }),
+        /an invalid request/
+      ],
       ["says no what", () => ({ request: { ...ask } }), /an invalid request/],
       ["saves half a nano-dollar", () => ({ request: { ...ask }, what: "x", savedNanoUsd: 0.5 }), /an invalid request/],
       [
