@@ -44,18 +44,20 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import type { Attempt, Change, Request } from "./Attempt.ts"
+import type { Change, Lengths } from "./Attempt.ts"
 import { CallContext } from "./CallContext.ts"
-import { Answers, Recent } from "./CostOptimizer/internal/Memory.ts"
 import type { Proposal, Rule, RuleContext } from "./CostOptimizer/internal/Rule.ts"
 import * as Estimate from "./Estimate.ts"
+import { BoundedMap } from "./internal/boundedMap.ts"
 import * as Model from "./Model.ts"
 import { PriceBook } from "./PriceBook.ts"
+import type { Request } from "./Request.ts"
 
+export type { Lengths } from "./Attempt.ts"
 export { batchAdvice } from "./CostOptimizer/internal/batchAdvice.ts"
 export { cacheBreakpoints, type CacheBreakpointsOptions } from "./CostOptimizer/internal/cacheBreakpoints.ts"
 export { cheaperModel, type CheaperModelOptions, simpleTasks } from "./CostOptimizer/internal/cheaperModel.ts"
-export type { Lengths, Matcher, Proposal, Rule, RuleContext } from "./CostOptimizer/internal/Rule.ts"
+export type { Matcher, Proposal, Rule, RuleContext } from "./CostOptimizer/internal/Rule.ts"
 export { shortAnswers, shorterAnswers, type ShorterAnswersOptions } from "./CostOptimizer/internal/shorterAnswers.ts"
 export { trimHistory, type TrimHistoryOptions } from "./CostOptimizer/internal/trimHistory.ts"
 
@@ -90,8 +92,7 @@ export interface Optimized {
  * - `optimize`: applies the rules; `stream` says that the answer will be streamed. A rule that throws, proposes what is no request, or
  *   proposes one that the model would refuse (`Model.refusal`) is skipped, and logged once. All built-in rules together take about 10 ns a
  *   character of the prompt.
- * - `learn`: takes note of how long an answer was, once the attempt is over, for the model that gave it and the one that was asked for.
- *   Rules that ask for lengths know nothing without it.
+ *   `lengths` says how long answers of this kind of call were at a model; rules that ask for lengths know nothing without it.
  *
  * @category services
  * @since 0.1.0
@@ -99,9 +100,11 @@ export interface Optimized {
 export class CostOptimizer extends Context.Service<CostOptimizer, {
   readonly optimize: (
     request: Request,
-    options?: { readonly stream?: boolean | undefined }
+    options?: {
+      readonly stream?: boolean | undefined
+      readonly lengths?: ((model: string) => Lengths | undefined) | undefined
+    }
   ) => Effect.Effect<Optimized>
-  readonly learn: (attempt: Attempt) => Effect.Effect<void>
 }>()("effect-claude/CostOptimizer") {}
 
 const isProposal = (value: unknown): value is Proposal =>
@@ -132,11 +135,6 @@ const applied = (rule: Rule, request: Request, context: RuleContext): Proposal |
   return why === undefined ? proposal : `makes a request that would be refused: ${why}`
 }
 
-/** Beyond so many kinds of calls, what is known of the least recent one is forgotten. */
-const maxKinds = 1_000
-
-const kindOf = (model: string, { requestType }: CallContext): string => JSON.stringify([model, requestType ?? null])
-
 /**
  * Builds the optimizer. What it remembers is shared by all calls that use this value.
  *
@@ -146,8 +144,7 @@ const kindOf = (model: string, { requestType }: CallContext): string => JSON.str
 export const make = Effect.fnUntraced(function*(options: Options) {
   const book = yield* PriceBook
   const { memory = 10_000, rules } = options
-  const recent = new Recent(memory)
-  const answers = new Answers(maxKinds)
+  const notedAt = new BoundedMap<string, number>(memory)
   const logged = new Set<Rule>()
 
   const skipped = (rule: Rule, why: string): Effect.Effect<void> =>
@@ -157,7 +154,12 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       return Effect.logWarning(`CostOptimizer skips the rule ${rule.name} where it ${why}.`)
     })
 
-  const contextOf = (call: CallContext, at: number, stream: boolean): RuleContext => {
+  const contextOf = (
+    call: CallContext,
+    at: number,
+    stream: boolean,
+    lengths: RuleContext["lengths"]
+  ): RuleContext => {
     const counted = new WeakMap<Request, number>()
     return {
       call,
@@ -169,15 +171,20 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         counted.set(request, known)
         return known
       },
-      lengths: (model) => answers.of(kindOf(model, call)),
-      isRecent: (key, millis) => recent.has(key, at, millis),
-      note: (key) => recent.note(key, at)
+      lengths,
+      isRecent: (key, millis) => {
+        const noted = notedAt.peek(key)
+        return noted !== undefined && at - noted < millis
+      },
+      note: (key) => {
+        notedAt.set(key, at)
+      }
     }
   }
 
   return CostOptimizer.of({
-    optimize: Effect.fnUntraced(function*(given, { stream = false } = {}) {
-      const context = contextOf(yield* CallContext, yield* Clock.currentTimeMillis, stream)
+    optimize: Effect.fnUntraced(function*(given, { lengths = () => undefined, stream = false } = {}) {
+      const context = contextOf(yield* CallContext, yield* Clock.currentTimeMillis, stream, lengths)
       const changes: Array<Change> = []
       const advice: Array<Change> = []
       let current = given
@@ -199,14 +206,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         current = request
       }
       return { request: current, changes, advice }
-    }),
-    learn: ({ context, endpoint, model, optimized, outcome }) =>
-      Effect.sync(() => {
-        if (endpoint !== "messages" || outcome._tag !== "Completed") return
-        const { outputTokens } = outcome.usage
-        const length = outcome.stopReason === "max_tokens" ? outputTokens * 4 : outputTokens
-        for (const name of new Set([model, optimized?.askedModel ?? model])) answers.add(kindOf(name, context), length)
-      })
+    })
   })
 })
 
@@ -228,7 +228,6 @@ export const layer = (options: Options): Layer.Layer<CostOptimizer, never, Price
 export const layerOff: Layer.Layer<CostOptimizer> = Layer.succeed(
   CostOptimizer,
   CostOptimizer.of({
-    optimize: (request) => Effect.succeed({ request, changes: [], advice: [] }),
-    learn: () => Effect.void
+    optimize: (request) => Effect.succeed({ request, changes: [], advice: [] })
   })
 )

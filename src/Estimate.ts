@@ -18,10 +18,10 @@
  *
  * @since 0.1.0
  */
-import type { MessageCreateParams } from "@anthropic-ai/sdk/resources/messages"
 import * as Predicate from "effect/Predicate"
 import { pixels } from "./Estimate/internal/image.ts"
 import * as Model from "./Model.ts"
+import type { Request } from "./Request.ts"
 
 /**
  * What one call will use at most, in tokens, as far as that can be known before it is sent.
@@ -233,7 +233,7 @@ const tool = (counter: Counter, value: unknown): number => {
   return json(counter, value) + (type === "custom" ? 0 : definition(counter, type))
 }
 
-const tools = (counter: Counter, { model, tool_choice, tools }: MessageCreateParams): number => {
+const tools = (counter: Counter, { model, tool_choice, tools }: Request): number => {
   if (!Array.isArray(tools) || tools.length === 0) return 0
   const [free, forced] = toolPrompt[Model.find(model)?.id ?? ""] ?? highestToolPrompt
   const isForced = tool_choice?.type === "any" || tool_choice?.type === "tool"
@@ -250,7 +250,7 @@ const tools = (counter: Counter, { model, tool_choice, tools }: MessageCreatePar
  * @category getters
  * @since 0.1.0
  */
-export const inputTokens = (request: MessageCreateParams): number => {
+export const inputTokens = (request: Request): number => {
   const counter: Counter = { tokenizer: Model.tokenizer(request.model), path: new Set() }
   let sum = tokensPerRequest + content(counter, request.system) + tools(counter, request)
   for (const message of Array.isArray(request.messages) ? request.messages : []) {
@@ -277,7 +277,7 @@ export const inputTokens = (request: MessageCreateParams): number => {
  * @category constructors
  * @since 0.1.0
  */
-export const make = (request: MessageCreateParams): Estimate => ({
+export const make = (request: Request): Estimate => ({
   inputTokens: inputTokens(request),
   maxOutputTokens: Number.isFinite(request.max_tokens) ? Math.max(0, Math.ceil(request.max_tokens)) : 0
 })

@@ -16,7 +16,7 @@
  *
  * @since 0.1.0
  */
-import type { MessageCreateParams } from "@anthropic-ai/sdk/resources/messages"
+import type { Request } from "./Request.ts"
 
 /**
  * The day (UTC) on which the catalogue was last compared with the API's documentation.
@@ -473,6 +473,49 @@ const byName = new Map(catalogue.flatMap((model) => [model.id, ...model.aliases]
 export const find = (id: string): Model | undefined => byName.get(id)
 
 /**
+ * What is taken for true of a model that the catalogue does not know.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const unknown: Model = model({
+  id: "unknown",
+  name: "Unknown",
+  line: "opus",
+  group: "other",
+  tokenizer: "dense",
+  contextTokens: undefined,
+  maxOutputTokens: undefined,
+  minCacheableTokens: undefined,
+  fastMode: "available"
+})
+
+/**
+ * The model with this id or alias, or {@link unknown}.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const lookup = (id: string): Model => byName.get(id) ?? unknown
+
+/**
+ * Whether a request for this speed is served in fast mode.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isFast = (model: Model, speed: string | null | undefined): boolean =>
+  speed === "fast" && model.fastMode === "available"
+
+/**
+ * Whether input that a cache served counts towards rate limits.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const countsCacheReads = (model: Model): boolean => model.group === "haiku-3-5"
+
+/**
  * The rate-limit group of a model, by id or alias; `"other"` when the catalogue does not know it.
  *
  * @category getters
@@ -555,7 +598,7 @@ const isGiven = (value: unknown): boolean => value !== undefined && value !== nu
  */
 export const refusal = (
   model: Model,
-  request: MessageCreateParams,
+  request: Request,
   options: { readonly at: number; readonly inputTokens?: number | undefined }
 ): string | undefined => {
   const { inference_geo, max_tokens, messages, output_config, speed, thinking, tool_choice } = request

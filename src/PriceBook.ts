@@ -47,8 +47,8 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
-import type { Attempt, MessageAttempt, Refusal, Request } from "./Attempt.ts"
 import { cacheTtl } from "./internal/cacheTtl.ts"
+import type { ModelRefusal } from "./internal/modelRefusal.ts"
 import {
   bandAt,
   bookOf,
@@ -61,6 +61,7 @@ import {
   startOf
 } from "./PriceBook/internal/rates.ts"
 import { type Category, Price, table } from "./PriceBook/internal/table.ts"
+import type { Request } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
 export { categories, type Category, Price, table, Trust } from "./PriceBook/internal/table.ts"
@@ -76,7 +77,7 @@ export interface Served {
   readonly model: string
   readonly usage: Usage.Usage
   readonly at: number
-  readonly refusal?: Refusal | undefined
+  readonly refusal?: ModelRefusal | undefined
 }
 
 /**
@@ -185,11 +186,19 @@ const nothing: Readonly<Record<Category, number>> = {
   webSearch: 0
 }
 
+/**
+ * The cost of what the API does not charge.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const free: Cost = { nanoUsd: 0, picoUsd: nothing, cacheSavedNanoUsd: 0, isVerified: true }
+
 /** Refusals before any output of these categories are charged, since `billedSince`. */
 const billedCategories: ReadonlySet<string | undefined> = new Set(["bio", "frontier_llm", "reasoning_extraction"])
 const billedSince = Date.parse("2026-09-24")
 
-const isFree = (refusal: Refusal, at: number): boolean =>
+const isFree = (refusal: ModelRefusal, at: number): boolean =>
   refusal.beforeOutput && !(at >= billedSince && billedCategories.has(refusal.category))
 
 /** How much longer than its estimate a prompt may turn out. */
@@ -332,87 +341,3 @@ export const layerFile = (
       Effect.map(make)
     )
   )
-
-/**
- * How far a charge can be trusted.
- *
- * - `exact`: the API reported what was used, or said that it charges nothing.
- * - `derived`: the answer was cut short: input as the API reported it, output counted from what arrived.
- * - `estimated`: it was sent, and nothing came back that reports what was used.
- *
- * @category models
- * @since 0.1.0
- */
-export type Confidence = "exact" | "derived" | "estimated"
-
-/**
- * What an attempt used and costs. `cost` is undefined where its model has no price.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Charge {
-  readonly model: string
-  readonly usage: Usage.Usage
-  readonly cost: Cost | undefined
-  readonly confidence: Confidence
-}
-
-const free: Cost = {
-  nanoUsd: 0,
-  picoUsd: nothing,
-  cacheSavedNanoUsd: 0,
-  isVerified: true
-}
-
-const hasRequest = (attempt: Attempt): attempt is MessageAttempt => "request" in attempt
-
-/** How an attempt asked to be served, for where no answer says how it was. */
-const asked = (attempt: Attempt): Pick<Usage.Usage, "speed" | "inferenceGeo"> => {
-  const { inference_geo, speed }: Partial<Request> = hasRequest(attempt) ? attempt.request : {}
-  return {
-    ...(typeof speed === "string" ? { speed } : undefined),
-    ...(typeof inference_geo === "string" ? { inferenceGeo: inference_geo } : undefined)
-  }
-}
-
-/**
- * What an attempt is charged, by its outcome and the prices of the time at which it was sent (`now` where it does not tell); undefined where
- * nothing was sent or what was asked for is free for everybody.
- *
- * Where nothing came back, or an answer that does not report its prompt, it is charged as estimated: all of the prompt as plain input, in the
- * speed and region asked for, and as output `expectedOutputTokens`, what such calls usually produce, at most and by default `max_tokens`. A
- * refusal that was cut off before it was whole is charged like any answer that was.
- *
- * @category getters
- * @since 0.1.0
- */
-export const chargeOf = (
-  book: PriceBook["Service"],
-  attempt: Attempt,
-  now: number,
-  expectedOutputTokens: number = attempt.estimate.maxOutputTokens
-): Charge | undefined => {
-  const { endpoint, estimate, outcome } = attempt
-  if (endpoint !== "messages" || outcome._tag === "NotSent") return undefined
-  const model = outcome.model ?? attempt.model
-  const at = attempt.sentAt ?? now
-  if (outcome._tag === "Failed" && outcome.error.billed === "no") {
-    return { model, usage: Usage.zero, cost: free, confidence: "exact" }
-  }
-  const { usage: reported } = outcome
-  const refusal = outcome._tag === "Completed" ? outcome.refusal : undefined
-  // No prompt is empty.
-  if (Usage.promptTokens(reported) > 0) {
-    const confidence = outcome._tag === "Completed" ? "exact" : "derived"
-    return { model, usage: reported, cost: book.cost({ model, usage: reported, at, refusal }), confidence }
-  }
-  const isTotal = outcome._tag === "Completed" && reported.outputTokens > 0
-  const usage: Usage.Usage = {
-    ...asked(attempt),
-    ...reported,
-    inputTokens: estimate.inputTokens,
-    outputTokens: isTotal ? reported.outputTokens : Math.min(expectedOutputTokens, estimate.maxOutputTokens)
-  }
-  return { model, usage, cost: book.cost({ model, usage, at, refusal }), confidence: "estimated" }
-}

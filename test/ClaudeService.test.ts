@@ -237,11 +237,10 @@ describe("a policy", () => {
         Effect.sync(() => {
           open.add(attempt)
           attempt.key = { label: "test", group: "org", secret: Redacted.make("sk-ant-test") }
-        }),
-      settle: (attempt) =>
-        Effect.sync(() => {
-          assert.isTrue(open.delete(attempt), "settled twice")
-          outcomes.push(attempt.outcome._tag)
+          return Effect.sync(() => {
+            assert.isTrue(open.delete(attempt), "settled twice")
+            outcomes.push(attempt.outcome._tag)
+          })
         })
     })
     const service = (fetch: typeof globalThis.fetch) =>

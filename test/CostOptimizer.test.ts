@@ -2,7 +2,8 @@ import Anthropic from "@anthropic-ai/sdk"
 import type { MessageParam } from "@anthropic-ai/sdk/resources/messages"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Schema } from "effect"
-import { Attempt, CallContext, CostOptimizer, Estimate, PriceBook, Usage } from "effect-claude"
+import { Attempt, CallContext, CostOptimizer, Estimate, PriceBook, Request, Usage } from "effect-claude"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { TestClock } from "effect/testing"
 import * as Simulator from "../src/testing/Simulator.ts"
 import { at, conversation, frozen, Plan, problem } from "./utils/histories.ts"
@@ -22,8 +23,15 @@ const ask = frozen<Attempt.Request>({
 const using = (...rules: ReadonlyArray<CostOptimizer.Rule>) =>
   Effect.provide(Layer.provide(CostOptimizer.layer({ rules }), PriceBook.layer()))
 
+/** What was learnt in the test that runs. */
+let kinds = new Attempt.CallKinds()
+
 const optimize = (request: Attempt.Request, options?: { readonly stream?: boolean }) =>
-  CostOptimizer.CostOptimizer.use((optimizer) => optimizer.optimize(request, options))
+  Effect.gen(function*() {
+    const optimizer = yield* CostOptimizer.CostOptimizer
+    const { requestType } = yield* CallContext.CallContext
+    return yield* optimizer.optimize(request, { ...options, lengths: (model) => kinds.of(model, requestType).lengths })
+  })
 
 const summary = CallContext.annotate({ requestType: "summary" })
 
@@ -31,23 +39,28 @@ const summary = CallContext.annotate({ requestType: "summary" })
 const on = <A>(
   rules: ReadonlyArray<CostOptimizer.Rule>,
   effect: Effect.Effect<A, never, CostOptimizer.CostOptimizer>
-) => Effect.andThen(TestClock.setTime(at), effect).pipe(using(...rules))
+) =>
+  Effect.suspend(() => {
+    kinds = new Attempt.CallKinds()
+    return Effect.andThen(TestClock.setTime(at), effect)
+  }).pipe(using(...rules))
 
 const once = (rule: CostOptimizer.Rule, request: Attempt.Request) => on([rule], optimize(request))
 
 const input = Estimate.inputTokens
 
-const learn = (model: string, outputTokens: number, fields: Partial<Attempt.Attempt> = {}, stopReason = "end_turn") =>
+const learn = (
+  model: string,
+  outputTokens: number,
+  fields: { readonly outcome?: Attempt.Outcome; readonly optimized?: Attempt.MessageAttempt["optimized"] } = {},
+  stopReason = "end_turn"
+) =>
   Effect.gen(function*() {
-    const { learn } = yield* CostOptimizer.CostOptimizer
-    yield* learn({
-      callId: "call-1",
-      number: 1,
-      endpoint: "messages",
+    const context = yield* CallContext.CallContext
+    const attempt = ClaudeTest.attempt({
       model,
-      context: yield* CallContext.CallContext,
-      estimate: { inputTokens: 0, maxOutputTokens: 0 },
-      key: undefined,
+      context,
+      kind: kinds.of(model, context.requestType),
       outcome: Attempt.Outcome.Completed({
         usage: Usage.make({ outputTokens }),
         limits: undefined,
@@ -57,6 +70,7 @@ const learn = (model: string, outputTokens: number, fields: Partial<Attempt.Atte
       }),
       ...fields
     })
+    yield* Attempt.guard(Attempt.learning(kinds), attempt, Effect.void)
   })
 
 const everyRule = (maxTokens: number): ReadonlyArray<CostOptimizer.Rule> => [
@@ -625,9 +639,12 @@ describe("CostOptimizer", () => {
         Effect.gen(function*() {
           const limit = Effect.map(optimize(ask), ({ request }) => request.max_tokens)
           yield* learn(ask.model, 300)
-          yield* Effect.forEach(Array.from({ length: 999 }), (_, i) => learn(`m${i}`, 300))
+          // Each of them is a kind of its model, too.
+          const others = (name: string, count: number) =>
+            Effect.forEach(Array.from({ length: count }), (_, i) => learn(`${name}${i}`, 300))
+          yield* others("a", 499)
           assert.strictEqual(yield* limit, 1_200)
-          yield* learn("m999", 300)
+          yield* others("b", 500)
           assert.strictEqual(yield* limit, 8_192)
         })
       ).pipe(summary))
@@ -682,7 +699,10 @@ describe("CostOptimizer", () => {
           const usage = Effect.fnUntraced(function*(question: string) {
             const { request } = yield* optimize(about(question))
             const message = yield* Effect.promise(() =>
-              new Anthropic({ apiKey: Simulator.apiKey, fetch, maxRetries: 0 }).messages.create(request)
+              new Anthropic({ apiKey: Simulator.apiKey, fetch, maxRetries: 0 }).messages.create({
+                ...Request.toParams(request),
+                stream: false
+              })
             )
             const { cache_creation_input_tokens, cache_read_input_tokens } = message.usage
             return [cache_creation_input_tokens ?? 0, cache_read_input_tokens ?? 0] as const

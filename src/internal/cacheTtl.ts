@@ -1,5 +1,5 @@
 /** How long what a request writes into the cache may live. */
-import type { Request } from "../Attempt.ts"
+import type { Request } from "../Request.ts"
 
 export type Ttl = "5m" | "1h"
 

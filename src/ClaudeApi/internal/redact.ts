@@ -5,7 +5,7 @@
  * characters in any case, and each quotation however short. Keys and the values of headers are replaced wherever they
  * stand, and the text is cut.
  */
-import type { Request } from "../../Attempt.ts"
+import type { Request } from "../../Request.ts"
 
 const run = 6
 const maxLength = 300

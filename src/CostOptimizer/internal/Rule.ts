@@ -1,25 +1,12 @@
 /**
  * What a rule is, and what the rules that come along share.
  */
-import type { ContentBlockParam, MessageParam } from "@anthropic-ai/sdk/resources/messages"
-import type { Request } from "../../Attempt.ts"
+import type { Lengths } from "../../Attempt.ts"
 import type { CallContext } from "../../CallContext.ts"
 import * as Model from "../../Model.ts"
 import type { PriceBook } from "../../PriceBook.ts"
+import type { Block, Request, Turn } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
-
-/**
- * How long the answers of calls of one kind were, of the last 64: how many are known, their mean, and the longest. An answer that `max_tokens`
- * cut counts four times its length, since nobody knows how long it would have been.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Lengths {
-  readonly calls: number
-  readonly mean: number
-  readonly longest: number
-}
 
 /**
  * What a rule may know.
@@ -83,8 +70,7 @@ export type Matcher =
   | ((request: Request, call: CallContext) => boolean)
   | ReadonlyArray<Matcher>
 
-export const blocksOf = ({ content }: MessageParam): ReadonlyArray<ContentBlockParam> =>
-  Array.isArray(content) ? content : []
+export const blocksOf = ({ content }: Turn): ReadonlyArray<Block> => Array.isArray(content) ? content : []
 
 /** The text that the newest message says itself: no tool results and no documents. */
 const newestText = ({ messages }: Request): string => {
@@ -132,7 +118,7 @@ const ttlOf = (part: object): ReadonlyArray<Ttl> => {
   return control === undefined || control === null ? [] : [control.ttl ?? "5m"]
 }
 
-const ttlsOf = (block: ContentBlockParam): ReadonlyArray<Ttl> =>
+const ttlsOf = (block: Block): ReadonlyArray<Ttl> =>
   block.type === "tool_result" && Array.isArray(block.content)
     ? [...block.content.flatMap(ttlOf), ...ttlOf(block)]
     : ttlOf(block)
@@ -148,7 +134,7 @@ export const breakpoints = (request: Request) => ({
 export const hasBreakpoints = (request: Request): boolean =>
   Object.values(breakpoints(request)).some((ttls) => ttls.length > 0)
 
-export const isThinking = ({ type }: ContentBlockParam): boolean => type === "thinking" || type === "redacted_thinking"
+export const isThinking = ({ type }: Block): boolean => type === "thinking" || type === "redacted_thinking"
 
 /** A count for people. */
 export const about = (tokens: number): string => `about ${Math.round(tokens)} tokens`

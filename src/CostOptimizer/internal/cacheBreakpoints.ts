@@ -1,8 +1,8 @@
-import type { CacheControlEphemeral, ContentBlockParam, MessageParam } from "@anthropic-ai/sdk/resources/messages"
-import type { Request } from "../../Attempt.ts"
+import type { CacheControlEphemeral } from "@anthropic-ai/sdk/resources/messages"
 import * as Estimate from "../../Estimate.ts"
 import * as Prefix from "../../internal/contentHash.ts"
 import * as Model from "../../Model.ts"
+import type { Block, Request, Turn } from "../../Request.ts"
 import type { Rule, RuleContext } from "./Rule.ts"
 import { about, blocksOf, breakpoints, difference, priceOf } from "./Rule.ts"
 
@@ -23,7 +23,7 @@ const maxBreakpoints = 4
 /** The API looks for an earlier breakpoint this many blocks back. */
 const lookBack = 20
 
-const canBeMarked = (block: ContentBlockParam): boolean =>
+const canBeMarked = (block: Block): boolean =>
   block.type === "text" ? block.text.trim() !== "" : ["image", "document", "tool_result"].includes(block.type)
 
 const markLast = <A extends object>(items: ReadonlyArray<A>, cache_control: CacheControlEphemeral): Array<A> =>
@@ -75,7 +75,7 @@ const piecesOf = (request: Request, context: RuleContext, total: number) => {
   const ofTools = Prefix.add(Prefix.add(Prefix.start, scope), tools ?? [])
   const ofSystem = Prefix.add(ofTools, normal(system ?? []))
   const empty: Request = { model, max_tokens: 0, messages: [] }
-  const tokensOf = (message: MessageParam) => inputTokens({ ...empty, messages: [message] }) - inputTokens(empty)
+  const tokensOf = (message: Turn) => inputTokens({ ...empty, messages: [message] }) - inputTokens(empty)
   const ends: Array<Piece> = []
   let hash = Prefix.add(ofSystem, [tool_choice, thinking, output_config])
   const keys = messages.map(({ content, role }) => {

@@ -1,6 +1,6 @@
-import type { ContentBlockParam, ToolResultBlockParam } from "@anthropic-ai/sdk/resources/messages"
-import type { Request } from "../../Attempt.ts"
+import type { ToolResultBlockParam } from "@anthropic-ai/sdk/resources/messages"
 import * as Model from "../../Model.ts"
+import type { Block, Request } from "../../Request.ts"
 import type * as Usage from "../../Usage.ts"
 import type { Matcher, Rule, RuleContext } from "./Rule.ts"
 import { blocksOf, breakpoints, expectedOutput, hasBreakpoints, matches, priceOf } from "./Rule.ts"
@@ -51,7 +51,7 @@ const portableBlocks = new Set(["text", "image", "document", "tool_use", "tool_r
 
 type ToolResultContent = Exclude<ToolResultBlockParam["content"], string | undefined>[number]
 
-const isPortableBlock = (block: ContentBlockParam | ToolResultContent): boolean =>
+const isPortableBlock = (block: Block | ToolResultContent): boolean =>
   portableBlocks.has(block.type) &&
   (block.type !== "tool_result" || !Array.isArray(block.content) || block.content.every(isPortableBlock))
 

@@ -1,5 +1,5 @@
-import type { Request } from "../../Attempt.ts"
 import * as Model from "../../Model.ts"
+import type { Request } from "../../Request.ts"
 import type { Matcher, Rule } from "./Rule.ts"
 import { matches, priceOf } from "./Rule.ts"
 

@@ -1,6 +1,5 @@
-import type { ContentBlockParam, MessageParam } from "@anthropic-ai/sdk/resources/messages"
-import type { Request } from "../../Attempt.ts"
 import * as Model from "../../Model.ts"
+import type { Block, Request, Turn } from "../../Request.ts"
 import type { Rule, RuleContext } from "./Rule.ts"
 import { about, blocksOf, difference, hasBreakpoints, isThinking, priceOf } from "./Rule.ts"
 
@@ -19,17 +18,17 @@ export interface TrimHistoryOptions {
 
 const sources = new Set(["document", "search_result", "web_search_tool_result", "web_fetch_tool_result"])
 
-const isSource = (block: ContentBlockParam): boolean =>
+const isSource = (block: Block): boolean =>
   sources.has(block.type) ||
   block.type === "tool_result" && Array.isArray(block.content) && block.content.some(({ type }) => sources.has(type))
 
 /** What says which of the deferred tools are there. */
-const isToolReference = (block: ContentBlockParam): boolean =>
+const isToolReference = (block: Block): boolean =>
   block.type === "tool_search_tool_result" ||
   block.type === "tool_result" && Array.isArray(block.content) &&
     block.content.some(({ type }) => type === "tool_reference")
 
-const isCited = (block: ContentBlockParam): boolean =>
+const isCited = (block: Block): boolean =>
   block.type === "text" && Array.isArray(block.citations) && block.citations.length > 0
 
 const lastIndex = <A>(items: ReadonlyArray<A>, is: (item: A) => boolean): number =>
@@ -45,8 +44,8 @@ const bindsThinking = (id: string): boolean => {
  * Where a conversation may begin: at a turn of the user that answers no tool, behind everything that what is kept rests on. System
  * messages within the conversation are not cut, nor are the tools that it found, nor a history that the API compacted.
  */
-const beginnings = (messages: ReadonlyArray<MessageParam>, model: string): ReadonlyArray<number> => {
-  const some = (is: (block: ContentBlockParam) => boolean) => (message: MessageParam) => blocksOf(message).some(is)
+const beginnings = (messages: ReadonlyArray<Turn>, model: string): ReadonlyArray<number> => {
+  const some = (is: (block: Block) => boolean) => (message: Turn) => blocksOf(message).some(is)
   if (messages.some(some(({ type }) => (type as string) === "compaction"))) return []
   const head = headOf(messages)
   const barrier = messages.findIndex((message, index) =>
@@ -70,10 +69,10 @@ const beginnings = (messages: ReadonlyArray<MessageParam>, model: string): Reado
 }
 
 /** System messages at the very front stay. */
-const headOf = (messages: ReadonlyArray<MessageParam>): number =>
+const headOf = (messages: ReadonlyArray<Turn>): number =>
   Math.max(0, messages.findIndex(({ role }) => role !== "system"))
 
-const tokensOf = (context: RuleContext, request: Request, messages: Array<MessageParam>): number => {
+const tokensOf = (context: RuleContext, request: Request, messages: Array<Turn>): number => {
   const empty: Request = { model: request.model, max_tokens: request.max_tokens, messages: [] }
   return context.inputTokens({ ...empty, messages }) - context.inputTokens(empty)
 }
