@@ -1,9 +1,9 @@
 /**
- * The port: one attempt over `@anthropic-ai/sdk`, without any policy. Every failure is one of the five errors of the
- * API, a stream is checked for its end, and time limits that the SDK lacks are kept.
+ * The port: sends one attempt through `@anthropic-ai/sdk`, without any policy. Every failure is one of the five errors of
+ * the API, a stream that ends early fails, and time limits that the SDK lacks apply.
  *
- * The SDK builds the request, its headers and its errors; it never retries, traces, logs, or reads its key or base URL
- * from the environment.
+ * The SDK builds the request and its headers; it never retries, traces, logs, or reads its key or base URL from the
+ * environment.
  *
  * **Example** (Another base URL and shorter limits)
  *
@@ -31,7 +31,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import { type Attempt, type MessageAttempt, Outcome } from "./Attempt.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
@@ -44,18 +44,18 @@ import { type CountTokensRequest, type Request, toCountTokensParams, toParams } 
 import * as Usage from "./Usage.ts"
 
 /**
- * How long one attempt may take. A limit that is passed fails the attempt with `ConnectionError` and ends the request on
- * the wire; so does the deadline of the caller.
+ * How long one attempt may take. When a limit expires, the attempt fails with `ConnectionError` and the request ends on the
+ * wire; the deadline of the caller does the same.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Timeouts {
-  /** Until the head of the response: for a plain call that is all of the thinking. Default 10 minutes. */
+  /** Until the response headers: a plain call sends them when the whole answer is ready. Default 10 minutes. */
   readonly headers?: Duration.Input | undefined
   /** From sending until the first content of a stream. Default 10 minutes. */
   readonly firstContent?: Duration.Input | undefined
-  /** Between two signs of life of a body, pings of a stream included. A slow reader does not count. Default 2 minutes. */
+  /** Between two chunks of a body, where the pings of a stream count. Time that the reader takes does not. Default 2 minutes. */
   readonly idle?: Duration.Input | undefined
   /** The whole attempt. Default 1 hour. */
   readonly call?: Duration.Input | undefined
@@ -67,7 +67,7 @@ export interface Timeouts {
  *   `timeouts`; in other runtimes, where `undici` is not installed, and of `make`: the global one. Bundles never contain
  *   `undici`: it is loaded when a layer without `fetch` is built.
  * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
- * - `maxBytes`: the largest answer that is read, default 64 MiB; a larger one fails as `malformed`.
+ * - `maxBytes`: the largest answer that is read. Default 64 MiB; a larger one fails as `malformed`.
  *
  * @category options
  * @since 0.1.0
@@ -81,7 +81,7 @@ export interface Options {
 }
 
 /**
- * One attempt, which needs its `key` and has its `outcome` written. Counting tokens and listing models use none.
+ * Sends one attempt with its `key`, and writes its `sentAt` and `outcome`. Counting tokens and reading models use no tokens.
  *
  * @category services
  * @since 0.1.0
@@ -107,10 +107,10 @@ const keyHeaders = new Set(["authorization", "x-api-key", "proxy-authorization"]
 const withoutKeys = (headers: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => !keyHeaders.has(name.toLowerCase())))
 
-/** The largest number of clients kept; the one made first makes room. */
+/** The most clients that are kept; the oldest makes room. */
 const maxClients = 256
 
-/** The largest number of pages read of a list. */
+/** The most pages that are read of a list. */
 const maxPages = 100
 
 const isMessage = (body: object): body is Message =>
@@ -125,7 +125,7 @@ const isModelInfo = (body: object): body is ModelInfo => "id" in body && typeof 
 const isModelPage = (body: object): body is { data: Array<ModelInfo>; has_more?: unknown; last_id?: unknown } =>
   "data" in body && Array.isArray(body.data)
 
-/** The request as it is sent plainly, whatever a caller without types put into `stream`. */
+/** The request without streaming, even where an untyped caller put `stream` into it. */
 const plain = (request: Request): MessageCreateParamsNonStreaming =>
   "stream" in request ? { ...toParams(request), stream: false } : toParams(request)
 
@@ -138,6 +138,42 @@ interface RequestOptions {
 /** A request of the SDK that was begun. */
 interface Begun {
   readonly asResponse: () => Promise<Response>
+}
+
+const optionsOf = ({ attempt, controller }: Exchange.Exchange): RequestOptions => ({
+  signal: controller.signal,
+  // The SDK adds headers of the environment, but those of a request win.
+  headers: {
+    ...withoutKeys(attempt.context.headers),
+    ...(attempt.key === undefined
+      ? undefined
+      : { authorization: `Bearer ${Redacted.value(attempt.key.secret)}`, "x-api-key": null })
+  }
+})
+
+/** Clients of the SDK, one for each key. */
+const clients = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers }: Options) => {
+  const clients = new Map<string, Anthropic>()
+  return ({ key }: Attempt): Anthropic => {
+    const apiKey = key === undefined ? "" : Redacted.value(key.secret)
+    const known = clients.get(apiKey)
+    if (known !== undefined) return known
+    const client = new Anthropic({
+      apiKey,
+      baseURL: baseUrl,
+      maxRetries: 0,
+      // Ours expires first, and follows `Clock`. This one only keeps the SDK from setting its own.
+      timeout: Math.min(bounds.headers + 1000, 2 ** 31 - 1),
+      openTelemetry: false,
+      logLevel: "off",
+      defaultHeaders: withoutKeys(headers ?? {}),
+      ...(fetch === undefined ? undefined : { fetch })
+    })
+    const oldest = clients.size < maxClients ? undefined : clients.keys().next().value
+    if (oldest !== undefined) clients.delete(oldest)
+    clients.set(apiKey, client)
+    return client
+  }
 }
 
 const unused = () => Exchange.unused
@@ -158,41 +194,9 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     maxBytes: options.maxBytes ?? 64 * 1024 * 1024
   }
   const plainBounds = { ...bounds, firstContent: Infinity }
-  const clients = new Map<string, Anthropic>()
+  const clientOf = clients(baseUrl, bounds, options)
 
-  const clientOf = (attempt: Attempt): Anthropic => {
-    const apiKey = attempt.key === undefined ? "" : Redacted.value(attempt.key.secret)
-    const known = clients.get(apiKey)
-    if (known !== undefined) return known
-    const client = new Anthropic({
-      apiKey,
-      baseURL: baseUrl,
-      maxRetries: 0,
-      // Ours comes first, and follows `Clock`. This one only keeps the SDK from setting its own.
-      timeout: Math.min(bounds.headers + 1000, 2 ** 31 - 1),
-      openTelemetry: false,
-      logLevel: "off",
-      defaultHeaders: withoutKeys(options.headers ?? {}),
-      ...(options.fetch === undefined ? undefined : { fetch: options.fetch })
-    })
-    const oldest = clients.size < maxClients ? undefined : clients.keys().next().value
-    if (oldest !== undefined) clients.delete(oldest)
-    clients.set(apiKey, client)
-    return client
-  }
-
-  const optionsOf = ({ attempt, controller }: Exchange.Exchange): RequestOptions => ({
-    signal: controller.signal,
-    // The SDK adds headers of the environment, but those of a request win.
-    headers: {
-      ...withoutKeys(attempt.context.headers),
-      ...(attempt.key === undefined
-        ? undefined
-        : { authorization: `Bearer ${Redacted.value(attempt.key.secret)}`, "x-api-key": null })
-    }
-  })
-
-  /** A plain request, from sending to its decoded body. */
+  /** A plain request, from sending it to its decoded body. */
   const answered = <A extends object>(
     attempt: Attempt,
     request: Exchange.Exchange["request"],
@@ -294,8 +298,8 @@ const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.C
   })
 
 /**
- * The port over the real API, or whatever answers at `baseUrl`. A base URL that is no absolute `http` or `https` URL
- * fails the layer with `ConfigError`. Without `fetch` it keeps connections of its own, which are closed with the layer; a
+ * The port over the API at `baseUrl`. A base URL that is not an absolute `http` or `https` URL fails the layer with
+ * `ConfigError`. Without `fetch` it keeps connections of its own, which are closed with the layer; a
  * Node older than 22.19 is then a defect.
  *
  * @category layers
@@ -305,7 +309,7 @@ export const layer = (options: Options = {}): Layer.Layer<ClaudeApi, Config.Conf
   Layer.effect(ClaudeApi, checked(options))
 
 /**
- * `layer` with options from configuration. `fetch` is code, so it is given beside them.
+ * `layer` with options from configuration. `fetch` is code, so it is passed beside them.
  *
  * @category layers
  * @since 0.1.0

@@ -126,8 +126,8 @@ export const make = (options: CoreOptions) => {
       : messages.countTokens(checked, key, served, id, headers)
   }
 
-  /** Takes a request. Nothing happens to it until `next` is called. */
-  const exchange = (incoming: Incoming): Step.Exchange => {
+  /** Accepts a request. It is answered once `next` is called. */
+  const accept = (incoming: Incoming): Step.Steps => {
     counters.total++
     counters.open++
     const id = `req_sim${counters.total.toString(36).padStart(18, "0")}`
@@ -224,7 +224,7 @@ export const make = (options: CoreOptions) => {
   const active = new Set<() => void>()
   let open = true
   return {
-    exchange,
+    accept,
     wait,
     bodyLimit: options.bodyLimit,
     inject: faults.inject,

@@ -1,7 +1,7 @@
 /**
- * Carries out the steps of an exchange on a face, at the pace of its reader.
+ * Carries out the steps of an answer on a face, at the pace of its reader.
  */
-import type { Exchange, Wait } from "./Step.ts"
+import type { Steps, Wait } from "./Step.ts"
 
 /** What a face does. A method that returns `false` asks for a pause until `resume`. */
 export interface Sink {
@@ -21,7 +21,7 @@ export interface Drive {
   readonly abort: () => void
 }
 
-export const drive = (exchange: Exchange, wait: Wait, sink: Sink): Drive => {
+export const drive = (steps: Steps, wait: Wait, sink: Sink): Drive => {
   let state: "idle" | "running" | "waiting" | "done" = "idle"
   let again = false
   /** The reader keeps up with what was written before the wait. */
@@ -34,7 +34,7 @@ export const drive = (exchange: Exchange, wait: Wait, sink: Sink): Drive => {
   }
 
   const step = (): boolean => {
-    const next = exchange.next()
+    const next = steps.next()
     switch (next._tag) {
       case "Head": {
         const more = sink.head(next.status, next.headers, next.body)
@@ -85,7 +85,7 @@ export const drive = (exchange: Exchange, wait: Wait, sink: Sink): Drive => {
       if (state === "done") return
       state = "done"
       cancel?.()
-      exchange.abort()
+      steps.abort()
     }
   }
 }

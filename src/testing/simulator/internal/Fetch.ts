@@ -37,7 +37,7 @@ const answer = (
       core.active.delete(shutdown)
       signal?.removeEventListener("abort", abort)
     }
-    const driver = drive(core.exchange(incoming), core.wait, {
+    const driver = drive(core.accept(incoming), core.wait, {
       head: (status, headers, body) => {
         if (body !== undefined) {
           stop()

@@ -35,7 +35,7 @@ const answer = (
     size = 0
     return response.write(out)
   }
-  const exchange = core.exchange({
+  const steps = core.accept({
     method: request.method ?? "GET",
     path: request.url ?? "/",
     header: (name) => {
@@ -45,7 +45,7 @@ const answer = (
     body: body ?? "",
     tooLarge: body === undefined
   })
-  const driver = drive(exchange, core.wait, {
+  const driver = drive(steps, core.wait, {
     head: (status, headers, whole) => {
       if (whole === undefined) {
         response.writeHead(status, headers)

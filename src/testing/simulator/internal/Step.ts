@@ -40,8 +40,8 @@ export const refused = (refusal: Wire.Refusal, requestId: string, headers: Recor
     Wire.envelope(refusal, requestId)
   )
 
-/** One request being answered. */
-export interface Exchange {
+/** The steps of one answer, taken one at a time. */
+export interface Steps {
   readonly next: () => Step
   readonly abort: () => void
 }
