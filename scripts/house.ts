@@ -125,7 +125,7 @@ const modelGroup = new RegExp(`^(?:${families})(?:-\\d[\\d.-]*)?$`)
 
 /** Literals that name models or groups of them, line by line. The catalogue, its data and the model of a test double may. */
 export const facts = (path: string, text: string): ReadonlyArray<string> => {
-  if (/^src\/(?:internal\/(?:catalogue\.ts$|data\/)|testing\/ClaudeTest\.ts$)/.test(path)) return []
+  if (/^src\/(?:Model\/internal\/catalogue\.ts$|internal\/data\/|testing\/ClaudeTest\.ts$)/.test(path)) return []
   const source = parse(path, text)
   const found = new Map<number, string>()
   const visit = (node: ts.Node): void => {
@@ -139,7 +139,10 @@ export const facts = (path: string, text: string): ReadonlyArray<string> => {
         : ""
     if (modelId.test(literal) || modelGroup.test(literal)) {
       const line = lineOf(source, node.getStart())
-      found.set(line, `${path}:${line}: ${literal.trim()}: what is known of models stands in src/internal/catalogue.ts`)
+      found.set(
+        line,
+        `${path}:${line}: ${literal.trim()}: what is known of models stands in src/Model/internal/catalogue.ts`
+      )
     }
     ts.forEachChild(node, visit)
   }

@@ -23,7 +23,7 @@ import type { ApiError } from "./ClaudeError.ts"
 import type { Estimate } from "./Estimate.ts"
 import type { CallKind, CallKinds } from "./internal/callKinds.ts"
 import type { ModelRefusal } from "./internal/modelRefusal.ts"
-import * as Model from "./Model.ts"
+import type * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 import type { Request } from "./Request.ts"
 import * as Usage from "./Usage.ts"
@@ -415,7 +415,7 @@ const computed = (
  */
 export const countedInput = ({ facts }: Attempt, usage: Usage.Usage): number =>
   usage.inputTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens +
-  (Model.countsCacheReads(facts) ? usage.cacheReadTokens : 0)
+  (facts.countsCacheReads ? usage.cacheReadTokens : 0)
 
 /** Teaches what calls of the attempt's kind use. */
 const learn = (kinds: CallKinds, attempt: MessageAttempt, now: number): void => {

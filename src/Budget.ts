@@ -359,7 +359,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const tokens = { inputTokens, outputTokens, at }
     const ceiling = amountOf(book.ceiling(request, tokens))
     if (ceiling !== undefined || options.unpriced !== "dearest") return ceiling
-    const ceilings = Model.catalogue.flatMap(({ id }) =>
+    const ceilings = Model.catalogue.models.flatMap(({ id }) =>
       amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? []
     )
     return ceilings.length === 0 ? undefined : Math.max(...ceilings)

@@ -276,7 +276,7 @@ interface Entry {
   turn: Deferred.Deferred<void> | undefined
 }
 
-const isGroup = (name: string): name is Model.Group => Model.groups.some((group) => group === name)
+const isGroup = (name: string): name is Model.Group => Model.catalogue.groups.includes(name)
 
 const rulesOf = (options: Options): Rules => {
   const inRange = (name: keyof Options, value: number, minimum: number, maximum: number) => {
@@ -334,7 +334,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const runSync = Effect.runSyncWith(yield* Effect.context<never>())
 
   const entries = new Map<Model.Group, Entry>()
-  for (const group of Model.groups) {
+  for (const group of Model.catalogue.groups) {
     const changed = ({ at, from, openMillis, to }: Change) => {
       const openFor = to === "open" ? Duration.millis(openMillis) : undefined
       if (from !== to) runSync(PubSub.publish(transitions, [{ group, from, to, at, openFor }]))
@@ -450,7 +450,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
     setMode: (mode, group) =>
       Effect.sync(() => {
-        for (const name of group === undefined ? Model.groups : [group]) entryOf(name).mode = mode
+        for (const name of group === undefined ? Model.catalogue.groups : [group]) entryOf(name).mode = mode
       }),
 
     save: Effect.gen(function*() {

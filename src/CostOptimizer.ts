@@ -46,6 +46,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type { Change, Lengths } from "./Attempt.ts"
 import { CallContext } from "./CallContext.ts"
+import { incompatibility } from "./CostOptimizer/internal/incompatibility.ts"
 import type { Proposal, Rule, RuleContext } from "./CostOptimizer/internal/Rule.ts"
 import * as Estimate from "./Estimate.ts"
 import { BoundedMap } from "./internal/boundedMap.ts"
@@ -57,6 +58,7 @@ export type { Lengths } from "./Attempt.ts"
 export { batchAdvice } from "./CostOptimizer/internal/batchAdvice.ts"
 export { cacheBreakpoints, type CacheBreakpointsOptions } from "./CostOptimizer/internal/cacheBreakpoints.ts"
 export { cheaperModel, type CheaperModelOptions, simpleTasks } from "./CostOptimizer/internal/cheaperModel.ts"
+export { incompatibility } from "./CostOptimizer/internal/incompatibility.ts"
 export type { Matcher, Proposal, Rule, RuleContext } from "./CostOptimizer/internal/Rule.ts"
 export { shortAnswers, shorterAnswers, type ShorterAnswersOptions } from "./CostOptimizer/internal/shorterAnswers.ts"
 export { trimHistory, type TrimHistoryOptions } from "./CostOptimizer/internal/trimHistory.ts"
@@ -90,7 +92,7 @@ export interface Optimized {
  * Makes requests cheaper.
  *
  * - `optimize`: applies the rules; `stream` says that the answer will be streamed. A rule that throws, proposes what is no request, or
- *   proposes one that the model would refuse (`Model.refusal`) is skipped, and logged once. All built-in rules together take about 10 ns a
+ *   proposes one that the model would refuse ({@link incompatibility}) is skipped, and logged once. All built-in rules together take about 10 ns a
  *   character of the prompt.
  *   `lengths` says how long answers of this kind of call were at a model; rules that ask for lengths know nothing without it.
  *
@@ -117,10 +119,10 @@ const isRequest = (value: unknown): boolean =>
   Array.isArray(value["messages"]) && value["messages"].length > 0
 
 /** What speaks against a request that did not before the rule. */
-const spoilt = (before: Request, after: Request, { at, inputTokens }: RuleContext): string | undefined => {
+const spoilt = (before: Request, after: Request, { at, catalogue, inputTokens }: RuleContext): string | undefined => {
   const reason = (request: Request) => {
-    const model = Model.find(request.model)
-    return model && Model.refusal(model, request, { at, inputTokens: inputTokens(request) })
+    const model = catalogue.find(request.model)
+    return model && incompatibility(model, request, { at, inputTokens: inputTokens(request) })
   }
   const why = reason(after)
   return why === undefined || reason(before) !== undefined ? undefined : `${after.model} ${why}`
@@ -143,6 +145,7 @@ const applied = (rule: Rule, request: Request, context: RuleContext): Proposal |
  */
 export const make = Effect.fnUntraced(function*(options: Options) {
   const book = yield* PriceBook
+  const catalogue = yield* Model.Catalogue
   const { memory = 10_000, rules } = options
   const notedAt = new BoundedMap<string, number>(memory)
   const logged = new Set<Rule>()
@@ -166,8 +169,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       at,
       stream,
       book,
+      catalogue,
       inputTokens: (request) => {
-        const known = counted.get(request) ?? Estimate.inputTokens(request)
+        const known = counted.get(request) ?? Estimate.inputTokens(request, catalogue.lookup(request.model))
         counted.set(request, known)
         return known
       },

@@ -1,20 +1,20 @@
 /**
- * What a request will use, guessed before it is sent.
+ * Estimates the tokens of a request before it is sent.
  *
- * The tokenizer is not public. These are rules of thumb, made to err on the high side: a limiter or a budget that reserves too much
- * gives it back when the call is settled, one that reserves too little is refused by the server. Where the exact count matters,
- * `ClaudeService.countTokens` asks the API.
+ * The tokenizer is not public. These are rules of thumb that err on the high side: a limiter or a budget that reserves too much
+ * gives it back when the call is settled; one that reserves too little is refused by the server. `ClaudeService.countTokens` asks the API
+ * for the exact count.
  *
  * | part of a request | how it is counted |
  * | --- | --- |
  * | English text | about 3.5 characters a token (classic tokenizer), 2.7 (dense); code and JSON 2.6 to 2.9 (2.0 to 2.2) |
  * | other scripts | 0.8 tokens a Latin letter with an accent, 0.7 a Cyrillic, Greek, Hebrew or Arabic letter, 1.3 a character from there on |
- * | image | its pixels / 750, at most 1,600 (classic) or 4,800 (dense); that most where the size cannot be seen |
+ * | image | its pixels / 750, at most 1,600 (classic) or 4,800 (dense); the maximum if its size is unknown |
  * | PDF | 3,000 tokens a page, 40 kB a page, at least one page and at most 600; by URL or file id 30 pages |
- * | tools | definitions by their length as JSON, plus the hidden prompt and the API's own tools as its documentation says |
+ * | tools | definitions by their length as JSON, plus the documented sizes of the hidden prompt and of the API's own tools |
  * | unknown blocks | by their length as JSON |
  *
- * {@link margin} is added to everything but published figures. Expect text to be right within 30 % and a PDF within a factor of 3.
+ * {@link margin} is added to everything but published figures. Expect an error of up to 30 % for text and up to a factor of 3 for a PDF.
  *
  * @since 0.1.0
  */
@@ -24,28 +24,25 @@ import * as Model from "./Model.ts"
 import type { Request } from "./Request.ts"
 
 /**
- * What one call will use at most, in tokens, as far as that can be known before it is sent.
+ * The most tokens that one call will use, as far as that can be known before it is sent.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Estimate {
-  /** The whole prompt. What a prompt cache will serve is not known yet and is part of it. */
+  /** The whole prompt, including the part that a prompt cache may serve. */
   readonly inputTokens: number
-  /** The `max_tokens` of the request: the answer ends there. Most answers end long before. */
+  /** The `max_tokens` of the request. Most answers are much shorter. */
   readonly maxOutputTokens: number
 }
 
 /**
- * What {@link inputTokens} adds to its best guess, as a factor.
+ * The factor by which {@link inputTokens} exceeds its best guess.
  *
  * @category constants
  * @since 0.1.0
  */
 export const margin = 1.1
-
-/** How many times the tokens of the classic tokenizer the same text has. */
-const density: Record<Model.Tokenizer, number> = { classic: 1, dense: 1.3 }
 
 const letter = 27
 const digit = 50
@@ -57,7 +54,7 @@ const asciiWeights = Uint8Array.from({ length: 128 }, (_, code) => {
   return /[A-Za-z \t]/.test(character) ? letter : /[0-9\n]/.test(character) ? digit : punctuation
 })
 
-/** Letters and digits in a row beyond which they are no word but a key, a hash or encoded data. */
+/** A longer run of letters and digits is a key, a hash or encoded data, not a word. */
 const longestWord = 16
 
 /** Hundredths of a token of the classic tokenizer, in one pass. */
@@ -79,8 +76,8 @@ const textWeight = (text: string): number => {
 }
 
 /**
- * The best guess for a piece of text, without any {@link margin}: for output that was received and never reported, such as the text
- * of a stream that broke off.
+ * The best guess for a piece of text, without {@link margin}: for output that was received but never reported, such as the text
+ * of an interrupted stream.
  *
  * - **Shape**: an integer, 0 for no text, never smaller when text is added.
  * - **Cost**: one pass, about 4 ns a character.
@@ -98,21 +95,20 @@ const textWeight = (text: string): number => {
  * @since 0.1.0
  */
 export const textTokens = (text: string, tokenizer: Model.Tokenizer): number =>
-  Math.ceil(textWeight(text) * density[tokenizer] / 100)
+  Math.ceil(textWeight(text) * Model.tokenizers[tokenizer].density / 100)
 
 const tokensPerMessage = 4
 const tokensPerRequest = 4
 const pixelsPerToken = 750
-const maxImageTokens: Record<Model.Tokenizer, number> = { classic: 1_600, dense: 4_800 }
 const tokensPerPage = 3_000
 const bytesPerPage = 40_000
 const maxPages = 600
-const unseenPages = 30
+const unknownPages = 30
 
-/** What only the server can read: its tokens are those of what is inside. */
+/** Encoded fields that only the server can read: they count by the size of their content. */
 const opaque = new Set(["signature", "encrypted_content", "encrypted_index", "encrypted_stdout"])
 
-/** What is nested deeper, or contains itself, cannot be sent. */
+/** Values that are nested deeper, or contain themselves, cannot be sent. */
 const maxDepth = 200
 
 /** One request being counted. */
@@ -123,7 +119,7 @@ interface Counter {
 }
 
 const scaled = ({ tokenizer }: Counter, classicTokens: number): number =>
-  Math.ceil(classicTokens * Math.round(density[tokenizer] * margin * 100) / 100)
+  Math.ceil(classicTokens * Math.round(Model.tokenizers[tokenizer].density * margin * 100) / 100)
 
 const text = (counter: Counter, value: unknown): number =>
   Predicate.isString(value) ? scaled(counter, textWeight(value) / 100) : 0
@@ -131,7 +127,7 @@ const text = (counter: Counter, value: unknown): number =>
 const encoded = (counter: Counter, value: unknown): number =>
   Predicate.isString(value) ? scaled(counter, value.length / 4) : 0
 
-/** Counts what is inside a value once on each way down to it. */
+/** Counts the inside of a value, unless the value contains itself or is nested too deeply. */
 const inside = (counter: Counter, value: object, count: () => number): number => {
   if (counter.path.has(value) || counter.path.size === maxDepth) return 0
   counter.path.add(value)
@@ -142,7 +138,7 @@ const inside = (counter: Counter, value: object, count: () => number): number =>
 
 const image = ({ tokenizer }: Counter, source: unknown): number => {
   const size = Predicate.hasProperty(source, "data") && Predicate.isString(source.data) ? pixels(source.data) : 0
-  const most = maxImageTokens[tokenizer]
+  const most = Model.tokenizers[tokenizer].maxImageTokens
   return size === 0 ? most : Math.min(Math.ceil(size / pixelsPerToken * margin), most)
 }
 
@@ -152,7 +148,7 @@ const document = (counter: Counter, source: unknown): number => {
     if (source.type === "content" && Predicate.hasProperty(source, "content")) return content(counter, source.content)
   }
   const data = Predicate.hasProperty(source, "data") ? source.data : undefined
-  const pages = Predicate.isString(data) ? Math.ceil(data.length * 3 / 4 / bytesPerPage) : unseenPages
+  const pages = Predicate.isString(data) ? Math.ceil(data.length * 3 / 4 / bytesPerPage) : unknownPages
   return scaled(counter, Math.min(Math.max(pages, 1), maxPages) * tokensPerPage)
 }
 
@@ -164,7 +160,7 @@ const entries = (counter: Counter, value: object): number => {
   return sum
 }
 
-/** Any value by its length as JSON; an image or a document inside it as such. */
+/** Any value by its length as JSON, except that images and documents inside it count as such. */
 const json = (counter: Counter, value: unknown): number => {
   if (Predicate.isString(value)) return text(counter, value)
   if (!Predicate.isObjectOrArray(value)) return value === undefined ? 0 : Math.ceil(String(value).length / 2)
@@ -198,30 +194,16 @@ const content = (counter: Counter, value: unknown): number =>
     ? inside(counter, value, () => value.reduce((sum: number, item) => sum + block(counter, item), 0))
     : block(counter, value)
 
-/**
- * The hidden prompt of a request with tools, by `tool_choice`: the model decides, or it must use one. Opus 5.5 refuses the latter and
- * has the figure of Opus 5.
- */
-const toolPrompt: Record<string, readonly [free: number, forced: number]> = {
-  "claude-opus-5-5": [286, 406],
-  "claude-opus-5": [286, 406],
-  "claude-opus-4-8": [290, 410],
-  "claude-opus-4-7": [675, 804],
-  "claude-opus-4-6": [497, 589],
-  "claude-opus-4-5-20251101": [496, 588],
-  "claude-sonnet-5": [354, 474],
-  "claude-sonnet-4-6": [497, 589],
-  "claude-sonnet-4-5-20250929": [496, 588],
-  "claude-haiku-4-5-20251001": [496, 588]
+/** The hidden prompt of a request with tools, for models without a published figure: the highest. */
+const highestToolPrompt = {
+  auto: Math.max(...Model.catalogue.models.map(({ toolPromptTokens }) => toolPromptTokens?.auto ?? 0)),
+  forced: Math.max(...Model.catalogue.models.map(({ toolPromptTokens }) => toolPromptTokens?.forced ?? 0))
 }
 
-/** For models without a published figure. */
-const highestToolPrompt = [675, 804] as const
-
-/** Definitions of tools that the API brings along. Where none is published the text editor's figure stands. */
+/** The definition of a tool of the API; the text editor's where no figure was published. */
 const definition = ({ tokenizer }: Counter, type: string): number =>
   type.startsWith("bash_")
-    ? tokenizer === "dense" ? 325 : 244
+    ? Model.tokenizers[tokenizer].bashToolTokens
     : type.startsWith("computer_")
     ? 4_500
     : type.startsWith("browser_")
@@ -233,26 +215,27 @@ const tool = (counter: Counter, value: unknown): number => {
   return json(counter, value) + (type === "custom" ? 0 : definition(counter, type))
 }
 
-const tools = (counter: Counter, { model, tool_choice, tools }: Request): number => {
+const tools = (counter: Counter, { tool_choice, tools }: Request, facts: Model.Model): number => {
   if (!Array.isArray(tools) || tools.length === 0) return 0
-  const [free, forced] = toolPrompt[Model.find(model)?.id ?? ""] ?? highestToolPrompt
+  const { auto, forced } = facts.toolPromptTokens ?? highestToolPrompt
   const isForced = tool_choice?.type === "any" || tool_choice?.type === "tool"
-  return tools.reduce((sum, value) => sum + tool(counter, value), isForced ? forced : free)
+  return tools.reduce((sum, value) => sum + tool(counter, value), isForced ? forced : auto)
 }
 
 /**
- * The tokens of a prompt: system prompt, messages, tools and output format.
+ * The tokens of a prompt: system prompt, messages, tools and output format. `facts` are those of the model; by default the built-in catalogue is
+ * asked.
  *
  * - **Shape**: a positive integer, never smaller when something is added to the request, and the sum of its messages.
- * - **Errors**: none. What is not understood is counted by its length as JSON.
+ * - **Errors**: none. Content of an unknown type is counted by its length as JSON.
  * - **Cost**: one pass over the text, about 4 ns a character. Of an image only the header is read, of a PDF only the length.
  *
  * @category getters
  * @since 0.1.0
  */
-export const inputTokens = (request: Request): number => {
-  const counter: Counter = { tokenizer: Model.tokenizer(request.model), path: new Set() }
-  let sum = tokensPerRequest + content(counter, request.system) + tools(counter, request)
+export const inputTokens = (request: Request, facts: Model.Model = Model.lookup(request.model)): number => {
+  const counter: Counter = { tokenizer: facts.tokenizer, path: new Set() }
+  let sum = tokensPerRequest + content(counter, request.system) + tools(counter, request, facts)
   for (const message of Array.isArray(request.messages) ? request.messages : []) {
     sum += tokensPerMessage + content(counter, message?.content)
   }
@@ -260,7 +243,8 @@ export const inputTokens = (request: Request): number => {
 }
 
 /**
- * What a request will use at most. The prompt is counted when it is first asked for, once: most calls need no estimate.
+ * The most tokens that a request will use. This counts the prompt, so call it once for each call and keep the result. `facts` are those of the
+ * model; by default the built-in catalogue is asked.
  *
  * **Example** (Before a call)
  *
@@ -277,7 +261,7 @@ export const inputTokens = (request: Request): number => {
  * @category constructors
  * @since 0.1.0
  */
-export const make = (request: Request): Estimate => ({
-  inputTokens: inputTokens(request),
+export const make = (request: Request, facts?: Model.Model): Estimate => ({
+  inputTokens: inputTokens(request, facts),
   maxOutputTokens: Number.isFinite(request.max_tokens) ? Math.max(0, Math.ceil(request.max_tokens)) : 0
 })

@@ -1,16 +1,15 @@
 /**
- * What a call costs, in integer nano-dollars: prices of every model by the day from which they hold.
+ * What a call costs, in integer nano-dollars, by prices that are dated.
  *
- * - **What counts** is what the answer reports: the model that served it, its speed, service tier and region, at the time it was
- *   served. A model, or a way to serve it, that nobody gave a price for has none: `undefined`, never zero.
- * - **Units**: prices are in USD for a million tokens. Whatever multiplies (batch, region, discount) goes into the price of one token,
- *   exactly, and that is rounded once to whole pico-dollars (half up); every published price is whole in each combination. Tokens times
- *   that price is exact, and so is the sum of the categories. It is rounded once to nano-dollars (1 USD = 1_000_000_000), half up.
- *   Exact means up to 2^53: 9,007 USD a category of one call, and 9 million USD for sums of nano-dollars.
- * - **Time**: a price holds from 00:00 UTC of its day. Before its first price a model costs what that one says.
- * - **Refusals** by the model: one that comes before any output costs no tokens, save those of three categories (`bio`,
- *   `frontier_llm`, `reasoning_extraction`) since 2026-09-24. One that comes later costs what it used.
- * - **Priority Tier** is priced by contract: answers of it have no price until `tiers` gives its factor.
+ * - **What counts** is what the answer reports: the model that served it, its speed, service tier and region, and when it was sent. Without a
+ *   price for these the cost is `undefined`, never zero.
+ * - **Units**: prices are in USD for a million tokens. Batch, region and discount multiply the price of one token, which is rounded once to whole
+ *   pico-dollars (half up); every published price is whole in each combination. The sum over all tokens is exact, and rounded once to
+ *   nano-dollars (1 USD = 1_000_000_000), half up. Exact means up to 2^53: 9,007 USD for one category of a call, 9 million USD for sums.
+ * - **Time**: a price holds from 00:00 UTC of its day; the first one also before that.
+ * - **Refusals** by the model before any output cost no tokens, except in three categories (`bio`, `frontier_llm`, `reasoning_extraction`) since
+ *   2026-09-24. Later refusals cost what they used.
+ * - **Priority Tier** is priced by contract: it has no price until `tiers` gives its factor.
  *
  * **Example** (The price of an answer, under a contract with 15 % off)
  *
@@ -49,6 +48,8 @@ import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
 import { cacheTtl } from "./internal/cacheTtl.ts"
 import type { ModelRefusal } from "./internal/modelRefusal.ts"
+import { type Category, Price } from "./internal/price.ts"
+import * as Model from "./Model.ts"
 import {
   bandAt,
   bookOf,
@@ -60,15 +61,21 @@ import {
   speedOf,
   startOf
 } from "./PriceBook/internal/rates.ts"
-import { type Category, Price, table } from "./PriceBook/internal/table.ts"
 import type { Request } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
-export { categories, type Category, Price, table, Trust } from "./PriceBook/internal/table.ts"
+export { categories, type Category, Price, Trust } from "./internal/price.ts"
 
 /**
- * An answer as it was served. `usage` also says how (`serviceTier`, `speed`, `inferenceGeo`); `at` is when it was sent, in milliseconds
- * since the epoch.
+ * The prices of the first-party API, as of `Model.asOf`: every model that a price was published for, retired ones too.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const table: ReadonlyArray<Price> = Model.catalogue.prices
+
+/**
+ * An answer as it was served. `usage` includes the service tier, speed and region; `at` is when it was sent, in milliseconds since 1970.
  *
  * @category models
  * @since 0.1.0
@@ -84,10 +91,9 @@ export interface Served {
  * What an answer costs.
  *
  * - `nanoUsd`: the sum, rounded once.
- * - `picoUsd`: what each category adds to it, exact, in thousandths of a nano-dollar.
- * - `cacheSavedNanoUsd`: what the same prompt would have cost more without a cache; negative where its writes cost more than its
- *   reads saved.
- * - `isVerified`: whether every price in it was read in an official document, follows from one that was, or is your own.
+ * - `picoUsd`: the exact share of each category, in thousandths of a nano-dollar.
+ * - `cacheSavedNanoUsd`: how much more the same prompt would have cost without a cache; negative if writing cost more than reading saved.
+ * - `isVerified`: whether every price involved is documented, follows from documented ones, or is your own.
  *
  * @category models
  * @since 0.1.0
@@ -102,10 +108,10 @@ export interface Cost {
 /**
  * Knows prices.
  *
- * - `cost`: of an answer; undefined where the model has no price at that time.
- * - `ceiling`: what a request costs at most, in nano-dollars (rounded up), should it use so many tokens. Its input is charged in the dearest
- *   category that the request allows (a cache write where it sets a breakpoint) and in the dearest band that 1.3 times the estimate reaches;
- *   web searches as often as they are allowed. Undefined where the model has no price, or none for the speed or region asked for.
+ * - `cost`: of an answer; undefined if the model has no price at that time.
+ * - `ceiling`: the most that a request can cost with these token counts, in nano-dollars (rounded up). Input counts in the most expensive
+ *   category that the request allows (a cache write if it sets a breakpoint) and the most expensive band that 1.3 times the estimate
+ *   reaches; web searches count as often as they are allowed. Undefined without a price for the model, or for the speed or region requested.
  *
  * @category services
  * @since 0.1.0
@@ -134,19 +140,19 @@ const Share = Schema.Finite.check(
  * @since 0.1.0
  */
 export const Options = Schema.Struct({
-  /** Prices that replace those of `table` for their model and speed, from the first day on that one of them holds. */
+  /** Replace the prices of `table` for their model and speed, from the first day on that one of them holds. */
   prices: Schema.optional(Schema.Array(Price)),
-  /** What there is without `prices`. Default {@link table}; an empty list leaves your own alone. */
+  /** The prices to begin with. Default those of `Model.Catalogue`; with an empty list only `prices` remain. */
   table: Schema.optional(Schema.Array(Price)),
-  /** The share of every price that your contract takes off, web searches included: one for all, or one for each model. Default 0. */
+  /** The share of every price that your contract takes off, web searches included: for all models, or by model. Default 0. */
   discount: Schema.optional(Schema.Union([Share, Schema.Record(Schema.String, Share)])),
   /** Factors of service tiers beside `standard` (1) and `batch` (0.5), for token prices. */
   tiers: Schema.optional(Schema.Record(Schema.String, Factor)),
   /** Factors of regions beside `global` (1), `not_available` (1) and `us` (1.1), for token prices. */
   geos: Schema.optional(Schema.Record(Schema.String, Factor)),
-  /** The region of a request that names none, where your workspace sets one. Ceilings need it. Default `global`. */
+  /** The region in which your workspace serves requests that name none, for ceilings. Default `global`. */
   defaultGeo: Schema.optional(Schema.String),
-  /** How many searches a ceiling counts for a web search tool without `max_uses`. Default 10. */
+  /** The searches that a ceiling counts for a web search tool without `max_uses`. Default 10. */
   maxWebSearches: Schema.optional(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))
 })
 
@@ -159,20 +165,20 @@ export const Options = Schema.Struct({
 export interface Options extends Schema.Schema.Type<typeof Options> {}
 
 /**
- * The prices that hold under these options: {@link table} with `prices` in their place. Discounts and factors are not in them.
+ * The prices that hold under these options: those of the catalogue with `prices` in their place, without discounts and factors.
  *
  * @category getters
  * @since 0.1.0
  */
-export const prices = (options: Options = {}): ReadonlyArray<Price> => {
+export const prices = (options: Options = {}, catalogue: Model.Catalogue = Model.catalogue): ReadonlyArray<Price> => {
   const own = options.prices ?? []
-  const keyOf = (price: Price) => `${speedOf(price)} ${idOf(price.model)}`
+  const keyOf = (price: Price) => `${speedOf(price)} ${idOf(price.model, catalogue)}`
   const starts = new Map<string, number>()
   for (const price of own) {
     starts.set(keyOf(price), Math.min(starts.get(keyOf(price)) ?? Infinity, startOf(price)))
   }
   return [
-    ...(options.table ?? table).filter((price) => startOf(price) < (starts.get(keyOf(price)) ?? Infinity)),
+    ...(options.table ?? catalogue.prices).filter((price) => startOf(price) < (starts.get(keyOf(price)) ?? Infinity)),
     ...own
   ]
 }
@@ -201,8 +207,8 @@ const billedSince = Date.parse("2026-09-24")
 const isFree = (refusal: ModelRefusal, at: number): boolean =>
   refusal.beforeOutput && !(at >= billedSince && billedCategories.has(refusal.category))
 
-/** How much longer than its estimate a prompt may turn out. */
-const doubt = 1.3
+/** How many times its estimate a prompt may have. */
+const maxUnderestimate = 1.3
 
 const webSearches = (request: Request, unbounded: number): number => {
   let searches = 0
@@ -214,26 +220,29 @@ const webSearches = (request: Request, unbounded: number): number => {
   return searches
 }
 
-/** What answers report as region where their model or account has no choice of it. */
-const unsaidGeos = { not_available: 1, "": 1 }
+/** The region that answers report when their model or account has no choice of regions. */
+const unstatedGeos = { not_available: 1, "": 1 }
 
 /**
- * Builds a price book. Options that make no sense are a defect.
+ * Builds a price book. Throws for invalid options.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options: Options = {}): PriceBook["Service"] => {
+export const make = (
+  options: Options = {},
+  catalogue: Model.Catalogue = Model.catalogue
+): PriceBook["Service"] => {
   Schema.decodeUnknownSync(Options)(options)
   const { defaultGeo = "global", maxWebSearches = 10 } = options
-  const book = bookOf(prices(options), {
+  const book = bookOf(prices(options, catalogue), {
     discount: options.discount ?? 0,
     tiers: { standard: 1, batch: 0.5, ...options.tiers },
-    geos: { global: 1, us: 1.1, ...unsaidGeos, ...options.geos }
-  })
+    geos: { global: 1, us: 1.1, ...unstatedGeos, ...options.geos }
+  }, catalogue)
 
   const periodOf = (model: string, speed: string, at: number): Period | undefined =>
-    periodAt((book.get(model) ?? book.get(idOf(model)))?.get(speed), at)
+    periodAt(book.get(model)?.get(speed), at)
 
   return PriceBook.of({
     cost: ({ at, model, refusal, usage }) => {
@@ -278,10 +287,10 @@ export const make = (options: Options = {}): PriceBook["Service"] => {
       const period = periodOf(request.model, request.speed ?? "standard", at)
       const ttl = cacheTtl(request)
       const searches = webSearches(request, maxWebSearches)
-      let dearest: number | undefined
+      let highest: number | undefined
       for (const { above, rates: byTier } of period?.bands ?? []) {
         const rates = byTier.get("standard")?.get(request.inference_geo ?? defaultGeo)
-        if (rates === undefined || (above > 0 && inputTokens * doubt <= above)) continue
+        if (rates === undefined || (above > 0 && inputTokens * maxUnderestimate <= above)) continue
         const input = Math.max(
           rates.input,
           ttl === undefined ? 0 : rates.cacheRead,
@@ -289,23 +298,24 @@ export const make = (options: Options = {}): PriceBook["Service"] => {
           ttl === "1h" ? rates.cacheWrite1h : 0
         )
         const picoUsd = inputTokens * input + outputTokens * rates.output + searches * rates.webSearch
-        dearest = Math.max(dearest ?? 0, picoUsd)
+        highest = Math.max(highest ?? 0, picoUsd)
       }
-      return dearest === undefined ? undefined : roundedUp(dearest)
+      return highest === undefined ? undefined : roundedUp(highest)
     }
   })
 }
 
 /**
- * The prices of {@link table}, changed as `options` say.
+ * The prices of `Model.Catalogue`, changed by `options`.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: Options): Layer.Layer<PriceBook> => Layer.sync(PriceBook, () => make(options))
+export const layer = (options?: Options): Layer.Layer<PriceBook> =>
+  Layer.effect(PriceBook, Effect.map(Model.Catalogue, (catalogue) => make(options, catalogue)))
 
 /**
- * Reads options from JSON text. Fields that do not exist are refused, so that no price is lost to a slip of the pen.
+ * Reads options from JSON text. Unknown fields are refused, so that no price is lost to a typo.
  *
  * **Example** (A discount and a model of your own)
  *
@@ -326,7 +336,7 @@ export const fromJson = (text: string): Effect.Effect<Options, Schema.SchemaErro
   Schema.decodeUnknownEffect(Schema.fromJsonString(Options), { onExcessProperty: "error", errors: "all" })(text)
 
 /**
- * Reads options from a JSON file, as {@link fromJson} does, when the layer is built.
+ * Reads options from a JSON file when the layer is built, as {@link fromJson} does.
  *
  * @category layers
  * @since 0.1.0
@@ -338,6 +348,6 @@ export const layerFile = (
     PriceBook,
     FileSystem.FileSystem.use((files) => files.readFileString(path)).pipe(
       Effect.flatMap(fromJson),
-      Effect.map(make)
+      Effect.zipWith(Model.Catalogue, make)
     )
   )

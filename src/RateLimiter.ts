@@ -33,14 +33,16 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import { admitted as admittedFreely, type Attempt, type Policy, type Settle } from "./Attempt.ts"
 import { RateLimitedLocallyError } from "./ClaudeError.ts"
+import type * as Model from "./Model.ts"
 import * as Buckets from "./RateLimiter/internal/Buckets.ts"
 import { type BucketSet, Group, type Refused } from "./RateLimiter/internal/Group.ts"
 import * as Limits from "./RateLimiter/internal/Limits.ts"
 import * as Underway from "./RateLimiter/internal/Underway.ts"
 
+export type { Tier } from "./Model.ts"
 export type { Amounts, Ask, Level, Levels, Pause, Report, Slot, Ticket } from "./RateLimiter/internal/Buckets.ts"
 export type { BucketSet } from "./RateLimiter/internal/Group.ts"
-export type { Limits, LimitsOf, Tier } from "./RateLimiter/internal/Limits.ts"
+export type { Limits, LimitsOf } from "./RateLimiter/internal/Limits.ts"
 
 /**
  * - `limits`: a tier, limits for every model group, or a function of the model group and the key group. Default none: the
@@ -53,7 +55,7 @@ export type { Limits, LimitsOf, Tier } from "./RateLimiter/internal/Limits.ts"
  * @since 0.1.0
  */
 export interface Options {
-  readonly limits?: Limits.Limits | Limits.Tier | Limits.LimitsOf | undefined
+  readonly limits?: Limits.Limits | Model.Tier | Limits.LimitsOf | undefined
   readonly burst?: Duration.Input | undefined
   readonly maxQueue?: number | undefined
 }
@@ -86,7 +88,7 @@ export class RateLimiter extends Context.Service<
   RateLimiter,
   Policy<RateLimitedLocallyError> & {
     /** Replaces the limits; calls that wait are judged by the new ones. Limits that make no sense are a defect. */
-    readonly setLimits: (limits: Limits.Limits | Limits.Tier | Limits.LimitsOf) => Effect.Effect<void>
+    readonly setLimits: (limits: Limits.Limits | Model.Tier | Limits.LimitsOf) => Effect.Effect<void>
     readonly snapshot: Effect.Effect<ReadonlyArray<Snapshot>>
   }
 >()("effect-claude/RateLimiter") {}
@@ -424,7 +426,7 @@ export const layer = (options: Options = {}): Layer.Layer<RateLimiter> =>
  */
 export const layerConfig = (
   options: Config.Wrap<
-    Omit<Options, "limits"> & { readonly limits?: Limits.Limits | Limits.Tier | undefined }
+    Omit<Options, "limits"> & { readonly limits?: Limits.Limits | Model.Tier | undefined }
   >
 ): Layer.Layer<RateLimiter, Config.ConfigError> =>
   Layer.effect(RateLimiter, Effect.flatMap(Config.unwrap(options), make)).pipe(

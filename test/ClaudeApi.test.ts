@@ -1,7 +1,7 @@
 import { assert, describe, it, vi } from "@effect/vitest"
 import { Cause, Clock, Config, Effect, Exit, Fiber, Redacted, Schema, Stream } from "effect"
 import * as Attempt from "effect-claude/Attempt"
-import { CallContext } from "effect-claude/CallContext"
+import { type CallContext } from "effect-claude/CallContext"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import type * as ClaudeError from "effect-claude/ClaudeError"
 import * as MessageStream from "effect-claude/MessageStream"

@@ -11,7 +11,7 @@ describe("Model", () => {
   })
 
   it("gives every id and alias to one model only", () => {
-    const names = Model.catalogue.flatMap((model) => [model.id, ...model.aliases])
+    const names = Model.catalogue.models.flatMap((model) => [model.id, ...model.aliases])
     assert.strictEqual(new Set(names).size, names.length)
   })
 
@@ -21,7 +21,9 @@ describe("Model", () => {
       assert.isUndefined(Model.find(unknown))
       assert.strictEqual(Model.group(unknown), "other")
       assert.strictEqual(Model.tokenizer(unknown), "dense")
-      assert.isFalse(Model.isRetiredAt(unknown, at("2100-01-01")))
+      const facts = Model.lookup(unknown)
+      assert.deepStrictEqual(facts, { ...Model.unknown, id: unknown, name: unknown })
+      assert.strictEqual(Model.lifecycleAt(facts, at("2100-01-01")), "active")
     }))
 
   it("puts models into the groups that share limits", () => {
@@ -35,8 +37,8 @@ describe("Model", () => {
 
   it("uses each group for at least one model, save other", () => {
     assert.deepStrictEqual(
-      new Set<string>([...Model.catalogue.map((model) => model.group), "other"]),
-      new Set<string>(Model.groups)
+      new Set<string>([...Model.catalogue.models.map((model) => model.group), "other"]),
+      new Set<string>(Model.catalogue.groups)
     )
   })
 
@@ -48,20 +50,31 @@ describe("Model", () => {
   })
 
   it("retires a model at the first instant of its day", () => {
-    assert.isFalse(Model.isRetiredAt("claude-sonnet-4-5", at("2026-11-30") - 1))
-    assert.isTrue(Model.isRetiredAt("claude-sonnet-4-5", at("2026-11-30")))
-    assert.isFalse(Model.isRetiredAt("claude-opus-5-5", at("2100-01-01")))
+    const retiring = Model.lookup("claude-sonnet-4-5")
+    assert.strictEqual(Model.lifecycleAt(retiring, at("2026-11-30") - 1), "deprecated")
+    assert.strictEqual(Model.lifecycleAt(retiring, at("2026-11-30")), "retired")
+    assert.strictEqual(Model.lifecycleAt(Model.lookup("claude-opus-5-5"), at("2100-01-01")), "active")
   })
 
-  it("counts Mythos Preview as deprecated, though nobody knows since when", () => {
-    const preview = Model.find("claude-mythos-preview")!
-    assert.strictEqual(Model.lifecycleAt(preview, at(Model.asOf)), "deprecated")
-    assert.include(preview.unverified, "deprecatedOn")
+  it("counts the days to retirement, begun ones too", () => {
+    const retiring = Model.lookup("claude-opus-4-5")
+    assert.strictEqual(Model.daysToRetirement(retiring, at("2027-01-21")), 1)
+    assert.strictEqual(Model.daysToRetirement(retiring, at("2027-01-20") + 1), 2)
+    assert.strictEqual(Model.daysToRetirement(retiring, at("2027-01-22")), 0)
+    assert.strictEqual(Model.daysToRetirement(retiring, at("2027-01-24")), -2)
+    assert.isUndefined(Model.daysToRetirement(Model.lookup("claude-opus-5-5"), at("2027-01-24")))
+    assert.isUndefined(Model.daysToRetirement(Model.unknown, at("2027-01-24")))
+  })
+
+  it("counts Mythos Preview as retired on the day that the SDK names, though sources disagree", () => {
+    const preview = Model.lookup("claude-mythos-preview")
+    assert.strictEqual(Model.lifecycleAt(preview, at(Model.asOf)), "retired")
+    assert.includeMembers([...preview.unverified], ["deprecatedOn", "retiresOn"])
   })
 
   it("knows where fast mode works, where it changes nothing and where it is refused", () => {
     const having = (fastMode: Model.FastMode) =>
-      Model.catalogue.filter((model) => model.fastMode === fastMode).map(({ id }) => id)
+      Model.catalogue.models.filter((model) => model.fastMode === fastMode).map(({ id }) => id)
     assert.deepStrictEqual(having("available"), [
       "claude-fable-5-2",
       "claude-opus-5-5",
@@ -72,8 +85,54 @@ describe("Model", () => {
     assert.include(having("refused"), "claude-opus-4-7")
   })
 
+  it("calls fast only what runs fast", () => {
+    const isFast = (id: string, speed: string | undefined) => Model.isFast(Model.lookup(id), speed)
+    assert.isTrue(isFast("claude-opus-5", "fast"))
+    assert.isFalse(isFast("claude-opus-5", "standard"))
+    assert.isFalse(isFast("claude-opus-5", undefined))
+    assert.isFalse(isFast("claude-opus-4-6", "fast")) // ignored
+    assert.isFalse(isFast("claude-opus-4-7", "fast")) // refused
+    assert.isTrue(isFast("a-model-of-tomorrow", "fast"))
+  })
+
+  it("knows which models think only when asked, and which count cache reads", () => {
+    const having = (is: (model: Model.Model) => boolean) =>
+      new Set(Model.catalogue.models.filter(is).map((_) => _.group))
+    const quiet = ["opus-4", "sonnet-4", "haiku-4-5", "haiku-3-5"]
+    assert.deepStrictEqual(having((model) => !model.thinksByDefault), new Set(quiet))
+    assert.deepStrictEqual(having((model) => model.countsCacheReads), new Set(["haiku-3-5"]))
+  })
+
+  it("knows the hidden prompt of tools", () => {
+    const prompts = Model.catalogue.models.flatMap(({ id, toolPromptTokens }) =>
+      toolPromptTokens === undefined ? [] : [[id, toolPromptTokens.auto, toolPromptTokens.forced]]
+    )
+    assert.deepStrictEqual(prompts, [
+      ["claude-opus-5-5", 286, 406],
+      ["claude-opus-5", 286, 406],
+      ["claude-opus-4-8", 290, 410],
+      ["claude-opus-4-7", 675, 804],
+      ["claude-opus-4-6", 497, 589],
+      ["claude-opus-4-5-20251101", 496, 588],
+      ["claude-sonnet-5", 354, 474],
+      ["claude-sonnet-4-6", 497, 589],
+      ["claude-sonnet-4-5-20250929", 496, 588],
+      ["claude-haiku-4-5-20251001", 496, 588]
+    ])
+  })
+
+  it("knows the published limits of each tier, and none where none were published", () => {
+    const limits = (tier: Model.Tier, group: Model.Group) => Object.values(Model.tierLimits(tier)(group))
+    assert.deepStrictEqual(limits("start", "fable-5"), [1_000, 500_000, 100_000, 5_000])
+    assert.deepStrictEqual(limits("build", "opus-5-5"), [5_000, 5_000_000, 1_000_000, 10_000])
+    assert.deepStrictEqual(limits("scale", "haiku-3-5"), [4_000, 400_000, 80_000, 20_000])
+    for (const group of ["mythos-5", "mythos-preview", "other", "a-group-of-tomorrow"]) {
+      assert.deepStrictEqual(Model.tierLimits("build")(group), { countTokensPerMinute: 10_000 })
+    }
+  })
+
   it("names each fact that is unknown or unconfirmed", () => {
-    for (const model of Model.catalogue) {
+    for (const model of Model.catalogue.models) {
       for (const field of ["contextTokens", "maxOutputTokens", "minCacheableTokens"] as const) {
         assert.isTrue(model[field] !== undefined || model.unverified.includes(field), `${model.id} ${field}`)
       }
@@ -86,7 +145,8 @@ describe("Model", () => {
   })
 
   it("knows which models refuse a prefill and which refuse a forced tool", () => {
-    const refusing = (quirk: Model.Quirk) => Model.catalogue.filter((_) => _.rejects.includes(quirk)).map((_) => _.id)
+    const refusing = (what: Model.Rejection) =>
+      Model.catalogue.models.filter((_) => _.rejects.includes(what)).map((_) => _.id)
     assert.notInclude(refusing("prefill"), "claude-opus-4-5-20251101")
     assert.include(refusing("prefill"), "claude-opus-4-6")
     assert.deepStrictEqual(refusing("forcedToolChoice"), [

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, FileSystem, Layer, Schema } from "effect"
-import { Attempt, Model, PriceBook, Usage } from "effect-claude"
+import { type Attempt, Model, PriceBook, Usage } from "effect-claude"
 
 const november = Date.parse("2026-11-22T12:00:00Z")
 const book = PriceBook.make()
@@ -193,7 +193,7 @@ describe("prices", () => {
   }
 
   it("are known for every model of the catalogue, save those that none was published for", () => {
-    const unpriced = Model.catalogue.filter(({ id }) => nano(id, { inputTokens: 1 }) === undefined)
+    const unpriced = Model.catalogue.models.filter(({ id }) => nano(id, { inputTokens: 1 }) === undefined)
     assert.deepStrictEqual(unpriced.map(({ id }) => id), ["claude-mythos-preview"])
   })
 
@@ -380,7 +380,9 @@ const AnyUsage = Schema.Struct({
   serviceTier: Schema.Literals(["standard", "batch"]),
   inferenceGeo: Schema.Literals(["global", "us"])
 })
-const Priced = Schema.Literals(Model.catalogue.map(({ id }) => id).filter((id) => id !== "claude-mythos-preview"))
+const Priced = Schema.Literals(
+  Model.catalogue.models.map(({ id }) => id).filter((id) => id !== "claude-mythos-preview")
+)
 
 describe("cost", () => {
   it.effect.prop(

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, ConfigProvider, Deferred, Duration, Effect, Fiber, Layer, Metric, Redacted } from "effect"
 import * as Attempt from "effect-claude/Attempt"
-import { CallContext } from "effect-claude/CallContext"
+import { type CallContext } from "effect-claude/CallContext"
 import { ConnectionError, RateLimitedLocallyError, RateLimitError, ServerError } from "effect-claude/ClaudeError"
 import * as RateLimiter from "effect-claude/RateLimiter"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"

@@ -15,7 +15,6 @@ const Call = Schema.Struct({
     "claude-sonnet-5-5",
     "claude-haiku-5-5",
     "claude-haiku-4-5",
-    "claude-mythos-preview",
     "in-house"
   ]),
   stream: Schema.Boolean,

@@ -40,6 +40,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
+import * as Model from "../Model.ts"
 import type { Answerer } from "./simulator/internal/Answer.ts"
 import type { Bill } from "./simulator/internal/Bill.ts"
 import type { Limits, LimitsOf, Ramp } from "./simulator/internal/Buckets.ts"
@@ -94,7 +95,7 @@ export interface Options {
   readonly ramp?: Ramp | undefined
   /** Default: none. */
   readonly spend?: SpendLimit | undefined
-  /** Models that exist beside those of the catalogue. Nothing is known of them, so nothing is refused because of them. */
+  /** Ids of models that exist beside those of `Model.Catalogue`. No facts are known about them, so they reject nothing. */
   readonly models?: ReadonlyArray<string> | undefined
   /** Default `"simulator"`. */
   readonly seed?: string | undefined
@@ -165,6 +166,7 @@ const sampler = (latency: Latency | undefined, random: Random.Random): () => num
 export const make = Effect.fnUntraced(
   function*(options: Options = {}): Effect.fn.Return<Simulator["Service"], never, Scope.Scope> {
     const clock = yield* Clock.Clock
+    const catalogue = yield* Model.Catalogue
     const context = yield* Effect.context<never>()
     const seed = options.seed ?? "simulator"
     const chance = yield* Random.withSeed(Random.Random, `${seed} faults`)
@@ -183,6 +185,7 @@ export const make = Effect.fnUntraced(
       ramp: options.ramp,
       spend: options.spend,
       models: options.models ?? [],
+      catalogue,
       bodyLimit: options.bodyLimit ?? 32 * 1024 * 1024,
       billRows: options.billRows ?? 10_000,
       cacheEntries: options.cacheEntries ?? 10_000,

@@ -84,7 +84,7 @@ describe("house", () => {
       ]
     ) {
       assert.lengthOf(found(code), 1, code)
-      assert.deepStrictEqual(found(code, "src/internal/catalogue.ts"), [])
+      assert.deepStrictEqual(found(code, "src/Model/internal/catalogue.ts"), [])
       assert.deepStrictEqual(found(code, "src/internal/data/deprecated-models.ts"), [])
     }
     assert.deepStrictEqual(found(`/** Such as claude-sonnet-5-5. */\n// opus-4\nconst a = "claude-" + b`), [])

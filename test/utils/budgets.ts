@@ -1,7 +1,7 @@
 /** What tests of budgets share: a price book with one price, and attempts at it. */
 import { Layer } from "effect"
 import * as Attempt from "effect-claude/Attempt"
-import { CallContext } from "effect-claude/CallContext"
+import type { CallContext } from "effect-claude/CallContext"
 import * as PriceBook from "effect-claude/PriceBook"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"

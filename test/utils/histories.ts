@@ -188,6 +188,7 @@ export const problem = (request: Attempt.Request): string | undefined => {
     counting: false,
     marked: true,
     extra: new Set(),
+    catalogue: Model.catalogue,
     now: at
   })
   return "status" in checked ? checked.message : undefined

@@ -127,7 +127,7 @@ const touchesOf = ({ tags, ...only }: Only): Line["touches"] => {
   ].flatMap(([dimension, values]) =>
     values === undefined
       ? []
-      : [{ dimension, holds: isOneOf(dimension === "model" ? values.map(idOf) : values) }]
+      : [{ dimension, holds: isOneOf(dimension === "model" ? values.map((value) => idOf(value)) : values) }]
   )
   return (attempt) => tests.every(({ dimension, holds }) => holds(valueOf(attempt, dimension)))
 }

@@ -13,7 +13,8 @@ import * as Usage from "../../Usage.ts"
  *
  * - `at`: now, in milliseconds since the epoch.
  * - `stream`: whether the answer will be streamed.
- * - `inputTokens`: the estimate for a request, counted when it is asked for.
+ * - `catalogue`: the facts about models.
+ * - `inputTokens`: the estimate for a request, counted at the first use and remembered.
  * - `lengths`: of the answers to calls of this request type by this model; undefined where none is known.
  * - `isRecent`: whether a key was noted within so many milliseconds; `note` notes it now. All rules share the keys; beyond
  *   `memory` of them the least recently noted one is forgotten.
@@ -26,6 +27,7 @@ export interface RuleContext {
   readonly at: number
   readonly stream: boolean
   readonly book: PriceBook["Service"]
+  readonly catalogue: Model.Catalogue
   readonly inputTokens: (request: Request) => number
   readonly lengths: (model: string) => Lengths | undefined
   readonly isRecent: (key: string, millis: number) => boolean
@@ -92,7 +94,7 @@ export const matches = (matcher: Matcher, request: Request, call: CallContext): 
 
 /** What so much usage costs, served as the request asks, in nano-dollars; undefined where the model has no price. */
 export const priceOf = (context: RuleContext, request: Request, usage: Partial<Usage.Usage>): number | undefined => {
-  const isFast = request.speed === "fast" && Model.find(request.model)?.fastMode !== "ignored"
+  const isFast = Model.isFast(context.catalogue.lookup(request.model), request.speed)
   return context.book.cost({
     model: request.model,
     at: context.at,

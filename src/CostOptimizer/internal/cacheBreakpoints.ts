@@ -1,7 +1,6 @@
 import type { CacheControlEphemeral } from "@anthropic-ai/sdk/resources/messages"
 import * as Estimate from "../../Estimate.ts"
 import * as Prefix from "../../internal/contentHash.ts"
-import * as Model from "../../Model.ts"
 import type { Block, Request, Turn } from "../../Request.ts"
 import type { Rule, RuleContext } from "./Rule.ts"
 import { about, blocksOf, breakpoints, difference, priceOf } from "./Rule.ts"
@@ -69,9 +68,9 @@ interface Piece {
 
 /** The beginnings of a prompt: its tools, its system prompt, and its conversation up to the end of each of the newest messages. */
 const piecesOf = (request: Request, context: RuleContext, total: number) => {
-  const { call, inputTokens } = context
+  const { call, catalogue, inputTokens } = context
   const { messages, model, output_config, speed, system, thinking, tool_choice, tools } = request
-  const scope = [Model.find(model)?.id ?? model, speed ?? "standard", call.tenant ?? ""]
+  const scope = [catalogue.lookup(model).id, speed ?? "standard", call.tenant ?? ""]
   const ofTools = Prefix.add(Prefix.add(Prefix.start, scope), tools ?? [])
   const ofSystem = Prefix.add(ofTools, normal(system ?? []))
   const empty: Request = { model, max_tokens: 0, messages: [] }
@@ -120,7 +119,7 @@ export const cacheBreakpoints = (options: CacheBreakpointsOptions = {}): Rule =>
   return {
     name: "cacheBreakpoints",
     apply: (request, context) => {
-      const minimum = Model.find(request.model)?.minCacheableTokens
+      const minimum = context.catalogue.lookup(request.model).minCacheableTokens
       const total = context.inputTokens(request)
       const isLong = (tokens: number) => minimum !== undefined && tokens / Estimate.margin >= minimum
       if (!isLong(total) || request.messages.length === 0) return undefined

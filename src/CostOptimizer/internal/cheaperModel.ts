@@ -2,6 +2,7 @@ import type { ToolResultBlockParam } from "@anthropic-ai/sdk/resources/messages"
 import * as Model from "../../Model.ts"
 import type { Block, Request } from "../../Request.ts"
 import type * as Usage from "../../Usage.ts"
+import { incompatibility } from "./incompatibility.ts"
 import type { Matcher, Rule, RuleContext } from "./Rule.ts"
 import { blocksOf, breakpoints, expectedOutput, hasBreakpoints, matches, priceOf } from "./Rule.ts"
 
@@ -72,16 +73,17 @@ const isPortable = (request: Request, withTools: boolean): boolean => {
     messages.every((message) => message.role !== "system" && blocksOf(message).every(isPortableBlock))
 }
 
-const density: Record<Model.Tokenizer, number> = { classic: 1, dense: 1.3 }
-
 /** How many tokens the second model needs for what the first says in one. */
-const growth = (from: string, to: string): number => density[Model.tokenizer(to)] / density[Model.tokenizer(from)]
+const growth = ({ catalogue }: RuleContext, from: string, to: string): number => {
+  const density = (model: string) => Model.tokenizers[catalogue.lookup(model).tokenizer].density
+  return density(to) / density(from)
+}
 
 /** The request for another model, with room for an answer of the same length. */
-const moved = (request: Request, to: string): Request => ({
+const moved = (context: RuleContext, request: Request, to: string): Request => ({
   ...request,
   model: to,
-  max_tokens: Math.ceil(request.max_tokens * Math.max(1, growth(request.model, to)))
+  max_tokens: Math.ceil(request.max_tokens * Math.max(1, growth(context, request.model, to)))
 })
 
 /**
@@ -90,8 +92,8 @@ const moved = (request: Request, to: string): Request => ({
  */
 const costOf = (context: RuleContext, asked: Request, request: Request): number | undefined => {
   const prompt = context.inputTokens(request)
-  const outputTokens = Math.ceil(expectedOutput(context, asked) * growth(asked.model, request.model))
-  const minimum = Model.find(request.model)?.minCacheableTokens ?? Infinity
+  const outputTokens = Math.ceil(expectedOutput(context, asked) * growth(context, asked.model, request.model))
+  const minimum = context.catalogue.lookup(request.model).minCacheableTokens ?? Infinity
   const isLong = Object.values(breakpoints(asked)).flat().includes("1h")
   const category: keyof Usage.Usage = !hasBreakpoints(asked)
     ? "inputTokens"
@@ -108,7 +110,7 @@ const costOf = (context: RuleContext, asked: Request, request: Request): number 
 /**
  * Sends simple tasks to a cheaper model.
  *
- * - It takes the cheapest of `to` that would accept the request, by `Model.refusal`, and only if this request is expected to cost less
+ * - It takes the cheapest of `to` that would accept the request, by {@link incompatibility}, and only if this request is expected to cost less
  *   with it than with the model asked for: with the tokens as each model counts them, and a cache that is warm for the one and cold
  *   for the other.
  * - It leaves alone what not every model is known to understand: requests and conversations with thinking, requests with tools (unless `tools`) or
@@ -125,18 +127,18 @@ export const cheaperModel = (options: CheaperModelOptions): Rule => {
   return {
     name: "cheaperModel",
     apply: (request, context) => {
-      const { at, call } = context
+      const { at, call, catalogue } = context
       const isBeta = Object.keys(call.headers).some((header) => header.toLowerCase() === "anthropic-beta")
       if (isBeta || !matches(when, request, call) || !isPortable(request, tools)) return undefined
       if (context.inputTokens(request) > maxInputTokens) return undefined
       const asked = costOf(context, request, request)
       if (asked === undefined) return undefined
       const [best] = candidates.flatMap((name) => {
-        const model = Model.find(name)
-        if (model === undefined || model.id === Model.find(request.model)?.id) return []
-        const candidate = moved(request, name)
+        const model = catalogue.find(name)
+        if (model === undefined || model.id === catalogue.lookup(request.model).id) return []
+        const candidate = moved(context, request, name)
         const inputTokens = context.inputTokens(candidate)
-        if (Model.refusal(model, candidate, { at, inputTokens }) !== undefined) return []
+        if (incompatibility(model, candidate, { at, inputTokens }) !== undefined) return []
         const cost = costOf(context, request, candidate)
         return cost === undefined || cost >= asked ? [] : [{ candidate, cost }]
       }).sort((a, b) => a.cost - b.cost)

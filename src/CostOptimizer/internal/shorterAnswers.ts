@@ -1,6 +1,5 @@
-import * as Model from "../../Model.ts"
 import type { Request } from "../../Request.ts"
-import type { Matcher, Rule } from "./Rule.ts"
+import type { Matcher, Rule, RuleContext } from "./Rule.ts"
 import { matches, priceOf } from "./Rule.ts"
 
 /**
@@ -32,11 +31,10 @@ export interface ShorterAnswersOptions {
   readonly minCalls?: number | undefined
 }
 
-/** They think only where they are asked to. */
-const quiet: ReadonlySet<Model.Group> = new Set(["opus-4", "sonnet-4", "haiku-4-5", "haiku-3-5"])
-
-const mayThinkAtWill = ({ model, thinking }: Request): boolean =>
-  thinking === undefined ? !quiet.has(Model.group(model)) : thinking.type !== "disabled" && thinking.type !== "enabled"
+const mayThinkAtWill = ({ catalogue }: RuleContext, { model, thinking }: Request): boolean =>
+  thinking === undefined
+    ? catalogue.lookup(model).thinksByDefault
+    : thinking.type !== "disabled" && thinking.type !== "enabled"
 
 /**
  * Lowers `max_tokens` where the answer is likely to be short: the question says so, or answers of this request type were short so far.
@@ -57,7 +55,8 @@ export const shorterAnswers = (options: ShorterAnswersOptions = {}): Rule => {
       const lengths = context.lengths(request.model)
       const isKnown = context.call.requestType !== undefined && lengths !== undefined && lengths.calls >= minCalls
       const learnt = isKnown ? lengths.longest * headroom : undefined
-      const isShort = !mayThinkAtWill(request) && matches(when, request, context.call) && !request.tools?.length
+      const isShort = !mayThinkAtWill(context, request) && matches(when, request, context.call) &&
+        !request.tools?.length
       const said = isShort ? maxTokens : undefined
       if (learnt === undefined && said === undefined) return undefined
       const budget = request.thinking?.type === "enabled" ? request.thinking.budget_tokens : 0

@@ -1,4 +1,4 @@
-import * as Model from "../../Model.ts"
+import type * as Model from "../../Model.ts"
 import type { Block, Request, Turn } from "../../Request.ts"
 import type { Rule, RuleContext } from "./Rule.ts"
 import { about, blocksOf, difference, hasBreakpoints, isThinking, priceOf } from "./Rule.ts"
@@ -35,8 +35,8 @@ const lastIndex = <A>(items: ReadonlyArray<A>, is: (item: A) => boolean): number
   items.reduce((last, item, index) => is(item) ? index : last, -1)
 
 /** Older models take thinking blocks whatever came before them. */
-const bindsThinking = (id: string): boolean => {
-  const model = Model.find(id)
+const bindsThinking = ({ find }: Model.Catalogue, id: string): boolean => {
+  const model = find(id)
   return model === undefined || model.rejects.includes("editedThinking") || model.unverified.includes("rejects")
 }
 
@@ -44,14 +44,14 @@ const bindsThinking = (id: string): boolean => {
  * Where a conversation may begin: at a turn of the user that answers no tool, behind everything that what is kept rests on. System
  * messages within the conversation are not cut, nor are the tools that it found, nor a history that the API compacted.
  */
-const beginnings = (messages: ReadonlyArray<Turn>, model: string): ReadonlyArray<number> => {
+const beginnings = (context: RuleContext, { messages, model }: Request): ReadonlyArray<number> => {
   const some = (is: (block: Block) => boolean) => (message: Turn) => blocksOf(message).some(is)
   if (messages.some(some(({ type }) => (type as string) === "compaction"))) return []
   const head = headOf(messages)
   const barrier = messages.findIndex((message, index) =>
     index >= head && (message.role === "system" || some(isToolReference)(message))
   )
-  const thinking = bindsThinking(model) ? lastIndex(messages, some(isThinking)) : -1
+  const thinking = bindsThinking(context.catalogue, model) ? lastIndex(messages, some(isThinking)) : -1
   const cited = lastIndex(messages, some(isCited))
   const source = messages.findIndex(some(isSource))
   const found: Array<number> = []
@@ -104,7 +104,7 @@ export const trimHistory = (options: TrimHistoryOptions): Rule => ({
     const cuts: Array<{ readonly at: number; readonly tokens: number }> = []
     let from = head
     let tokens = 0
-    for (const at of beginnings(messages, request.model)) {
+    for (const at of beginnings(context, request)) {
       tokens += tokensOf(context, request, messages.slice(from, at))
       cuts.push({ at, tokens })
       from = at

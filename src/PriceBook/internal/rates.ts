@@ -1,8 +1,8 @@
 /**
  * Prices made ready: for each model, speed, period and prompt length the pico-dollars of one token.
  */
-import * as Model from "../../Model.ts"
-import type { Category, Price } from "./table.ts"
+import type { Category, Price } from "../../internal/price.ts"
+import { type Catalogue, catalogue } from "../../Model.ts"
 
 const perMillion = 1_000_000
 
@@ -31,7 +31,7 @@ export interface Period {
   readonly bands: Array<Band>
 }
 
-export const idOf = (model: string): string => Model.find(model)?.id ?? model
+export const idOf = (model: string, { find }: Catalogue = catalogue): string => find(model)?.id ?? model
 
 export const startOf = (price: Price): number => price.from === undefined ? -Infinity : Date.parse(price.from)
 
@@ -88,8 +88,8 @@ const bandOf = (
   }
 }
 
-/** The periods of each speed of each model, oldest first. */
-export type Book = Map<string, Map<string, Array<Period>>>
+/** The periods of each speed of each model, by id and by alias, oldest first. */
+export type Book = ReadonlyMap<string, ReadonlyMap<string, ReadonlyArray<Period>>>
 
 /** What multiplies the prices. */
 export interface Factors {
@@ -98,13 +98,19 @@ export interface Factors {
   readonly geos: Readonly<Record<string, number>>
 }
 
-export const bookOf = (prices: ReadonlyArray<Price>, { discount, geos, tiers }: Factors): Book => {
+export const bookOf = (
+  prices: ReadonlyArray<Price>,
+  { discount, geos, tiers }: Factors,
+  catalogue: Catalogue
+): Book => {
   const discounts = new Map(
-    typeof discount === "number" ? [] : Object.entries(discount).map(([model, share]) => [idOf(model), share])
+    typeof discount === "number"
+      ? []
+      : Object.entries(discount).map(([model, share]) => [idOf(model, catalogue), share])
   )
-  const book: Book = new Map()
+  const book = new Map<string, Map<string, Array<Period>>>()
   for (const price of prices) {
-    const model = idOf(price.model)
+    const model = idOf(price.model, catalogue)
     const speeds = book.get(model) ?? new Map<string, Array<Period>>()
     const periods = speeds.get(speedOf(price)) ?? []
     const from = startOf(price)
@@ -121,6 +127,13 @@ export const bookOf = (prices: ReadonlyArray<Price>, { discount, geos, tiers }: 
     else period.bands.push(band)
     period.bands.sort((a, b) => b.above - a.above)
     book.set(model, speeds.set(speedOf(price), periods))
+  }
+  for (const { aliases, fastMode, id } of catalogue.models) {
+    const speeds = book.get(id)
+    if (speeds === undefined) continue
+    const standard = speeds.get("standard")
+    if (fastMode === "ignored" && standard !== undefined && !speeds.has("fast")) speeds.set("fast", standard)
+    for (const alias of aliases) book.set(alias, speeds)
   }
   return book
 }

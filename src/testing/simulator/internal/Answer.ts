@@ -2,7 +2,7 @@
  * What the simulated model says, cut to what the request allows, and the pieces in which it is said.
  */
 import type { Message, MessageCreateParams, RefusalStopDetails, StopReason } from "@anthropic-ai/sdk/resources/messages"
-import * as Model from "../../../Model.ts"
+import type * as Model from "../../../Model.ts"
 import * as Thinking from "./Thinking.ts"
 import * as Tokens from "./Tokens.ts"
 import type { Body } from "./Wire.ts"
@@ -98,7 +98,7 @@ const boundary = (text: string, at: number): number => {
 }
 
 /** Fits an answer to the limits of its request. `id` is a prefix for the ids it makes up. */
-export const plan = (answer: Answer, body: Body, tokenizer: Model.Tokenizer, id: string): Plan => {
+export const plan = (answer: Answer, body: Body, { line, tokenizer }: Model.Model, id: string): Plan => {
   const { content, outputTokens, stopDetails, stopReason } = typeof answer === "string"
     ? { content: answer, outputTokens: undefined, stopDetails: undefined, stopReason: undefined }
     : answer
@@ -149,7 +149,6 @@ export const plan = (answer: Answer, body: Body, tokenizer: Model.Tokenizer, id:
       if (block.type === "text") out.push({ type: "text", text, citations: null })
       else {
         thinkingTokens += tokens
-        const line = Model.find(body.model)?.line
         out.push({
           type: "thinking",
           thinking: text,

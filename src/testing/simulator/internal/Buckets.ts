@@ -3,7 +3,7 @@
  * groups of buckets as the options name organizations times the closed set of model groups.
  */
 import * as DateTime from "effect/DateTime"
-import type * as Model from "../../../Model.ts"
+import * as Model from "../../../Model.ts"
 import type { Refusal } from "./Wire.ts"
 
 /**
@@ -125,29 +125,143 @@ export interface Account {
 
 const unlimited: Account = { output: () => {}, expect: () => () => {}, headers: () => ({}) }
 
+/** A bucket with a new rate, at the level that the old one has now. */
+const renew = (old: Bucket | undefined, perMinute: number | undefined, burst: number, now: number) => {
+  if (perMinute === undefined) return undefined
+  const fresh = bucket(perMinute, burst, now)
+  if (old !== undefined) {
+    refill(old, now)
+    fresh.level = Math.min(fresh.capacity, old.level)
+  }
+  return fresh
+}
+
+const bucketsOf = (limits: Limits, old: Group["buckets"] | undefined, now: number): Group["buckets"] => {
+  const burst = limits.burstMinutes ?? 1
+  return {
+    "requests": renew(old?.requests, limits.requestsPerMinute, burst, now),
+    "input-tokens": renew(old?.["input-tokens"], limits.inputTokensPerMinute, burst, now),
+    "output-tokens": renew(old?.["output-tokens"], limits.outputTokensPerMinute, burst, now)
+  }
+}
+
+/** The wait until the ramp allows another request; 0 where it allows one now. */
+const ramped = (ramp: Ramp | undefined, window: Group["window"], now: number): number => {
+  if (ramp === undefined) return 0
+  if (now >= window.start + minute) {
+    const idle = now >= window.start + 2 * minute
+    window.allowed = Math.max(ramp.requestsPerMinute, idle ? 0 : Math.floor(window.admitted * ramp.growth))
+    window.start += Math.floor((now - window.start) / minute) * minute
+    window.admitted = 0
+  }
+  return window.admitted < window.allowed ? 0 : window.start + minute - now
+}
+
+/** The rate-limit headers of a response. */
+const headersOf = (group: Group, now: number): Record<string, string> => {
+  const out: Record<string, string> = {}
+  const write = (name: string, buckets: ReadonlyArray<Bucket>, round: (tokens: number) => number) => {
+    if (buckets.length === 0) return
+    const wait = Math.max(...buckets.map((bucket) => millisUntil(bucket, bucket.capacity)))
+    out[`${name}-limit`] = String(buckets.reduce((sum, bucket) => sum + bucket.perMinute, 0))
+    out[`${name}-remaining`] = String(round(buckets.reduce((sum, _) => sum + whole(_), 0)))
+    if (!Number.isFinite(wait)) return
+    const full = DateTime.makeUnsafe(Math.ceil((now + wait) / 1_000) * 1_000)
+    out[`${name}-reset`] = DateTime.formatIso(full).replace(".000Z", "Z")
+  }
+  const present = (dimension: Dimension): ReadonlyArray<Bucket> => {
+    const bucket = group.buckets[dimension]
+    if (bucket === undefined) return []
+    refill(bucket, now)
+    return [bucket]
+  }
+  const input = present("input-tokens")
+  const output = present("output-tokens")
+  const family = group.speed === "fast" ? "anthropic-fast" : "anthropic-ratelimit"
+  if (group.speed === "standard") {
+    write(`${family}-requests`, present("requests"), (_) => _)
+    write(`${family}-tokens`, [...input, ...output], thousands)
+  }
+  write(`${family}-input-tokens`, input, thousands)
+  write(`${family}-output-tokens`, output, thousands)
+  return out
+}
+
+/** The account of one admitted request. */
+const accountOf = (group: Group): Account => {
+  let mine = 0
+  return {
+    expect: (tokens) => {
+      mine = tokens
+      group.pending += tokens
+      return () => {
+        group.pending -= mine
+        mine = 0
+      }
+    },
+    output: (tokens, now) => {
+      const known = Math.min(tokens, mine)
+      mine -= known
+      group.pending -= known
+      const bucket = group.buckets["output-tokens"]
+      if (bucket === undefined) return
+      refill(bucket, now)
+      bucket.level -= tokens * minute
+    },
+    headers: (now) => headersOf(group, now)
+  }
+}
+
+/** Takes one request and its input from the buckets of a group, all or nothing. */
+const admitTo = (group: Group, ramp: Ramp | undefined, input: number, now: number): Refusal | Account => {
+  const need: Record<Dimension, number> = { "requests": 1, "input-tokens": input, "output-tokens": 0 }
+  let worst: Dimension | undefined
+  let wait = 0
+  for (const dimension of dimensions) {
+    const bucket = group.buckets[dimension]
+    if (bucket === undefined) continue
+    refill(bucket, now)
+    const level = need[dimension] * minute
+    const millis = level > bucket.capacity ? Infinity : millisUntil(bucket, level)
+    if (millis > wait) {
+      wait = millis
+      worst = dimension
+    }
+  }
+  const rampWait = ramped(ramp, group.window, now)
+  // whoever is refused must find room when it comes back, also for what others produce meanwhile
+  const outputs = group.buckets["output-tokens"]
+  const outputWait = outputs === undefined ? 0 : millisUntil(outputs, group.pending * minute)
+  if (worst !== undefined) {
+    const enough = Math.max(wait, rampWait, outputWait)
+    const refusal = limited(
+      describe(worst, group.buckets[worst]!.perMinute),
+      Number.isFinite(enough) ? enough : undefined
+    )
+    return { ...refusal, headers: { ...headersOf(group, now), ...refusal.headers } }
+  }
+  if (rampWait > 0) {
+    const refusal = limited(
+      "This request would exceed your organization's acceleration limit: usage grows too fast. Ramp up gradually.",
+      Math.max(rampWait, outputWait),
+      "ramp_limit_exceeded"
+    )
+    return { ...refusal, headers: { ...headersOf(group, now), ...refusal.headers } }
+  }
+  group.window.admitted++
+  const { buckets } = group
+  if (!buckets.requests && !buckets["input-tokens"] && !buckets["output-tokens"]) return unlimited
+  for (const dimension of dimensions) {
+    const bucket = group.buckets[dimension]
+    if (bucket !== undefined) bucket.level -= need[dimension] * minute
+  }
+  return accountOf(group)
+}
+
 export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
   let limitsOf = initial
   const groups = new Map<string, Group>()
   const counters = new Map<string, Bucket | undefined>()
-
-  const renew = (old: Bucket | undefined, perMinute: number | undefined, burst: number, now: number) => {
-    if (perMinute === undefined) return undefined
-    const fresh = bucket(perMinute, burst, now)
-    if (old !== undefined) {
-      refill(old, now)
-      fresh.level = Math.min(fresh.capacity, old.level)
-    }
-    return fresh
-  }
-
-  const buckets = (limits: Limits, old: Group["buckets"] | undefined, now: number): Group["buckets"] => {
-    const burst = limits.burstMinutes ?? 1
-    return {
-      "requests": renew(old?.requests, limits.requestsPerMinute, burst, now),
-      "input-tokens": renew(old?.["input-tokens"], limits.inputTokensPerMinute, burst, now),
-      "output-tokens": renew(old?.["output-tokens"], limits.outputTokensPerMinute, burst, now)
-    }
-  }
 
   const groupOf = (organization: string, model: Model.Group, speed: Speed, now: number): Group => {
     const key = `${model} ${speed} ${organization}`
@@ -157,7 +271,7 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
         model,
         organization,
         speed,
-        buckets: buckets(limitsOf(model, organization), undefined, now),
+        buckets: bucketsOf(limitsOf(model, organization), undefined, now),
         window: { start: now, admitted: 0, allowed: ramp?.requestsPerMinute ?? Infinity },
         pending: 0
       }
@@ -166,118 +280,14 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
     return found
   }
 
-  const ramped = (window: Group["window"], now: number): number => {
-    if (ramp === undefined) return 0
-    if (now >= window.start + minute) {
-      const idle = now >= window.start + 2 * minute
-      window.allowed = Math.max(ramp.requestsPerMinute, idle ? 0 : Math.floor(window.admitted * ramp.growth))
-      window.start += Math.floor((now - window.start) / minute) * minute
-      window.admitted = 0
-    }
-    return window.admitted < window.allowed ? 0 : window.start + minute - now
-  }
-
-  const headersOf = (group: Group, now: number): Record<string, string> => {
-    const out: Record<string, string> = {}
-    const write = (name: string, buckets: ReadonlyArray<Bucket>, round: (tokens: number) => number) => {
-      if (buckets.length === 0) return
-      const wait = Math.max(...buckets.map((bucket) => millisUntil(bucket, bucket.capacity)))
-      out[`${name}-limit`] = String(buckets.reduce((sum, bucket) => sum + bucket.perMinute, 0))
-      out[`${name}-remaining`] = String(round(buckets.reduce((sum, _) => sum + whole(_), 0)))
-      if (!Number.isFinite(wait)) return
-      const full = DateTime.makeUnsafe(Math.ceil((now + wait) / 1_000) * 1_000)
-      out[`${name}-reset`] = DateTime.formatIso(full).replace(".000Z", "Z")
-    }
-    const present = (dimension: Dimension): ReadonlyArray<Bucket> => {
-      const bucket = group.buckets[dimension]
-      if (bucket === undefined) return []
-      refill(bucket, now)
-      return [bucket]
-    }
-    const input = present("input-tokens")
-    const output = present("output-tokens")
-    const family = group.speed === "fast" ? "anthropic-fast" : "anthropic-ratelimit"
-    if (group.speed === "standard") {
-      write(`${family}-requests`, present("requests"), (_) => _)
-      write(`${family}-tokens`, [...input, ...output], thousands)
-    }
-    write(`${family}-input-tokens`, input, thousands)
-    write(`${family}-output-tokens`, output, thousands)
-    return out
-  }
-
-  /** Takes one request and its input from the buckets, all or nothing. */
+  /** Takes one request and its input, all or nothing. */
   const admit = (
     organization: string,
     model: Model.Group,
     speed: Speed,
     input: number,
     now: number
-  ): Refusal | Account => {
-    const group = groupOf(organization, model, speed, now)
-    const need: Record<Dimension, number> = { "requests": 1, "input-tokens": input, "output-tokens": 0 }
-    let worst: Dimension | undefined
-    let wait = 0
-    for (const dimension of dimensions) {
-      const bucket = group.buckets[dimension]
-      if (bucket === undefined) continue
-      refill(bucket, now)
-      const level = need[dimension] * minute
-      const millis = level > bucket.capacity ? Infinity : millisUntil(bucket, level)
-      if (millis > wait) {
-        wait = millis
-        worst = dimension
-      }
-    }
-    const rampWait = ramped(group.window, now)
-    // whoever is refused must find room when it comes back, also for what others produce meanwhile
-    const outputs = group.buckets["output-tokens"]
-    const outputWait = outputs === undefined ? 0 : millisUntil(outputs, group.pending * minute)
-    if (worst !== undefined) {
-      const enough = Math.max(wait, rampWait, outputWait)
-      const refusal = limited(
-        describe(worst, group.buckets[worst]!.perMinute),
-        Number.isFinite(enough) ? enough : undefined
-      )
-      return { ...refusal, headers: { ...headersOf(group, now), ...refusal.headers } }
-    }
-    if (rampWait > 0) {
-      const refusal = limited(
-        "This request would exceed your organization's acceleration limit: usage grows too fast. Ramp up gradually.",
-        Math.max(rampWait, outputWait),
-        "ramp_limit_exceeded"
-      )
-      return { ...refusal, headers: { ...headersOf(group, now), ...refusal.headers } }
-    }
-    group.window.admitted++
-    const { buckets } = group
-    if (!buckets.requests && !buckets["input-tokens"] && !buckets["output-tokens"]) return unlimited
-    for (const dimension of dimensions) {
-      const bucket = group.buckets[dimension]
-      if (bucket !== undefined) bucket.level -= need[dimension] * minute
-    }
-    let mine = 0
-    return {
-      expect: (tokens) => {
-        mine = tokens
-        group.pending += tokens
-        return () => {
-          group.pending -= mine
-          mine = 0
-        }
-      },
-      output: (tokens, now) => {
-        const known = Math.min(tokens, mine)
-        mine -= known
-        group.pending -= known
-        const bucket = group.buckets["output-tokens"]
-        if (bucket === undefined) return
-        refill(bucket, now)
-        bucket.level -= tokens * minute
-      },
-      headers: (now) => headersOf(group, now)
-    }
-  }
+  ): Refusal | Account => admitTo(groupOf(organization, model, speed, now), ramp, input, now)
 
   const counter = (organization: string, now: number): Bucket | undefined => {
     const limits = limitsOf("other", organization)
@@ -301,55 +311,17 @@ export const make = (initial: LimitsOf, ramp: Ramp | undefined) => {
     limitsOf = next
     for (const organization of counters.keys()) counters.set(organization, counter(organization, now))
     for (const group of groups.values()) {
-      Object.assign(group.buckets, buckets(next(group.model, group.organization), group.buckets, now))
+      Object.assign(group.buckets, bucketsOf(next(group.model, group.organization), group.buckets, now))
     }
   }
 
   return { admit, count, setLimits }
 }
 
-const messages = (requests: number, input: number, output: number): Limits => ({
-  requestsPerMinute: requests,
-  inputTokensPerMinute: input,
-  outputTokensPerMinute: output
-})
-
-const tiers = {
-  start: {
-    fable: messages(1_000, 500_000, 100_000),
-    haiku35: messages(1_000, 100_000, 20_000),
-    rest: messages(1_000, 2_000_000, 400_000),
-    count: 5_000
-  },
-  build: {
-    fable: messages(2_000, 1_500_000, 300_000),
-    haiku35: messages(2_000, 200_000, 40_000),
-    rest: messages(5_000, 5_000_000, 1_000_000),
-    count: 10_000
-  },
-  scale: {
-    fable: messages(4_000, 4_000_000, 800_000),
-    haiku35: messages(4_000, 400_000, 80_000),
-    rest: messages(10_000, 10_000_000, 2_000_000),
-    count: 20_000
-  }
-}
-
 /**
- * The limits of an organization on a usage tier, as published in autumn 2026.
- *
- * The figures of Opus 5.5 and Sonnet 5.5 above the first tier, those of Mythos (taken as Fable's) and the rate for counting tokens
- * were not confirmed by the vendor's documentation.
+ * The limits of an organization on a usage tier, as `Model.tierLimits` has them: groups without published limits have none.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const tier = (name: "start" | "build" | "scale"): LimitsOf => (group) => {
-  const { count, fable, haiku35, rest } = tiers[name]
-  const limits = group === "fable-5" || group === "mythos-5" || group === "mythos-preview"
-    ? fable
-    : group === "haiku-3-5"
-    ? haiku35
-    : rest
-  return { ...limits, countTokensPerMinute: count }
-}
+export const tier = (name: Model.Tier): LimitsOf => Model.tierLimits(name)

@@ -1,8 +1,9 @@
 /**
- * What a served request costs by the rules of the API, worked out by itself: it shares the table of prices with `PriceBook` and nothing
- * else, so that one can be checked against the other.
+ * The cost of a served request by the rules of the API. It shares the prices of the catalogue with `PriceBook` and nothing else, so that one
+ * can be checked against the other.
  */
-import { type Price, table } from "../../../PriceBook/internal/table.ts"
+import type * as Model from "../../../Model.ts"
+import type { Price } from "../../../PriceBook.ts"
 import type { BilledTokens } from "./Bill.ts"
 
 /** How a request was served. */
@@ -19,23 +20,28 @@ const chargedRefusals = ["bio", "frontier_llm", "reasoning_extraction"]
 
 const chargedSince = Date.UTC(2026, 8, 24)
 
-/** A row of the table with its days as instants. */
+/** A price with its days as instants and the usual prices of caching. */
 interface Dated {
-  readonly price: Price
+  readonly price: Price & Readonly<Record<"cacheRead" | "cacheWrite5m" | "cacheWrite1h", number>>
   readonly above: number
   readonly from: number
   readonly until: number
 }
 
 const dated = (price: Price): Dated => ({
-  price,
+  price: {
+    ...price,
+    cacheRead: price.cacheRead ?? price.input * 0.1,
+    cacheWrite5m: price.cacheWrite5m ?? price.input * 1.25,
+    cacheWrite1h: price.cacheWrite1h ?? price.input * 2
+  },
   above: price.abovePromptTokens ?? 0,
   from: price.from === undefined ? -Infinity : Date.parse(price.from),
   until: price.until === undefined ? Infinity : Date.parse(price.until)
 })
 
 /** The row for a prompt of this length: the newest of its band that has begun, or the first of all. The rows are in the order of their days. */
-const priceAt = (rows: ReadonlyArray<Dated>, prompt: number, at: number): Price | undefined => {
+const priceAt = (rows: ReadonlyArray<Dated>, prompt: number, at: number): Dated["price"] | undefined => {
   let band = 0
   for (const { above } of rows) if (prompt > above && above > band) band = above
   let found: Dated | undefined
@@ -44,13 +50,14 @@ const priceAt = (rows: ReadonlyArray<Dated>, prompt: number, at: number): Price 
 }
 
 /** What requests cost in nano-dollars, half up; undefined where there is no price. */
-export const make = () => {
+export const make = (catalogue: Model.Catalogue) => {
   const known = new Map<string, ReadonlyArray<Dated>>()
   const rowsOf = (model: string, speed: Manner["speed"]): ReadonlyArray<Dated> => {
     const name = `${speed} ${model}`
     let rows = known.get(name)
     if (rows === undefined) {
-      rows = table.filter((price) => price.model === model && (price.speed ?? "standard") === speed).map(dated)
+      rows = catalogue.prices.filter((price) => price.model === model && (price.speed ?? "standard") === speed)
+        .map(dated).sort((a, b) => a.from - b.from)
       if (rows.length > 0) known.set(name, rows)
     }
     return rows
@@ -63,8 +70,8 @@ export const make = () => {
     const charged = at >= chargedSince && chargedRefusals.some((category) => category === refusedAs)
     if (refusedAs !== undefined && !charged) return 0
     const sum = pico(usage.input, price.input) + pico(usage.output, price.output) +
-      pico(usage.cacheRead, price.cacheRead!) + pico(usage.cacheWrite5m, price.cacheWrite5m!) +
-      pico(usage.cacheWrite1h, price.cacheWrite1h!)
+      pico(usage.cacheRead, price.cacheRead) + pico(usage.cacheWrite5m, price.cacheWrite5m) +
+      pico(usage.cacheWrite1h, price.cacheWrite1h)
     return Number((sum * (inferenceGeo === "us" ? 11n : 10n) + 5_000n) / 10_000n)
   }
 }

@@ -1,8 +1,9 @@
 /**
  * The face that is a `fetch`.
  */
-import type { Core, Incoming } from "./Core.ts"
+import type { Core } from "./Core.ts"
 import { drive } from "./Drive.ts"
+import type { Incoming } from "./Route.ts"
 
 const encoder = new TextEncoder()
 const bodiless = new Set([101, 204, 205, 304])

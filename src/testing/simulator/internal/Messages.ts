@@ -52,6 +52,87 @@ const serve = (
   served.row = { requestId, at, key: label, organization, workspace, model, endpoint, stream }
 }
 
+/** Where a request is served, as its usage reports it. */
+const inferenceGeoOf = (body: Wire.Body, model: Model.Model): string | null => {
+  if (model.rejects.includes("inferenceGeo")) return null
+  return typeof body["inference_geo"] === "string" ? body["inference_geo"] : "global"
+}
+
+/** Counts the tokens of a prompt. */
+const counting = (
+  now: () => number,
+  buckets: ReturnType<typeof Buckets.make>,
+  spend: ReturnType<typeof Spend.make>
+) =>
+(
+  { body, model }: Validate.Checked,
+  key: Keys.Key,
+  served: Served,
+  id: string,
+  headers: Record<string, string>
+): Step.Step => {
+  const at = now()
+  const refusal = spend.refuses(key.organization, at) ?? buckets.count(key.organization, at)
+  if (refusal !== undefined) return Step.refused(refusal, id, headers)
+  serve(served, key, id, at, model.id, "count_tokens", false)
+  const tokens = Tokens.ofBody(body, model.tokenizer)
+  return Step.head(200, { "content-type": json, ...headers }, JSON.stringify({ input_tokens: tokens }))
+}
+
+/** What decides the price of an answer beside its tokens. */
+const mannerOf = (
+  plan: Answer.Plan,
+  inferenceGeo: string | null,
+  speed: "standard" | "fast"
+): NonNullable<Served["manner"]> => {
+  const isRefusal = plan.stopReason === "refusal" &&
+    plan.content.every((block) => block.type === "text" && block.text === "")
+  return {
+    speed,
+    inferenceGeo: inferenceGeo ?? "global",
+    refusedAs: isRefusal ? plan.stopDetails?.category ?? null : undefined
+  }
+}
+
+/** The message that a plan comes to, with its usage. */
+const messageOf = (
+  plan: Answer.Plan,
+  division: Cache.Division,
+  model: string,
+  id: string,
+  inferenceGeo: string | null,
+  speed: "standard" | "fast"
+): Message => {
+  const usage: Usage = {
+    input_tokens: division.input,
+    cache_creation_input_tokens: division.write5m + division.write1h,
+    cache_read_input_tokens: division.read,
+    cache_creation: {
+      ephemeral_5m_input_tokens: division.write5m,
+      ephemeral_1h_input_tokens: division.write1h
+    },
+    output_tokens: plan.outputTokens,
+    output_tokens_details: plan.thinkingTokens === 0 ? null : { thinking_tokens: plan.thinkingTokens },
+    inference_geo: inferenceGeo,
+    server_tool_use: null,
+    service_tier: "standard",
+    speed
+  }
+  return {
+    id: `msg_${id.slice(4)}`,
+    type: "message",
+    role: "assistant",
+    model,
+    content: [...plan.content],
+    container: null,
+    diagnostics: null,
+    stop_reason: plan.stopReason,
+    stop_sequence: plan.stopSequence,
+    stop_details: plan.stopDetails,
+    usage
+  }
+}
+
 export const make = (
   options: MessageOptions,
   buckets: ReturnType<typeof Buckets.make>,
@@ -69,25 +150,25 @@ export const make = (
     headers: Record<string, string>
   ): Step.Step | Iterable<Step.Step> => {
     const start = now()
-    const tokenizer = Model.tokenizer(body.model)
+    const { tokenizer } = model
     const segments = Tokens.segments(body, tokenizer)
     const prompt = segments.reduce((sum, segment) => sum + segment.tokens, 0)
-    const context = model?.contextTokens
+    const context = model.contextTokens
     if (context !== undefined && prompt + body.max_tokens > context) {
       const why = `prompt is too long: ${prompt} tokens + ${body.max_tokens} max_tokens > ${context} maximum`
       return Step.refused(Wire.refuse(400, why), id, headers)
     }
     const unpaid = spend.refuses(key.organization, start)
     if (unpaid !== undefined) return Step.refused(unpaid, id, headers)
-    const named = model?.id ?? body.model
-    const speed = body.speed === "fast" && model?.fastMode !== "ignored" ? "fast" : "standard"
+    const named = model.id
+    const speed = Model.isFast(model, body.speed) ? "fast" : "standard"
     const scope = `${key.workspace} ${named} ${speed}`
     const cached = marked
-      ? cache.read(body, segments, scope, model?.minCacheableTokens ?? 1_024, start)
+      ? cache.read(body, segments, scope, model.minCacheableTokens ?? 1_024, start)
       : Cache.unused(prompt)
     const { division } = cached
     const booked = division.input + division.write5m + division.write1h
-    const account = buckets.admit(key.organization, model?.group ?? "other", speed, booked, start)
+    const account = buckets.admit(key.organization, model.group, speed, booked, start)
     if ("status" in account) return Step.refused(account, id, headers)
 
     // the body was checked, and what the checks do not know of is the answerer's to judge
@@ -95,53 +176,16 @@ export const make = (
     const plan = Answer.plan(
       options.answer === undefined ? Answer.byDefault(options.seed, body) : options.answer(request),
       body,
-      tokenizer,
+      model,
       id.slice(4)
     )
     served.release = account.expect(plan.outputTokens)
     cached.accept()
     serve(served, key, id, start, named, "messages", body.stream === true)
     served.division = division
-    const inferenceGeo = model?.rejects.includes("inferenceGeo") === true
-      ? null
-      : typeof body["inference_geo"] === "string"
-      ? body["inference_geo"]
-      : "global"
-    const isRefusal = plan.stopReason === "refusal" &&
-      plan.content.every((block) => block.type === "text" && block.text === "")
-    served.manner = {
-      speed,
-      inferenceGeo: inferenceGeo ?? "global",
-      refusedAs: isRefusal ? plan.stopDetails?.category ?? null : undefined
-    }
-    const usage: Usage = {
-      input_tokens: division.input,
-      cache_creation_input_tokens: division.write5m + division.write1h,
-      cache_read_input_tokens: division.read,
-      cache_creation: {
-        ephemeral_5m_input_tokens: division.write5m,
-        ephemeral_1h_input_tokens: division.write1h
-      },
-      output_tokens: plan.outputTokens,
-      output_tokens_details: plan.thinkingTokens === 0 ? null : { thinking_tokens: plan.thinkingTokens },
-      inference_geo: inferenceGeo,
-      server_tool_use: null,
-      service_tier: "standard",
-      speed
-    }
-    const message: Message = {
-      id: `msg_${id.slice(4)}`,
-      type: "message",
-      role: "assistant",
-      model: named,
-      content: [...plan.content],
-      container: null,
-      diagnostics: null,
-      stop_reason: plan.stopReason,
-      stop_sequence: plan.stopSequence,
-      stop_details: plan.stopDetails,
-      usage
-    }
+    const inferenceGeo = inferenceGeoOf(body, model)
+    served.manner = mannerOf(plan, inferenceGeo, speed)
+    const message = messageOf(plan, division, named, id, inferenceGeo, speed)
     const produce = (total: number) => {
       account.output(total - served.output, now())
       served.output = total
@@ -185,20 +229,5 @@ export const make = (
     return steps()
   }
 
-  const countTokens = (
-    { body, model }: Validate.Checked,
-    key: Keys.Key,
-    served: Served,
-    id: string,
-    headers: Record<string, string>
-  ): Step.Step => {
-    const at = now()
-    const refusal = spend.refuses(key.organization, at) ?? buckets.count(key.organization, at)
-    if (refusal !== undefined) return Step.refused(refusal, id, headers)
-    serve(served, key, id, at, model?.id ?? body.model, "count_tokens", false)
-    const tokens = Tokens.ofBody(body, Model.tokenizer(body.model))
-    return Step.head(200, { "content-type": json, ...headers }, JSON.stringify({ input_tokens: tokens }))
-  }
-
-  return { answer, countTokens }
+  return { answer, countTokens: counting(now, buckets, spend) }
 }

@@ -15,7 +15,7 @@ const info = (model: Model.Model, now: number): ModelInfo => {
     id: model.id,
     type: "model",
     display_name: model.name,
-    line: model.line,
+    line: model.line ?? null,
     lifecycle,
     created_at: instant(model.releasedOn),
     deprecated_at: lifecycle === "active" || model.deprecatedOn === undefined ? null : instant(model.deprecatedOn),
@@ -27,12 +27,16 @@ const info = (model: Model.Model, now: number): ModelInfo => {
 }
 
 /** The body for `/v1/models` and `/v1/models/{id}`. Capabilities are not simulated: they are null. */
-export const answer = (path: string, now: number): { readonly body: unknown } | Refusal => {
+export const answer = (
+  path: string,
+  now: number,
+  catalogue: Model.Catalogue = Model.catalogue
+): { readonly body: unknown } | Refusal => {
   const url = new URL(path, "http://localhost")
   const coded = url.pathname.slice("/v1/models/".length)
   const id = Result.getOrElse(Result.try(() => decodeURIComponent(coded)), () => coded)
   if (id !== "") {
-    const model = Model.find(id)
+    const model = catalogue.find(id)
     return model === undefined ? refuse(404, `model: ${id}`) : { body: info(model, now) }
   }
   const query = url.searchParams
@@ -40,7 +44,7 @@ export const answer = (path: string, now: number): { readonly body: unknown } | 
   const shown = wanted.length === 0 ? ["active", "deprecated"] : wanted
   const limit = Number(query.get("limit") ?? 20)
   if (!Number.isInteger(limit) || limit < 1 || limit > 1_000) return refuse(400, "limit: must be from 1 to 1000")
-  const all = Model.catalogue.map((model) => info(model, now)).filter((model) => shown.includes(model.lifecycle))
+  const all = catalogue.models.map((model) => info(model, now)).filter((model) => shown.includes(model.lifecycle))
     .sort((a, b) => a.created_at < b.created_at ? 1 : a.created_at > b.created_at ? -1 : 0)
   const at = (name: string): number => all.findIndex((model) => model.id === query.get(name))
   const lost = ["after_id", "before_id"].find((name) => query.has(name) && at(name) < 0)

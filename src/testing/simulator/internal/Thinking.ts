@@ -22,7 +22,7 @@ const partsOf = ({ signature, type }: Block) => {
 }
 
 /** What is wrong with the thinking blocks of a request. */
-export const problem = (messages: ReadonlyArray<Turn>, model: Model.Model | undefined): string | undefined => {
+export const problem = (messages: ReadonlyArray<Turn>, model: Model.Model): string | undefined => {
   const signed = messages.map(({ content }) =>
     typeof content === "string" ? [] : content.flatMap((block) => {
       const parts = partsOf(block)
@@ -30,7 +30,7 @@ export const problem = (messages: ReadonlyArray<Turn>, model: Model.Model | unde
     })
   )
   if (signed.every((blocks) => blocks.length === 0)) return undefined
-  const isBound = model?.rejects.includes("editedThinking") === true
+  const isBound = model.rejects.includes("editedThinking")
   let hash = Hash.start
   for (let i = 0; i < messages.length; i++) {
     for (const { block, line, thinking, turns } of signed[i]!) { // it has an entry for each message

@@ -4,18 +4,18 @@
  * characters of its base64 data.
  */
 import * as Predicate from "effect/Predicate"
-import type * as Model from "../../../Model.ts"
+import * as Model from "../../../Model.ts"
 import type { Block, Body } from "./Wire.ts"
 
-const perCharacter = { classic: 0.25, dense: 0.325 } as const
+const perCharacter = (tokenizer: Model.Tokenizer): number => Model.tokenizers[tokenizer].density / 4
 
 /** Tokens of a text of this length. */
 export const ofLength = (length: number, tokenizer: Model.Tokenizer): number =>
-  Math.ceil(length * perCharacter[tokenizer])
+  Math.ceil(length * perCharacter(tokenizer))
 
 /** How long a text may be that has at most so many tokens. */
 export const lengthOf = (tokens: number, tokenizer: Model.Tokenizer): number =>
-  Math.floor(tokens / perCharacter[tokenizer])
+  Math.floor(tokens / perCharacter(tokenizer))
 
 const sourceOf = (block: Block): Record<string, unknown> => Predicate.isObject(block["source"]) ? block["source"] : {}
 

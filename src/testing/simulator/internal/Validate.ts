@@ -94,7 +94,7 @@ const pairing = (messages: ReadonlyArray<Turn>): Refusal | undefined => {
     : undefined
 }
 
-const thinking = (messages: ReadonlyArray<Turn>, model: Model.Model | undefined): Refusal | undefined => {
+const thinking = (messages: ReadonlyArray<Turn>, model: Model.Model): Refusal | undefined => {
   const problem = Thinking.problem(messages, model)
   return problem === undefined ? undefined : bad(problem)
 }
@@ -144,18 +144,18 @@ const contents = (messages: ReadonlyArray<Turn>, version: string): Refusal | und
   return undefined
 }
 
-const sampling = (body: Body, version: string, model: Model.Model | undefined): Refusal | undefined => {
+const sampling = (body: Body, version: string, model: Model.Model): Refusal | undefined => {
   const given = ["temperature", "top_p", "top_k"].filter((field) => body[field] !== undefined && body[field] !== null)
   if (given.length === 0) return undefined
   if (version === current) return bad(`${given[0]}: Extra inputs are not permitted`)
   const changed = given.find((field) => !(field !== "top_k" && body[field] === 1))
-  return changed !== undefined && model?.rejects.includes("sampling") === true
+  return changed !== undefined && model.rejects.includes("sampling")
     ? bad(`${changed}: this model does not support sampling parameters.`)
     : undefined
 }
 
-const quirks = (body: Body, model: Model.Model | undefined): Refusal | undefined => {
-  const rejects = (quirk: Model.Quirk) => model?.rejects.includes(quirk) === true
+const quirks = (body: Body, model: Model.Model): Refusal | undefined => {
+  const rejects = (what: Model.Rejection) => model.rejects.includes(what)
   const choice = Predicate.isObject(body["tool_choice"]) ? body["tool_choice"]["type"] : undefined
   if ((choice === "any" || choice === "tool") && rejects("forcedToolChoice")) {
     return bad(`tool_choice: type '${choice}' is not supported by this model.`)
@@ -169,13 +169,14 @@ const quirks = (body: Body, model: Model.Model | undefined): Refusal | undefined
   }
   const effort = Predicate.isObject(body["output_config"]) ? body["output_config"]["effort"] : undefined
   if (
-    thinking["type"] === "between_tools" && (effort === "xhigh" || effort === "max") && rejects("strenuousBetweenTools")
+    thinking["type"] === "between_tools" && (effort === "xhigh" || effort === "max") &&
+    rejects("highEffortBetweenTools")
   ) {
     return bad("thinking: type 'between_tools' is supported by this model at effort 'high' or below.")
   }
   const speed: unknown = body.speed ?? "standard"
   if (speed !== "standard" && speed !== "fast") return bad("speed: Input should be 'standard' or 'fast'")
-  if (speed === "fast" && model?.fastMode === "refused") return bad("speed: 'fast' is not supported by this model.")
+  if (speed === "fast" && model.fastMode === "refused") return bad("speed: 'fast' is not supported by this model.")
   if (body.messages.at(-1)!.role === "assistant" && rejects("prefill")) {
     return bad("This model does not support assistant message prefill. The conversation must end with a user message.")
   }
@@ -185,13 +186,13 @@ const quirks = (body: Body, model: Model.Model | undefined): Refusal | undefined
   return undefined
 }
 
-const output = (body: Body, model: Model.Model | undefined): Refusal | undefined => {
+const output = (body: Body, model: Model.Model): Refusal | undefined => {
   const tokens: unknown = body.max_tokens
   if (tokens === undefined) return bad("max_tokens: Field required")
   if (typeof tokens !== "number" || !Number.isInteger(tokens) || tokens < 0) {
     return bad("max_tokens: Input should be an integer greater than or equal to 0")
   }
-  const most = model?.maxOutputTokens
+  const most = model.maxOutputTokens
   if (most !== undefined && tokens > most) {
     return bad(
       `max_tokens: ${tokens} > ${most}, which is the maximum allowed number of output tokens for ${body.model}`
@@ -207,7 +208,7 @@ const output = (body: Body, model: Model.Model | undefined): Refusal | undefined
 /** A body that passed `check`. */
 export interface Checked {
   readonly body: Body
-  readonly model: Model.Model | undefined
+  readonly model: Model.Model
   /** Whether the body may hold cache breakpoints. */
   readonly marked: boolean
 }
@@ -223,18 +224,20 @@ export const check = (
     readonly counting: boolean
     readonly marked: boolean
     readonly extra: ReadonlySet<string>
+    readonly catalogue: Model.Catalogue
     readonly now: number
   }
 ): Refusal | Checked => {
-  const { counting, extra, marked, now, version } = options
+  const { catalogue, counting, extra, marked, now, version } = options
   if (version === undefined) return bad("anthropic-version: header is required")
   if (!versions.has(version)) return bad(`anthropic-version: "${version}" is not a valid version`)
   const wrong = shape(body)
   if (wrong !== undefined) return wrong
   // `shape` has checked each field that is read by type below
   const checked = body as unknown as Body
-  const model = Model.find(checked.model)
-  if ((model === undefined && !extra.has(checked.model)) || Model.isRetiredAt(checked.model, now)) {
+  const model = catalogue.lookup(checked.model)
+  const isMissing = catalogue.find(checked.model) === undefined && !extra.has(checked.model)
+  if (isMissing || Model.lifecycleAt(model, now) === "retired") {
     return refuse(404, `model: ${checked.model}`)
   }
   return (counting ? undefined : output(checked, model)) ??

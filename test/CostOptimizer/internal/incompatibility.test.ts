@@ -1,7 +1,8 @@
 import type { MessageCreateParamsNonStreaming } from "@anthropic-ai/sdk/resources/messages"
 import { assert, describe, it } from "@effect/vitest"
-import * as Model from "../src/Model.ts"
-import * as Validate from "../src/testing/simulator/internal/Validate.ts"
+import { incompatibility } from "../../../src/CostOptimizer/internal/incompatibility.ts"
+import * as Model from "../../../src/Model.ts"
+import * as Validate from "../../../src/testing/simulator/internal/Validate.ts"
 
 const at = Date.parse("2026-11-22")
 
@@ -43,19 +44,20 @@ const variants: ReadonlyArray<[string, Partial<MessageCreateParamsNonStreaming> 
   ["too long an answer", { max_tokens: 128_001 }]
 ]
 
-describe("refusal", () => {
+describe("incompatibility", () => {
   for (const [name, fields] of variants) {
     it(`says of ${name} what the simulator says, for every model`, () => {
-      for (const model of Model.catalogue) {
+      for (const model of Model.catalogue.models) {
         const request = { ...ask, ...fields, model: model.id }
         const checked = Validate.check(request, {
           version: "2023-06-01",
           counting: false,
           marked: false,
           extra: new Set(),
+          catalogue: Model.catalogue,
           now: at
         })
-        const reason = Model.refusal(model, request, { at })
+        const reason = incompatibility(model, request, { at })
         assert.strictEqual(reason !== undefined, "status" in checked, `${model.id}: ${reason ?? "accepts"}`)
       }
     })
@@ -63,13 +65,13 @@ describe("refusal", () => {
 
   it("says of retired models that they are retired, from the first instant of the day", () => {
     const model = find("claude-sonnet-4-5")
-    assert.isUndefined(Model.refusal(model, ask, { at: Date.parse("2026-11-30") - 1 }))
-    assert.strictEqual(Model.refusal(model, ask, { at: Date.parse("2026-11-30") }), "was retired")
+    assert.isUndefined(incompatibility(model, ask, { at: Date.parse("2026-11-30") - 1 }))
+    assert.strictEqual(incompatibility(model, ask, { at: Date.parse("2026-11-30") }), "was retired")
   })
 
   it("counts the prompt and the answer together against the context", () => {
     const model = find("claude-haiku-4-5")
-    assert.isUndefined(Model.refusal(model, ask, { at, inputTokens: 200_000 - 4_096 }))
-    assert.match(Model.refusal(model, ask, { at, inputTokens: 200_000 - 4_095 }) ?? "", /context of 200000/)
+    assert.isUndefined(incompatibility(model, ask, { at, inputTokens: 200_000 - 4_096 }))
+    assert.match(incompatibility(model, ask, { at, inputTokens: 200_000 - 4_095 }) ?? "", /context of 200000/)
   })
 })
