@@ -10,7 +10,7 @@ import * as Estimate from "../../Estimate.ts"
 import { cacheTtl, type Ttl } from "../../internal/cacheTtl.ts"
 import { refusalOf } from "../../internal/modelRefusal.ts"
 import { type Event, isContent } from "../../MessageStream.ts"
-import * as Model from "../../Model.ts"
+import type * as Model from "../../Model.ts"
 import * as Usage from "../../Usage.ts"
 import * as EventStream from "./eventStream.ts"
 import * as Exchange from "./exchange.ts"
@@ -61,8 +61,8 @@ class Received implements Exchange.Used {
   ended = false
   bytes = 0
 
-  constructor({ model, request }: MessageAttempt) {
-    this.tokenizer = Model.tokenizer(model)
+  constructor({ facts, request }: MessageAttempt) {
+    this.tokenizer = facts.tokenizer
     this.askedTtl = () => cacheTtl(request)
   }
 
