@@ -6,8 +6,7 @@ import * as ClaudeApi from "effect-claude/ClaudeApi"
 import { RateLimitError, ServerError } from "effect-claude/ClaudeError"
 import { TestClock } from "effect/testing"
 import { aborted, attempt, completed, failed } from "./utils/attempts.ts"
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+import { between } from "./utils/between.ts"
 
 const group = "sonnet-5-5"
 const slowMillis = 2_000

@@ -5,9 +5,8 @@ import { Effect, Layer, Logger, Schema } from "effect"
 import { Attempt, CallContext, CostOptimizer, Estimate, PriceBook, Usage } from "effect-claude"
 import { TestClock } from "effect/testing"
 import * as Simulator from "../src/testing/Simulator.ts"
+import { between } from "./utils/between.ts"
 import { at, conversation, frozen, Plan, problem } from "./utils/histories.ts"
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const user = (content: MessageParam["content"]): MessageParam => ({ role: "user", content })
 const assistant = (content: MessageParam["content"]): MessageParam => ({ role: "assistant", content })
