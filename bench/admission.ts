@@ -7,13 +7,13 @@
  *   (`underway`), or callers in the queue of the limiter (`queue`). There, one is a caller that joins the queue, one that is granted and
  *   settled, and one that joins and leaves.
  */
-import { Context, Effect, Exit, Fiber, Layer, ManagedRuntime, Scope } from "effect"
+import { Effect, Exit, Fiber, Layer, ManagedRuntime, Scope } from "effect"
 import { RateLimiter as EffectLimiter } from "effect/persistence"
 import * as Attempt from "../src/Attempt.ts"
-import { CallContext } from "../src/CallContext.ts"
 import * as CircuitBreaker from "../src/CircuitBreaker.ts"
 import * as ClaudeApi from "../src/ClaudeApi.ts"
 import * as RateLimiter from "../src/RateLimiter.ts"
+import * as ClaudeTest from "../src/testing/ClaudeTest.ts"
 import * as Usage from "../src/Usage.ts"
 import type { Row, Run } from "./run.ts"
 import { alternate, median, type Slice } from "./utils/sideBySide.ts"
@@ -22,7 +22,6 @@ const sliceSize = 20_000
 const rounds = 50
 const many = 10_000
 
-const context = Context.get(Context.empty(), CallContext)
 const estimate = { inputTokens: 1_000, maxOutputTokens: 1_000 }
 const completed = Attempt.Outcome.Completed({
   usage: { ...Usage.zero, inputTokens: 900, outputTokens: 300 },
@@ -32,16 +31,9 @@ const completed = Attempt.Outcome.Completed({
   stopReason: undefined
 })
 
-const attempt = (): Attempt.Attempt => ({
-  callId: "call",
-  number: 1,
-  endpoint: "messages",
-  model: "claude-sonnet-5-5",
-  context,
-  estimate,
-  key: undefined,
-  outcome: Attempt.Outcome.NotSent()
-})
+const plain = ClaudeTest.attempt({ model: "claude-sonnet-5-5", estimate, key: null })
+
+const attempt = (): Attempt.Attempt => ({ ...plain })
 
 /** Room for whatever comes. */
 const wide: RateLimiter.Limits = {
@@ -58,11 +50,8 @@ const admission = (breaking: CircuitBreaker.Options = {}) => {
   ))
   const policy = Effect.gen(function*() {
     const breaker = yield* CircuitBreaker.CircuitBreaker
-    const { admit, settle } = Attempt.both(yield* RateLimiter.RateLimiter, breaker)
-    return {
-      admit: (made: Attempt.Attempt) => Effect.flatMap(breaker.check(made), () => admit(made)),
-      settle
-    }
+    const { admit } = Attempt.both(yield* RateLimiter.RateLimiter, breaker)
+    return { admit: (made: Attempt.Attempt) => Effect.flatMap(breaker.check(made), () => admit(made)) }
   })
   return { runtime, policy: runtime.runSync(policy) }
 }
@@ -75,9 +64,9 @@ const times = (count: number, each: () => Effect.Effect<unknown, unknown>): Effe
 
 const once = (policy: Attempt.Policy<unknown>) => () => {
   const made = attempt()
-  return Effect.flatMap(policy.admit(made), () => {
+  return Effect.flatMap(policy.admit(made), (settle) => {
     made.outcome = completed
-    return policy.settle(made)
+    return settle
   })
 }
 
@@ -150,24 +139,16 @@ const withQueue = async (count: number) => {
   }))
   const limiter = await runtime.runPromise(RateLimiter.RateLimiter)
   const scope = Scope.makeUnsafe()
-  const queue: Array<{ readonly made: Attempt.Attempt; readonly fiber: Fiber.Fiber<void, unknown> }> = []
-  const join = Effect.suspend(() => {
-    const made = attempt()
-    return Effect.map(
-      Effect.forkIn(limiter.admit(made), scope, { startImmediately: true }),
-      (fiber) => ({ made, fiber })
-    )
-  })
+  const queue: Array<Fiber.Fiber<Attempt.Settle, unknown>> = []
+  const join = Effect.suspend(() => Effect.forkIn(limiter.admit(attempt()), scope, { startImmediately: true }))
   const add = Effect.map(join, (waiter) => queue.push(waiter))
   let at = 0
   const each = () =>
     Effect.gen(function*() {
       yield* add
       const leaver = yield* join
-      yield* Fiber.interrupt(leaver.fiber)
-      const { fiber, made } = queue[at++]!
-      yield* Fiber.join(fiber)
-      yield* limiter.settle(made)
+      yield* Fiber.interrupt(leaver)
+      yield* yield* Fiber.join(queue[at++]!)
       if (at < many) return
       queue.splice(0, at)
       at = 0

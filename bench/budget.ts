@@ -15,6 +15,7 @@ import * as BudgetSql from "../src/Budget/Sql.ts"
 import * as Estimate from "../src/Estimate.ts"
 import * as PriceBook from "../src/PriceBook.ts"
 import * as Sqlite from "../src/Sqlite.ts"
+import * as ClaudeTest from "../src/testing/ClaudeTest.ts"
 import * as Usage from "../src/Usage.ts"
 import type { Run } from "./run.ts"
 
@@ -41,29 +42,16 @@ const outcome = Attempt.Outcome.Completed({
   stopReason: "end_turn"
 })
 
+const plain = ClaudeTest.attempt({ request, estimate, key: null })
+
 let calls = 0
 
 /** An attempt, admitted and settled. */
 const once = Effect.suspend(() => {
   const number = calls++
   const attempt: Attempt.MessageAttempt = {
-    callId: "bench",
-    number: 1,
-    endpoint: "messages",
-    model: request.model,
-    request,
-    context: {
-      user: `user-${number % 1_000}`,
-      tenant: `tenant-${number % 50}`,
-      requestType: undefined,
-      tags: {},
-      priority: "standard",
-      deadline: undefined,
-      headers: {}
-    },
-    estimate,
-    key: undefined,
-    outcome: Attempt.Outcome.NotSent()
+    ...plain,
+    context: { ...plain.context, user: `user-${number % 1_000}`, tenant: `tenant-${number % 50}` }
   }
   const use = Effect.sync(() => {
     attempt.outcome = outcome

@@ -14,6 +14,7 @@ const floors = {
     "Model",
     "PriceBook",
     "Reconciliation",
+    "Request",
     "Usage"
   ],
   port: ["ClaudeApi", "KeyStore"],

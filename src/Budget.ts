@@ -47,7 +47,14 @@ import * as PubSub from "effect/PubSub"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import type * as Take from "effect/Take"
-import type { Attempt, MessageAttempt, Policy } from "./Attempt.ts"
+import {
+  admitted,
+  type Attempt,
+  costOf,
+  type MessageAttempt,
+  type Policy,
+  type Settle as Settlement
+} from "./Attempt.ts"
 import {
   Account,
   type Batch,
@@ -60,12 +67,10 @@ import {
   type Override,
   type Reply,
   type Reserve,
-  type Settle,
   type Stored
 } from "./Budget/internal/account.ts"
 import * as Desk from "./Budget/internal/desk.ts"
 import { Memory } from "./Budget/internal/memory.ts"
-import { Outputs } from "./Budget/internal/outputs.ts"
 import { accountOf, accountText, type Line, linesOf, type Rule, toNanoUsd } from "./Budget/internal/rules.ts"
 import { BudgetExceededError, BudgetUnavailableError, UnpricedModelError } from "./ClaudeError.ts"
 import * as Model from "./Model.ts"
@@ -246,8 +251,6 @@ interface Entry {
 
 type Own = BudgetExceededError | BudgetUnavailableError | UnpricedModelError
 
-const isMessage = (attempt: Attempt): attempt is MessageAttempt => attempt.endpoint === "messages"
-
 /** An amount that can be counted; undefined where a price book says something else. */
 const amountOf = (nanoUsd: number | undefined): number | undefined =>
   nanoUsd !== undefined && nanoUsd >= 0 && nanoUsd <= Number.MAX_SAFE_INTEGER ? Math.ceil(nanoUsd) : undefined
@@ -263,17 +266,17 @@ const usd = (nanoUsd: number): string => `$${(nanoUsd / 1e9).toFixed(4)}`
 export const make = Effect.fnUntraced(function*(options: Options) {
   const book = yield* PriceBook.PriceBook
   const store = yield* Store
+  const catalogue = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const services = yield* Effect.context<never>()
   const owner = (yield* Random.nextIntBetween(0, 2 ** 52)).toString(36)
   // A process and its own memory end together.
   const leaseMillis = store.isLocal ? Infinity : Math.ceil(Duration.toMillis(options.lease ?? "2 minutes"))
   const timeoutMillis = Duration.toMillis(options.timeout ?? "2 seconds")
-  const outputs = options.output === "learnt" ? new Outputs() : undefined
-  const entries = new Map<Attempt, Entry>()
+  const entries = new Set<Entry>()
   const unpriced = new Set<string>()
   const least = new Map<string, { readonly gauge: Metric.Metric<number, unknown>; level: Level | undefined }>()
-  let lines = linesOf(options.budgets)
+  let lines = linesOf(options.budgets, catalogue)
   let leases = 0
 
   const events = yield* PubSub.sliding<Take.Take<Event>>(256)
@@ -332,26 +335,32 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const renew: Effect.Effect<void> = Effect.suspend(() => {
     renewing = entries.size > 0
     if (!renewing) return Effect.void
-    const open = Effect.suspend(() => store.renew(Array.from(entries.values(), ({ lease }) => lease), leaseMillis))
+    const open = Effect.suspend(() => store.renew(Array.from(entries, ({ lease }) => lease), leaseMillis))
     const once = Effect.exit(Effect.timeout(open, leaseMillis / 4))
     return Effect.andThen(Effect.delay(once, leaseMillis / 4), renew)
   })
 
-  const keep = (attempt: Attempt, entry: Entry): void => {
-    entries.set(attempt, entry)
-    if (store.isLocal || renewing) return
-    renewing = true
-    run(renew)
+  const keep = (attempt: MessageAttempt, entry: Entry): Settlement => {
+    entries.add(entry)
+    if (!store.isLocal && !renewing) {
+      renewing = true
+      run(renew)
+    }
+    return Effect.suspend(() => {
+      entries.delete(entry)
+      const { holds, lease, nanoUsd } = entry
+      return desk.settle({ lease, heldNanoUsd: nanoUsd, spentNanoUsd: spentBy(attempt, nanoUsd), holds })
+    })
   }
 
   /** The most that an attempt can cost; undefined where nobody knows. */
-  const ceilingOf = ({ context, estimate, model, request }: MessageAttempt, at: number): number | undefined => {
+  const ceilingOf = ({ estimate, kind, request }: MessageAttempt, at: number): number | undefined => {
     const { inputTokens, maxOutputTokens } = estimate
-    const outputTokens = outputs?.expected(model, context.requestType, maxOutputTokens) ?? maxOutputTokens
+    const outputTokens = options.output === "learnt" ? kind.highOutput(maxOutputTokens) : maxOutputTokens
     const tokens = { inputTokens, outputTokens, at }
     const ceiling = amountOf(book.ceiling(request, tokens))
     if (ceiling !== undefined || options.unpriced !== "dearest") return ceiling
-    const ceilings = Model.catalogue.models.flatMap(({ id }) =>
+    const ceilings = catalogue.models.flatMap(({ id }) =>
       amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? []
     )
     return ceilings.length === 0 ? undefined : Math.max(...ceilings)
@@ -388,7 +397,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       attempts: attempt.number - 1
     })
 
-  const admit = (attempt: MessageAttempt, touched: ReadonlyArray<Line>): Effect.Effect<void, Own> => {
+  const admit = (attempt: MessageAttempt, touched: ReadonlyArray<Line>): Effect.Effect<Settlement, Own> => {
     const now = clock.currentTimeMillisUnsafe()
     const ceiling = ceilingOf(attempt, now)
     if (ceiling === undefined && options.unpriced !== "allow") {
@@ -399,11 +408,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const shares = touched.map((line) => line.share(attempt))
     const ask: Reserve = { lease, leaseMillis, nanoUsd, shares }
     const boundMillis = Math.max(0, (attempt.context.deadline ?? Infinity) - now)
-    const reserved = Effect.flatMap(desk.reserve(ask, boundMillis), (reply): Effect.Effect<void, Own> => {
+    const reserved = Effect.flatMap(desk.reserve(ask, boundMillis), (reply): Effect.Effect<Settlement, Own> => {
       switch (reply?._tag) {
         case "Reserved":
-          keep(attempt, { lease, nanoUsd, holds: holdsOf(ask, reply) })
-          return Effect.void
+          return Effect.succeed(keep(attempt, { lease, nanoUsd, holds: holdsOf(ask, reply) }))
         case "Refused":
           return Effect.fail(exceeded(reply, nanoUsd, attempt))
         default:
@@ -413,10 +421,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     return ceiling === undefined ? Effect.andThen(flag(attempt.model, now), reserved) : reserved
   }
 
-  const spentBy = (attempt: Attempt, reserved: number): number => {
-    const charge = PriceBook.chargeOf(book, attempt, clock.currentTimeMillisUnsafe())
-    if (charge === undefined) return 0
-    return charge.confidence === "estimated" ? reserved : amountOf(charge.cost?.nanoUsd) ?? reserved
+  const spentBy = (attempt: MessageAttempt, reserved: number): number => {
+    const cost = costOf(book, attempt, clock.currentTimeMillisUnsafe())
+    return cost === undefined ? 0 : amountOf(cost.cost?.nanoUsd) ?? reserved
   }
 
   const orUnavailable = <A>(effect: Effect.Effect<A, unknown>): Effect.Effect<A, BudgetUnavailableError> =>
@@ -461,23 +468,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   return Budget.of({
     admit: (attempt) =>
       Effect.suspend(() => {
-        if (!isMessage(attempt)) return Effect.void
+        if (attempt.endpoint !== "messages") return admitted
         const touched = lines.filter((line) => line.touches(attempt))
-        return touched.length === 0 ? Effect.void : admit(attempt, touched)
-      }),
-
-    settle: (attempt) =>
-      Effect.suspend(() => {
-        const { context, model, outcome } = attempt
-        if (outcome._tag === "Completed" && outcome.usage.outputTokens > 0) {
-          outputs?.add(model, context.requestType, outcome.usage.outputTokens)
-        }
-        const entry = entries.get(attempt)
-        if (entry === undefined) return Effect.void
-        entries.delete(attempt)
-        const { holds, lease, nanoUsd: heldNanoUsd } = entry
-        const self: Settle = { lease, heldNanoUsd, spentNanoUsd: spentBy(attempt, heldNanoUsd), holds }
-        return desk.settle(self)
+        return touched.length === 0 ? admitted : admit(attempt, touched)
       }),
 
     events: Stream.fromPubSubTake(events),
@@ -485,14 +478,14 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
     setBudgets: (budgets) =>
       Effect.sync(() => {
-        lines = linesOf(budgets)
+        lines = linesOf(budgets, catalogue)
         least.clear()
       }),
 
     override: (budget, { account, limit, until }) =>
       orUnavailable(store.override({
         budget,
-        account: account === undefined ? undefined : accountOf(lineOf(budget)?.dimension, account),
+        account: account === undefined ? undefined : accountOf(lineOf(budget)?.dimension, account, catalogue),
         limitNanoUsd: limit === undefined ? undefined : toNanoUsd(limit, `the other limit of ${budget}`),
         until: Math.ceil(until ?? Infinity)
       }))
@@ -550,8 +543,7 @@ export const layerConfig = (
 export const layerOff: Layer.Layer<Budget> = Layer.succeed(
   Budget,
   Budget.of({
-    admit: () => Effect.void,
-    settle: () => Effect.void,
+    admit: () => admitted,
     events: Stream.empty,
     snapshot: Effect.succeed([]),
     setBudgets: () => Effect.void,

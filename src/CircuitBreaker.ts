@@ -7,8 +7,8 @@
  *
  * - **Failures** are `ConnectionError` and `ServerError`. `AuthError`, `BadRequestError` and `RateLimitError` prove that the API
  *   answers: they are successes. An attempt that was not sent or whose caller went away counts as nothing.
- * - **Slow** is an attempt that took longer than `slowCall` from its admission to its end; for a stream, to the moment that `answered`
- *   was told. The time that a caller takes to read a stream is none of the API's.
+ * - **Slow** is an attempt that took longer than `slowCall` from its admission to its end; for a stream, to its first content. The time
+ *   that a caller takes to read a stream is not the API's.
  * - A result counts only in the stretch between two transitions in which its attempt was admitted. In the first window of a stretch,
  *   rates take attempts under way for successes: failures may be the first to end.
  * - A trial that says nothing within `halfOpenFor` does not keep the others from trying: new permits are given then, and the verdict
@@ -38,7 +38,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Take from "effect/Take"
-import type { Attempt, Outcome, Policy } from "./Attempt.ts"
+import { admitted, type Attempt, nothing, onContent, type Outcome, type Policy, type Settle } from "./Attempt.ts"
 import {
   type Admission,
   type Change,
@@ -194,7 +194,6 @@ export class Saved extends Schema.Class<Saved>("effect-claude/CircuitBreaker/Sav
  * Admits attempts while the API answers.
  *
  * - `check`: the refusal that `admit` would give, and nothing is taken: for use before anything else is waited for.
- * - `answered`: the first content of a stream arrived. Its latency ends here, and for a trial this is the verdict.
  * - `transitions`: from the moment of subscribing. The last 256 are kept for a subscriber; one that is slower loses the oldest. It
  *   ends with the layer.
  * - `reset`: closes a circuit and forgets what it knew.
@@ -208,7 +207,6 @@ export class CircuitBreaker extends Context.Service<
   CircuitBreaker,
   Policy<CircuitOpenError> & {
     readonly check: (attempt: Attempt) => Effect.Effect<void, CircuitOpenError>
-    readonly answered: (attempt: Attempt) => Effect.Effect<void>
     readonly state: (group: Model.Group) => Effect.Effect<State>
     readonly transitions: Stream.Stream<Transition>
     readonly reset: (group: Model.Group) => Effect.Effect<void>
@@ -278,8 +276,6 @@ interface Entry {
   turn: Deferred.Deferred<void> | undefined
 }
 
-const isGroup = (name: string): name is Model.Group => Model.catalogue.groups.includes(name)
-
 const rulesOf = (options: Options): Rules => {
   const inRange = (name: keyof Options, value: number, minimum: number, maximum: number) => {
     if (value >= minimum && value <= maximum) return value
@@ -326,6 +322,7 @@ const isDown = (outcome: Outcome): boolean =>
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const { baseUrl } = yield* ClaudeApi
   const store = yield* Store
+  const { groups } = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const rules = rulesOf(options)
   const slowMillis = options.slowCall === undefined ? Infinity : Duration.toMillis(options.slowCall)
@@ -334,12 +331,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   yield* Effect.addFinalizer(() => PubSub.end(transitions, Exit.void))
   // Publishing to a sliding PubSub is one step; its unsafe form would refuse where this slides.
   const runSync = Effect.runSyncWith(yield* Effect.context<never>())
-  const admitted = new Map<Attempt, Permit>()
-  /** Those of them whose stream began, and after how many milliseconds. */
-  const begun = new Map<Attempt, number>()
 
   const entries = new Map<Model.Group, Entry>()
-  for (const group of Model.catalogue.groups) {
+  for (const group of groups) {
     const changed = ({ at, from, openMillis, to }: Change) => {
       const openFor = to === "open" ? Duration.millis(openMillis) : undefined
       if (from !== to) runSync(PubSub.publish(transitions, [{ group, from, to, at, openFor }]))
@@ -350,8 +344,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     const entry: Entry = { group, circuit, mode: options.mode ?? "normal", turn: undefined }
     entries.set(group, entry)
   }
-  // Every group has its entry.
-  const entryOf = (group: Model.Group): Entry => entries.get(group)!
+  // The groups of every catalogue end with "other".
+  const entryOf = (group: Model.Group): Entry => entries.get(group) ?? entries.get("other")!
 
   const refuse = (entry: Entry, attempt: Attempt, waitMillis: number) =>
     new CircuitOpenError({
@@ -386,9 +380,23 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     return answer
   })
 
-  const enter = (attempt: Attempt, permit: Permit | undefined): Effect.Effect<void> => {
-    if (permit !== undefined) admitted.set(attempt, permit)
-    return Effect.void
+  /** The settlement of an attempt under a permit. The first content of a stream is the verdict of a trial, and where latency ends. */
+  const settlement = (entry: Entry, attempt: Attempt, permit: Permit): Settle => {
+    let latency: number | undefined
+    let isSettled = false
+    if (attempt.endpoint === "messages") {
+      onContent(attempt, (now) => {
+        latency = now - permit.at
+        if (permit.round === 0) return
+        isSettled = true
+        entry.circuit.settle(permit, latency > slowMillis ? 2 : 0)
+      })
+    }
+    return Effect.sync(() => {
+      if (isSettled) return
+      const isSlow = slowMillis < Infinity && (latency ?? clock.currentTimeMillisUnsafe() - permit.at) > slowMillis
+      entry.circuit.settle(permit, entry.mode === "disabled" ? undefined : resultOf(attempt.outcome, isSlow))
+    })
   }
 
   const resultOf = (outcome: Outcome, isSlow: boolean): Result | undefined => {
@@ -399,7 +407,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   return CircuitBreaker.of({
     check: (attempt) =>
       Effect.suspend(() => {
-        const entry = entryOf(Model.group(attempt.model))
+        const entry = entryOf(attempt.facts.group)
         if (entry.mode === "forcedOpen") return Effect.fail(refuse(entry, attempt, rules.maxOpenMillis))
         if (entry.mode !== "normal" || entry.circuit.isClosed()) return Effect.void
         const { peek } = entry.circuit
@@ -411,42 +419,20 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
     admit: (attempt) =>
       Effect.suspend(() => {
-        const entry = entryOf(Model.group(attempt.model))
-        if (entry.mode === "disabled") return Effect.void
+        const entry = entryOf(attempt.facts.group)
+        if (entry.mode === "disabled") return admitted
         if (entry.mode === "forcedOpen") return Effect.fail(refuse(entry, attempt, rules.maxOpenMillis))
         const { admit } = entry.circuit
         const turn = entry.circuit.enter(clock.currentTimeMillisUnsafe())
-        if (turn !== undefined) return enter(attempt, turn)
+        if (turn !== undefined) return Effect.succeed(settlement(entry, attempt, turn))
         return Effect.flatMap(admit, (admission) => {
-          if (admission._tag === "Permit") return enter(attempt, admission)
-          if (entry.mode === "observe") return Effect.void
-          return Effect.flatMap(orRefuse(entry, attempt, admission, admit), (permit) => enter(attempt, permit))
+          if (admission._tag === "Permit") return Effect.succeed(settlement(entry, attempt, admission))
+          if (entry.mode === "observe") return admitted
+          return Effect.map(
+            orRefuse(entry, attempt, admission, admit),
+            (permit) => permit === undefined ? nothing : settlement(entry, attempt, permit)
+          )
         })
-      }),
-
-    answered: (attempt) =>
-      Effect.sync(() => {
-        const permit = admitted.get(attempt)
-        if (permit === undefined || begun.has(attempt)) return
-        const latency = clock.currentTimeMillisUnsafe() - permit.at
-        if (permit.round === 0) {
-          begun.set(attempt, latency)
-          return
-        }
-        admitted.delete(attempt)
-        entryOf(Model.group(attempt.model)).circuit.settle(permit, latency > slowMillis ? 2 : 0)
-      }),
-
-    settle: (attempt) =>
-      Effect.sync(() => {
-        const permit = admitted.get(attempt)
-        if (permit === undefined) return
-        admitted.delete(attempt)
-        const { circuit, mode } = entryOf(Model.group(attempt.model))
-        const isSlow = slowMillis < Infinity &&
-          (begun.get(attempt) ?? clock.currentTimeMillisUnsafe() - permit.at) > slowMillis
-        begun.delete(attempt)
-        circuit.settle(permit, mode === "disabled" ? undefined : resultOf(attempt.outcome, isSlow))
       }),
 
     state: (group) =>
@@ -463,7 +449,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
     setMode: (mode, group) =>
       Effect.sync(() => {
-        for (const name of group === undefined ? Model.catalogue.groups : [group]) entryOf(name).mode = mode
+        for (const name of group === undefined ? groups : [group]) entryOf(name).mode = mode
       }),
 
     save: Effect.gen(function*() {
@@ -474,7 +460,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
     restore: Effect.fnUntraced(function*({ circuits }: Saved) {
       for (const [group, saved] of Object.entries(circuits)) {
-        if (isGroup(group)) yield* entryOf(group).circuit.restore(saved)
+        if (entries.has(group)) yield* entryOf(group).circuit.restore(saved)
       }
     })
   })
@@ -521,9 +507,7 @@ export const layerOff: Layer.Layer<CircuitBreaker> = Layer.succeed(
   CircuitBreaker,
   CircuitBreaker.of({
     check: () => Effect.void,
-    admit: () => Effect.void,
-    answered: () => Effect.void,
-    settle: () => Effect.void,
+    admit: () => admitted,
     state: (group) =>
       Effect.succeed({
         group,

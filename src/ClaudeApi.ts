@@ -19,12 +19,7 @@
  * @since 0.1.0
  */
 import Anthropic from "@anthropic-ai/sdk"
-import type {
-  Message,
-  MessageCountTokensParams,
-  MessageCreateParamsNonStreaming,
-  MessageTokensCount
-} from "@anthropic-ai/sdk/resources/messages"
+import type { Message, MessageCreateParamsNonStreaming, MessageTokensCount } from "@anthropic-ai/sdk/resources/messages"
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -39,17 +34,18 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { type Attempt, type Limits, type MessageAttempt, Outcome, type Refusal } from "./Attempt.ts"
+import { type Attempt, type Limits, type MessageAttempt, type ModelRefusal, Outcome } from "./Attempt.ts"
 import * as EventStream from "./ClaudeApi/internal/eventStream.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
 import * as ResponseHeaders from "./ClaudeApi/internal/responseHeaders.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
 import { type ApiError, isApiError } from "./ClaudeError.ts"
 import * as Estimate from "./Estimate.ts"
-import { cacheTtl, type Ttl } from "./internal/cacheTtl.ts"
-import { refusalOf, refusalOfMessage } from "./internal/refusal.ts"
+import { refusalOf, refusalOfMessage } from "./internal/modelRefusal.ts"
 import { type Event, isContent } from "./MessageStream.ts"
-import * as Model from "./Model.ts"
+import type * as Model from "./Model.ts"
+import { cacheTtl } from "./PriceBook.ts"
+import { type CountTokensRequest, toCountTokensParams, toParams } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
 /**
@@ -102,7 +98,7 @@ export class ClaudeApi extends Context.Service<ClaudeApi, {
   readonly stream: (attempt: MessageAttempt) => Stream.Stream<Event, ApiError>
   readonly countTokens: (
     attempt: Attempt,
-    params: MessageCountTokensParams
+    params: CountTokensRequest
   ) => Effect.Effect<MessageTokensCount, ApiError>
   readonly models: (attempt: Attempt) => Effect.Effect<ReadonlyArray<ModelInfo>, ApiError>
   readonly model: (attempt: Attempt, id: string) => Effect.Effect<ModelInfo, ApiError>
@@ -143,7 +139,7 @@ const isModelPage = (body: object): body is { data: Array<ModelInfo>; has_more?:
 
 /** The request as it is sent plainly, whatever a caller without types put into `stream`. */
 const plain = (request: MessageAttempt["request"]): MessageCreateParamsNonStreaming =>
-  "stream" in request ? { ...request, stream: false } : request
+  "stream" in request ? { ...toParams(request), stream: false } : toParams(request)
 
 /**
  * Builds the port.
@@ -251,7 +247,8 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         const noted = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
           Effect.onError(effect, (cause) => Effect.sync(() => failed(exchange, received, cause)))
         const response = yield* noted(
-          head(exchange, (client, options) => client.messages.create({ ...attempt.request, stream: true }, options))
+          head(exchange, (client, options) =>
+            client.messages.create({ ...toParams(attempt.request), stream: true }, options))
         )
         const type = (response.headers.get("content-type") ?? "").toLowerCase()
         if (response.body === null || !type.startsWith("text/event-stream")) {
@@ -277,7 +274,9 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           const step = received.content ? maxStep : firstStep
           unread = bytes.byteLength > step ? bytes.subarray(step) : undefined
           const events = received.take(decoder.feed(unread === undefined ? bytes : bytes.subarray(0, step)))
-          if (decoder.whole()) attempt.outcome = completed(exchange, received)
+          if (decoder.whole()) {
+            attempt.outcome = completed(exchange, received)
+          }
           return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : next
         }
 
@@ -288,11 +287,17 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
               ? Exchange.refused(exchange, broken.body)
               : Effect.fail(Exchange.malformed(exchange))
           }
-          if (decoder.whole()) return end
-          if (unread !== undefined) return decoded(unread)
+          if (decoder.whole()) {
+            return end
+          }
+          if (unread !== undefined) {
+            return decoded(unread)
+          }
           const read = Exchange.readInTime(exchange, reader, "unknown", received.content)
           return Effect.flatMap(read, (chunk) => {
-            if (chunk.done) return Effect.fail(Exchange.truncated(exchange, "unknown"))
+            if (chunk.done) {
+              return Effect.fail(Exchange.truncated(exchange, "unknown"))
+            }
             received.bytes += chunk.value.byteLength
             return received.bytes > bounds.maxBytes ? Effect.fail(Exchange.malformed(exchange)) : decoded(chunk.value)
           })
@@ -304,7 +309,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
       exchanged(
         attempt,
         params,
-        (client, options) => client.messages.countTokens(params, options),
+        (client, options) => client.messages.countTokens(toCountTokensParams(params), options),
         isTokensCount,
         () => unused
       ),
@@ -343,7 +348,7 @@ interface Used {
   readonly usage: Usage.Usage
   readonly model: string | undefined
   readonly stopReason: string | undefined
-  readonly refusal: Refusal | undefined
+  readonly refusal: ModelRefusal | undefined
 }
 
 const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
@@ -393,13 +398,13 @@ const isEmptyText = (delta: Extract<Event, { type: "content_block_delta" }>["del
 /** What of a streamed answer has arrived. */
 class Received implements Used {
   private readonly tokenizer: Model.Tokenizer
-  private readonly askedTtl: () => Ttl | undefined
+  private readonly askedTtl: () => "5m" | "1h" | undefined
   private reported: Usage.Usage = Usage.zero
   private counted = 0
   private text = ""
   model: string | undefined
   stopReason: string | undefined
-  refusal: Refusal | undefined
+  refusal: ModelRefusal | undefined
   /** The content has begun. */
   content = false
   /** Something of the content was not empty. */
@@ -408,8 +413,8 @@ class Received implements Used {
   ended = false
   bytes = 0
 
-  constructor({ model, request }: MessageAttempt) {
-    this.tokenizer = Model.tokenizer(model)
+  constructor({ facts, request }: MessageAttempt) {
+    this.tokenizer = facts.tokenizer
     this.askedTtl = () => cacheTtl(request)
   }
 

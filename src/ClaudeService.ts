@@ -21,7 +21,7 @@
  *
  * @since 0.1.0
  */
-import type { Message, MessageCountTokensParams, MessageTokensCount } from "@anthropic-ai/sdk/resources/messages"
+import type { Message, MessageTokensCount } from "@anthropic-ai/sdk/resources/messages"
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -51,14 +51,18 @@ import {
   type StreamError,
   StreamInterruptedError
 } from "./ClaudeError.ts"
+import * as Deprecation from "./ClaudeService/internal/deprecation.ts"
 import * as CostLedger from "./CostLedger.ts"
 import * as CostOptimizer from "./CostOptimizer.ts"
 import * as Estimate from "./Estimate.ts"
+import { CallKinds } from "./internal/callKinds.ts"
 import * as KeyPool from "./KeyPool.ts"
 import * as KeyStore from "./KeyStore.ts"
 import * as MessageStream from "./MessageStream.ts"
+import * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 import * as RateLimiter from "./RateLimiter.ts"
+import { type CountTokensRequest, type Request } from "./Request.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
 import * as Usage from "./Usage.ts"
 
@@ -100,41 +104,29 @@ export interface CallReport {
  */
 export class ClaudeService extends Context.Service<ClaudeService, {
   /** The whole answer. */
-  readonly create: (request: Attempt.Request) => Effect.Effect<Message, CallError>
+  readonly create: (request: Request) => Effect.Effect<Message, CallError>
   /** The whole answer and what it took to get it. */
-  readonly createWithReport: (request: Attempt.Request) => Effect.Effect<CallReport, CallError>
+  readonly createWithReport: (request: Request) => Effect.Effect<CallReport, CallError>
   /** The joined text of the answer. */
-  readonly text: (request: Attempt.Request) => Effect.Effect<string, CallError>
+  readonly text: (request: Request) => Effect.Effect<string, CallError>
   /**
    * The answer as it is produced. Failures before the first content are retried unseen; later ones end the stream with
    * `StreamInterruptedError`. The request lives as long as the stream is read.
    */
-  readonly stream: (request: Attempt.Request) => Stream.Stream<MessageStream.Event, StreamError>
+  readonly stream: (request: Request) => Stream.Stream<MessageStream.Event, StreamError>
   /** Input tokens as the API counts them; free of charge. */
-  readonly countTokens: (params: MessageCountTokensParams) => Effect.Effect<MessageTokensCount, CallError>
+  readonly countTokens: (params: CountTokensRequest) => Effect.Effect<MessageTokensCount, CallError>
   /** The models that the key may use. */
   readonly models: Effect.Effect<ReadonlyArray<ModelInfo>, CallError>
   /** One model; an alias gives the model it stands for. */
   readonly model: (id: string) => Effect.Effect<ModelInfo, CallError>
 }>()("effect-claude/ClaudeService") {}
 
-/** A call while it runs. */
-interface Call {
-  readonly id: string
-  readonly endpoint: Attempt.Attempt["endpoint"]
-  readonly model: string
-  readonly context: CallContext
-  readonly estimate: Estimate.Estimate
-}
-
-/** A call for a message: the request as it is sent, and what was changed in it. */
-interface MessageCall extends Call {
-  readonly request: Attempt.Request
-  readonly optimized: Attempt.Attempt["optimized"]
+/** A call for a message: what all of its attempts share, and what the caller might do better. */
+interface MessageCall {
+  readonly base: Omit<Attempt.MessageAttempt, "number">
   readonly advice: ReadonlyArray<Attempt.Change>
 }
-
-const nothing: Estimate.Estimate = { inputTokens: 0, maxOutputTokens: 0 }
 
 /** The most events that are held back while a stream has not shown any content. */
 const maxHeld = 256
@@ -151,77 +143,75 @@ export const make = Effect.gen(function*() {
   const book = yield* PriceBook.PriceBook
   const optimizer = yield* CostOptimizer.CostOptimizer
   const breaker = yield* CircuitBreaker.CircuitBreaker
+  const catalogue = yield* Model.Catalogue
+  const kinds = new CallKinds()
+  const warned = new Set<string>()
   const perAttempt = Attempt.all(
-    { admit: breaker.check, settle: () => Effect.void },
+    { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
     yield* KeyPool.KeyPool,
     yield* Budget.Budget,
     yield* RateLimiter.RateLimiter,
     breaker,
     yield* CostLedger.CostLedger,
-    { admit: () => Effect.void, settle: optimizer.learn }
+    Attempt.learning(kinds)
   )
 
   const run = (yield* Random.nextIntBetween(0, 36 ** 10)).toString(36).padStart(10, "0")
   let calls = 0
 
-  const begin = (endpoint: Call["endpoint"], model: string, estimate: Estimate.Estimate): Effect.Effect<Call> =>
-    Effect.map(Effect.service(CallContext), (context) => ({
-      id: `call-${run}-${(++calls).toString(36)}`,
-      endpoint,
-      model,
-      context,
-      estimate
-    }))
-
-  const attemptOf = (call: Call, number: number): Attempt.Attempt => ({
-    callId: call.id,
-    number,
-    endpoint: call.endpoint,
-    model: call.model,
-    context: call.context,
-    estimate: call.estimate,
+  const common = (model: string, context: CallContext): Omit<Attempt.Common, "number"> => ({
+    callId: `call-${run}-${(++calls).toString(36)}`,
+    model,
+    facts: catalogue.lookup(model),
+    context,
     key: undefined,
     outcome: Attempt.Outcome.NotSent()
   })
 
-  const beginMessage = Effect.fnUntraced(function*(asked: Attempt.Request, stream: boolean) {
-    const { advice, changes, request } = yield* optimizer.optimize(asked, { stream })
-    const call = yield* begin("messages", request.model, Estimate.make(request))
-    const optimized = changes.length === 0 ? undefined : { askedModel: asked.model, changes }
-    if (optimized !== undefined) {
+  const beginMessage = Effect.fnUntraced(function*(asked: Request, stream: boolean) {
+    const context = yield* CallContext
+    const lengths = (model: string) => kinds.of(model, context.requestType).lengths
+    const { advice, changes, request } = yield* optimizer.optimize(asked, { stream, lengths })
+    if (changes.length > 0) {
       yield* Effect.annotateCurrentSpan({
         "claude.asked_model": asked.model,
         "claude.optimizer.rules": changes.map(({ rule }) => rule)
       })
     }
-    return { ...call, request, optimized, advice }
+    const shared = common(request.model, context)
+    const { facts } = shared
+    if ((facts.deprecatedOn ?? facts.retiresOn) !== undefined && !warned.has(facts.id)) {
+      yield* Deprecation.warn(facts, warned)
+    }
+    const base: MessageCall["base"] = {
+      ...shared,
+      endpoint: "messages",
+      request,
+      estimate: Estimate.make(request, facts),
+      kind: kinds.of(request.model, context.requestType),
+      isFast: Model.isFast(facts, request.speed),
+      optimized: changes.length === 0 ? undefined : { askedModel: asked.model, changes }
+    }
+    return { base, advice }
   })
 
-  const messageAttemptOf = (call: MessageCall, number: number): Attempt.MessageAttempt => ({
-    ...attemptOf(call, number),
-    endpoint: "messages",
-    request: call.request,
-    optimized: call.optimized
-  })
-
-  /** What an attempt cost so far, as far as that can be known. */
   const costOf = (attempt: Attempt.Attempt, now: number): number | undefined =>
-    PriceBook.chargeOf(book, attempt, now)?.cost?.nanoUsd
+    Attempt.costOf(book, attempt, now)?.cost?.nanoUsd
 
-  const createWithReport = (request: Attempt.Request): Effect.Effect<CallReport, CallError> =>
+  const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
     inSpan(
       Effect.gen(function*() {
         const began = yield* Clock.currentTimeMillis
         const call = yield* beginMessage(request, false)
         return yield* retries.retry(({ number, waitedMillis }) => {
-          const attempt = messageAttemptOf(call, number)
+          const attempt: Attempt.MessageAttempt = { ...call.base, number }
           return Effect.flatMap(
             inAttemptSpan(Attempt.guard(perAttempt, attempt, api.send(attempt)), attempt),
             (message) =>
               Effect.map(Clock.currentTimeMillis, (now): CallReport => ({
                 ...reportOf(attempt, message, waitedMillis, now - began),
                 costNanoUsd: costOf(attempt, now),
-                changes: call.optimized?.changes ?? [],
+                changes: attempt.optimized?.changes ?? [],
                 advice: call.advice
               }))
           )
@@ -231,21 +221,23 @@ export const make = Effect.gen(function*() {
       request.model
     )
 
-  const create = (request: Attempt.Request) => Effect.map(createWithReport(request), (report) => report.message)
+  const create = (request: Request) => Effect.map(createWithReport(request), (report) => report.message)
 
-  /** A call that asks nothing of a model. */
+  /** A call that costs nothing. */
   const ask = <A>(
     name: string,
-    endpoint: Call["endpoint"],
+    endpoint: "countTokens" | "models",
     model: string,
     send: (attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>
   ): Effect.Effect<A, CallError> =>
     inSpan(
-      Effect.flatMap(begin(endpoint, model, nothing), (call) =>
-        retries.retry(({ number }) => {
-          const attempt = attemptOf(call, number)
+      Effect.flatMap(CallContext, (context) => {
+        const base = { ...common(model, context), endpoint }
+        return retries.retry(({ number }) => {
+          const attempt: Attempt.Attempt = { ...base, number }
           return inAttemptSpan(Attempt.guard(perAttempt, attempt, send(attempt)), attempt)
-        })),
+        })
+      }),
       name,
       model
     )
@@ -254,12 +246,12 @@ export const make = Effect.gen(function*() {
   const open = (call: MessageCall, number: number, callScope: Scope.Scope) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
-        const attempt = messageAttemptOf(call, number)
+        const attempt: Attempt.MessageAttempt = { ...call.base, number }
         const scope = yield* Scope.fork(callScope)
         const guarded = Attempt.guardStream(perAttempt, attempt, api.stream(attempt))
         return yield* Stream.toPull(guarded).pipe(
           Effect.flatMap((pull) => Effect.map(restore(untilContent(pull)), (held) => ({ attempt, held, pull }))),
-          Effect.tap(() => breaker.answered(attempt)),
+          Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => Attempt.contentArrived(attempt, now))),
           Effect.withSpanScoped("ClaudeService.attempt", spanOfAttempt(attempt)),
           Scope.provide(scope),
           Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
@@ -482,7 +474,7 @@ export const layerConfig: Layer.Layer<ClaudeService, Config.ConfigError | KeySto
  * @category accessors
  * @since 0.1.0
  */
-export const create = (request: Attempt.Request): Effect.Effect<Message, CallError, ClaudeService> =>
+export const create = (request: Request): Effect.Effect<Message, CallError, ClaudeService> =>
   Effect.flatMap(ClaudeService, (claude) => claude.create(request))
 
 /**
@@ -491,7 +483,7 @@ export const create = (request: Attempt.Request): Effect.Effect<Message, CallErr
  * @category accessors
  * @since 0.1.0
  */
-export const createWithReport = (request: Attempt.Request): Effect.Effect<CallReport, CallError, ClaudeService> =>
+export const createWithReport = (request: Request): Effect.Effect<CallReport, CallError, ClaudeService> =>
   Effect.flatMap(ClaudeService, (claude) => claude.createWithReport(request))
 
 /**
@@ -500,7 +492,7 @@ export const createWithReport = (request: Attempt.Request): Effect.Effect<CallRe
  * @category accessors
  * @since 0.1.0
  */
-export const text = (request: Attempt.Request): Effect.Effect<string, CallError, ClaudeService> =>
+export const text = (request: Request): Effect.Effect<string, CallError, ClaudeService> =>
   Effect.flatMap(ClaudeService, (claude) => claude.text(request))
 
 /**
@@ -509,7 +501,7 @@ export const text = (request: Attempt.Request): Effect.Effect<string, CallError,
  * @category accessors
  * @since 0.1.0
  */
-export const stream = (request: Attempt.Request): Stream.Stream<MessageStream.Event, StreamError, ClaudeService> =>
+export const stream = (request: Request): Stream.Stream<MessageStream.Event, StreamError, ClaudeService> =>
   Stream.unwrap(Effect.map(ClaudeService, (claude) => claude.stream(request)))
 
 /**
@@ -519,7 +511,7 @@ export const stream = (request: Attempt.Request): Stream.Stream<MessageStream.Ev
  * @since 0.1.0
  */
 export const countTokens = (
-  params: MessageCountTokensParams
+  params: CountTokensRequest
 ): Effect.Effect<MessageTokensCount, CallError, ClaudeService> =>
   Effect.flatMap(ClaudeService, (claude) => claude.countTokens(params))
 

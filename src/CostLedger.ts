@@ -50,20 +50,18 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as PubSub from "effect/PubSub"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
-import type * as Take from "effect/Take"
-import type { Attempt, Policy } from "./Attempt.ts"
-import { Expected } from "./CostLedger/internal/expected.ts"
+import { admitted, costOf, type MessageAttempt, type Policy } from "./Attempt.ts"
 import * as Figures from "./CostLedger/internal/figures.ts"
 import * as Memory from "./CostLedger/internal/memory.ts"
 import * as Row from "./CostLedger/internal/row.ts"
 import * as Slices from "./CostLedger/internal/slices.ts"
 import * as CostReport from "./CostReport.ts"
-import { chargeOf, PriceBook } from "./PriceBook.ts"
+import * as Feed from "./internal/feed.ts"
+import { PriceBook } from "./PriceBook.ts"
 import * as Reconciliation from "./Reconciliation.ts"
 
 export {
@@ -280,8 +278,6 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const batchRows = whole("batchRows", options.batchRows ?? 200, 1_000)
   const maxPending = whole("maxPending", options.maxPending ?? 10_000, Infinity)
 
-  const started = new Map<Attempt, number>()
-  const expected = new Expected()
   const pending: Array<Row.Row> = []
   const arrived = yield* Latch.make()
   const full = yield* Latch.make()
@@ -292,8 +288,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   let forgotten = 0
   let failures = 0
 
-  const feed = yield* PubSub.sliding<Take.Take<Row.Row>>(256)
-  yield* Effect.addFinalizer(() => PubSub.end(feed, Exit.void))
+  const feed = yield* Feed.make<Row.Row>()
 
   const writeBatch = Effect.suspend(() => {
     const batch = pending.slice(0, batchRows)
@@ -463,31 +458,26 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     })
   })
 
+  const settle = (attempt: MessageAttempt, admittedAt: number) =>
+    Effect.suspend(() => {
+      const { outcome } = attempt
+      if (outcome._tag === "NotSent") return Effect.void
+      const at = attempt.sentAt ?? admittedAt
+      const cost = costOf(book, attempt, at)
+      if (cost === undefined) return Effect.void
+      const row = Row.make(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe())
+      return Effect.andThen(feed.publish(row), enqueue(row))
+    })
+
   return CostLedger.of({
     admit: (attempt) =>
-      Effect.sync(() => {
-        started.set(attempt, clock.currentTimeMillisUnsafe())
-      }),
-
-    settle: (attempt) =>
-      Effect.suspend(() => {
-        const now = clock.currentTimeMillisUnsafe()
-        const at = attempt.sentAt ?? started.get(attempt) ?? now
-        started.delete(attempt)
-        const { context: { requestType }, model, outcome } = attempt
-        if (outcome._tag === "NotSent") return Effect.void
-        const charge = chargeOf(book, attempt, at, expected.tokens(model, requestType))
-        if (charge === undefined) return Effect.void
-        if (outcome._tag === "Completed" && outcome.usage.outputTokens > 0) {
-          expected.add(model, requestType, outcome.usage.outputTokens)
-        }
-        const row = Row.make(attempt, outcome, charge, at, now)
-        return Effect.andThen(PubSub.publish(feed, [row]), enqueue(row))
-      }),
+      attempt.endpoint === "messages"
+        ? Effect.sync(() => settle(attempt, clock.currentTimeMillisUnsafe()))
+        : admitted,
 
     status: Effect.sync(() => ({ pending: pending.length, dropped, forgotten, isDown: failures > 0 })),
     flush,
-    feed: Stream.fromPubSubTake(feed),
+    feed: feed.stream,
     rows: (range) =>
       Stream.paginate(
         undefined as Cursor | undefined, // so that the state is not inferred from its first value
@@ -551,8 +541,7 @@ export const layerConfig = (
 export const layerOff: Layer.Layer<CostLedger> = Layer.succeed(
   CostLedger,
   CostLedger.of({
-    admit: () => Effect.void,
-    settle: () => Effect.void,
+    admit: () => admitted,
     status: Effect.succeed({ pending: 0, dropped: 0, forgotten: 0, isDown: false }),
     flush: Effect.void,
     feed: Stream.empty,

@@ -1,10 +1,9 @@
 /**
- * Rules that make a request cheaper. Off unless a layer with rules is provided; each change is visible, with the saving that it probably
- * brings.
+ * Rules that make requests cheaper. Off unless a layer with rules is provided; each change is reported with its estimated saving.
  *
- * A rule is a value: a request and what is known about the call go in, another request or nothing comes out. Rules are applied in the
- * order in which they are given, each to what the one before left. A sensible order is the one of the example: what is cut first
- * need not be counted again, and a breakpoint belongs to the model that is asked in the end.
+ * A rule is a value: it takes a request and what is known about the call, and returns another request or nothing. Rules apply in order, each to
+ * the result of the one before. The order of the example works well: history is cut before it is counted again, and a breakpoint is set
+ * for the model that is finally called.
  *
  * **Example** (A simple task goes to a cheaper model, a long history is cut)
  *
@@ -14,7 +13,7 @@
  *
  * const optimizer = CostOptimizer.layer({
  *   rules: [
- *     CostOptimizer.trimHistory({ maxTokens: 50_000 }),
+ *     CostOptimizer.trimHistory({ maxInputTokens: 50_000 }),
  *     CostOptimizer.cheaperModel({ to: "claude-haiku-5-5", when: ["triage", ...CostOptimizer.simpleTasks] }),
  *     CostOptimizer.shorterAnswers(),
  *     CostOptimizer.cacheBreakpoints(),
@@ -44,38 +43,39 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import type { Attempt, Change, Request } from "./Attempt.ts"
+import type { Change, Lengths } from "./Attempt.ts"
 import { CallContext } from "./CallContext.ts"
 import { incompatibility } from "./CostOptimizer/internal/incompatibility.ts"
-import { Answers, Recent } from "./CostOptimizer/internal/Memory.ts"
 import type { Proposal, Rule, RuleContext } from "./CostOptimizer/internal/Rule.ts"
 import * as Estimate from "./Estimate.ts"
+import { BoundedMap } from "./internal/boundedMap.ts"
 import * as Model from "./Model.ts"
 import { PriceBook } from "./PriceBook.ts"
+import type { Request } from "./Request.ts"
 
+export type { Lengths } from "./Attempt.ts"
 export { batchAdvice } from "./CostOptimizer/internal/batchAdvice.ts"
 export { cacheBreakpoints, type CacheBreakpointsOptions } from "./CostOptimizer/internal/cacheBreakpoints.ts"
 export { cheaperModel, type CheaperModelOptions, simpleTasks } from "./CostOptimizer/internal/cheaperModel.ts"
 export { incompatibility } from "./CostOptimizer/internal/incompatibility.ts"
-export type { Lengths, Matcher, Proposal, Rule, RuleContext } from "./CostOptimizer/internal/Rule.ts"
+export type { Matcher, Proposal, Rule, RuleContext } from "./CostOptimizer/internal/Rule.ts"
 export { shortAnswers, shorterAnswers, type ShorterAnswersOptions } from "./CostOptimizer/internal/shorterAnswers.ts"
 export { trimHistory, type TrimHistoryOptions } from "./CostOptimizer/internal/trimHistory.ts"
 
 /**
- * - `rules`: in their order.
- * - `memory`: how many keys are remembered for rules; `cacheBreakpoints` notes up to five a call. Default 10,000.
+ * - `rules`: the rules, in the order in which they apply.
+ * - `maxKeys`: how many keys are remembered for rules; `cacheBreakpoints` notes up to five for each call. Default 10,000.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
   readonly rules: ReadonlyArray<Rule>
-  readonly memory?: number | undefined
+  readonly maxKeys?: number | undefined
 }
 
 /**
- * The request to send, what was changed in it, and what the caller might do better. Where nothing was changed the request is the very
- * object that was given.
+ * The request to send, the changes in it, and advice to the caller. Without changes, `request` is the same object that was given.
  *
  * @category models
  * @since 0.1.0
@@ -89,11 +89,10 @@ export interface Optimized {
 /**
  * Makes requests cheaper.
  *
- * - `optimize`: applies the rules; `stream` says that the answer will be streamed. A rule that throws, proposes what is no request, or
- *   proposes one that the model would refuse ({@link incompatibility}) is skipped, and logged once. All built-in rules together take about 10 ns a
+ * - `optimize`: applies the rules; `stream` says that the answer will be streamed. A rule that throws, proposes an invalid request, or
+ *   proposes one that the model would reject ({@link incompatibility}) is skipped, and logged once. All built-in rules together take about 10 ns a
  *   character of the prompt.
- * - `learn`: takes note of how long an answer was, once the attempt is over, for the model that gave it and the one that was asked for.
- *   Rules that ask for lengths know nothing without it.
+ *   `lengths` says how long answers of this kind of call were at a model; rules that ask for lengths know nothing without it.
  *
  * @category services
  * @since 0.1.0
@@ -101,9 +100,11 @@ export interface Optimized {
 export class CostOptimizer extends Context.Service<CostOptimizer, {
   readonly optimize: (
     request: Request,
-    options?: { readonly stream?: boolean | undefined }
+    options?: {
+      readonly stream?: boolean | undefined
+      readonly lengths?: ((model: string) => Lengths | undefined) | undefined
+    }
   ) => Effect.Effect<Optimized>
-  readonly learn: (attempt: Attempt) => Effect.Effect<void>
 }>()("effect-claude/CostOptimizer") {}
 
 const isProposal = (value: unknown): value is Proposal =>
@@ -115,8 +116,12 @@ const isRequest = (value: unknown): boolean =>
   Predicate.isObject(value) && Predicate.isString(value["model"]) && Number.isInteger(value["max_tokens"]) &&
   Array.isArray(value["messages"]) && value["messages"].length > 0
 
-/** What speaks against a request that did not before the rule. */
-const spoilt = (before: Request, after: Request, { at, catalogue, inputTokens }: RuleContext): string | undefined => {
+/** Why the API would reject a request that it would have accepted before the rule. */
+const newProblem = (
+  before: Request,
+  after: Request,
+  { at, catalogue, inputTokens }: RuleContext
+): string | undefined => {
   const reason = (request: Request) => {
     const model = catalogue.find(request.model)
     return model && incompatibility(model, request, { at, inputTokens: inputTokens(request) })
@@ -125,22 +130,17 @@ const spoilt = (before: Request, after: Request, { at, catalogue, inputTokens }:
   return why === undefined || reason(before) !== undefined ? undefined : `${after.model} ${why}`
 }
 
-/** What comes of a rule: what it proposes, nothing, or why it is skipped. */
+/** The proposal of a rule, nothing, or the reason why it is skipped. */
 const applied = (rule: Rule, request: Request, context: RuleContext): Proposal | string | undefined => {
   const proposal: unknown = rule.apply(request, context)
   if (proposal === undefined) return undefined
-  if (!isProposal(proposal)) return "proposes what is no request"
-  const why = proposal.request === undefined ? undefined : spoilt(request, proposal.request, context)
-  return why === undefined ? proposal : `makes a request that would be refused: ${why}`
+  if (!isProposal(proposal)) return "proposes an invalid request"
+  const why = proposal.request === undefined ? undefined : newProblem(request, proposal.request, context)
+  return why === undefined ? proposal : `makes a request that would be rejected: ${why}`
 }
 
-/** Beyond so many kinds of calls, what is known of the least recent one is forgotten. */
-const maxKinds = 1_000
-
-const kindOf = (model: string, { requestType }: CallContext): string => JSON.stringify([model, requestType ?? null])
-
 /**
- * Builds the optimizer. What it remembers is shared by all calls that use this value.
+ * Builds the optimizer. All calls that use it share its memory.
  *
  * @category constructors
  * @since 0.1.0
@@ -148,9 +148,8 @@ const kindOf = (model: string, { requestType }: CallContext): string => JSON.str
 export const make = Effect.fnUntraced(function*(options: Options) {
   const book = yield* PriceBook
   const catalogue = yield* Model.Catalogue
-  const { memory = 10_000, rules } = options
-  const recent = new Recent(memory)
-  const answers = new Answers(maxKinds)
+  const { maxKeys = 10_000, rules } = options
+  const notedAt = new BoundedMap<string, number>(maxKeys)
   const logged = new Set<Rule>()
 
   const skipped = (rule: Rule, why: string): Effect.Effect<void> =>
@@ -160,7 +159,12 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       return Effect.logWarning(`CostOptimizer skips the rule ${rule.name} where it ${why}.`)
     })
 
-  const contextOf = (call: CallContext, at: number, stream: boolean): RuleContext => {
+  const contextOf = (
+    call: CallContext,
+    at: number,
+    stream: boolean,
+    lengths: RuleContext["lengths"]
+  ): RuleContext => {
     const counted = new WeakMap<Request, number>()
     return {
       call,
@@ -173,20 +177,25 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         counted.set(request, known)
         return known
       },
-      lengths: (model) => answers.of(kindOf(model, call)),
-      isRecent: (key, millis) => recent.has(key, at, millis),
-      note: (key) => recent.note(key, at)
+      lengths,
+      isRecent: (key, millis) => {
+        const noted = notedAt.peek(key)
+        return noted !== undefined && at - noted < millis
+      },
+      note: (key) => {
+        notedAt.set(key, at)
+      }
     }
   }
 
   return CostOptimizer.of({
-    optimize: Effect.fnUntraced(function*(given, { stream = false } = {}) {
-      const context = contextOf(yield* CallContext, yield* Clock.currentTimeMillis, stream)
+    optimize: Effect.fnUntraced(function*(given, { lengths = () => undefined, stream = false } = {}) {
+      const context = contextOf(yield* CallContext, yield* Clock.currentTimeMillis, stream, lengths)
       const changes: Array<Change> = []
       const advice: Array<Change> = []
       let current = given
       for (const rule of rules) {
-        // what is thrown may quote the request
+        // an error may quote the request
         const proposal = Result.getOrElse(Result.try(() => applied(rule, current, context)), () => "throws")
         if (proposal === undefined) continue
         if (Predicate.isString(proposal)) {
@@ -203,14 +212,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         current = request
       }
       return { request: current, changes, advice }
-    }),
-    learn: ({ context, endpoint, model, optimized, outcome }) =>
-      Effect.sync(() => {
-        if (endpoint !== "messages" || outcome._tag !== "Completed") return
-        const { outputTokens } = outcome.usage
-        const length = outcome.stopReason === "max_tokens" ? outputTokens * 4 : outputTokens
-        for (const name of new Set([model, optimized?.askedModel ?? model])) answers.add(kindOf(name, context), length)
-      })
+    })
   })
 })
 
@@ -224,7 +226,7 @@ export const layer = (options: Options): Layer.Layer<CostOptimizer, never, Price
   Layer.effect(CostOptimizer, make(options))
 
 /**
- * Changes no byte: every request comes back as the object that was given.
+ * Changes nothing: every request is returned as the same object.
  *
  * @category layers
  * @since 0.1.0
@@ -232,7 +234,6 @@ export const layer = (options: Options): Layer.Layer<CostOptimizer, never, Price
 export const layerOff: Layer.Layer<CostOptimizer> = Layer.succeed(
   CostOptimizer,
   CostOptimizer.of({
-    optimize: (request) => Effect.succeed({ request, changes: [], advice: [] }),
-    learn: () => Effect.void
+    optimize: (request) => Effect.succeed({ request, changes: [], advice: [] })
   })
 )

@@ -18,10 +18,10 @@
  *
  * @since 0.1.0
  */
-import type { MessageCreateParams } from "@anthropic-ai/sdk/resources/messages"
 import * as Predicate from "effect/Predicate"
 import { pixels } from "./Estimate/internal/image.ts"
 import * as Model from "./Model.ts"
+import type { Request } from "./Request.ts"
 
 /**
  * The most tokens that one call will use, as far as that can be known before it is sent.
@@ -215,7 +215,7 @@ const tool = (counter: Counter, value: unknown): number => {
   return json(counter, value) + (type === "custom" ? 0 : definition(counter, type))
 }
 
-const tools = (counter: Counter, { tool_choice, tools }: MessageCreateParams, facts: Model.Model): number => {
+const tools = (counter: Counter, { tool_choice, tools }: Request, facts: Model.Model): number => {
   if (!Array.isArray(tools) || tools.length === 0) return 0
   const { auto, forced } = facts.toolPromptTokens ?? highestToolPrompt
   const isForced = tool_choice?.type === "any" || tool_choice?.type === "tool"
@@ -233,7 +233,7 @@ const tools = (counter: Counter, { tool_choice, tools }: MessageCreateParams, fa
  * @category getters
  * @since 0.1.0
  */
-export const inputTokens = (request: MessageCreateParams, facts: Model.Model = Model.lookup(request.model)): number => {
+export const inputTokens = (request: Request, facts: Model.Model = Model.lookup(request.model)): number => {
   const counter: Counter = { tokenizer: facts.tokenizer, path: new Set() }
   let sum = tokensPerRequest + content(counter, request.system) + tools(counter, request, facts)
   for (const message of Array.isArray(request.messages) ? request.messages : []) {
@@ -261,7 +261,7 @@ export const inputTokens = (request: MessageCreateParams, facts: Model.Model = M
  * @category constructors
  * @since 0.1.0
  */
-export const make = (request: MessageCreateParams, facts?: Model.Model): Estimate => ({
+export const make = (request: Request, facts?: Model.Model): Estimate => ({
   inputTokens: inputTokens(request, facts),
   maxOutputTokens: Number.isFinite(request.max_tokens) ? Math.max(0, Math.ceil(request.max_tokens)) : 0
 })

@@ -16,7 +16,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
-import type { Policy } from "./Attempt.ts"
+import { nothing, type Policy } from "./Attempt.ts"
 import { NoUsableKeyError } from "./ClaudeError.ts"
 import { KeyStore, type KeyStoreError } from "./KeyStore.ts"
 
@@ -43,8 +43,8 @@ export const make = Effect.gen(function*() {
       const key = keys[index]
       if (key === undefined) return yield* new NoUsableKeyError({ reasons: {}, attempts: attempt.number - 1 })
       attempt.key = key
-    }),
-    settle: () => Effect.void
+      return nothing
+    })
   })
 })
 

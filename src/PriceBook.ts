@@ -9,7 +9,7 @@
  * - **Time**: a price holds from 00:00 UTC of its day; the first one also before that.
  * - **Refusals** by the model before any output cost no tokens, except in three categories (`bio`, `frontier_llm`, `reasoning_extraction`) since
  *   2026-09-24. Later refusals cost what they used.
- * - **Priority Tier** is priced by contract: it has no price until `tiers` gives its factor.
+ * - **Priority Tier** is priced by contract: it has no price until `serviceTiers` gives its factor.
  *
  * **Example** (The price of an answer, under a contract with 15 % off)
  *
@@ -46,21 +46,11 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
-import type { Attempt, MessageAttempt, Refusal, Request } from "./Attempt.ts"
-import { cacheTtl } from "./internal/cacheTtl.ts"
+import type { ModelRefusal } from "./internal/modelRefusal.ts"
 import { type Category, Price } from "./internal/price.ts"
 import * as Model from "./Model.ts"
-import {
-  bandAt,
-  bookOf,
-  idOf,
-  type Period,
-  periodAt,
-  rounded,
-  roundedUp,
-  speedOf,
-  startOf
-} from "./PriceBook/internal/rates.ts"
+import { type Band, bookOf, idOf, type Period, speedOf, startOf } from "./PriceBook/internal/rates.ts"
+import type { Request } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
 export { categories, type Category, Price, Trust } from "./internal/price.ts"
@@ -83,7 +73,7 @@ export interface Served {
   readonly model: string
   readonly usage: Usage.Usage
   readonly at: number
-  readonly refusal?: Refusal | undefined
+  readonly refusal?: ModelRefusal | undefined
 }
 
 /**
@@ -146,11 +136,11 @@ export const Options = Schema.Struct({
   /** The share of every price that your contract takes off, web searches included: for all models, or by model. Default 0. */
   discount: Schema.optional(Schema.Union([Share, Schema.Record(Schema.String, Share)])),
   /** Factors of service tiers beside `standard` (1) and `batch` (0.5), for token prices. */
-  tiers: Schema.optional(Schema.Record(Schema.String, Factor)),
+  serviceTiers: Schema.optional(Schema.Record(Schema.String, Factor)),
   /** Factors of regions beside `global` (1), `not_available` (1) and `us` (1.1), for token prices. */
-  geos: Schema.optional(Schema.Record(Schema.String, Factor)),
+  inferenceGeos: Schema.optional(Schema.Record(Schema.String, Factor)),
   /** The region in which your workspace serves requests that name none, for ceilings. Default `global`. */
-  defaultGeo: Schema.optional(Schema.String),
+  defaultInferenceGeo: Schema.optional(Schema.String),
   /** The searches that a ceiling counts for a web search tool without `max_uses`. Default 10. */
   maxWebSearches: Schema.optional(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))
 })
@@ -191,12 +181,56 @@ const nothing: Readonly<Record<Category, number>> = {
   webSearch: 0
 }
 
+/**
+ * The cost of what the API does not charge.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const free: Cost = { nanoUsd: 0, picoUsd: nothing, cacheSavedNanoUsd: 0, isVerified: true }
+
 /** Refusals before any output of these categories are charged, since `billedSince`. */
 const billedCategories: ReadonlySet<string | undefined> = new Set(["bio", "frontier_llm", "reasoning_extraction"])
 const billedSince = Date.parse("2026-09-24")
 
-const isFree = (refusal: Refusal, at: number): boolean =>
+const isFree = (refusal: ModelRefusal, at: number): boolean =>
   refusal.beforeOutput && !(at >= billedSince && billedCategories.has(refusal.category))
+
+/** To nano-dollars, half up; exact below 2^53. */
+const rounded = (picoUsd: number): number => {
+  const rest = ((picoUsd % 1000) + 1000) % 1000
+  return (picoUsd - rest) / 1000 + (rest >= 500 ? 1 : 0)
+}
+
+const roundedUp = (picoUsd: number): number => {
+  const rest = picoUsd % 1000
+  return (picoUsd - rest) / 1000 + (rest > 0 ? 1 : 0)
+}
+
+/**
+ * The longest time to live among the cache breakpoints of a request, which decides what a cache write costs; undefined if it has none.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const cacheTtl = (request: Request): "5m" | "1h" | undefined => {
+  const seen = new Set<object>()
+  let ttl: "5m" | "1h" | undefined
+  const visit = (value: unknown): void => {
+    if (ttl === "1h" || typeof value !== "object" || value === null || seen.has(value)) return
+    seen.add(value)
+    if (Array.isArray(value)) return value.forEach(visit)
+    const control = "cache_control" in value ? value.cache_control : undefined
+    if (typeof control === "object" && control !== null) ttl = "ttl" in control && control.ttl === "1h" ? "1h" : "5m"
+    if ("content" in value) visit(value.content)
+    if ("source" in value) visit(value.source)
+  }
+  visit({ cache_control: request.cache_control })
+  visit(request.tools)
+  visit(request.system)
+  visit(request.messages)
+  return ttl
+}
 
 /** How many times its estimate a prompt may have. */
 const maxUnderestimate = 1.3
@@ -225,21 +259,30 @@ export const make = (
   catalogue: Model.Catalogue = Model.catalogue
 ): PriceBook["Service"] => {
   Schema.decodeUnknownSync(Options)(options)
-  const { defaultGeo = "global", maxWebSearches = 10 } = options
+  const { defaultInferenceGeo = "global", maxWebSearches = 10 } = options
   const book = bookOf(prices(options, catalogue), {
     discount: options.discount ?? 0,
-    tiers: { standard: 1, batch: 0.5, ...options.tiers },
-    geos: { global: 1, us: 1.1, ...unstatedGeos, ...options.geos }
+    tiers: { standard: 1, batch: 0.5, ...options.serviceTiers },
+    geos: { global: 1, us: 1.1, ...unstatedGeos, ...options.inferenceGeos }
   }, catalogue)
 
-  const periodOf = (model: string, speed: string, at: number): Period | undefined =>
-    periodAt(book.get(model)?.get(speed), at)
+  const periodOf = (model: string, speed: string, at: number): Period | undefined => {
+    const periods = book.get(model)?.get(speed)
+    let period = periods?.[0]
+    for (const next of periods ?? []) if (next.from <= at) period = next
+    return period === undefined || at >= period.until ? undefined : period
+  }
 
   return PriceBook.of({
     cost: ({ at, model, refusal, usage }) => {
       const { inferenceGeo = "global", serviceTier = "standard", speed = "standard" } = usage
       const prompt = Usage.promptTokens(usage)
-      const band = bandAt(periodOf(model, speed, at), prompt)
+      let band: Band | undefined
+      for (const next of periodOf(model, speed, at)?.bands ?? []) {
+        if (prompt <= next.above && next.above > 0) continue
+        band = next
+        break
+      }
       const rates = band?.rates.get(serviceTier)?.get(inferenceGeo)
       if (band === undefined || rates === undefined) return undefined
       if (refusal !== undefined && isFree(refusal, at)) {
@@ -280,7 +323,7 @@ export const make = (
       const searches = webSearches(request, maxWebSearches)
       let highest: number | undefined
       for (const { above, rates: byTier } of period?.bands ?? []) {
-        const rates = byTier.get("standard")?.get(request.inference_geo ?? defaultGeo)
+        const rates = byTier.get("standard")?.get(request.inference_geo ?? defaultInferenceGeo)
         if (rates === undefined || (above > 0 && inputTokens * maxUnderestimate <= above)) continue
         const input = Math.max(
           rates.input,
@@ -342,87 +385,3 @@ export const layerFile = (
       Effect.zipWith(Model.Catalogue, make)
     )
   )
-
-/**
- * How far a charge can be trusted.
- *
- * - `exact`: the API reported what was used, or said that it charges nothing.
- * - `derived`: the answer was cut short: input as the API reported it, output counted from what arrived.
- * - `estimated`: it was sent, and nothing came back that reports what was used.
- *
- * @category models
- * @since 0.1.0
- */
-export type Confidence = "exact" | "derived" | "estimated"
-
-/**
- * What an attempt used and costs. `cost` is undefined where its model has no price.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Charge {
-  readonly model: string
-  readonly usage: Usage.Usage
-  readonly cost: Cost | undefined
-  readonly confidence: Confidence
-}
-
-const free: Cost = {
-  nanoUsd: 0,
-  picoUsd: nothing,
-  cacheSavedNanoUsd: 0,
-  isVerified: true
-}
-
-const hasRequest = (attempt: Attempt): attempt is MessageAttempt => "request" in attempt
-
-/** How an attempt asked to be served, for where no answer says how it was. */
-const asked = (attempt: Attempt): Pick<Usage.Usage, "speed" | "inferenceGeo"> => {
-  const { inference_geo, speed }: Partial<Request> = hasRequest(attempt) ? attempt.request : {}
-  return {
-    ...(typeof speed === "string" ? { speed } : undefined),
-    ...(typeof inference_geo === "string" ? { inferenceGeo: inference_geo } : undefined)
-  }
-}
-
-/**
- * What an attempt is charged, by its outcome and the prices of the time at which it was sent (`now` where it does not tell); undefined where
- * nothing was sent or what was asked for is free for everybody.
- *
- * Where nothing came back, or an answer that does not report its prompt, it is charged as estimated: all of the prompt as plain input, in the
- * speed and region asked for, and as output `expectedOutputTokens`, what such calls usually produce, at most and by default `max_tokens`. A
- * refusal that was cut off before it was whole is charged like any answer that was.
- *
- * @category getters
- * @since 0.1.0
- */
-export const chargeOf = (
-  book: PriceBook["Service"],
-  attempt: Attempt,
-  now: number,
-  expectedOutputTokens: number = attempt.estimate.maxOutputTokens
-): Charge | undefined => {
-  const { endpoint, estimate, outcome } = attempt
-  if (endpoint !== "messages" || outcome._tag === "NotSent") return undefined
-  const model = outcome.model ?? attempt.model
-  const at = attempt.sentAt ?? now
-  if (outcome._tag === "Failed" && outcome.error.billed === "no") {
-    return { model, usage: Usage.zero, cost: free, confidence: "exact" }
-  }
-  const { usage: reported } = outcome
-  const refusal = outcome._tag === "Completed" ? outcome.refusal : undefined
-  // No prompt is empty.
-  if (Usage.promptTokens(reported) > 0) {
-    const confidence = outcome._tag === "Completed" ? "exact" : "derived"
-    return { model, usage: reported, cost: book.cost({ model, usage: reported, at, refusal }), confidence }
-  }
-  const isTotal = outcome._tag === "Completed" && reported.outputTokens > 0
-  const usage: Usage.Usage = {
-    ...asked(attempt),
-    ...reported,
-    inputTokens: estimate.inputTokens,
-    outputTokens: isTotal ? reported.outputTokens : Math.min(expectedOutputTokens, estimate.maxOutputTokens)
-  }
-  return { model, usage, cost: book.cost({ model, usage, at, refusal }), confidence: "estimated" }
-}

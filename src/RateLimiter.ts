@@ -31,13 +31,11 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
-import * as Predicate from "effect/Predicate"
-import type { Attempt, Policy } from "./Attempt.ts"
+import { admitted as admittedFreely, type Attempt, type Policy, type Settle } from "./Attempt.ts"
 import { RateLimitedLocallyError } from "./ClaudeError.ts"
 import * as Model from "./Model.ts"
 import * as Buckets from "./RateLimiter/internal/Buckets.ts"
 import { type BucketSet, Group, type Refused } from "./RateLimiter/internal/Group.ts"
-import { Learned } from "./RateLimiter/internal/Learned.ts"
 import * as Limits from "./RateLimiter/internal/Limits.ts"
 import * as Underway from "./RateLimiter/internal/Underway.ts"
 
@@ -47,9 +45,10 @@ export type { BucketSet } from "./RateLimiter/internal/Group.ts"
 export type { Limits, LimitsOf } from "./RateLimiter/internal/Limits.ts"
 
 /**
- * - `limits`: a tier, limits for every model group, or a function of the model group and the key group. Default none: the
- *   headers of the API teach them, for ten minutes; while none are known only a few calls are sent at once. Where both are known
- *   the lower one holds. Fast mode has limits of its own, which nobody published: those are always learnt.
+ * - `limits`: a tier, limits for every model group, or a function of the model group and the key group. By default, and for model groups
+ *   without published limits on the tier, the limits that `Model.Catalogue` has for a group hold, else they are learnt from the API's headers, for ten
+ *   minutes at a time; until then only a few calls are sent at once. A missing tier row is logged once for each model group. Where
+ *   both are known the lower one holds. Fast mode has unpublished limits of its own, which are always learnt.
  * - `burst`: how much refill a bucket holds at most. Default 1 minute; where the API grants less, its headers tell.
  * - `maxQueue`: how many calls wait for one group at most; at 0 none does. Default 10,000.
  *
@@ -143,10 +142,6 @@ const outputRatio = Metric.histogram("anthropic_rate_limit_output_ratio", {
   boundaries: [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8]
 })
 
-/** Fast mode has limits of its own. */
-const isFast = (attempt: Attempt): boolean =>
-  "request" in attempt && Predicate.hasProperty(attempt.request, "speed") && attempt.request.speed === "fast"
-
 /** A group, its metrics, and when its gauges were last written. */
 class Member extends Group {
   readonly keyGroup: string
@@ -156,6 +151,7 @@ class Member extends Group {
   readonly outputRatio: Metric.Metric<number, unknown>
   readonly remaining: Readonly<Record<Buckets.Dimension, Metric.Metric<number, unknown>>>
   gaugedAt = 0
+  isTierChecked = false
 
   constructor(
     keyGroup: string,
@@ -187,6 +183,7 @@ class Member extends Group {
  */
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const store = yield* Store
+  const catalogue = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const scope = yield* Effect.scope
   // What metrics look up, and nothing else: they do so for each attempt.
@@ -199,13 +196,14 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   }
   const maxQueue = options.maxQueue ?? 10_000
   if (!(maxQueue >= 0)) throw new RangeError(`RateLimiter: maxQueue must be a number from 0, and is ${maxQueue}`)
-  const learned = new Learned()
-  const underway = new Map<Attempt, Underway.Underway & { readonly group: Member }>()
+  const underway = new Set<Underway.Underway & { readonly group: Member }>()
   const groups = new Map<string, Map<string, Member>>()
-  let limitsOf = Limits.from(options.limits)
+  let limitsOf = Limits.from(options.limits, catalogue)
+  let tier = typeof options.limits === "string" ? options.limits : undefined
+  const logged = new Set<string>()
   let count = 0
   let lookedAt = 0
-  let unlooked = underway.entries()
+  let unlooked = underway.values()
 
   const look = Effect.suspend(() => {
     const now = clock.currentTimeMillisUnsafe()
@@ -215,11 +213,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     for (let left = maxLooked; left > 0; left--) {
       const next = unlooked.next()
       if (next.done === true) {
-        unlooked = underway.entries()
+        unlooked = underway.values()
         break
       }
-      const [attempt, self] = next.value
-      const report = Underway.look(self, attempt, now, self.group.waiting > 0)
+      const self = next.value
+      const report = Underway.look(self, now, self.group.waiting > 0)
       if (report === undefined) continue
       reports.push(
         report.observed === undefined
@@ -243,8 +241,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
   const groupOf = (attempt: Attempt): Member => {
     const keyGroup = attempt.key?.group ?? ""
-    const model = Model.group(attempt.model)
-    const name = attempt.endpoint === "countTokens" ? countTokens : isFast(attempt) ? `${model}-fast` : model
+    const model = attempt.facts.group
+    const name = attempt.endpoint === "messages" ? attempt.isFast ? `${model}-fast` : model : countTokens
     const known = groups.get(keyGroup)?.get(name)
     if (known !== undefined) return known
     if (count >= maxGroups) forget()
@@ -267,6 +265,20 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     return member
   }
 
+  /** Logs once for each model group that its tier has no limits. */
+  const checkTier = (member: Member): Effect.Effect<void> => {
+    member.isTierChecked = true
+    const { group } = member
+    const isKnown = tier === undefined || !catalogue.groups.includes(group) ||
+      catalogue.limits(group, tier) !== undefined
+    if (isKnown || logged.has(group)) return Effect.void
+    logged.add(group)
+    return Effect.logWarning(
+      `RateLimiter: no limits are published for the model group "${group}" on the tier "${tier}". ` +
+        "They are learnt from the headers of the API."
+    )
+  }
+
   const gauge = (member: Member, now: number): Effect.Effect<void> => {
     member.gaugedAt = now
     return Effect.map(member.buckets.levels, (levels) => {
@@ -277,17 +289,33 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     })
   }
 
+  const settlement = (self: Underway.Underway & { readonly group: Member }): Settle =>
+    Effect.suspend(() => {
+      underway.delete(self)
+      const { group, predictedOutput } = self
+      const { outcome } = self.attempt
+      const now = clock.currentTimeMillisUnsafe()
+      if (outcome._tag === "Completed" && self.kind !== undefined) {
+        group.outputRatio.updateUnsafe(outcome.usage.outputTokens / Math.max(1, predictedOutput), services)
+      }
+      const report = Underway.close(self, now)
+      const reported = Effect.map(group.buckets.report(report), () => {
+        group.answered(outcome._tag === "Completed", report.pause !== undefined)
+        if (report.observed !== undefined) group.learnt()
+      })
+      return Math.abs(now - group.gaugedAt) < gaugeMillis ? reported : Effect.andThen(reported, gauge(group, now))
+    })
+
   return RateLimiter.of({
     admit: (attempt) =>
       Effect.suspend(() => {
-        if (attempt.endpoint === "models") return Effect.void
+        if (attempt.endpoint === "models") return admittedFreely
         const group = groupOf(attempt)
-        const kind = attempt.endpoint === "messages"
-          ? learned.kind(attempt.model, attempt.context.requestType)
-          : undefined
-        const estimatedInput = kind === undefined ? 0 : attempt.estimate.inputTokens
-        const input = kind?.input(estimatedInput) ?? 0
-        const output = kind?.output(attempt.estimate.maxOutputTokens) ?? 0
+        const kind = attempt.endpoint === "messages" ? attempt.kind : undefined
+        const input = attempt.endpoint === "messages" ? attempt.kind.input(attempt.estimate.inputTokens) : 0
+        const output = attempt.endpoint === "messages"
+          ? attempt.kind.typicalOutput(attempt.estimate.maxOutputTokens)
+          : 0
         const charged = { requests: 1, inputTokens: input, outputTokens: 0, tokens: input }
         const held = { requests: 0, inputTokens: 0, outputTokens: output, tokens: output }
         const began = clock.currentTimeMillisUnsafe()
@@ -299,51 +327,33 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
             }),
           admitted: (ticket, waited) => {
             const admittedAt = waited ? clock.currentTimeMillisUnsafe() : began
-            underway.set(attempt, {
+            const self = {
+              attempt,
               group,
               ticket,
               kind,
-              estimatedInput,
               predictedOutput: output,
               admittedAt,
               charged,
               held,
               heard: false
-            })
+            }
+            underway.add(self)
             group.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, services)
-            return Effect.void
+            return Effect.succeed(settlement(self))
           }
         })
-        return Math.abs(began - lookedAt) < lookMillis ? admitted : Effect.andThen(look, admitted)
-      }),
-
-    settle: (attempt) =>
-      Effect.suspend(() => {
-        const self = underway.get(attempt)
-        if (self === undefined) return Effect.void
-        underway.delete(attempt)
-        const { admittedAt, estimatedInput, group, kind, predictedOutput } = self
-        const { outcome } = attempt
-        const now = clock.currentTimeMillisUnsafe()
-        if (outcome._tag === "Completed" && kind !== undefined) {
-          const { usage } = outcome
-          kind.add(estimatedInput, Underway.countedInput(attempt.model, usage), usage.outputTokens, now - admittedAt)
-          group.outputRatio.updateUnsafe(usage.outputTokens / Math.max(1, predictedOutput), services)
-        }
-        const report = Underway.close(self, attempt, now)
-        const reported = Effect.map(group.buckets.report(report), () => {
-          group.answered(outcome._tag === "Completed", report.pause !== undefined)
-          if (report.observed !== undefined) group.learnt()
-        })
-        return Math.abs(now - group.gaugedAt) < gaugeMillis ? reported : Effect.andThen(reported, gauge(group, now))
+        const looked = Math.abs(began - lookedAt) < lookMillis ? admitted : Effect.andThen(look, admitted)
+        return group.isTierChecked ? looked : Effect.andThen(checkTier(group), looked)
       }),
 
     setLimits: (limits) =>
       Effect.suspend(() => {
-        limitsOf = Limits.from(limits)
+        limitsOf = Limits.from(limits, catalogue)
+        tier = typeof limits === "string" ? limits : undefined
         return Effect.forEach(
           [...groups.values()].flatMap((members) => [...members.values()]),
-          (member) => member.setLimits(member.configured()),
+          (member) => Effect.andThen(checkTier(member), member.setLimits(member.configured())),
           { discard: true }
         )
       }),
@@ -453,8 +463,7 @@ export const layerConfig = (
 export const layerOff: Layer.Layer<RateLimiter> = Layer.succeed(
   RateLimiter,
   RateLimiter.of({
-    admit: () => Effect.void,
-    settle: () => Effect.void,
+    admit: () => admittedFreely,
     setLimits: () => Effect.void,
     snapshot: Effect.succeed([])
   })

@@ -1,18 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { ClaudeError, PriceBook, Usage } from "effect-claude"
 import * as Attempt from "effect-claude/Attempt"
-import { CallContext } from "effect-claude/CallContext"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 
-const attemptOf = (): Attempt.Attempt => ({
-  callId: "call-1",
-  number: 1,
-  endpoint: "messages",
-  model: "m",
-  context: Context.get(Context.empty(), CallContext),
-  estimate: { inputTokens: 0, maxOutputTokens: 0 },
-  key: undefined,
-  outcome: Attempt.Outcome.NotSent()
-})
+const book = PriceBook.make()
+
+const november = Date.parse("2026-11-22T12:00:00Z")
+
+const attemptOf = () => ClaudeTest.attempt()
 
 /** Writes down what happens to it; refuses, waits or dies as it is told. */
 const recording = (
@@ -20,19 +16,18 @@ const recording = (
   name: string,
   behaviour: "admits" | "refuses" | "waits" | "dies" | "diesLate"
 ) => {
+  const settle = Effect.suspend(() => {
+    log.push(`-${name}`)
+    return behaviour === "diesLate" ? Effect.die(name) : Effect.void
+  })
   const policy: Attempt.Policy<string> = {
     admit: () =>
-      Effect.suspend((): Effect.Effect<void, string> => {
+      Effect.suspend((): Effect.Effect<Attempt.Settle, string> => {
         if (behaviour === "refuses") return Effect.fail(name)
         if (behaviour === "dies") return Effect.die(name)
         if (behaviour === "waits") return Effect.interruptible(Effect.never)
         log.push(`+${name}`)
-        return Effect.void
-      }),
-    settle: () =>
-      Effect.suspend(() => {
-        log.push(`-${name}`)
-        return behaviour === "diesLate" ? Effect.die(name) : Effect.void
+        return Effect.succeed(settle)
       })
   }
   return policy
@@ -89,4 +84,113 @@ describe("policies", () => {
       const exit = yield* Effect.exit(Attempt.guard(recording([], "full", "refuses"), attemptOf(), Effect.void))
       assert.deepStrictEqual(exit, Exit.fail("full"))
     }))
+})
+
+describe("costOf", () => {
+  const sent = (outcome: Attempt.Outcome, meanOutput?: number, model = "claude-sonnet-5"): Attempt.MessageAttempt => {
+    const kind = new Attempt.CallKind()
+    if (meanOutput !== undefined) {
+      kind.add({ estimatedInputTokens: 0, inputTokens: 0, outputTokens: meanOutput, millis: undefined, isCut: false })
+    }
+    return ClaudeTest.attempt({ model, estimate: { inputTokens: 1_000, maxOutputTokens: 100 }, kind, outcome })
+  }
+  const completed = (
+    usage: Usage.Usage,
+    model: string | undefined,
+    refusal?: Attempt.ModelRefusal,
+    meanOutput?: number
+  ) =>
+    sent(
+      Attempt.Outcome.Completed({
+        usage,
+        limits: undefined,
+        model,
+        requestId: undefined,
+        stopReason: refusal === undefined ? "end_turn" : "refusal",
+        refusal
+      }),
+      meanOutput
+    )
+  const usage = Usage.make({ inputTokens: 1_000, outputTokens: 100 })
+
+  it("prices the model that served, exactly", () => {
+    const charge = Attempt.costOf(book, completed(usage, "claude-opus-5"), november)
+    assert.deepStrictEqual([charge?.model, charge?.cost?.nanoUsd, charge?.confidence], [
+      "claude-opus-5",
+      7_500_000,
+      "exact"
+    ])
+    assert.strictEqual(Attempt.costOf(book, completed(usage, undefined), november)?.cost?.nanoUsd, 3_000_000)
+    const refusal = { category: undefined, beforeOutput: true }
+    assert.strictEqual(Attempt.costOf(book, completed(usage, undefined, refusal), november)?.cost?.nanoUsd, 0)
+  })
+
+  it("is undefined for what was not sent and for what is free for everybody", () => {
+    assert.isUndefined(Attempt.costOf(book, sent(Attempt.Outcome.NotSent()), november))
+    assert.isUndefined(
+      Attempt.costOf(book, { ...completed(usage, undefined), endpoint: "countTokens" }, november)
+    )
+  })
+
+  it("has no cost where the model has no price", () => {
+    const charge = Attempt.costOf(book, completed(usage, "a-model-of-tomorrow"), november)
+    assert.isDefined(charge)
+    assert.isUndefined(charge?.cost)
+  })
+
+  it("derives an answer that was cut short from what arrived, and guesses where nothing did", () => {
+    const cut = Attempt.costOf(book, sent(Attempt.Outcome.Aborted({ usage })), november)
+    assert.deepStrictEqual([cut?.cost?.nanoUsd, cut?.confidence], [3_000_000, "derived"])
+    const silent = (meanOutput?: number) =>
+      Attempt.costOf(book, sent(Attempt.Outcome.Aborted({ usage: Usage.zero }), meanOutput), november)
+    assert.deepStrictEqual([silent()?.cost?.nanoUsd, silent()?.confidence], [3_000_000, "estimated"])
+    assert.strictEqual(silent(10)?.cost?.nanoUsd, 2_100_000)
+    assert.strictEqual(silent(10_000)?.cost?.nanoUsd, 3_000_000)
+  })
+
+  it("guesses, and charges not nothing, where a whole answer does not report its prompt", () => {
+    const charge = Attempt.costOf(book, completed(Usage.zero, undefined, undefined, 10), november)
+    assert.deepStrictEqual([charge?.cost?.nanoUsd, charge?.confidence], [2_100_000, "estimated"])
+    const output = completed(Usage.make({ outputTokens: 20, inferenceGeo: "us" }), undefined, undefined, 10)
+    assert.strictEqual(Attempt.costOf(book, output, november)?.cost?.nanoUsd, 2_420_000)
+    const refusal = { category: undefined, beforeOutput: true }
+    assert.strictEqual(
+      Attempt.costOf(book, completed(Usage.zero, undefined, refusal), november)?.cost?.nanoUsd,
+      0
+    )
+  })
+
+  it("guesses at the speed and in the region that were asked for", () => {
+    const silent = (more: Partial<Attempt.Request>) =>
+      Attempt.costOf(
+        book,
+        ClaudeTest.attempt({
+          request: { ...ClaudeTest.hello, model: "claude-opus-5", max_tokens: 100, ...more },
+          estimate: { inputTokens: 1_000 },
+          outcome: Attempt.Outcome.Aborted({ usage: Usage.zero })
+        }),
+        november
+      )
+    // (1,000 x 10 + 100 x 50) x 1.1 millionths of a dollar
+    const fast = silent({ speed: "fast", inference_geo: "us" })
+    assert.deepStrictEqual([fast?.cost?.nanoUsd, fast?.confidence], [16_500_000, "estimated"])
+    assert.strictEqual(silent({ speed: null, inference_geo: null })?.cost?.nanoUsd, 7_500_000)
+  })
+
+  it("is computed once", () => {
+    const attempt = completed(usage, undefined)
+    const first = Attempt.costOf(book, attempt, november)
+    assert.strictEqual(Attempt.costOf(PriceBook.make({ discount: 0.5 }), attempt, november), first)
+    assert.strictEqual(attempt.cost, first)
+  })
+
+  it("is exactly nothing for what the API refused", () => {
+    const error = new ClaudeError.RateLimitError({ limit: "requests", status: 429 })
+    const charge = Attempt.costOf(
+      book,
+      sent(Attempt.Outcome.Failed({ usage: Usage.zero, error, limits: undefined })),
+      november
+    )
+    assert.deepStrictEqual([charge?.cost?.nanoUsd, charge?.confidence], [0, "exact"])
+  })
 })

@@ -8,6 +8,7 @@ import * as Sqlite from "effect-claude/Sqlite"
 import { TestClock } from "effect/testing"
 import { between } from "./utils/between.ts"
 import { attemptOf, completed, layerPrices, sent } from "./utils/budgets.ts"
+import * as settling from "./utils/settling.ts"
 
 const hour = 3_600_000
 const tenants = ["a", "b"]
@@ -104,7 +105,7 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
           // No answer has an empty prompt.
           if (how === "cost" && spent > 0) completed(self.attempt, { inputTokens: spent })
           if (how === "lost") sent(self.attempt)
-          yield* budget.settle(self.attempt)
+          yield* settling.settle(self.attempt)
           yield* Effect.repeat(Effect.yieldNow, { times: 10 })
           self.spent = spent
         })
@@ -116,7 +117,7 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
               const tenant = tenants[step.tenant]!
               const attempt = attemptOf({ input: step.nanoUsd, output: 0, tenant })
               const missing = ["total", "day", "rolling"].filter((name) => lacks(name, tenant, now, step.nanoUsd))
-              const exit = yield* Effect.exit(budget.admit(attempt))
+              const exit = yield* Effect.exit(settling.admit(budget, attempt))
               assert.strictEqual(Exit.isSuccess(exit), missing.length === 0, `misses ${missing}`)
               if (Exit.isSuccess(exit)) {
                 calls.push({ attempt, tenant, at: now, reserved: step.nanoUsd, spent: undefined })

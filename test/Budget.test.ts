@@ -7,7 +7,8 @@ import * as PriceBook from "effect-claude/PriceBook"
 import * as Usage from "effect-claude/Usage"
 import * as Config from "effect/Config"
 import { TestClock } from "effect/testing"
-import { attemptOf, completed, layerPrices, sent, type Sketch } from "./utils/budgets.ts"
+import { attemptOf, completed, kinds, layerPrices, sent, type Sketch } from "./utils/budgets.ts"
+import * as settling from "./utils/settling.ts"
 
 const nano = (nanoUsd: number) => nanoUsd / 1e9
 
@@ -23,12 +24,12 @@ const using = (options: Budget.Options | ReadonlyArray<Budget.Rule>, store = Bud
 const admitted = Effect.fnUntraced(function*(sketch: Sketch = {}) {
   const budget = yield* Budget.Budget
   const attempt = attemptOf(sketch)
-  yield* budget.admit(attempt)
+  yield* settling.admit(budget, attempt)
   return attempt
 })
 
 const settled = Effect.fnUntraced(function*(attempt: Attempt.Attempt) {
-  yield* (yield* Budget.Budget).settle(attempt)
+  yield* settling.settle(attempt)
 })
 
 /** A call that used what it reserved, or what is said. */
@@ -115,13 +116,13 @@ describe("Budget", () => {
   it.effect("charges what an attempt really cost, by what became of it", () =>
     Effect.gen(function*() {
       const ends = [
-        [(attempt: Attempt.Attempt) => completed(attempt, { inputTokens: 3, outputTokens: 2 }), 5],
+        [(attempt: Attempt.MessageAttempt) => completed(attempt, { inputTokens: 3, outputTokens: 2 }), 5],
         [() => {}, 0],
         // Nobody knows what it produced: the reservation is spent.
-        [(attempt: Attempt.Attempt) => sent(attempt), 10],
-        [(attempt: Attempt.Attempt) => sent(attempt, { inputTokens: 3, outputTokens: 1 }), 4],
-        [(attempt: Attempt.Attempt) => fail(attempt, new BadRequestError({ status: 400 })), 0],
-        [(attempt: Attempt.Attempt) => fail(attempt, lost), 10]
+        [(attempt: Attempt.MessageAttempt) => sent(attempt), 10],
+        [(attempt: Attempt.MessageAttempt) => sent(attempt, { inputTokens: 3, outputTokens: 1 }), 4],
+        [(attempt: Attempt.MessageAttempt) => fail(attempt, new BadRequestError({ status: 400 })), 0],
+        [(attempt: Attempt.MessageAttempt) => fail(attempt, lost), 10]
       ] as const
       let spent = 0
       for (const [end, cost] of ends) {
@@ -135,10 +136,9 @@ describe("Budget", () => {
 
   it.effect("asks nothing of what is free", () =>
     Effect.gen(function*() {
-      const { admit, settle } = yield* Budget.Budget
+      const budget = yield* Budget.Budget
       const attempt: Attempt.Attempt = { ...attemptOf(), endpoint: "countTokens" }
-      yield* admit(attempt)
-      yield* settle(attempt)
+      yield* yield* budget.admit(attempt)
       assert.strictEqual((yield* refused())._tag, "BudgetExceededError")
     }).pipe(using([{ ...all, limit: 0 }])))
 
@@ -376,10 +376,16 @@ describe("Budget", () => {
   it.effect("learns how much output such calls produce", () =>
     Effect.gen(function*() {
       const sketch = { input: 0, output: 1_000, requestType: "summary" }
-      yield* Effect.replicateEffect(call(sketch, { outputTokens: 50 }), 49)
+      const taught = Effect.gen(function*() {
+        const attempt = yield* admitted(sketch)
+        completed(attempt, { outputTokens: 50 })
+        yield* settled(attempt)
+        yield* Attempt.guard(Attempt.learning(kinds), attempt, Effect.void)
+      })
+      yield* Effect.replicateEffect(taught, 49)
       yield* admitted(sketch)
       assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 1_000 })
-      yield* call(sketch, { outputTokens: 50 })
+      yield* taught
       yield* admitted(sketch)
       assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 1_050 })
       yield* admitted({ ...sketch, requestType: "essay" })

@@ -7,6 +7,7 @@ import { RateLimitError, ServerError } from "effect-claude/ClaudeError"
 import { TestClock } from "effect/testing"
 import { aborted, attempt, completed, failed } from "./utils/attempts.ts"
 import { between } from "./utils/between.ts"
+import * as settling from "./utils/settling.ts"
 
 const group = "sonnet-5-5"
 const slowMillis = 2_000
@@ -265,9 +266,9 @@ describe("CircuitBreaker, against a reference", () => {
         if ((yield* breaker.state(group)).phase !== "closed") {
           for (let trial = 0; trial < settings.trials; trial++) {
             const made = attempt()
-            yield* breaker.admit(made)
+            yield* settling.admit(breaker, made)
             made.outcome = completed
-            yield* breaker.settle(made)
+            yield* settling.settle(made)
           }
         }
         assert.strictEqual((yield* breaker.state(group)).phase, "closed")
@@ -296,9 +297,9 @@ describe("CircuitBreaker, against a reference", () => {
         const call = (self: CircuitBreaker.CircuitBreaker["Service"], outcome: Attempt.Outcome) =>
           Effect.gen(function*() {
             const made = attempt()
-            yield* self.admit(made)
+            yield* settling.admit(self, made)
             made.outcome = outcome
-            yield* self.settle(made)
+            yield* settling.settle(made)
           })
         const schedule = (length: number) =>
           Array.from({ length }, () => ({ outcome: outcomes[draw(outcomes.length)]![0], millis: draw(900) }))

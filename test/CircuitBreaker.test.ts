@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Deferred, Duration, Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
-import type { Attempt } from "effect-claude/Attempt"
+import { Clock, Config, ConfigProvider, Deferred, Duration, Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
+import { type Attempt, contentArrived } from "effect-claude/Attempt"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import {
@@ -13,6 +13,7 @@ import {
 } from "effect-claude/ClaudeError"
 import { TestClock } from "effect/testing"
 import { aborted, attempt, completed, failed, model } from "./utils/attempts.ts"
+import * as settling from "./utils/settling.ts"
 
 const group = "sonnet-5-5"
 const down = failed(new ServerError({ overloaded: true }))
@@ -36,14 +37,13 @@ const using = (options: CircuitBreaker.Options) =>
 const admit = Effect.fnUntraced(function*(options: Parameters<typeof attempt>[0] = {}) {
   const breaker = yield* CircuitBreaker.CircuitBreaker
   const admitted = attempt(options)
-  yield* breaker.admit(admitted)
+  yield* settling.admit(breaker, admitted)
   return admitted
 })
 
 const settle = Effect.fnUntraced(function*(admitted: Attempt, outcome: Attempt["outcome"]) {
-  const breaker = yield* CircuitBreaker.CircuitBreaker
   admitted.outcome = outcome
-  yield* breaker.settle(admitted)
+  yield* settling.settle(admitted)
 })
 
 const call = Effect.fnUntraced(function*(outcome: Attempt["outcome"], options: Parameters<typeof attempt>[0] = {}) {
@@ -177,12 +177,11 @@ describe("CircuitBreaker", () => {
 
     it.effect("ends the latency of a stream at its first content", () =>
       Effect.gen(function*() {
-        const breaker = yield* CircuitBreaker.CircuitBreaker
         const admitted = yield* admit()
         yield* TestClock.adjust("1 second")
-        yield* breaker.answered(admitted)
+        contentArrived(admitted, yield* Clock.currentTimeMillis)
         yield* TestClock.adjust("1 minute")
-        yield* breaker.answered(admitted)
+        contentArrived(admitted, yield* Clock.currentTimeMillis)
         assert.strictEqual((yield* state).calls, 0)
         yield* settle(admitted, completed)
         assert.deepInclude(yield* state, { calls: 1, slow: 0 })
@@ -356,9 +355,8 @@ describe("CircuitBreaker", () => {
 
     it.effect("closes on the first content of a stream", () =>
       Effect.gen(function*() {
-        const breaker = yield* CircuitBreaker.CircuitBreaker
         const admitted = yield* trial
-        yield* breaker.answered(admitted)
+        contentArrived(admitted, yield* Clock.currentTimeMillis)
         assert.strictEqual(yield* phase, "closed")
         yield* settle(admitted, down)
         assert.deepInclude(yield* state, { phase: "closed", calls: 0 })

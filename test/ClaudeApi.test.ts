@@ -1,26 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Config, Context, Effect, Exit, Fiber, Redacted, Schema, Stream } from "effect"
+import { Cause, Clock, Config, Effect, Exit, Fiber, Redacted, Schema, Stream } from "effect"
 import * as Attempt from "effect-claude/Attempt"
-import { CallContext } from "effect-claude/CallContext"
+import { type CallContext } from "effect-claude/CallContext"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import type * as ClaudeError from "effect-claude/ClaudeError"
-import * as Estimate from "effect-claude/Estimate"
 import * as MessageStream from "effect-claude/MessageStream"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 import { TestClock } from "effect/testing"
 import { answer, driven, fetchOf, hello, json, message, settle, sse } from "./utils/http.ts"
 
-const attemptOf = (request: Attempt.Request = hello, context: Partial<CallContext> = {}): Attempt.MessageAttempt => ({
-  callId: "call-1",
-  number: 1,
-  endpoint: "messages",
-  model: request.model,
-  request,
-  context: { ...Context.get(Context.empty(), CallContext), ...context },
-  estimate: Estimate.make(request),
-  key: { label: "a", group: "org", secret: Redacted.make("sk-ant-test") },
-  outcome: Attempt.Outcome.NotSent()
-})
+const attemptOf = (request: Attempt.Request = hello, context: Partial<CallContext> = {}): Attempt.MessageAttempt =>
+  ClaudeTest.attempt({ request, context, key: { label: "a", group: "org", secret: Redacted.make("sk-ant-test") } })
 
 /** A body that gives its pieces as virtual time says, and then stays open. */
 const never = (): Promise<never> => new Promise(() => {})
@@ -462,7 +453,7 @@ describe("a refusal by the model", () => {
     readonly content: ReadonlyArray<unknown>
     readonly events: ReadonlyArray<{ readonly type: string }>
     readonly stopDetails: unknown
-    readonly refusal: Attempt.Refusal
+    readonly refusal: Attempt.ModelRefusal
   }> = [
     {
       name: "before any output",

@@ -20,6 +20,7 @@ import { TestClock } from "effect/testing"
 import { all } from "./suites/CostLedgerStore.ts"
 import * as Attempts from "./utils/attempts.ts"
 import * as Prices from "./utils/prices.ts"
+import * as settling from "./utils/settling.ts"
 
 const usage = Usage.make({ inputTokens: 1_000, outputTokens: 100 })
 
@@ -37,27 +38,39 @@ const failed = (error: ServerError | AuthError, seen = Usage.zero) =>
   Attempt.Outcome.Failed({ usage: seen, error, limits: undefined })
 
 const using = (options?: CostLedger.Options) =>
-  Effect.provide(CostLedger.layer(options).pipe(Layer.provide(Prices.layer)))
+  Effect.provide(Layer.suspend(() => {
+    kinds = new Attempt.CallKinds()
+    return CostLedger.layer(options).pipe(Layer.provide(Prices.layer))
+  }))
 
 let calls = 0
 
-const attempt = (more: Partial<Attempt.Attempt> = {}): Attempt.Attempt => ({
-  ...Attempts.attempt(),
-  callId: `call-${calls++}`,
-  estimate: { inputTokens: 2_000, maxOutputTokens: 500 },
-  ...more
-})
+/** What the calls of the test that runs taught. */
+let kinds = new Attempt.CallKinds()
+
+const attempt = (more: Partial<Attempt.MessageAttempt> = {}): Attempt.MessageAttempt => {
+  const made = {
+    ...Attempts.attempt(),
+    callId: `call-${calls++}`,
+    estimate: { inputTokens: 2_000, maxOutputTokens: 500 },
+    ...more
+  }
+  return { ...made, kind: kinds.of(made.model, made.context.requestType) }
+}
 
 /** Admits an attempt that ends so after so long. */
-const call = Effect.fnUntraced(function*(outcome: Attempt.Outcome, more: Partial<Attempt.Attempt> = {}, millis = 0) {
-  const ledger = yield* CostLedger.CostLedger
-  const made = attempt(more)
-  yield* ledger.admit(made)
-  if (millis > 0) yield* TestClock.adjust(millis)
-  made.outcome = outcome
-  yield* ledger.settle(made)
-  return made
-})
+const call = Effect.fnUntraced(
+  function*(outcome: Attempt.Outcome, more: Partial<Attempt.MessageAttempt> = {}, millis = 0) {
+    const ledger = yield* CostLedger.CostLedger
+    const made = attempt(more)
+    yield* settling.admit(ledger, made)
+    if (millis > 0) yield* TestClock.adjust(millis)
+    made.outcome = outcome
+    yield* settling.settle(made)
+    yield* Attempt.guard(Attempt.learning(kinds), made, Effect.void)
+    return made
+  }
+)
 
 const rows = Effect.gen(function*() {
   const ledger = yield* CostLedger.CostLedger
@@ -226,8 +239,10 @@ describe("CostLedger", () => {
     it.effect("only of what was sent to get a message", () =>
       Effect.gen(function*() {
         yield* call(Attempt.Outcome.NotSent())
-        yield* call(completed(), { endpoint: "countTokens" })
-        yield* call(completed(), { endpoint: "models" })
+        const ledger = yield* CostLedger.CostLedger
+        for (const endpoint of ["countTokens", "models"] as const) {
+          yield* Attempt.guard(ledger, { ...attempt(), endpoint, outcome: completed() }, Effect.void)
+        }
         assert.deepStrictEqual(yield* rows, [])
       }).pipe(using()))
 

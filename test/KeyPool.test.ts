@@ -1,25 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted } from "effect"
-import * as Attempt from "effect-claude/Attempt"
-import { CallContext } from "effect-claude/CallContext"
+import { Effect, Layer, Redacted } from "effect"
 import { NoUsableKeyError } from "effect-claude/ClaudeError"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as KeyStore from "effect-claude/KeyStore"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 
 const admitted = (count: number, labels: ReadonlyArray<string>) =>
   Effect.gen(function*() {
     const pool = yield* KeyPool.KeyPool
     return yield* Effect.forEach(Array.from({ length: count }), (_, i) => {
-      const attempt: Attempt.Attempt = {
-        callId: "call-1",
-        number: i + 1,
-        endpoint: "messages",
-        model: "m",
-        context: Context.get(Context.empty(), CallContext),
-        estimate: { inputTokens: 0, maxOutputTokens: 0 },
-        key: undefined,
-        outcome: Attempt.Outcome.NotSent()
-      }
+      const attempt = ClaudeTest.attempt({ number: i + 1, key: null })
       return Effect.as(pool.admit(attempt), attempt)
     })
   }).pipe(

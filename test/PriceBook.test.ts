@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, FileSystem, Layer, Schema } from "effect"
-import { Attempt, ClaudeError, Model, PriceBook, Usage } from "effect-claude"
-import { attempt } from "./utils/attempts.ts"
+import { type Attempt, Model, PriceBook, Usage } from "effect-claude"
 
 const november = Date.parse("2026-11-22T12:00:00Z")
 const book = PriceBook.make()
@@ -489,8 +488,8 @@ describe("a ceiling", () => {
   it("counts the region and the speed that were asked for", () => {
     assert.strictEqual(ceiling({ inference_geo: "us" }), 33_000_000)
     assert.strictEqual(ceiling({ inference_geo: "us", cache_control: hour }), 55_000_000)
-    assert.strictEqual(ceiling({}, { defaultGeo: "us" }), 33_000_000)
-    assert.strictEqual(ceiling({ inference_geo: "global" }, { defaultGeo: "us" }), 30_000_000)
+    assert.strictEqual(ceiling({}, { defaultInferenceGeo: "us" }), 33_000_000)
+    assert.strictEqual(ceiling({ inference_geo: "global" }, { defaultInferenceGeo: "us" }), 30_000_000)
     assert.strictEqual(ceiling({ model: "claude-opus-5", speed: "fast" }), 150_000_000)
     assert.strictEqual(ceiling({ model: "claude-opus-4-6", speed: "fast" }), 75_000_000)
     assert.strictEqual(ceiling({ speed: "standard" }), 30_000_000)
@@ -650,7 +649,7 @@ describe("options", () => {
   })
 
   it("name the factors of tiers and regions that the table does not know", () => {
-    const options = { tiers: { priority: 0.8 }, geos: { eu: 1.2 } }
+    const options = { serviceTiers: { priority: 0.8 }, inferenceGeos: { eu: 1.2 } }
     const usage = { serviceTier: "priority", inferenceGeo: "eu", inputTokens: 1_000, webSearchRequests: 1 }
     assert.strictEqual(costOf(options, "claude-sonnet-5", usage)?.nanoUsd, 11_920_000)
     assert.strictEqual(costOf(options, "claude-sonnet-5", { inputTokens: 1 })?.nanoUsd, 2_000)
@@ -699,97 +698,4 @@ describe("options", () => {
       const exit = yield* Effect.exit(read("other.json"))
       assert.isTrue(Exit.isFailure(exit) && Cause.hasFails(exit.cause))
     }))
-})
-
-describe("chargeOf", () => {
-  const sent = (
-    outcome: Attempt.Outcome,
-    estimate = { inputTokens: 1_000, maxOutputTokens: 100 }
-  ): Attempt.Attempt => ({
-    ...attempt({ model: "claude-sonnet-5" }),
-    estimate,
-    outcome
-  })
-  const completed = (usage: Usage.Usage, model: string | undefined, refusal?: Attempt.Refusal) =>
-    sent(Attempt.Outcome.Completed({
-      usage,
-      limits: undefined,
-      model,
-      requestId: undefined,
-      stopReason: refusal === undefined ? "end_turn" : "refusal",
-      refusal
-    }))
-  const usage = Usage.make({ inputTokens: 1_000, outputTokens: 100 })
-
-  it("prices the model that served, exactly", () => {
-    const charge = PriceBook.chargeOf(book, completed(usage, "claude-opus-5"), november)
-    assert.deepStrictEqual([charge?.model, charge?.cost?.nanoUsd, charge?.confidence], [
-      "claude-opus-5",
-      7_500_000,
-      "exact"
-    ])
-    assert.strictEqual(PriceBook.chargeOf(book, completed(usage, undefined), november)?.cost?.nanoUsd, 3_000_000)
-    const refusal = { category: undefined, beforeOutput: true }
-    assert.strictEqual(PriceBook.chargeOf(book, completed(usage, undefined, refusal), november)?.cost?.nanoUsd, 0)
-  })
-
-  it("is undefined for what was not sent and for what is free for everybody", () => {
-    assert.isUndefined(PriceBook.chargeOf(book, sent(Attempt.Outcome.NotSent()), november))
-    assert.isUndefined(
-      PriceBook.chargeOf(book, { ...completed(usage, undefined), endpoint: "countTokens" }, november)
-    )
-  })
-
-  it("has no cost where the model has no price", () => {
-    const charge = PriceBook.chargeOf(book, completed(usage, "a-model-of-tomorrow"), november)
-    assert.isDefined(charge)
-    assert.isUndefined(charge?.cost)
-  })
-
-  it("derives an answer that was cut short from what arrived, and guesses where nothing did", () => {
-    const cut = PriceBook.chargeOf(book, sent(Attempt.Outcome.Aborted({ usage })), november)
-    assert.deepStrictEqual([cut?.cost?.nanoUsd, cut?.confidence], [3_000_000, "derived"])
-    const silent = sent(Attempt.Outcome.Aborted({ usage: Usage.zero }))
-    const worst = PriceBook.chargeOf(book, silent, november)
-    assert.deepStrictEqual([worst?.cost?.nanoUsd, worst?.confidence], [3_000_000, "estimated"])
-    assert.strictEqual(PriceBook.chargeOf(book, silent, november, 10)?.cost?.nanoUsd, 2_100_000)
-    assert.strictEqual(PriceBook.chargeOf(book, silent, november, 10_000)?.cost?.nanoUsd, 3_000_000)
-  })
-
-  it("guesses, and charges not nothing, where a whole answer does not report its prompt", () => {
-    const said = completed(Usage.zero, undefined)
-    const charge = PriceBook.chargeOf(book, said, november, 10)
-    assert.deepStrictEqual([charge?.cost?.nanoUsd, charge?.confidence], [2_100_000, "estimated"])
-    const output = completed(Usage.make({ outputTokens: 20, inferenceGeo: "us" }), undefined)
-    assert.strictEqual(PriceBook.chargeOf(book, output, november, 10)?.cost?.nanoUsd, 2_420_000)
-    const refusal = { category: undefined, beforeOutput: true }
-    assert.strictEqual(
-      PriceBook.chargeOf(book, completed(Usage.zero, undefined, refusal), november)?.cost?.nanoUsd,
-      0
-    )
-  })
-
-  it("guesses at the speed and in the region that were asked for", () => {
-    const silent: Attempt.MessageAttempt = {
-      ...sent(Attempt.Outcome.Aborted({ usage: Usage.zero })),
-      endpoint: "messages",
-      model: "claude-opus-5",
-      request: { model: "claude-opus-5", max_tokens: 100, messages: [], speed: "fast", inference_geo: "us" }
-    }
-    // (1,000 x 10 + 100 x 50) x 1.1 millionths of a dollar
-    const charge = PriceBook.chargeOf(book, silent, november)
-    assert.deepStrictEqual([charge?.cost?.nanoUsd, charge?.confidence], [16_500_000, "estimated"])
-    const plain = { ...silent, request: { ...silent.request, speed: null, inference_geo: null } }
-    assert.strictEqual(PriceBook.chargeOf(book, plain, november)?.cost?.nanoUsd, 7_500_000)
-  })
-
-  it("is exactly nothing for what the API refused", () => {
-    const error = new ClaudeError.RateLimitError({ limit: "requests", status: 429 })
-    const charge = PriceBook.chargeOf(
-      book,
-      sent(Attempt.Outcome.Failed({ usage: Usage.zero, error, limits: undefined })),
-      november
-    )
-    assert.deepStrictEqual([charge?.cost?.nanoUsd, charge?.confidence], [0, "exact"])
-  })
 })

@@ -1,10 +1,10 @@
 /** The limiter against a reference that is small enough to be seen to be right: it replays the whole history for each question. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Context, Deferred, Effect, Fiber, Layer, Redacted, Schema } from "effect"
+import { Clock, Deferred, Effect, Fiber, Layer, Redacted, Schema } from "effect"
 import * as Attempt from "effect-claude/Attempt"
-import { CallContext } from "effect-claude/CallContext"
 import { ConnectionError, RateLimitError } from "effect-claude/ClaudeError"
 import * as RateLimiter from "effect-claude/RateLimiter"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 import { TestClock } from "effect/testing"
 import { between } from "./utils/between.ts"
@@ -103,16 +103,11 @@ const law = (
         const call = (input: number, output: number) =>
           Effect.gen(function*() {
             const ended = yield* Deferred.make<void>()
-            const attempt: Attempt.Attempt = {
-              callId: "call",
-              number: 1,
-              endpoint: "messages",
+            const attempt = ClaudeTest.attempt({
               model: "claude-opus-5",
-              context: Context.get(Context.empty(), CallContext),
               estimate: { inputTokens: input, maxOutputTokens: output },
-              key: { label: "k", group: "g", secret: Redacted.make("s") },
-              outcome: Attempt.Outcome.NotSent()
-            }
+              key: { label: "k", group: "g", secret: Redacted.make("s") }
+            })
             const use = Effect.gen(function*() {
               const at = yield* now
               self.admittedAt = at

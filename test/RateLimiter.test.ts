@@ -1,14 +1,22 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, ConfigProvider, Context, Deferred, Duration, Effect, Fiber, Layer, Metric, Redacted } from "effect"
+import { Clock, ConfigProvider, Deferred, Duration, Effect, Fiber, Layer, Logger, Metric, Redacted } from "effect"
 import * as Attempt from "effect-claude/Attempt"
-import { CallContext } from "effect-claude/CallContext"
+import { type CallContext } from "effect-claude/CallContext"
 import { ConnectionError, RateLimitedLocallyError, RateLimitError, ServerError } from "effect-claude/ClaudeError"
 import * as RateLimiter from "effect-claude/RateLimiter"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 import * as Config from "effect/Config"
 import { TestClock } from "effect/testing"
 
-const base = Context.get(Context.empty(), CallContext)
+/** What the calls under each limiter taught. */
+const taught = new WeakMap<RateLimiter.RateLimiter["Service"], Attempt.CallKinds>()
+
+const kindsOf = (limiter: RateLimiter.RateLimiter["Service"]): Attempt.CallKinds => {
+  const kinds = taught.get(limiter) ?? new Attempt.CallKinds()
+  taught.set(limiter, kinds)
+  return kinds
+}
 
 interface Sketch {
   readonly model?: string
@@ -18,24 +26,20 @@ interface Sketch {
   readonly deadline?: number
   readonly requestType?: string
   readonly keyGroup?: string
-  readonly endpoint?: Attempt.Attempt["endpoint"]
 }
 
-const attemptOf = (sketch: Sketch = {}): Attempt.Attempt => ({
-  callId: "call",
-  number: 1,
-  endpoint: sketch.endpoint ?? "messages",
-  model: sketch.model ?? "claude-opus-4-8",
-  context: {
-    ...base,
-    priority: sketch.priority ?? "standard",
-    deadline: sketch.deadline,
-    requestType: sketch.requestType
-  },
-  estimate: { inputTokens: sketch.input ?? 10, maxOutputTokens: sketch.maxOutput ?? 10 },
-  key: { label: "k", group: sketch.keyGroup ?? "g", secret: Redacted.make("s") },
-  outcome: Attempt.Outcome.NotSent()
-})
+const attemptOf = (sketch: Sketch = {}, kinds = new Attempt.CallKinds()): Attempt.MessageAttempt =>
+  ClaudeTest.attempt({
+    model: sketch.model ?? "claude-opus-4-8",
+    context: {
+      priority: sketch.priority ?? "standard",
+      deadline: sketch.deadline,
+      requestType: sketch.requestType
+    },
+    estimate: { inputTokens: sketch.input ?? 10, maxOutputTokens: sketch.maxOutput ?? 10 },
+    kind: kinds.of(sketch.model ?? "claude-opus-4-8", sketch.requestType),
+    key: { label: "k", group: sketch.keyGroup ?? "g", secret: Redacted.make("s") }
+  })
 
 const sent = (attempt: Attempt.Attempt, usage: Partial<Usage.Usage> = {}) => {
   attempt.outcome = Attempt.Outcome.Aborted({ usage: Usage.make(usage) })
@@ -46,12 +50,11 @@ const completed = (
   usage: Partial<Usage.Usage> = {},
   limits: Partial<Attempt.Limits> | undefined = undefined
 ) => {
+  const { inputTokens, maxOutputTokens } = attempt.endpoint === "messages"
+    ? attempt.estimate
+    : { inputTokens: 0, maxOutputTokens: 0 }
   attempt.outcome = Attempt.Outcome.Completed({
-    usage: Usage.make({
-      inputTokens: attempt.estimate.inputTokens,
-      outputTokens: attempt.estimate.maxOutputTokens,
-      ...usage
-    }),
+    usage: Usage.make({ inputTokens, outputTokens: maxOutputTokens, ...usage }),
     limits: limits === undefined ? undefined : headers(limits),
     model: attempt.model,
     requestId: undefined,
@@ -73,11 +76,19 @@ const failed = (attempt: Attempt.Attempt, error: RateLimitError | ServerError | 
   attempt.outcome = Attempt.Outcome.Failed({ usage: Usage.zero, error, limits: undefined })
 }
 
+const logging = () => {
+  const lines: Array<string> = []
+  const logger = Logger.make<unknown, void>(({ logLevel, message }) =>
+    void lines.push(`${logLevel} ${String(message)}`)
+  )
+  return { lines, layer: Logger.layer([logger]) }
+}
+
 /** Sends an attempt and waits until somebody says how it ends. */
-const call = (sketch: Sketch = {}) =>
+const call = (sketch: Sketch = {}, endpoint: Attempt.Attempt["endpoint"] = "messages") =>
   Effect.gen(function*() {
     const limiter = yield* RateLimiter.RateLimiter
-    const attempt = attemptOf(sketch)
+    const attempt: Attempt.Attempt = { ...attemptOf(sketch, kindsOf(limiter)), endpoint }
     const admitted = yield* Deferred.make<void>()
     const ended = yield* Deferred.make<void>()
     const use = Effect.gen(function*() {
@@ -85,7 +96,10 @@ const call = (sketch: Sketch = {}) =>
       yield* Deferred.succeed(admitted, undefined)
       yield* Deferred.await(ended)
     })
-    const fiber = yield* Effect.forkChild(Attempt.guard(limiter, attempt, use), { startImmediately: true })
+    const fiber = yield* Effect.forkChild(
+      Attempt.guard(Attempt.both(limiter, Attempt.learning(kindsOf(limiter))), attempt, use),
+      { startImmediately: true }
+    )
     yield* settled
     return {
       attempt,
@@ -371,10 +385,10 @@ describe("RateLimiter", () => {
         call({ model: "claude-opus-4-7" }),
         call({ model: "claude-sonnet-5" }),
         call({ keyGroup: "other" }),
-        call({ endpoint: "countTokens" }),
-        call({ endpoint: "countTokens" }),
-        call({ endpoint: "models" }),
-        call({ endpoint: "models" })
+        call({}, "countTokens"),
+        call({}, "countTokens"),
+        call({}, "models"),
+        call({}, "models")
       ])
       assert.deepStrictEqual(
         yield* Effect.forEach(calls, (call) => call.isAdmitted),
@@ -386,8 +400,7 @@ describe("RateLimiter", () => {
     Effect.gen(function*() {
       const limiter = yield* RateLimiter.RateLimiter
       yield* call()
-      const request = { model: "claude-opus-4-8", max_tokens: 10, messages: [], speed: "fast" }
-      yield* limiter.admit({ ...attemptOf(), request } as Attempt.Attempt)
+      yield* limiter.admit({ ...attemptOf(), isFast: true })
       assert.deepStrictEqual((yield* limiter.snapshot).map(({ group }) => group), ["opus-4", "opus-4-fast"])
     }).pipe(limited({ limits: { requestsPerMinute: 1 } })))
 
@@ -608,6 +621,40 @@ describe("RateLimiter", () => {
       assert.strictEqual((yield* levels()).levels.outputTokens?.perMinute, 1_000_000)
       assert.strictEqual((yield* levels("fable-5")).levels.inputTokens?.perMinute, 1_500_000)
     }).pipe(limited({ limits: "build" })))
+
+  it.effect("learns the limits of groups that a tier has none for, and says so once for each group", () => {
+    const { layer, lines } = logging()
+    return Effect.gen(function*() {
+      const limiter = yield* RateLimiter.RateLimiter
+      const use = (model: string, keyGroup: string) => call({ model, keyGroup })
+      yield* use("claude-opus-5", "a")
+      assert.isEmpty(lines)
+      for (const keyGroup of ["a", "b"]) {
+        yield* use("a-model-of-tomorrow", keyGroup)
+        yield* use("another", keyGroup)
+      }
+      assert.lengthOf(lines, 1)
+      assert.match(lines[0]!, /^Warn .*"other" on the tier "build"/)
+      yield* use("claude-mythos-5", "a")
+      assert.lengthOf(lines, 2)
+      const limits = (yield* limiter.snapshot).map(({ group, levels }) => [group, levels.requests?.perMinute])
+      assert.deepInclude(limits, ["opus-5", 5_000])
+      assert.deepInclude(limits, ["other", undefined])
+      assert.deepInclude(limits, ["mythos-5", undefined])
+    }).pipe(Effect.provide([RateLimiter.layer({ limits: "build" }), layer]))
+  })
+
+  it.effect("says it too when a tier is set later", () => {
+    const { layer, lines } = logging()
+    return Effect.gen(function*() {
+      const limiter = yield* RateLimiter.RateLimiter
+      yield* call({ model: "a-model-of-tomorrow" })
+      assert.isEmpty(lines)
+      yield* limiter.setLimits("scale")
+      yield* limiter.setLimits("start")
+      assert.lengthOf(lines, 1)
+    }).pipe(Effect.provide([RateLimiter.layer(), layer]))
+  })
 
   it.effect("books for one of those that come at once over a store that books, and lets the urgent pass the others", () =>
     Effect.gen(function*() {

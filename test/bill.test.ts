@@ -1,7 +1,7 @@
 /** What an attempt is charged, beside the simulator's bill of the same request. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema, Stream } from "effect"
-import { type Attempt, ClaudeApi, PriceBook } from "effect-claude"
+import { Attempt, ClaudeApi, PriceBook } from "effect-claude"
 import { TestClock } from "effect/testing"
 import * as Simulator from "../src/testing/Simulator.ts"
 import { toSend } from "./utils/attempts.ts"
@@ -76,7 +76,7 @@ describe("charges and the simulator's bill", () => {
           const attempt = toSend(requestOf(call))
           yield* call.stream ? Stream.runDrain(api.stream(attempt)) : api.send(attempt)
           const row = (yield* bill).rows.at(-1)
-          const charge = PriceBook.chargeOf(book, attempt, at)!
+          const charge = Attempt.costOf(book, attempt, at)!
           assert.strictEqual(charge.confidence, "exact")
           assert.strictEqual(charge.model, row?.model)
           assert.strictEqual(charge.cost?.nanoUsd, row?.nanoUsd)

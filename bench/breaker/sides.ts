@@ -1,13 +1,13 @@
 /** Breakers around one way to send a call: ours and its peers, set up as alike as they allow. */
 import * as Cockatiel from "cockatiel"
-import { Context, Duration, Effect, Layer, ManagedRuntime } from "effect"
+import { Duration, Effect, Layer, ManagedRuntime } from "effect"
 import { CircuitBreaker as EffectBreaker } from "effect/persistence"
 import Opossum from "opossum"
 import * as Attempt from "../../src/Attempt.ts"
-import { CallContext } from "../../src/CallContext.ts"
 import * as CircuitBreaker from "../../src/CircuitBreaker.ts"
 import * as ClaudeApi from "../../src/ClaudeApi.ts"
 import { ServerError } from "../../src/ClaudeError.ts"
+import * as ClaudeTest from "../../src/testing/ClaudeTest.ts"
 import * as Usage from "../../src/Usage.ts"
 
 /** Sends a call; `refused` means that the breaker did not let it go. */
@@ -40,18 +40,9 @@ const completed = Attempt.Outcome.Completed({
   stopReason: undefined
 })
 
-const context = Context.get(Context.empty(), CallContext)
+const plain = ClaudeTest.attempt({ model: "claude-sonnet-5-5", key: null })
 
-const attempt = (): Attempt.Attempt => ({
-  callId: "call",
-  number: 1,
-  endpoint: "messages",
-  model: "claude-sonnet-5-5",
-  context,
-  estimate: { inputTokens: 0, maxOutputTokens: 0 },
-  key: undefined,
-  outcome: Attempt.Outcome.NotSent()
-})
+const attempt = (): Attempt.Attempt => ({ ...plain })
 
 const effectClaude = (name: string, options: CircuitBreaker.Options): Side => {
   const runtime = ManagedRuntime.make(CircuitBreaker.layer(options).pipe(Layer.provide(ClaudeApi.layer())))

@@ -5,10 +5,10 @@ import { Redis } from "effect/persistence"
 import { fork } from "node:child_process"
 import { once } from "node:events"
 import { fileURLToPath } from "node:url"
-import * as Attempt from "../../src/Attempt.ts"
 import { CallContext } from "../../src/CallContext.ts"
 import * as RateLimiter from "../../src/RateLimiter.ts"
 import * as RateLimiterRedis from "../../src/RateLimiter/Redis.ts"
+import * as ClaudeTest from "../../src/testing/ClaudeTest.ts"
 import { work } from "./best.ts"
 import * as Sides from "./sides.ts"
 import { chance, draw, minute, model, rates } from "./workload.ts"
@@ -140,18 +140,13 @@ const main = async ({ admissions, api, compress, minutes, prefix, processes, red
         yield* Effect.sleep(20 + dice.next() * 40)
         yield* timed(times.pings, redis.send("PING"))
         yield* Effect.sleep(20 + dice.next() * 40)
-        const attempt: Attempt.Attempt = {
-          callId: "bench",
-          number: 1,
-          endpoint: "messages",
+        const attempt = ClaudeTest.attempt({
           model,
           context,
           estimate: { inputTokens: 400, maxOutputTokens: 4_096 },
-          key: { label: "bench", group: "room", secret: Redacted.make("none") },
-          outcome: Attempt.Outcome.NotSent()
-        }
-        yield* timed(times.admissions, limiter.admit(attempt))
-        yield* limiter.settle(attempt)
+          key: { label: "bench", group: "room", secret: Redacted.make("none") }
+        })
+        yield* yield* timed(times.admissions, limiter.admit(attempt))
       }
     })
     yield* Effect.all(workers.map(worker), { concurrency: "unbounded" })

@@ -9,6 +9,7 @@ import * as ClaudeApi from "../../src/ClaudeApi.ts"
 import * as Estimate from "../../src/Estimate.ts"
 import * as RateLimiter from "../../src/RateLimiter.ts"
 import * as RetryPolicy from "../../src/RetryPolicy.ts"
+import * as ClaudeTest from "../../src/testing/ClaudeTest.ts"
 import * as Simulator from "../../src/testing/Simulator.ts"
 import { maxTokens, meanOutput, minute, model, type Rates, request, type Sizes } from "./workload.ts"
 
@@ -58,6 +59,8 @@ export const ours = (
   ))
   const key: Attempt.Key = { label: "bench", group: "bench", secret: Redacted.make(Simulator.apiKey) }
   const context = Context.get(Context.empty(), CallContext)
+  const kinds = new Attempt.CallKinds()
+  const learning = Attempt.learning(kinds)
   const call = Effect.fnUntraced(function*(sizes: Sizes, { priority, type }: Options) {
     const api = yield* ClaudeApi.ClaudeApi
     const retries = yield* RetryPolicy.RetryPolicy
@@ -67,22 +70,19 @@ export const ours = (
     const asked = Date.now()
     let waited = 0
     yield* retries.retry(({ number }) => {
-      const attempt: Attempt.MessageAttempt = {
-        callId: "bench",
+      const attempt = ClaudeTest.attempt({
         number,
-        endpoint: "messages",
-        model,
+        request: params,
         context: { ...context, priority, requestType: type },
         estimate,
-        request: params,
-        key,
-        outcome: Attempt.Outcome.NotSent()
-      }
+        kind: kinds.of(model, type),
+        key
+      })
       const send = Effect.suspend(() => {
         waited = Date.now() - asked
         return api.send(attempt)
       })
-      return Attempt.guard(limiter, attempt, send)
+      return Attempt.guard(Attempt.both(limiter, learning), attempt, send)
     })
     return waited
   })

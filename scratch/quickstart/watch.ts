@@ -80,35 +80,35 @@ export const make = (
     policy: {
       admit: (attempt) =>
         Effect.map(Clock.currentTimeMillis, (now) => {
-          if (rows.has(attempt.callId)) return
           const name = attempt.context.requestType ?? "call"
-          rows.set(attempt.callId, {
-            name,
-            began: now,
-            ended: now,
-            attempts: 0,
-            usage: Usage.zero,
-            nanoUsd: 0,
-            result: ""
-          })
-        }),
-      settle: (attempt) =>
-        Effect.flatMap(Clock.currentTimeMillis, (now) => {
-          const { outcome } = attempt
-          const row = rows.get(attempt.callId)
-          if (row !== undefined) {
-            row.ended = now
-            row.attempts = attempt.number
-            if (outcome._tag !== "NotSent") row.usage = Usage.sum(row.usage, outcome.usage)
-            row.nanoUsd += PriceBook.chargeOf(book, attempt, now)?.cost?.nanoUsd ?? 0
-            row.result = outcome._tag === "Failed"
-              ? outcome.error._tag
-              : outcome._tag === "Completed"
-              ? "answered"
-              : "left"
+          if (!rows.has(attempt.callId)) {
+            rows.set(attempt.callId, {
+              name,
+              began: now,
+              ended: now,
+              attempts: 0,
+              usage: Usage.zero,
+              nanoUsd: 0,
+              result: ""
+            })
           }
-          const line = told(attempt)
-          return line === undefined ? Effect.void : tell(line)
+          return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            const { outcome } = attempt
+            const row = rows.get(attempt.callId)
+            if (row !== undefined) {
+              row.ended = now
+              row.attempts = attempt.number
+              if (outcome._tag !== "NotSent") row.usage = Usage.sum(row.usage, outcome.usage)
+              row.nanoUsd += Attempt.costOf(book, attempt, now)?.cost?.nanoUsd ?? 0
+              row.result = outcome._tag === "Failed"
+                ? outcome.error._tag
+                : outcome._tag === "Completed"
+                ? "answered"
+                : "left"
+            }
+            const line = told(attempt)
+            return line === undefined ? Effect.void : tell(line)
+          })
         })
     },
     ledger,

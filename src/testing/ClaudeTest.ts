@@ -33,7 +33,7 @@
  *
  * @since 0.1.0
  */
-import type { ContentBlock, MessageCountTokensParams } from "@anthropic-ai/sdk/resources/messages"
+import type { ContentBlock } from "@anthropic-ai/sdk/resources/messages"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -41,21 +41,23 @@ import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { type Attempt, type Key, type MessageAttempt, Outcome, type Request } from "../Attempt.ts"
+import { type Attempt, CallKind, type Key, type MessageAttempt, Outcome } from "../Attempt.ts"
 import * as Budget from "../Budget.ts"
-import type { CallContext } from "../CallContext.ts"
+import { CallContext } from "../CallContext.ts"
 import * as CircuitBreaker from "../CircuitBreaker.ts"
 import { ClaudeApi } from "../ClaudeApi.ts"
 import { type ApiError, BadRequestError, type CallError, ConnectionError, isApiError } from "../ClaudeError.ts"
 import * as ClaudeService from "../ClaudeService.ts"
 import * as CostLedger from "../CostLedger.ts"
 import * as CostOptimizer from "../CostOptimizer.ts"
-import { refusalOfMessage } from "../internal/refusal.ts"
+import * as Estimate from "../Estimate.ts"
+import { refusalOfMessage } from "../internal/modelRefusal.ts"
 import * as KeyPool from "../KeyPool.ts"
 import * as KeyStore from "../KeyStore.ts"
 import * as Model from "../Model.ts"
 import * as PriceBook from "../PriceBook.ts"
 import * as RateLimiter from "../RateLimiter.ts"
+import type { CountTokensRequest, Request } from "../Request.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
 import * as Usage from "../Usage.ts"
 import * as Scripted from "./internal/scriptedReply.ts"
@@ -100,7 +102,7 @@ export type Call =
   & { readonly context: CallContext; readonly attempt: Attempt }
   & (
     | { readonly method: "create" | "stream"; readonly request: Request }
-    | { readonly method: "countTokens"; readonly request: MessageCountTokensParams }
+    | { readonly method: "countTokens"; readonly request: CountTokensRequest }
     | { readonly method: "model"; readonly request: string }
     | { readonly method: "models"; readonly request: undefined }
   )
@@ -321,7 +323,7 @@ const make = <E>(script: ReadonlyArray<Answer<E> | Forever<Answer<E>>>) => {
         Stream.mapError((error) => counted(error, attempt)),
         Stream.tapError((error) => failed(attempt, error))
       ),
-    countTokens: (attempt: Attempt, params: MessageCountTokensParams) =>
+    countTokens: (attempt: Attempt, params: CountTokensRequest) =>
       free(
         { method: "countTokens", request: params, context: attempt.context, attempt },
         Effect.sync(() => ({ input_tokens: Scripted.inputTokens(params) }))
@@ -344,6 +346,83 @@ const make = <E>(script: ReadonlyArray<Answer<E> | Forever<Answer<E>>>) => {
     unused: Effect.sync(() => script.slice(position).filter((next) => !Predicate.hasProperty(next, "forever")).length)
   })
   return { port, recorded }
+}
+
+/**
+ * What an attempt is made from; whatever is left out has a plain default.
+ *
+ * - `request`: default {@link hello}. `model` and `maxTokens` change it.
+ * - `facts`: those of the model; default what `Model.lookup` knows.
+ * - `context`: merged into the one of a call of which nothing was said.
+ * - `kind`: what such calls used before. Default: nothing is known of them.
+ * - `key`: default {@link key}; `null` for an attempt that has none yet.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface AttemptOptions {
+  readonly callId?: string | undefined
+  readonly number?: number | undefined
+  readonly model?: string | undefined
+  readonly facts?: Model.Model | undefined
+  readonly maxTokens?: number | undefined
+  readonly request?: Request | undefined
+  readonly context?: Partial<CallContext> | undefined
+  readonly estimate?: Partial<Estimate.Estimate> | undefined
+  readonly kind?: CallKind | undefined
+  readonly key?: Key | null | undefined
+  readonly optimized?: MessageAttempt["optimized"]
+  readonly outcome?: Outcome | undefined
+}
+
+/**
+ * An attempt to get a message, for tests of policies.
+ *
+ * **Example** (A policy admits and settles)
+ *
+ * ```ts
+ * import { Attempt } from "effect-claude"
+ * import { Effect, Ref } from "effect"
+ * import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
+ *
+ * const test = Effect.gen(function*() {
+ *   const running = yield* Ref.make(0)
+ *   const counting: Attempt.Policy = {
+ *     admit: () => Effect.as(Ref.update(running, (n) => n + 1), Ref.update(running, (n) => n - 1))
+ *   }
+ *   const during = yield* Attempt.guard(counting, ClaudeTest.attempt(), Ref.get(running))
+ *   return [during, yield* Ref.get(running)]
+ * })
+ *
+ * await Effect.runPromise(test) // => [1, 0]
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const attempt = (options: AttemptOptions = {}): MessageAttempt => {
+  const given = options.request ?? hello
+  const request = {
+    ...given,
+    model: options.model ?? given.model,
+    max_tokens: options.maxTokens ?? given.max_tokens
+  }
+  const facts = options.facts ?? Model.lookup(request.model)
+  return {
+    callId: options.callId ?? "call-1",
+    number: options.number ?? 1,
+    endpoint: "messages",
+    model: request.model,
+    facts,
+    request,
+    context: { ...Context.get(Context.empty(), CallContext), ...options.context },
+    estimate: { ...Estimate.make(request, facts), ...options.estimate },
+    kind: options.kind ?? new CallKind(),
+    isFast: Model.isFast(facts, request.speed),
+    optimized: options.optimized,
+    key: options.key === null ? undefined : options.key ?? key,
+    outcome: options.outcome ?? Outcome.NotSent()
+  }
 }
 
 /**

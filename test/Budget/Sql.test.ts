@@ -9,6 +9,7 @@ import { rulesOf, suite } from "../suites/BudgetStore.ts"
 import { attemptOf, completed, layerPrices } from "../utils/budgets.ts"
 import * as TestPostgres from "../utils/postgres.ts"
 import { proxy } from "../utils/proxy.ts"
+import * as settling from "../utils/settling.ts"
 import * as TestSqlite from "../utils/sqlite.ts"
 
 /** The store as one more process has it. */
@@ -56,10 +57,10 @@ describe("Budget/Sql", () => {
         (tables) => tables.map((rows) => rows.map(({ name }) => name).join())
       )
       const open = attemptOf({ user: "a" })
-      yield* budget.admit(open)
+      yield* settling.admit(budget, open)
       const ended = attemptOf({ user: "b" })
-      yield* budget.admit(ended)
-      yield* budget.settle(ended)
+      yield* settling.admit(budget, ended)
+      yield* settling.settle(ended)
       yield* budget.override("users", { limit: 2, account: "c", until: 1_000 })
       yield* budget.override("users", { limit: 3 })
       yield* Effect.repeat(Effect.yieldNow, { times: 20 })
@@ -67,7 +68,7 @@ describe("Budget/Sql", () => {
       yield* TestClock.adjust("3 days")
       yield* store.renew([], 0)
       assert.deepStrictEqual(yield* rows, ["a", "a", "*", "w"])
-      yield* budget.settle(open)
+      yield* settling.settle(open)
       yield* TestClock.adjust("8 days")
       yield* store.renew([], 0)
       assert.deepStrictEqual(yield* rows, ["", "", "*", ""])
@@ -117,7 +118,7 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
     const state = Effect.map(budget.snapshot, ([state]) => state!)
     const admitted = Effect.suspend(() => {
       const attempt = attemptOf()
-      return Effect.as(budget.admit(attempt), attempt)
+      return Effect.as(settling.admit(budget, attempt), attempt)
     })
     const again = <A, E>(effect: Effect.Effect<A, E>, until: (value: A) => boolean = () => true) =>
       Effect.retry(
@@ -138,7 +139,7 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
           yield* trouble
           assert.deepInclude(yield* Effect.flip(admitted), { _tag: "BudgetUnavailableError", reason: "store" })
           completed(attempt, { inputTokens: 7 })
-          yield* budget.settle(attempt)
+          yield* settling.settle(attempt)
           assert.strictEqual((yield* Effect.flip(budget.snapshot))._tag, "BudgetUnavailableError")
           yield* wire.mend
           spent += 7
@@ -164,14 +165,14 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
 
   it.live("goes on over another connection when one breaks amid a step", () =>
     Effect.gen(function*() {
-      const { admitted, again, budget, schema, state } = yield* wired
+      const { admitted, again, schema, state } = yield* wired
       const sql = yield* TestPostgres.connection
       const admin = yield* TestPostgres.connection
       const first = yield* admitted
       completed(first, { inputTokens: 3 })
       const waiting = sql.withTransaction(Effect.gen(function*() {
         yield* sql`SELECT 1 FROM ${sql(`${schema}.effect_claude_budget_account`)} FOR UPDATE`
-        yield* budget.settle(first)
+        yield* settling.settle(first)
         const second = yield* Effect.forkChild(admitted, { startImmediately: true })
         yield* again(
           admin`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -186,13 +187,13 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
 
   it.live("counts each call once, wherever the wire breaks", () =>
     Effect.gen(function*() {
-      const { admitted, again, budget, state, wire } = yield* wired
+      const { admitted, again, state, wire } = yield* wired
       let spent = 0
       const call = Effect.gen(function*() {
         const attempt = yield* admitted
         completed(attempt, { inputTokens: 3 })
         spent += 3
-        yield* budget.settle(attempt)
+        yield* settling.settle(attempt)
       })
       for (let round = 0; round < 6; round++) {
         yield* again(call)

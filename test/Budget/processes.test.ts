@@ -7,6 +7,7 @@ import { once } from "node:events"
 import { fileURLToPath } from "node:url"
 import { attemptOf, layerPrices } from "../utils/budgets.ts"
 import * as TestPostgres from "../utils/postgres.ts"
+import * as settling from "../utils/settling.ts"
 
 const rules = (limitNanoUsd: number): ReadonlyArray<Budget.Rule> => [
   { name: "all", limit: limitNanoUsd / 1e9 },
@@ -114,16 +115,16 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
       const child = yield* worker(schema, { calls: 137, lease: "3 seconds", settles: false })
       assert.deepStrictEqual(yield* run(child), { admitted: 137, reasons: [] })
       yield* Effect.gen(function*() {
-        const { admit, settle } = yield* Budget.Budget
+        const budget = yield* Budget.Budget
         // It renews its leases as long as it lives.
         yield* Effect.sleep("4 seconds")
         assert.deepInclude(yield* stateOf, { reservedNanoUsd: 1_370, lapsedNanoUsd: 0 })
         child.kill("SIGKILL")
         const attempt = attemptOf({ tenant: "t0" })
-        const one = Effect.delay(Effect.exit(admit(attempt)), "100 millis")
+        const one = Effect.delay(Effect.exit(settling.admit(budget, attempt)), "100 millis")
         assert.isTrue(Exit.isSuccess(yield* Effect.repeat(one, { until: Exit.isSuccess, times: 200 })))
         assert.deepInclude(yield* stateOf, { reservedNanoUsd: 10, lapsedNanoUsd: 1_370, spentNanoUsd: 0 })
-        yield* settle(attempt)
+        yield* settling.settle(attempt)
         yield* Effect.repeat(Effect.delay(stateOf, "20 millis"), {
           until: ({ reservedNanoUsd }) => reservedNanoUsd === 0,
           times: 200

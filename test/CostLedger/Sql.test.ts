@@ -8,6 +8,7 @@ import { type Process, suite } from "../suites/CostLedgerStore.ts"
 import { attemptOf, completed } from "../utils/budgets.ts"
 import * as TestPostgres from "../utils/postgres.ts"
 import * as Prices from "../utils/prices.ts"
+import * as settling from "../utils/settling.ts"
 import * as TestSqlite from "../utils/sqlite.ts"
 
 /** One more process over the tables of a prefix. */
@@ -35,9 +36,9 @@ it.effect("keeps what waits out of a transaction that may be undone", () =>
     const ledger = Context.get(context, CostLedger.CostLedger)
     const sql = Context.get(context, SqlClient.SqlClient)
     const attempt = attemptOf()
-    yield* ledger.admit(attempt)
+    yield* settling.admit(ledger, attempt)
     completed(attempt)
-    yield* ledger.settle(attempt)
+    yield* settling.settle(attempt)
     const error = yield* Effect.flip(sql.withTransaction(ledger.flush))
     assert.include(error.message, "a transaction of its client is open around it")
     assert.deepInclude(yield* ledger.status, { pending: 1, dropped: 0 })

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Config, ConfigProvider, Context, Effect, Fiber, Layer, Logger, Redacted, Scope } from "effect"
 import * as Attempt from "effect-claude/Attempt"
-import { CallContext } from "effect-claude/CallContext"
 import * as RateLimiter from "effect-claude/RateLimiter"
 import * as RateLimiterRedis from "effect-claude/RateLimiter/Redis"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 import { Redis } from "effect/persistence"
 import { eventually } from "../suites/CircuitBreakerStore.ts"
@@ -24,16 +24,12 @@ const amounts = (requests: number, inputTokens = 0, outputTokens = 0): RateLimit
 const limits: RateLimiter.Limits = { requestsPerMinute: 6 }
 const burstMillis = 600_000
 
-const attemptOf = (inputTokens: number): Attempt.Attempt => ({
-  callId: "call",
-  number: 1,
-  endpoint: "messages",
-  model: "claude-opus-5",
-  context: Context.get(Context.empty(), CallContext),
-  estimate: { inputTokens, maxOutputTokens: 1 },
-  key: { label: "k", group: "g", secret: Redacted.make("s") },
-  outcome: Attempt.Outcome.NotSent()
-})
+const attemptOf = (inputTokens: number): Attempt.Attempt =>
+  ClaudeTest.attempt({
+    model: "claude-opus-5",
+    estimate: { inputTokens, maxOutputTokens: 1 },
+    key: { label: "k", group: "g", secret: Redacted.make("s") }
+  })
 
 const ask = (requests: number, options: Partial<RateLimiter.Ask> = {}): RateLimiter.Ask => ({
   limits,

@@ -1,16 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Fiber, Layer, Stream } from "effect"
-import {
-  Attempt,
-  CallContext,
-  ClaudeApi,
-  ClaudeError,
-  ClaudeService,
-  Estimate,
-  KeyPool,
-  KeyStore,
-  MessageStream
-} from "effect-claude"
+import { CallContext, ClaudeApi, ClaudeError, ClaudeService, KeyPool, KeyStore, MessageStream } from "effect-claude"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { TestClock } from "effect/testing"
 
@@ -355,17 +345,7 @@ describe("ClaudeTest.layerApi", () => {
 /** Each event of a stream as the outcome and the output tokens that stand when it arrives. */
 const readThrough = Effect.gen(function*() {
   const api = yield* ClaudeApi.ClaudeApi
-  const attempt: Attempt.MessageAttempt = {
-    callId: "call-1",
-    number: 1,
-    endpoint: "messages",
-    model: hello.model,
-    request: hello,
-    context: yield* CallContext.current,
-    estimate: Estimate.make(hello),
-    key: ClaudeTest.key,
-    outcome: Attempt.Outcome.NotSent()
-  }
+  const attempt = ClaudeTest.attempt({ request: hello, context: yield* CallContext.current })
   const outcomes = yield* api.stream(attempt).pipe(
     Stream.map(() =>
       attempt.outcome._tag === "NotSent" ? [] : [attempt.outcome._tag, attempt.outcome.usage.outputTokens]

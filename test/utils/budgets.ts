@@ -1,8 +1,9 @@
 /** What tests of budgets share: a price book with one price, and attempts at it. */
-import { Context, Layer } from "effect"
+import { Layer } from "effect"
 import * as Attempt from "effect-claude/Attempt"
-import { CallContext } from "effect-claude/CallContext"
+import type { CallContext } from "effect-claude/CallContext"
 import * as PriceBook from "effect-claude/PriceBook"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 
 const nothing = { input: 0, output: 0, cacheRead: 0, cacheWrite5m: 0, cacheWrite1h: 0, webSearch: 0 }
@@ -28,28 +29,28 @@ export interface Sketch extends Partial<Pick<CallContext, "user" | "tenant" | "r
   readonly number?: number
 }
 
+export const kinds = new Attempt.CallKinds()
+
 /** An attempt that costs 10 at most. */
 export const attemptOf = (
   { input = 4, key, model = "claude-sonnet-5-5", number = 1, output = 6, ...context }: Sketch = {}
-): Attempt.MessageAttempt => ({
-  callId: "call",
-  number,
-  endpoint: "messages",
-  model,
-  request: { model, max_tokens: output, messages: [] },
-  context: { ...Context.get(Context.empty(), CallContext), ...context },
-  estimate: { inputTokens: input, maxOutputTokens: output },
-  // No test opens it.
-  key: key === undefined ? undefined : { label: key, group: "g", secret: undefined as never },
-  outcome: Attempt.Outcome.NotSent()
-})
+): Attempt.MessageAttempt =>
+  ClaudeTest.attempt({
+    number,
+    request: { model, max_tokens: output, messages: [] },
+    context,
+    estimate: { inputTokens: input, maxOutputTokens: output },
+    kind: kinds.of(model, context.requestType),
+    // No test opens it.
+    key: key === undefined ? null : { label: key, group: "g", secret: undefined as never }
+  })
 
 export const sent = (attempt: Attempt.Attempt, usage: Partial<Usage.Usage> = {}) => {
   attempt.outcome = Attempt.Outcome.Aborted({ usage: Usage.make(usage) })
 }
 
 export const completed = (
-  attempt: Attempt.Attempt,
+  attempt: Attempt.MessageAttempt,
   usage: Partial<Usage.Usage> = {
     inputTokens: attempt.estimate.inputTokens,
     outputTokens: attempt.estimate.maxOutputTokens

@@ -4,6 +4,7 @@
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted } from "effect"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { createInterface } from "node:readline"
@@ -14,6 +15,7 @@ import * as CostLedgerSql from "../../src/CostLedger/Sql.ts"
 import * as PriceBook from "../../src/PriceBook.ts"
 import * as Sqlite from "../../src/Sqlite.ts"
 import * as Usage from "../../src/Usage.ts"
+import * as settling from "./settling.ts"
 
 export interface Place {
   readonly kind: "sqlite" | "postgres"
@@ -56,30 +58,20 @@ export const start = (name: string, count: number, place: Place): Running => {
   }
 }
 
-const attempt = (callId: string): Attempt.Attempt => ({
-  callId,
-  number: 1,
-  endpoint: "messages",
-  model: "claude-sonnet-5-5",
-  context: {
-    user: callId,
-    tenant: undefined,
-    requestType: undefined,
-    tags: {},
-    priority: "standard",
-    deadline: undefined,
-    headers: {}
-  },
-  estimate: { inputTokens: 10, maxOutputTokens: 10 },
-  key: undefined,
-  outcome: Attempt.Outcome.Completed({
-    usage: Usage.make({ inputTokens: 10, outputTokens: 1 }),
-    limits: undefined,
-    model: undefined,
-    requestId: undefined,
-    stopReason: undefined
+const attempt = (callId: string): Attempt.Attempt =>
+  ClaudeTest.attempt({
+    callId,
+    context: { user: callId },
+    estimate: { inputTokens: 10, maxOutputTokens: 10 },
+    key: null,
+    outcome: Attempt.Outcome.Completed({
+      usage: Usage.make({ inputTokens: 10, outputTokens: 1 }),
+      limits: undefined,
+      model: undefined,
+      requestId: undefined,
+      stopReason: undefined
+    })
   })
-})
 
 const main = (name: string, count: number, place: Place) =>
   Effect.gen(function*() {
@@ -87,8 +79,8 @@ const main = (name: string, count: number, place: Place) =>
     for (let settled = 0; settled < count;) {
       for (let n = 0; n < 37 && settled < count; n++, settled++) {
         const made = attempt(`${name}-${settled}`)
-        yield* ledger.admit(made)
-        yield* ledger.settle(made)
+        yield* settling.admit(ledger, made)
+        yield* settling.settle(made)
       }
       yield* Effect.sleep(2)
       const { pending } = yield* ledger.status

@@ -1,7 +1,7 @@
 /** Maps every way in which a request can fail to one of the five errors of the API. */
 import { AnthropicError, APIConnectionTimeoutError, APIError } from "@anthropic-ai/sdk/core/error"
 import * as Predicate from "effect/Predicate"
-import type { Key, Limits, Request } from "../../Attempt.ts"
+import type { Key, Limits } from "../../Attempt.ts"
 import {
   type ApiError,
   AuthError,
@@ -11,6 +11,7 @@ import {
   RateLimitError,
   ServerError
 } from "../../ClaudeError.ts"
+import type { Request } from "../../Request.ts"
 import { scrub } from "./redact.ts"
 import * as ResponseHeaders from "./responseHeaders.ts"
 

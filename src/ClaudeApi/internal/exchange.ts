@@ -6,8 +6,9 @@ import * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import type { Attempt, Request } from "../../Attempt.ts"
+import type { Attempt } from "../../Attempt.ts"
 import { type ApiError, type Billed, ConnectionError } from "../../ClaudeError.ts"
+import type { Request } from "../../Request.ts"
 import * as ApiErrors from "./apiError.ts"
 
 /** Time limits, in milliseconds, and the most bytes that are read of an answer. */

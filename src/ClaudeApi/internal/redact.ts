@@ -5,7 +5,7 @@
  * characters in any case, and each quotation, however short. Keys and values of headers are replaced everywhere, and the
  * text is shortened.
  */
-import type { Request } from "../../Attempt.ts"
+import type { Request } from "../../Request.ts"
 
 const run = 6
 const maxLength = 300

@@ -1,8 +1,7 @@
 import * as Schema from "effect/Schema"
-import { type Attempt, type Outcome } from "../../Attempt.ts"
+import type { AttemptCost, MessageAttempt, Outcome } from "../../Attempt.ts"
 import { firstOf } from "../../internal/text.ts"
 import { find } from "../../Model.ts"
-import type { Charge } from "../../PriceBook.ts"
 import { Usage } from "../../Usage.ts"
 
 const optionalString = Schema.optional(Schema.String)
@@ -103,7 +102,7 @@ const endOf = (outcome: Ended): Pick<Row, "outcome" | "error" | "stopReason" | "
 }
 
 /** What is written of an attempt that was sent. */
-export const make = (attempt: Attempt, outcome: Ended, charge: Charge, at: number, endedAt: number): Row => {
+export const make = (attempt: MessageAttempt, outcome: Ended, cost: AttemptCost, at: number, endedAt: number): Row => {
   const { context, optimized } = attempt
   return {
     callId: storable(attempt.callId),
@@ -117,15 +116,15 @@ export const make = (attempt: Attempt, outcome: Ended, charge: Charge, at: numbe
     key: optional(attempt.key?.label),
     askedModel: storable(optimized?.askedModel ?? attempt.model),
     sentModel: storable(attempt.model),
-    model: storable(find(charge.model)?.id ?? charge.model),
+    model: storable(cost.model === attempt.model ? attempt.facts.id : find(cost.model)?.id ?? cost.model),
     rules: optimized === undefined ? noRules : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule)),
     optimizerSavedNanoUsd: optimized === undefined
       ? null
       : amount(optimized.changes.reduce((sum, { savedNanoUsd = 0 }) => sum + savedNanoUsd, 0)),
-    usage: usageOf(charge.usage),
-    nanoUsd: amount(charge.cost?.nanoUsd),
-    cacheSavedNanoUsd: amount(charge.cost?.cacheSavedNanoUsd),
-    confidence: charge.confidence,
+    usage: usageOf(cost.usage),
+    nanoUsd: amount(cost.cost?.nanoUsd),
+    cacheSavedNanoUsd: amount(cost.cost?.cacheSavedNanoUsd),
+    confidence: cost.confidence,
     ...endOf(outcome)
   }
 }

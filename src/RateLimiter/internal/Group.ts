@@ -7,7 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import type { Attempt } from "../../Attempt.ts"
+import type { Attempt, Settle } from "../../Attempt.ts"
 import {
   type Amounts,
   type Ask,
@@ -56,7 +56,7 @@ export interface Need {
 
 /** What follows in the same step on being admitted, at once or after a wait, or not. */
 export interface Door<out E> {
-  readonly admitted: (ticket: Ticket, waited: boolean) => Effect.Effect<void>
+  readonly admitted: (ticket: Ticket, waited: boolean) => Effect.Effect<Settle>
   readonly refused: (refused: Refused) => Effect.Effect<never, E>
 }
 
@@ -209,7 +209,7 @@ export class Group {
   }
 
   /** Runs uninterruptibly, save where it waits. */
-  admit<E>({ context: { deadline, priority } }: Attempt, need: Need, door: Door<E>): Effect.Effect<void, E> {
+  admit<E>({ context: { deadline, priority } }: Attempt, need: Need, door: Door<E>): Effect.Effect<Settle, E> {
     if (this.waiting > 0 || !this.isOpen) return this.enqueue(priority, deadline, need, door)
     if (this.asking === 0) return this.askAtOnce(priority, deadline, need, door)
     // Those that come at once and will have to wait do so in the queue, in the order of their priorities, and are not all booked.
@@ -224,7 +224,7 @@ export class Group {
     deadline: number | undefined,
     need: Need,
     door: Door<E>
-  ): Effect.Effect<void, E> {
+  ): Effect.Effect<Settle, E> {
     this.taken++
     this.asking++
     return Effect.flatMap(this.buckets.reserve(this.ask(need, this.within(deadline))), (slot) => {
@@ -259,7 +259,7 @@ export class Group {
     deadline: number | undefined,
     ask: Need,
     door: Door<E>
-  ): Effect.Effect<void, E> {
+  ): Effect.Effect<Settle, E> {
     const inTurn = Effect.flatMap(this.buckets.levels, (levels): Effect.Effect<Ticket, Refused> => {
       const { clock, maxQueue, scope } = this.options
       const need = plus(ask.charge, ask.hold)

@@ -3,20 +3,17 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
-import type { Attempt, Limits, Outcome } from "../../Attempt.ts"
+import { type Attempt, type CallKind, countedInput, type Limits, type Outcome } from "../../Attempt.ts"
 import type { RateLimitError } from "../../ClaudeError.ts"
-import * as Model from "../../Model.ts"
 import type { Usage } from "../../Usage.ts"
 import { type Amounts, type Pause, type Report, type Ticket, zero } from "./Buckets.ts"
 import type { Group } from "./Group.ts"
-import type { Kind } from "./Learned.ts"
 
 export interface Underway {
+  readonly attempt: Attempt
   readonly group: Group
   readonly ticket: Ticket
-  readonly kind: Kind | undefined
-  /** What was estimated, before anything learnt was applied to it. */
-  readonly estimatedInput: number
+  readonly kind: CallKind | undefined
   readonly predictedOutput: number
   readonly admittedAt: number
   charged: Amounts
@@ -30,11 +27,6 @@ const maxPauseMillis = 60 * 60_000
 
 /** For a refusal without a hint. */
 const defaultPauseMillis = 1_000
-
-/** Input that counts against the limits: not what a cache served, save for models for which that counts. */
-export const countedInput = (model: string, usage: Usage): number =>
-  usage.inputTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens +
-  (usage.cacheReadTokens > 0 && Model.lookup(model).countsCacheReads ? usage.cacheReadTokens : 0)
 
 const isKnown = (usage: Usage): boolean =>
   usage.inputTokens + usage.cacheReadTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens > 0
@@ -52,12 +44,13 @@ const amounts = (requests: number, inputTokens: number, outputTokens: number): A
  * What an attempt has used of the limits, as far as its outcome tells. Where nothing was told, what was charged and held on admission
  * stands, unless the API said that it did not take the request on.
  */
-const used = ({ charged, predictedOutput }: Underway, { model }: Attempt, outcome: Outcome): Amounts => {
+const used = ({ attempt, charged, predictedOutput }: Underway): Amounts => {
+  const { outcome } = attempt
   switch (outcome._tag) {
     case "NotSent":
       return zero
     case "Completed":
-      return amounts(1, countedInput(model, outcome.usage), outcome.usage.outputTokens)
+      return amounts(1, countedInput(attempt, outcome.usage), outcome.usage.outputTokens)
     case "Failed":
       if (outcome.error._tag === "RateLimitError") return zero
       if (outcome.error.billed === "no") return amounts(outcome.error._tag === "ConnectionError" ? 0 : 1, 0, 0)
@@ -66,7 +59,7 @@ const used = ({ charged, predictedOutput }: Underway, { model }: Attempt, outcom
       break
   }
   return isKnown(outcome.usage)
-    ? amounts(1, countedInput(model, outcome.usage), outcome.usage.outputTokens)
+    ? amounts(1, countedInput(attempt, outcome.usage), outcome.usage.outputTokens)
     : amounts(1, charged.inputTokens, Math.max(predictedOutput, charged.outputTokens))
 }
 
@@ -107,7 +100,8 @@ const hear = (self: Underway, outcome: Outcome, now: number): Report["observed"]
  * only in the end, so it is taken to be produced at the usual pace. Else a bucket that looks full, while the server's is drawn on, would
  * lose its refill.
  */
-export const look = (self: Underway, attempt: Attempt, now: number, assume: boolean): Report | undefined => {
+export const look = (self: Underway, now: number, assume: boolean): Report | undefined => {
+  const { attempt } = self
   const { outcome } = attempt
   if (outcome._tag !== "Aborted") return undefined
   const { usage } = outcome
@@ -118,7 +112,7 @@ export const look = (self: Underway, attempt: Attempt, now: number, assume: bool
     Math.min(assumed, self.predictedOutput),
     isStream ? usage.outputTokens : 0
   )
-  const input = isStream ? countedInput(attempt.model, usage) : self.charged.inputTokens
+  const input = isStream ? countedInput(attempt, usage) : self.charged.inputTokens
   const observed = hear(self, outcome, now)
   const isSame = output === self.charged.outputTokens && input === self.charged.inputTokens
   if (isSame && observed === undefined) return undefined
@@ -138,11 +132,11 @@ export const look = (self: Underway, attempt: Attempt, now: number, assume: bool
 }
 
 /** What an attempt used in the end: the rest is charged or given back. */
-export const close = (self: Underway, attempt: Attempt, now: number): Report => {
-  const { outcome } = attempt
+export const close = (self: Underway, now: number): Report => {
+  const { outcome } = self.attempt
   return {
     ticket: self.ticket,
-    charge: minus(used(self, attempt, outcome), self.charged),
+    charge: minus(used(self), self.charged),
     release: self.held,
     observed: hear(self, outcome, now),
     pause: pauseOf(outcome, now)

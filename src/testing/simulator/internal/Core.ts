@@ -7,7 +7,7 @@ import type * as Model from "../../../Model.ts"
 import * as Bill from "./Bill.ts"
 import * as Buckets from "./Buckets.ts"
 import * as Cache from "./Cache.ts"
-import * as Charge from "./Charge.ts"
+import * as Cost from "./Cost.ts"
 import * as Faults from "./Faults.ts"
 import * as Keys from "./Keys.ts"
 import * as Messages from "./Messages.ts"
@@ -154,7 +154,7 @@ export const make = (options: CoreOptions) => {
   const cache = Cache.make(options.cacheEntries)
   const messages = Messages.make(options, buckets, spend, cache)
   const bill = Bill.make(options.billRows)
-  const charge = Charge.make(options.catalogue)
+  const costOf = Cost.make(options.catalogue)
   const faults = Faults.make(options.faults, options.chance)
   const shared: Shared = {
     now,
@@ -172,7 +172,7 @@ export const make = (options: CoreOptions) => {
         cacheWrite5m: division?.write5m ?? 0,
         cacheWrite1h: division?.write1h ?? 0
       }
-      const nanoUsd = manner === undefined ? 0 : charge(row.model, row.at, usage, manner)
+      const nanoUsd = manner === undefined ? 0 : costOf(row.model, row.at, usage, manner)
       const billed = { ...row, usage, nanoUsd, outcome }
       bill.add(billed)
       spend.add(billed)

@@ -7,7 +7,7 @@ import * as Answer from "./Answer.ts"
 import type * as Bill from "./Bill.ts"
 import type * as Buckets from "./Buckets.ts"
 import * as Cache from "./Cache.ts"
-import type * as Charge from "./Charge.ts"
+import type * as Cost from "./Cost.ts"
 import type * as Keys from "./Keys.ts"
 import type * as Spend from "./Spend.ts"
 import * as Sse from "./Sse.ts"
@@ -34,7 +34,7 @@ export interface Served {
   row: Omit<Bill.BillRow, "outcome" | "usage" | "nanoUsd"> | undefined
   division: Cache.Division | undefined
   /** Undefined for what is free. */
-  manner: Charge.Manner | undefined
+  manner: Cost.Manner | undefined
   output: number
   /** Takes back the output that was expected and did not come. */
   release: () => void

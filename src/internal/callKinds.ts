@@ -1,0 +1,157 @@
+/** What calls of one kind, a model and a request type, really use: learnt once for every policy from the calls that ended. */
+import { BoundedMap } from "./boundedMap.ts"
+import { Quantile } from "./quantile.ts"
+
+/** `typicalOutput` is what this part of the calls stays within, and `highOutput` what nearly all do. */
+const typicalPart = 0.7
+const highPart = 0.98
+
+/** Before so many answers, `highOutput` is `max_tokens`. */
+const minimumCalls = 50
+
+/** The server books input at once and a settlement gives back what was too much, so this quantile and its margin are careful. */
+const inputPart = 0.95
+const inputMargin = 1.05
+
+/** The part of calls that produce a token in at most the time that is assumed. */
+const pacePart = 0.9
+
+/** Where nothing is known: most answers are shorter, and most models faster. */
+const firstOutput = 1_024
+const firstMillisPerToken = 25
+
+/** What one more answer weighs in the mean at least. */
+const minimumWeight = 0.02
+
+/** How many of the newest answers `longest` looks at. */
+const recentCalls = 64
+
+/** How much longer an answer would have been that `max_tokens` cut off. */
+const cutFactor = 4
+
+/** The most kinds that are known at once. */
+const maxKinds = 1_000
+
+const maxKeyLength = 512
+
+/**
+ * How long the newest 64 answers of calls of one kind were, in tokens. An answer that `max_tokens` cut off counts four times its length,
+ * since nobody knows how long it would have been.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Lengths {
+  readonly calls: number
+  readonly mean: number
+  readonly longest: number
+}
+
+/** One call that ended. */
+export interface Ended {
+  readonly estimatedInputTokens: number
+  /** Input that counted towards the limits. */
+  readonly inputTokens: number
+  readonly outputTokens: number
+  /** From sending to the end; undefined where the instant of sending is not known. */
+  readonly millis: number | undefined
+  /** `max_tokens` ended the answer. */
+  readonly isCut: boolean
+}
+
+/** Starts from what is known of all calls of its model, and teaches that in turn. */
+export class CallKind {
+  private readonly typical: Quantile
+  private high: Quantile | undefined
+  /** Input that counted, as a part of what was estimated: what the cache serves, and how far the estimate is off. */
+  private readonly inputs: Quantile
+  private readonly pace: Quantile
+  private readonly model: CallKind | undefined
+  private calls = 0
+  private mean = 0
+  private readonly recent: Array<number> = []
+  private oldest = 0
+
+  constructor(model?: CallKind) {
+    this.typical = new Quantile(typicalPart, model?.typical.value ?? firstOutput)
+    this.inputs = new Quantile(inputPart, model?.inputs.value ?? 1)
+    this.pace = new Quantile(pacePart, model?.pace.value ?? firstMillisPerToken)
+    this.model = model
+  }
+
+  /** Output tokens that most such calls stay within. */
+  typicalOutput(maxOutputTokens: number): number {
+    return Math.min(maxOutputTokens, Math.ceil(this.typical.value))
+  }
+
+  /** Output tokens that 98 % of such calls stay within, once 50 were seen. */
+  highOutput(maxOutputTokens: number): number {
+    if (this.high === undefined || this.calls < minimumCalls) return maxOutputTokens
+    return Math.min(maxOutputTokens, Math.ceil(this.high.value))
+  }
+
+  /** Output tokens of such calls on average, else of all calls of the model; undefined before the first. */
+  get meanOutput(): number | undefined {
+    return this.calls > 0 ? Math.ceil(this.mean) : this.model?.meanOutput
+  }
+
+  /** Input tokens that will count, of so many estimated ones. */
+  input(estimatedTokens: number): number {
+    const part = this.inputs.value
+    return Math.ceil(estimatedTokens * Math.max(part, Math.min(1, part * inputMargin)))
+  }
+
+  /** Output tokens that were probably produced so long after the call was sent. */
+  producedIn(millis: number): number {
+    return Math.floor(millis / this.pace.value)
+  }
+
+  get lengths(): Lengths | undefined {
+    const { recent } = this
+    if (recent.length === 0) return undefined
+    return {
+      calls: recent.length,
+      mean: recent.reduce((sum, tokens) => sum + tokens, 0) / recent.length,
+      longest: Math.max(...recent)
+    }
+  }
+
+  add(call: Ended): void {
+    const { estimatedInputTokens, inputTokens, millis, outputTokens } = call
+    if (estimatedInputTokens > 0) this.inputs.add(inputTokens / estimatedInputTokens)
+    if (outputTokens > 0) {
+      this.calls++
+      this.mean += (outputTokens - this.mean) * Math.max(minimumWeight, 1 / this.calls)
+      this.high ??= new Quantile(highPart, outputTokens)
+      this.high.add(outputTokens)
+      if (millis !== undefined) this.pace.add(millis / outputTokens)
+    }
+    this.typical.add(outputTokens)
+    this.addLength(outputTokens, call.isCut)
+    this.model?.add(call)
+  }
+
+  /** Only how long an answer was: also of a call that asked for this model and was served by another. */
+  addLength(outputTokens: number, isCut: boolean): void {
+    this.recent[this.oldest] = isCut ? outputTokens * cutFactor : outputTokens
+    this.oldest = (this.oldest + 1) % recentCalls
+  }
+}
+
+/** The kinds that are known; the least recently used one makes room for a new one. */
+export class CallKinds {
+  private readonly kinds = new BoundedMap<string, CallKind>(maxKinds)
+
+  of(model: string, requestType: string | undefined): CallKind {
+    const key = requestType === undefined ? `${model}\n` : `${model}\n${requestType}\n`
+    return this.kind(key.length > maxKeyLength ? key.slice(0, maxKeyLength) : key, () => this.kind(model))
+  }
+
+  private kind(key: string, model?: () => CallKind): CallKind {
+    const known = this.kinds.get(key)
+    if (known !== undefined) return known
+    const kind = new CallKind(model?.())
+    this.kinds.set(key, kind)
+    return kind
+  }
+}
