@@ -26,7 +26,6 @@ type Check = () => Promise<string | void>
 /** What is known to fail, by check: lines that start so are counted and fail nothing. */
 const pending: Record<string, ReadonlyArray<string>> = {
   layout: [
-    "Budget/internal/rules imports PriceBook",
     "CostReport imports CostLedger",
     "Reconciliation imports CostLedger"
   ],
@@ -40,7 +39,6 @@ const pending: Record<string, ReadonlyArray<string>> = {
     "src/ClaudeService.ts:",
     "src/CostLedger.ts:",
     "src/CostLedger/Sql.ts:",
-    "src/PriceBook.ts:",
     "src/RateLimiter.ts:",
     "src/RateLimiter/internal/Buckets.ts:",
     "src/RateLimiter/internal/script.ts:",

@@ -266,6 +266,7 @@ const usd = (nanoUsd: number): string => `$${(nanoUsd / 1e9).toFixed(4)}`
 export const make = Effect.fnUntraced(function*(options: Options) {
   const book = yield* PriceBook.PriceBook
   const store = yield* Store
+  const catalogue = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const services = yield* Effect.context<never>()
   const owner = (yield* Random.nextIntBetween(0, 2 ** 52)).toString(36)
@@ -275,7 +276,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const entries = new Set<Entry>()
   const unpriced = new Set<string>()
   const least = new Map<string, { readonly gauge: Metric.Metric<number, unknown>; level: Level | undefined }>()
-  let lines = linesOf(options.budgets)
+  let lines = linesOf(options.budgets, catalogue)
   let leases = 0
 
   const events = yield* PubSub.sliding<Take.Take<Event>>(256)
@@ -359,7 +360,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const tokens = { inputTokens, outputTokens, at }
     const ceiling = amountOf(book.ceiling(request, tokens))
     if (ceiling !== undefined || options.unpriced !== "dearest") return ceiling
-    const ceilings = Model.catalogue.models.flatMap(({ id }) =>
+    const ceilings = catalogue.models.flatMap(({ id }) =>
       amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? []
     )
     return ceilings.length === 0 ? undefined : Math.max(...ceilings)
@@ -477,14 +478,14 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
     setBudgets: (budgets) =>
       Effect.sync(() => {
-        lines = linesOf(budgets)
+        lines = linesOf(budgets, catalogue)
         least.clear()
       }),
 
     override: (budget, { account, limit, until }) =>
       orUnavailable(store.override({
         budget,
-        account: account === undefined ? undefined : accountOf(lineOf(budget)?.dimension, account),
+        account: account === undefined ? undefined : accountOf(lineOf(budget)?.dimension, account, catalogue),
         limitNanoUsd: limit === undefined ? undefined : toNanoUsd(limit, `the other limit of ${budget}`),
         until: Math.ceil(until ?? Infinity)
       }))

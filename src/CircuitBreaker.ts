@@ -276,8 +276,6 @@ interface Entry {
   turn: Deferred.Deferred<void> | undefined
 }
 
-const isGroup = (name: string): name is Model.Group => Model.catalogue.groups.includes(name)
-
 const rulesOf = (options: Options): Rules => {
   const inRange = (name: keyof Options, value: number, minimum: number, maximum: number) => {
     if (value >= minimum && value <= maximum) return value
@@ -324,6 +322,7 @@ const isDown = (outcome: Outcome): boolean =>
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const { baseUrl } = yield* ClaudeApi
   const store = yield* Store
+  const { groups } = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const rules = rulesOf(options)
   const slowMillis = options.slowCall === undefined ? Infinity : Duration.toMillis(options.slowCall)
@@ -334,7 +333,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const runSync = Effect.runSyncWith(yield* Effect.context<never>())
 
   const entries = new Map<Model.Group, Entry>()
-  for (const group of Model.catalogue.groups) {
+  for (const group of groups) {
     const changed = ({ at, from, openMillis, to }: Change) => {
       const openFor = to === "open" ? Duration.millis(openMillis) : undefined
       if (from !== to) runSync(PubSub.publish(transitions, [{ group, from, to, at, openFor }]))
@@ -345,8 +344,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     const entry: Entry = { group, circuit, mode: options.mode ?? "normal", turn: undefined }
     entries.set(group, entry)
   }
-  // Every group has its entry.
-  const entryOf = (group: Model.Group): Entry => entries.get(group)!
+  // The groups of every catalogue end with "other".
+  const entryOf = (group: Model.Group): Entry => entries.get(group) ?? entries.get("other")!
 
   const refuse = (entry: Entry, attempt: Attempt, waitMillis: number) =>
     new CircuitOpenError({
@@ -450,7 +449,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
     setMode: (mode, group) =>
       Effect.sync(() => {
-        for (const name of group === undefined ? Model.catalogue.groups : [group]) entryOf(name).mode = mode
+        for (const name of group === undefined ? groups : [group]) entryOf(name).mode = mode
       }),
 
     save: Effect.gen(function*() {
@@ -461,7 +460,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
     restore: Effect.fnUntraced(function*({ circuits }: Saved) {
       for (const [group, saved] of Object.entries(circuits)) {
-        if (isGroup(group)) yield* entryOf(group).circuit.restore(saved)
+        if (entries.has(group)) yield* entryOf(group).circuit.restore(saved)
       }
     })
   })

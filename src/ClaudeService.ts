@@ -51,6 +51,7 @@ import {
   type StreamError,
   StreamInterruptedError
 } from "./ClaudeError.ts"
+import * as Deprecation from "./ClaudeService/internal/deprecation.ts"
 import * as CostLedger from "./CostLedger.ts"
 import * as CostOptimizer from "./CostOptimizer.ts"
 import * as Estimate from "./Estimate.ts"
@@ -142,7 +143,9 @@ export const make = Effect.gen(function*() {
   const book = yield* PriceBook.PriceBook
   const optimizer = yield* CostOptimizer.CostOptimizer
   const breaker = yield* CircuitBreaker.CircuitBreaker
+  const catalogue = yield* Model.Catalogue
   const kinds = new CallKinds()
+  const warned = new Set<string>()
   const perAttempt = Attempt.all(
     { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
     yield* KeyPool.KeyPool,
@@ -159,7 +162,7 @@ export const make = Effect.gen(function*() {
   const common = (model: string, context: CallContext): Omit<Attempt.Common, "number"> => ({
     callId: `call-${run}-${(++calls).toString(36)}`,
     model,
-    facts: Model.lookup(model),
+    facts: catalogue.lookup(model),
     context,
     key: undefined,
     outcome: Attempt.Outcome.NotSent()
@@ -176,13 +179,17 @@ export const make = Effect.gen(function*() {
       })
     }
     const shared = common(request.model, context)
+    const { facts } = shared
+    if ((facts.deprecatedOn ?? facts.retiresOn) !== undefined && !warned.has(facts.id)) {
+      yield* Deprecation.warn(facts, warned)
+    }
     const base: MessageCall["base"] = {
       ...shared,
       endpoint: "messages",
       request,
-      estimate: Estimate.make(request),
+      estimate: Estimate.make(request, facts),
       kind: kinds.of(request.model, context.requestType),
-      isFast: Model.isFast(shared.facts, request.speed),
+      isFast: Model.isFast(facts, request.speed),
       optimized: changes.length === 0 ? undefined : { askedModel: asked.model, changes }
     }
     return { base, advice }

@@ -1,10 +1,9 @@
 /**
- * Rules that make a request cheaper. Off unless a layer with rules is provided; each change is visible, with the saving that it probably
- * brings.
+ * Rules that make requests cheaper. Off unless a layer with rules is provided; each change is reported with its estimated saving.
  *
- * A rule is a value: a request and what is known about the call go in, another request or nothing comes out. Rules are applied in the
- * order in which they are given, each to what the one before left. A sensible order is the one of the example: what is cut first
- * need not be counted again, and a breakpoint belongs to the model that is asked in the end.
+ * A rule is a value: it takes a request and what is known about the call, and returns another request or nothing. Rules apply in order, each to
+ * the result of the one before. The order of the example works well: history is cut before it is counted again, and a breakpoint is set
+ * for the model that is finally called.
  *
  * **Example** (A simple task goes to a cheaper model, a long history is cut)
  *
@@ -14,7 +13,7 @@
  *
  * const optimizer = CostOptimizer.layer({
  *   rules: [
- *     CostOptimizer.trimHistory({ maxTokens: 50_000 }),
+ *     CostOptimizer.trimHistory({ maxInputTokens: 50_000 }),
  *     CostOptimizer.cheaperModel({ to: "claude-haiku-5-5", when: ["triage", ...CostOptimizer.simpleTasks] }),
  *     CostOptimizer.shorterAnswers(),
  *     CostOptimizer.cacheBreakpoints(),
@@ -64,20 +63,19 @@ export { shortAnswers, shorterAnswers, type ShorterAnswersOptions } from "./Cost
 export { trimHistory, type TrimHistoryOptions } from "./CostOptimizer/internal/trimHistory.ts"
 
 /**
- * - `rules`: in their order.
- * - `memory`: how many keys are remembered for rules; `cacheBreakpoints` notes up to five a call. Default 10,000.
+ * - `rules`: the rules, in the order in which they apply.
+ * - `maxKeys`: how many keys are remembered for rules; `cacheBreakpoints` notes up to five for each call. Default 10,000.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
   readonly rules: ReadonlyArray<Rule>
-  readonly memory?: number | undefined
+  readonly maxKeys?: number | undefined
 }
 
 /**
- * The request to send, what was changed in it, and what the caller might do better. Where nothing was changed the request is the very
- * object that was given.
+ * The request to send, the changes in it, and advice to the caller. Without changes, `request` is the same object that was given.
  *
  * @category models
  * @since 0.1.0
@@ -91,8 +89,8 @@ export interface Optimized {
 /**
  * Makes requests cheaper.
  *
- * - `optimize`: applies the rules; `stream` says that the answer will be streamed. A rule that throws, proposes what is no request, or
- *   proposes one that the model would refuse ({@link incompatibility}) is skipped, and logged once. All built-in rules together take about 10 ns a
+ * - `optimize`: applies the rules; `stream` says that the answer will be streamed. A rule that throws, proposes an invalid request, or
+ *   proposes one that the model would reject ({@link incompatibility}) is skipped, and logged once. All built-in rules together take about 10 ns a
  *   character of the prompt.
  *   `lengths` says how long answers of this kind of call were at a model; rules that ask for lengths know nothing without it.
  *
@@ -118,8 +116,12 @@ const isRequest = (value: unknown): boolean =>
   Predicate.isObject(value) && Predicate.isString(value["model"]) && Number.isInteger(value["max_tokens"]) &&
   Array.isArray(value["messages"]) && value["messages"].length > 0
 
-/** What speaks against a request that did not before the rule. */
-const spoilt = (before: Request, after: Request, { at, catalogue, inputTokens }: RuleContext): string | undefined => {
+/** Why the API would reject a request that it would have accepted before the rule. */
+const newProblem = (
+  before: Request,
+  after: Request,
+  { at, catalogue, inputTokens }: RuleContext
+): string | undefined => {
   const reason = (request: Request) => {
     const model = catalogue.find(request.model)
     return model && incompatibility(model, request, { at, inputTokens: inputTokens(request) })
@@ -128,17 +130,17 @@ const spoilt = (before: Request, after: Request, { at, catalogue, inputTokens }:
   return why === undefined || reason(before) !== undefined ? undefined : `${after.model} ${why}`
 }
 
-/** What comes of a rule: what it proposes, nothing, or why it is skipped. */
+/** The proposal of a rule, nothing, or the reason why it is skipped. */
 const applied = (rule: Rule, request: Request, context: RuleContext): Proposal | string | undefined => {
   const proposal: unknown = rule.apply(request, context)
   if (proposal === undefined) return undefined
-  if (!isProposal(proposal)) return "proposes what is no request"
-  const why = proposal.request === undefined ? undefined : spoilt(request, proposal.request, context)
-  return why === undefined ? proposal : `makes a request that would be refused: ${why}`
+  if (!isProposal(proposal)) return "proposes an invalid request"
+  const why = proposal.request === undefined ? undefined : newProblem(request, proposal.request, context)
+  return why === undefined ? proposal : `makes a request that would be rejected: ${why}`
 }
 
 /**
- * Builds the optimizer. What it remembers is shared by all calls that use this value.
+ * Builds the optimizer. All calls that use it share its memory.
  *
  * @category constructors
  * @since 0.1.0
@@ -146,8 +148,8 @@ const applied = (rule: Rule, request: Request, context: RuleContext): Proposal |
 export const make = Effect.fnUntraced(function*(options: Options) {
   const book = yield* PriceBook
   const catalogue = yield* Model.Catalogue
-  const { memory = 10_000, rules } = options
-  const notedAt = new BoundedMap<string, number>(memory)
+  const { maxKeys = 10_000, rules } = options
+  const notedAt = new BoundedMap<string, number>(maxKeys)
   const logged = new Set<Rule>()
 
   const skipped = (rule: Rule, why: string): Effect.Effect<void> =>
@@ -193,7 +195,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       const advice: Array<Change> = []
       let current = given
       for (const rule of rules) {
-        // what is thrown may quote the request
+        // an error may quote the request
         const proposal = Result.getOrElse(Result.try(() => applied(rule, current, context)), () => "throws")
         if (proposal === undefined) continue
         if (Predicate.isString(proposal)) {
@@ -224,7 +226,7 @@ export const layer = (options: Options): Layer.Layer<CostOptimizer, never, Price
   Layer.effect(CostOptimizer, make(options))
 
 /**
- * Changes no byte: every request comes back as the object that was given.
+ * Changes nothing: every request is returned as the same object.
  *
  * @category layers
  * @since 0.1.0

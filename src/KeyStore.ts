@@ -1,7 +1,7 @@
 /**
  * Where API keys come from.
  *
- * **Example** (Keys of one's own making)
+ * **Example** (Keys that the program has)
  *
  * ```ts
  * import { KeyStore } from "effect-claude"
@@ -38,7 +38,7 @@ export class KeyStoreError extends Schema.TaggedError<KeyStoreError>("effect-cla
 }
 
 /**
- * Gives the keys there are now; a later reading may give others.
+ * Reads the current keys; a later read may return others.
  *
  * @category services
  * @since 0.1.0
@@ -48,7 +48,7 @@ export class KeyStore extends Context.Service<KeyStore, {
 }>()("effect-claude/KeyStore") {}
 
 /**
- * Fixed keys, for tests and programs that fetch their keys themselves.
+ * Fixed keys, for tests and for programs that fetch their keys themselves.
  *
  * @category layers
  * @since 0.1.0
@@ -56,7 +56,7 @@ export class KeyStore extends Context.Service<KeyStore, {
 export const layerKeys = (keys: ReadonlyArray<Key>): Layer.Layer<KeyStore> =>
   Layer.succeed(KeyStore, { keys: Effect.succeed(keys) })
 
-/** Keys go into a header: anything else than visible ASCII is a slip of the hand. */
+/** Keys go into a header, so anything but visible ASCII is a mistake. */
 const Keys = Schema.String.check(
   Schema.makeFilter(
     (text: string) => split(text).every((key) => /^[\x21-\x7e]+$/.test(key)) && split(text).length > 0,

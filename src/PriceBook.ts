@@ -9,7 +9,7 @@
  * - **Time**: a price holds from 00:00 UTC of its day; the first one also before that.
  * - **Refusals** by the model before any output cost no tokens, except in three categories (`bio`, `frontier_llm`, `reasoning_extraction`) since
  *   2026-09-24. Later refusals cost what they used.
- * - **Priority Tier** is priced by contract: it has no price until `tiers` gives its factor.
+ * - **Priority Tier** is priced by contract: it has no price until `serviceTiers` gives its factor.
  *
  * **Example** (The price of an answer, under a contract with 15 % off)
  *
@@ -46,21 +46,10 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
-import { cacheTtl } from "./internal/cacheTtl.ts"
 import type { ModelRefusal } from "./internal/modelRefusal.ts"
 import { type Category, Price } from "./internal/price.ts"
 import * as Model from "./Model.ts"
-import {
-  bandAt,
-  bookOf,
-  idOf,
-  type Period,
-  periodAt,
-  rounded,
-  roundedUp,
-  speedOf,
-  startOf
-} from "./PriceBook/internal/rates.ts"
+import { type Band, bookOf, idOf, type Period, speedOf, startOf } from "./PriceBook/internal/rates.ts"
 import type { Request } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
@@ -147,11 +136,11 @@ export const Options = Schema.Struct({
   /** The share of every price that your contract takes off, web searches included: for all models, or by model. Default 0. */
   discount: Schema.optional(Schema.Union([Share, Schema.Record(Schema.String, Share)])),
   /** Factors of service tiers beside `standard` (1) and `batch` (0.5), for token prices. */
-  tiers: Schema.optional(Schema.Record(Schema.String, Factor)),
+  serviceTiers: Schema.optional(Schema.Record(Schema.String, Factor)),
   /** Factors of regions beside `global` (1), `not_available` (1) and `us` (1.1), for token prices. */
-  geos: Schema.optional(Schema.Record(Schema.String, Factor)),
+  inferenceGeos: Schema.optional(Schema.Record(Schema.String, Factor)),
   /** The region in which your workspace serves requests that name none, for ceilings. Default `global`. */
-  defaultGeo: Schema.optional(Schema.String),
+  defaultInferenceGeo: Schema.optional(Schema.String),
   /** The searches that a ceiling counts for a web search tool without `max_uses`. Default 10. */
   maxWebSearches: Schema.optional(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))
 })
@@ -207,6 +196,42 @@ const billedSince = Date.parse("2026-09-24")
 const isFree = (refusal: ModelRefusal, at: number): boolean =>
   refusal.beforeOutput && !(at >= billedSince && billedCategories.has(refusal.category))
 
+/** To nano-dollars, half up; exact below 2^53. */
+const rounded = (picoUsd: number): number => {
+  const rest = ((picoUsd % 1000) + 1000) % 1000
+  return (picoUsd - rest) / 1000 + (rest >= 500 ? 1 : 0)
+}
+
+const roundedUp = (picoUsd: number): number => {
+  const rest = picoUsd % 1000
+  return (picoUsd - rest) / 1000 + (rest > 0 ? 1 : 0)
+}
+
+/**
+ * The longest time to live among the cache breakpoints of a request, which decides what a cache write costs; undefined if it has none.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const cacheTtl = (request: Request): "5m" | "1h" | undefined => {
+  const seen = new Set<object>()
+  let ttl: "5m" | "1h" | undefined
+  const visit = (value: unknown): void => {
+    if (ttl === "1h" || typeof value !== "object" || value === null || seen.has(value)) return
+    seen.add(value)
+    if (Array.isArray(value)) return value.forEach(visit)
+    const control = "cache_control" in value ? value.cache_control : undefined
+    if (typeof control === "object" && control !== null) ttl = "ttl" in control && control.ttl === "1h" ? "1h" : "5m"
+    if ("content" in value) visit(value.content)
+    if ("source" in value) visit(value.source)
+  }
+  visit({ cache_control: request.cache_control })
+  visit(request.tools)
+  visit(request.system)
+  visit(request.messages)
+  return ttl
+}
+
 /** How many times its estimate a prompt may have. */
 const maxUnderestimate = 1.3
 
@@ -234,21 +259,30 @@ export const make = (
   catalogue: Model.Catalogue = Model.catalogue
 ): PriceBook["Service"] => {
   Schema.decodeUnknownSync(Options)(options)
-  const { defaultGeo = "global", maxWebSearches = 10 } = options
+  const { defaultInferenceGeo = "global", maxWebSearches = 10 } = options
   const book = bookOf(prices(options, catalogue), {
     discount: options.discount ?? 0,
-    tiers: { standard: 1, batch: 0.5, ...options.tiers },
-    geos: { global: 1, us: 1.1, ...unstatedGeos, ...options.geos }
+    tiers: { standard: 1, batch: 0.5, ...options.serviceTiers },
+    geos: { global: 1, us: 1.1, ...unstatedGeos, ...options.inferenceGeos }
   }, catalogue)
 
-  const periodOf = (model: string, speed: string, at: number): Period | undefined =>
-    periodAt(book.get(model)?.get(speed), at)
+  const periodOf = (model: string, speed: string, at: number): Period | undefined => {
+    const periods = book.get(model)?.get(speed)
+    let period = periods?.[0]
+    for (const next of periods ?? []) if (next.from <= at) period = next
+    return period === undefined || at >= period.until ? undefined : period
+  }
 
   return PriceBook.of({
     cost: ({ at, model, refusal, usage }) => {
       const { inferenceGeo = "global", serviceTier = "standard", speed = "standard" } = usage
       const prompt = Usage.promptTokens(usage)
-      const band = bandAt(periodOf(model, speed, at), prompt)
+      let band: Band | undefined
+      for (const next of periodOf(model, speed, at)?.bands ?? []) {
+        if (prompt <= next.above && next.above > 0) continue
+        band = next
+        break
+      }
       const rates = band?.rates.get(serviceTier)?.get(inferenceGeo)
       if (band === undefined || rates === undefined) return undefined
       if (refusal !== undefined && isFree(refusal, at)) {
@@ -289,7 +323,7 @@ export const make = (
       const searches = webSearches(request, maxWebSearches)
       let highest: number | undefined
       for (const { above, rates: byTier } of period?.bands ?? []) {
-        const rates = byTier.get("standard")?.get(request.inference_geo ?? defaultGeo)
+        const rates = byTier.get("standard")?.get(request.inference_geo ?? defaultInferenceGeo)
         if (rates === undefined || (above > 0 && inputTokens * maxUnderestimate <= above)) continue
         const input = Math.max(
           rates.input,

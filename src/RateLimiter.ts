@@ -33,7 +33,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import { admitted as admittedFreely, type Attempt, type Policy, type Settle } from "./Attempt.ts"
 import { RateLimitedLocallyError } from "./ClaudeError.ts"
-import type * as Model from "./Model.ts"
+import * as Model from "./Model.ts"
 import * as Buckets from "./RateLimiter/internal/Buckets.ts"
 import { type BucketSet, Group, type Refused } from "./RateLimiter/internal/Group.ts"
 import * as Limits from "./RateLimiter/internal/Limits.ts"
@@ -45,9 +45,10 @@ export type { BucketSet } from "./RateLimiter/internal/Group.ts"
 export type { Limits, LimitsOf } from "./RateLimiter/internal/Limits.ts"
 
 /**
- * - `limits`: a tier, limits for every model group, or a function of the model group and the key group. Default none: the
- *   headers of the API teach them, for ten minutes; while none are known only a few calls are sent at once. Where both are known
- *   the lower one holds. Fast mode has limits of its own, which nobody published: those are always learnt.
+ * - `limits`: a tier, limits for every model group, or a function of the model group and the key group. By default, and for model groups
+ *   without published limits on the tier, the limits that `Model.Catalogue` has for a group hold, else they are learnt from the API's headers, for ten
+ *   minutes at a time; until then only a few calls are sent at once. A missing tier row is logged once for each model group. Where
+ *   both are known the lower one holds. Fast mode has unpublished limits of its own, which are always learnt.
  * - `burst`: how much refill a bucket holds at most. Default 1 minute; where the API grants less, its headers tell.
  * - `maxQueue`: how many calls wait for one group at most; at 0 none does. Default 10,000.
  *
@@ -150,6 +151,7 @@ class Member extends Group {
   readonly outputRatio: Metric.Metric<number, unknown>
   readonly remaining: Readonly<Record<Buckets.Dimension, Metric.Metric<number, unknown>>>
   gaugedAt = 0
+  isTierChecked = false
 
   constructor(
     keyGroup: string,
@@ -181,6 +183,7 @@ class Member extends Group {
  */
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const store = yield* Store
+  const catalogue = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const scope = yield* Effect.scope
   // What metrics look up, and nothing else: they do so for each attempt.
@@ -195,7 +198,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   if (!(maxQueue >= 0)) throw new RangeError(`RateLimiter: maxQueue must be a number from 0, and is ${maxQueue}`)
   const underway = new Set<Underway.Underway & { readonly group: Member }>()
   const groups = new Map<string, Map<string, Member>>()
-  let limitsOf = Limits.from(options.limits)
+  let limitsOf = Limits.from(options.limits, catalogue)
+  let tier = typeof options.limits === "string" ? options.limits : undefined
+  const logged = new Set<string>()
   let count = 0
   let lookedAt = 0
   let unlooked = underway.values()
@@ -258,6 +263,20 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     groups.set(keyGroup, members.set(name, member))
     count++
     return member
+  }
+
+  /** Logs once for each model group that its tier has no limits. */
+  const checkTier = (member: Member): Effect.Effect<void> => {
+    member.isTierChecked = true
+    const { group } = member
+    const isKnown = tier === undefined || !catalogue.groups.includes(group) ||
+      catalogue.limits(group, tier) !== undefined
+    if (isKnown || logged.has(group)) return Effect.void
+    logged.add(group)
+    return Effect.logWarning(
+      `RateLimiter: no limits are published for the model group "${group}" on the tier "${tier}". ` +
+        "They are learnt from the headers of the API."
+    )
   }
 
   const gauge = (member: Member, now: number): Effect.Effect<void> => {
@@ -324,15 +343,17 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
             return Effect.succeed(settlement(self))
           }
         })
-        return Math.abs(began - lookedAt) < lookMillis ? admitted : Effect.andThen(look, admitted)
+        const looked = Math.abs(began - lookedAt) < lookMillis ? admitted : Effect.andThen(look, admitted)
+        return group.isTierChecked ? looked : Effect.andThen(checkTier(group), looked)
       }),
 
     setLimits: (limits) =>
       Effect.suspend(() => {
-        limitsOf = Limits.from(limits)
+        limitsOf = Limits.from(limits, catalogue)
+        tier = typeof limits === "string" ? limits : undefined
         return Effect.forEach(
           [...groups.values()].flatMap((members) => [...members.values()]),
-          (member) => member.setLimits(member.configured()),
+          (member) => Effect.andThen(checkTier(member), member.setLimits(member.configured())),
           { discard: true }
         )
       }),

@@ -1,10 +1,9 @@
 /**
- * When a failed attempt is made again: the schedule, the retry budget shared by all calls, and the deadline rule.
+ * When a failed attempt is retried: the schedule, the retry budget that all calls share, and the deadline rule.
  *
- * The SDK never retries, so this is the one owner of retries. Do not wrap calls in another `Effect.retry`: it would
- * multiply.
+ * The SDK never retries, so nothing else does. Do not wrap calls in another `Effect.retry`: the retries would multiply.
  *
- * **Example** (More patience, or a schedule of one's own)
+ * **Example** (More retries, or a custom schedule)
  *
  * ```ts
  * import { RetryPolicy } from "effect-claude"
@@ -12,7 +11,7 @@
  *
  * export const patient = RetryPolicy.layer({ retries: 6, cap: "1 minute" })
  *
- * export const own = RetryPolicy.layer({
+ * export const custom = RetryPolicy.layer({
  *   schedule: Schedule.min([RetryPolicy.schedule(), Schedule.during("20 seconds")])
  * })
  * ```
@@ -38,7 +37,7 @@ import { type ApiError, DeadlineExceededError, isApiError } from "./ClaudeError.
  * - `base`: the first wait after a transient failure. Default 0.5 seconds.
  * - `throttledBase`: the first wait after a refusal for rate limits or overload. Default 1 second.
  * - `cap`: waits double up to this. Default 30 seconds.
- * - `maxRetryAfter`: a server that asks for a longer wait is not waited for. Default 60 seconds.
+ * - `maxRetryAfter`: the call fails where the server asks for a longer wait than this. Default 60 seconds.
  *
  * @category options
  * @since 0.1.0
@@ -52,8 +51,8 @@ export interface ScheduleOptions {
 }
 
 /**
- * The tokens that retries cost, shared by all calls. A retry costs one token, a call that succeeds earns `earned`; when
- * they are used up, only first attempts go out.
+ * Bounds retries across all calls. A retry costs one token, and a successful call earns `earned`; without tokens, failed
+ * attempts are not retried.
  *
  * - `capacity`: tokens at the start and at most. Default 100.
  * - `earned`: tokens for each success. Default 0.1.
@@ -67,9 +66,9 @@ export interface RetryBudget {
 }
 
 /**
- * `schedule` replaces the default one, and then of `ScheduleOptions` only `maxRetryAfter` counts: whatever the schedule, an
- * error that is not retryable ends the call, and what the server asks for is waited. `budget: false` means that retries
- * cost nothing.
+ * - `schedule` replaces the default one; of `ScheduleOptions` only `maxRetryAfter` then applies. With any schedule, an error
+ *   that is not retryable ends the call, and the wait that the server asks for is the least wait.
+ * - `budget`: default 100 tokens and 0.1 for each success; `false` for retries without a budget.
  *
  * @category options
  * @since 0.1.0
@@ -80,7 +79,7 @@ export interface Options extends ScheduleOptions {
 }
 
 /**
- * The attempt that is about to be made: its number (1 for the first) and the milliseconds waited before each retry.
+ * The next attempt: its number (1 for the first) and the milliseconds waited before each retry.
  *
  * @category models
  * @since 0.1.0
@@ -93,9 +92,9 @@ export interface Progress {
 /**
  * Runs the attempts of a call.
  *
- * - `ApiError`s are retried as the schedule says; every other failure ends the call.
- * - No wait begins that would end after the deadline of the caller: `DeadlineExceededError` comes at once. An attempt
- *   that fails after the deadline ends the call with it too.
+ * - `ApiError`s are retried by the schedule; every other failure ends the call.
+ * - A wait that would end after the deadline of the caller fails immediately with `DeadlineExceededError`. So does an attempt
+ *   that fails after the deadline.
  *
  * @category services
  * @since 0.1.0
@@ -110,12 +109,12 @@ const isThrottled = (error: ApiError): boolean =>
   error._tag === "RateLimitError" || (error._tag === "ServerError" && error.overloaded)
 
 /**
- * The default schedule: retryable errors only, exponential waits with jitter, and what the server asks for as a floor.
+ * The default schedule: retryable errors only, exponential backoff with jitter, and never less than the server asks for.
  *
  * - **Shape**: wait `n` (from 1) is `base * 2^(n-1)` up to `cap`, times a random factor from 0.5 to 1. Where the server
- *   asks for a wait, that is waited first and a random part of the backoff is added, so that callers refused together
- *   do not come back together. Each response is asked anew.
- * - **Ends** after `retries` waits, at an error that is not retryable, and at a hint above `maxRetryAfter`.
+ *   asks for a wait, the wait is that plus a random part of the backoff, so that callers refused together do not return
+ *   together. Each response counts anew.
+ * - **Ends** after `retries` waits, at an error that is not retryable, and at a server wait above `maxRetryAfter`.
  * - **Output**: the number of retries before this one.
  *
  * @category constructors
@@ -142,7 +141,7 @@ export const schedule = (options: ScheduleOptions = {}): Schedule.Schedule<numbe
 const hintOf = (error: ApiError): number => error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter)
 
 /**
- * Builds the policy. Its retry budget is shared by all calls that use this value.
+ * Builds the policy. All calls that use this value share its retry budget.
  *
  * @category constructors
  * @since 0.1.0
@@ -204,7 +203,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 })
 
 /**
- * Retries as `options` say.
+ * Retries by `options`.
  *
  * @category layers
  * @since 0.1.0
@@ -212,7 +211,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 export const layer = (options: Options = {}): Layer.Layer<RetryPolicy> => Layer.effect(RetryPolicy, make(options))
 
 /**
- * `layer` with options from configuration. A schedule is code and not among them.
+ * `layer` with options from configuration, which cannot hold a schedule.
  *
  * @category layers
  * @since 0.1.0
@@ -223,7 +222,7 @@ export const layerConfig = (
   Layer.effect(RetryPolicy, Effect.flatMap(Config.unwrap(options), make))
 
 /**
- * The policy that never retries. The deadline of the caller is kept.
+ * Never retries. The deadline of the caller still applies.
  *
  * @category layers
  * @since 0.1.0

@@ -53,6 +53,20 @@ describe("the limiter", () => {
       assert.isAtLeast(yield* Clock.currentTimeMillis, 15_000)
     }).pipe(Effect.provide(Simulator.layer({ limits: { requestsPerMinute: 60, burstMinutes: 5 / 60 } }))))
 
+  it.effect("counts fast calls within the standard limits of a model that ignores fast mode", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf(() => json(message))
+      yield* Effect.gen(function*() {
+        const fast = ClaudeService.create({ ...hello, model: "claude-opus-4-6", speed: "fast" })
+        const calls = yield* Effect.forkChild(Effect.all([fast, fast, fast], { concurrency: "unbounded" }))
+        yield* settle
+        assert.strictEqual(state.requests, 1)
+        yield* TestClock.adjust("2 minutes")
+        assert.strictEqual(state.requests, 3)
+        yield* Fiber.join(calls)
+      }).pipe(Effect.provide(under(fetch, { limiter: { limits: { requestsPerMinute: 1 } } })))
+    }))
+
   it.effect("holds all callers back for what a refusal asks for", () =>
     Effect.gen(function*() {
       const { fetch, state } = fetchOf((n) =>
@@ -247,7 +261,7 @@ describe("what a call costs", () => {
   it.effect("is bounded better once the optimizer has learnt how long such answers are", () =>
     Effect.gen(function*() {
       const { fetch } = fetchOf(() => json(served))
-      const rules = [CostOptimizer.shorterAnswers({ when: [], floor: 1, minCalls: 3 })]
+      const rules = [CostOptimizer.shorterAnswers({ when: [], minTokens: 1, minCalls: 3 })]
       const long = CallContext.annotate(ClaudeService.createWithReport({ ...sonnet, max_tokens: 8_000 }), {
         requestType: "triage"
       })

@@ -9,6 +9,7 @@ import {
   Exit,
   Fiber,
   Layer,
+  Logger,
   Redacted,
   Stream,
   Tracer
@@ -30,6 +31,7 @@ import * as RetryPolicy from "effect-claude/RetryPolicy"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
 import * as Usage from "effect-claude/Usage"
+import { TestClock } from "effect/testing"
 import { answer, apiError, driven, fetchOf, hello, json, keys, message, over, settle, sse } from "./utils/http.ts"
 
 const pieces = answer.toString("utf8").split("\n\n").map((part) => new TextEncoder().encode(`${part}\n\n`))
@@ -41,6 +43,51 @@ const failure = <A, E>(exit: Exit.Exit<A, E>): E => {
   if (reason === undefined) throw new Error(`expected a failure, got ${exit}`)
   return reason.error
 }
+
+describe("a model that is deprecated", () => {
+  const ask = (model: string) => ClaudeService.create({ ...hello, model })
+  const linesOf = (day: string, ...models: ReadonlyArray<string>) =>
+    Effect.gen(function*() {
+      const lines: Array<unknown> = []
+      const logger = Logger.make<unknown, void>(({ logLevel, message }) => void lines.push(logLevel, message))
+      const { fetch } = fetchOf(() => json(message))
+      yield* TestClock.setTime(Date.parse(day))
+      yield* Effect.forEach(models, ask).pipe(Effect.provide(over(fetch)), Effect.provide(Logger.layer([logger])))
+      return lines.flat()
+    })
+
+  it.effect("is logged once for each model, with the days that are left", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf(
+        "2026-11-25T12:00:00Z",
+        "claude-sonnet-4-5",
+        "claude-sonnet-4-5-20250929",
+        "claude-opus-5-5",
+        "claude-opus-4-5",
+        "claude-sonnet-4-5"
+      )
+      assert.deepStrictEqual(lines, [
+        "Warn",
+        "The model claude-sonnet-4-5-20250929 is deprecated and retires on 2026-11-30, in 5 days. Call a newer model instead.",
+        "Warn",
+        "The model claude-opus-4-5-20251101 is deprecated and retires on 2027-01-22, in 58 days. Call a newer model instead."
+      ])
+    }))
+
+  it.effect("is not logged before its day, and says on its last day that one day is left", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* linesOf("2026-09-29", "claude-sonnet-4-5"), [])
+      assert.include(String((yield* linesOf("2026-11-29", "claude-sonnet-4-5"))[1]), "in 1 day.")
+    }))
+
+  it.effect("is logged as retired from its day on", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* linesOf("2026-11-30", "claude-sonnet-4-5", "claude-sonnet-4-5"), [
+        "Warn",
+        "The model claude-sonnet-4-5-20250929 was retired on 2026-11-30: calls to it fail."
+      ])
+    }))
+})
 
 describe("create", () => {
   it.effect("reports what it took", () =>

@@ -168,3 +168,69 @@ describe("Model", () => {
     ])
   })
 })
+
+describe("models of your own", () => {
+  const ours = Model.make({
+    id: "claude-ours",
+    aliases: ["ours"],
+    group: "ours",
+    tokenizer: "classic",
+    prices: [{ input: 1, output: 5 }, { from: "2027-01-01", input: 2, output: 10 }],
+    limits: { requestsPerMinute: 60 }
+  })
+
+  it("have a group of their own unless they name one, and no other facts than those given", () => {
+    const { group, line, maxOutputTokens, name, prices, rejects, tokenizer } = Model.make({ id: "claude-ours" })
+    assert.deepStrictEqual([group, name, tokenizer], ["claude-ours", "claude-ours", "dense"])
+    assert.deepStrictEqual([line, maxOutputTokens, prices, rejects], [undefined, undefined, [], []])
+  })
+
+  it("are found beside those of the API, by id and alias", () => {
+    const { find, lookup } = Model.extend([ours])
+    assert.strictEqual(find("ours"), ours)
+    assert.strictEqual(lookup("claude-ours"), ours)
+    assert.strictEqual(find("claude-opus-5"), Model.find("claude-opus-5"))
+    assert.isUndefined(Model.find("claude-ours"))
+  })
+
+  it("close the set of groups, with other at its end", () => {
+    const { groups } = Model.extend([
+      ours,
+      Model.make({ id: "a", group: "opus-5" }),
+      Model.make({ id: "b", group: "other" })
+    ])
+    assert.deepStrictEqual(groups, [...Model.catalogue.groups.slice(0, -1), "ours", "other"])
+  })
+
+  it("bring their prices", () => {
+    const own = Model.extend([ours]).prices.filter(({ model }) => model === "claude-ours")
+    assert.deepStrictEqual(own, ours.prices.map((price) => ({ model: "claude-ours", ...price })))
+  })
+
+  it("bring limits that hold on every tier, and before those that were published", () => {
+    const mine = Model.make({ id: "mine", group: "opus-5", limits: { requestsPerMinute: 7 } })
+    const { limits } = Model.extend([ours, mine, Model.make({ id: "late", group: "ours", limits: {} })])
+    assert.deepStrictEqual([limits("ours"), limits("ours", "scale")], [ours.limits, ours.limits])
+    assert.deepStrictEqual([limits("opus-5"), limits("opus-5", "scale")], [mine.limits, mine.limits])
+    assert.deepStrictEqual(limits("opus-4", "start"), Model.catalogue.limits("opus-4", "start"))
+    assert.isUndefined(limits("opus-4"))
+  })
+
+  it("replace a model of the API with the same id", () => {
+    const opus = Model.make({ id: "claude-opus-5", group: "ours" })
+    const extended = Model.extend([opus])
+    assert.strictEqual(extended.find("claude-opus-5"), opus)
+    assert.lengthOf(extended.models, Model.catalogue.models.length)
+    assert.isEmpty(extended.prices.filter(({ model }) => model === "claude-opus-5"))
+  })
+
+  it.effect("are added layer by layer", () =>
+    Effect.gen(function*() {
+      const { find } = yield* Model.Catalogue
+      assert.strictEqual(find("ours"), ours)
+      assert.isDefined(find("theirs"))
+    }).pipe(
+      Effect.provide(Model.layerCatalogue([Model.make({ id: "theirs" })])),
+      Effect.provide(Model.layerCatalogue([ours]))
+    ))
+})

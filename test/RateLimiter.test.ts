@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, ConfigProvider, Deferred, Duration, Effect, Fiber, Layer, Metric, Redacted } from "effect"
+import { Clock, ConfigProvider, Deferred, Duration, Effect, Fiber, Layer, Logger, Metric, Redacted } from "effect"
 import * as Attempt from "effect-claude/Attempt"
 import { type CallContext } from "effect-claude/CallContext"
 import { ConnectionError, RateLimitedLocallyError, RateLimitError, ServerError } from "effect-claude/ClaudeError"
@@ -74,6 +74,14 @@ const limit = (limit: number, remaining: number): Attempt.Limit => ({ limit, rem
 
 const failed = (attempt: Attempt.Attempt, error: RateLimitError | ServerError | ConnectionError) => {
   attempt.outcome = Attempt.Outcome.Failed({ usage: Usage.zero, error, limits: undefined })
+}
+
+const logging = () => {
+  const lines: Array<string> = []
+  const logger = Logger.make<unknown, void>(({ logLevel, message }) =>
+    void lines.push(`${logLevel} ${String(message)}`)
+  )
+  return { lines, layer: Logger.layer([logger]) }
 }
 
 /** Sends an attempt and waits until somebody says how it ends. */
@@ -613,6 +621,40 @@ describe("RateLimiter", () => {
       assert.strictEqual((yield* levels()).levels.outputTokens?.perMinute, 1_000_000)
       assert.strictEqual((yield* levels("fable-5")).levels.inputTokens?.perMinute, 1_500_000)
     }).pipe(limited({ limits: "build" })))
+
+  it.effect("learns the limits of groups that a tier has none for, and says so once for each group", () => {
+    const { layer, lines } = logging()
+    return Effect.gen(function*() {
+      const limiter = yield* RateLimiter.RateLimiter
+      const use = (model: string, keyGroup: string) => call({ model, keyGroup })
+      yield* use("claude-opus-5", "a")
+      assert.isEmpty(lines)
+      for (const keyGroup of ["a", "b"]) {
+        yield* use("a-model-of-tomorrow", keyGroup)
+        yield* use("another", keyGroup)
+      }
+      assert.lengthOf(lines, 1)
+      assert.match(lines[0]!, /^Warn .*"other" on the tier "build"/)
+      yield* use("claude-mythos-5", "a")
+      assert.lengthOf(lines, 2)
+      const limits = (yield* limiter.snapshot).map(({ group, levels }) => [group, levels.requests?.perMinute])
+      assert.deepInclude(limits, ["opus-5", 5_000])
+      assert.deepInclude(limits, ["other", undefined])
+      assert.deepInclude(limits, ["mythos-5", undefined])
+    }).pipe(Effect.provide([RateLimiter.layer({ limits: "build" }), layer]))
+  })
+
+  it.effect("says it too when a tier is set later", () => {
+    const { layer, lines } = logging()
+    return Effect.gen(function*() {
+      const limiter = yield* RateLimiter.RateLimiter
+      yield* call({ model: "a-model-of-tomorrow" })
+      assert.isEmpty(lines)
+      yield* limiter.setLimits("scale")
+      yield* limiter.setLimits("start")
+      assert.lengthOf(lines, 1)
+    }).pipe(Effect.provide([RateLimiter.layer(), layer]))
+  })
 
   it.effect("books for one of those that come at once over a store that books, and lets the urgent pass the others", () =>
     Effect.gen(function*() {

@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
 export const categories = ["input", "output", "cacheRead", "cacheWrite5m", "cacheWrite1h", "webSearch"] as const
 
 /**
- * What is charged apart.
+ * A category of usage with a price of its own.
  *
  * @category models
  * @since 0.1.0
@@ -22,11 +22,11 @@ export type Category = (typeof categories)[number]
 /**
  * Where a figure comes from.
  *
- * - `documented`: read on a page of the vendor.
+ * - `documented`: on a page of the vendor.
  * - `computed`: follows from documented figures and factors.
- * - `secondary`: third parties say that they copied it from the vendor's page.
- * - `unverified`: nobody vouches for it.
- * - `own`: given by you, for instance from your contract.
+ * - `secondary`: third parties report it from the vendor's page.
+ * - `unverified`: without a reliable source.
+ * - `own`: your own, for instance from a contract.
  *
  * @category models
  * @since 0.1.0
@@ -41,7 +41,7 @@ export type Trust = Schema.Schema.Type<typeof Trust>
  */
 export const Trust = Schema.Literals(["documented", "computed", "secondary", "unverified", "own"])
 
-/** Up to 1,000,000 USD, so that whatever is computed from it is finite. */
+/** Up to 1,000,000 USD, so that everything computed from it is finite. */
 const Usd = Schema.Finite.check(
   Schema.isBetween({ minimum: 0, maximum: 1_000_000 }, { expected: "an amount of USD from 0 to 1000000" })
 )
@@ -61,13 +61,13 @@ const Instant = Schema.String.check(
 export const Price = Schema.Struct({
   /** Id or alias. */
   model: Schema.NonEmptyString,
-  /** The first day (UTC) or instant; before the first price of a model that one holds too. */
+  /** The first day (UTC) or instant. The first price of a model also holds before it. */
   from: Schema.optional(Instant),
-  /** From this day (UTC) or instant on there is no price, unless another begins. */
+  /** The day (UTC) or instant at which the price ends. */
   until: Schema.optional(Instant),
   /** Default `standard`. */
   speed: Schema.optional(Schema.Literals(["standard", "fast"])),
-  /** It holds for requests whose whole prompt has more tokens than this. Default 0, together with the empty prompt. */
+  /** It holds for requests whose whole prompt has more tokens than this. Default 0, which includes the empty prompt. */
   abovePromptTokens: Schema.optional(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))),
   input: Usd,
   output: Usd,
@@ -81,7 +81,7 @@ export const Price = Schema.Struct({
   webSearch: Schema.optional(Usd),
   /** Where its figures come from. Default `own`. */
   trust: Schema.optional(Trust),
-  /** Figures that come from elsewhere than the others. */
+  /** Where single figures come from, if not from `trust`. */
   trustOf: Schema.optional(Schema.Struct({
     input: Schema.optional(Trust),
     output: Schema.optional(Trust),
@@ -90,12 +90,12 @@ export const Price = Schema.Struct({
     cacheWrite1h: Schema.optional(Trust),
     webSearch: Schema.optional(Trust)
   })),
-  /** The page and the day on which its text was current. */
+  /** The page, and the day on which it was read. */
   source: Schema.optional(Schema.String)
 })
 
 /**
- * What a model costs from some day on, in USD for a million tokens, up to six decimals.
+ * What a model costs from a given day on, in USD for a million tokens, with up to six decimals.
  *
  * @category models
  * @since 0.1.0

@@ -163,6 +163,7 @@ export const key: Key = { label: "test", group: "test", secret: Redacted.make("s
  * The fields of an attempt that matter to a test; the others have plain defaults.
  *
  * - `request`: default {@link hello}. `model` and `maxTokens` change it.
+ * - `facts`: about the model. Default: what `Model.lookup` knows.
  * - `context`: merged into the default `CallContext`.
  * - `kind`: what such calls used before. Default: nothing is known about them.
  * - `key`: default {@link key}; `null` for an attempt that has none yet.
@@ -174,6 +175,7 @@ export interface AttemptOptions {
   readonly callId?: string | undefined
   readonly number?: number | undefined
   readonly model?: string | undefined
+  readonly facts?: Model.Model | undefined
   readonly maxTokens?: number | undefined
   readonly request?: Request | undefined
   readonly context?: Partial<CallContext> | undefined
@@ -216,7 +218,7 @@ export const attempt = (options: AttemptOptions = {}): MessageAttempt => {
     model: options.model ?? given.model,
     max_tokens: options.maxTokens ?? given.max_tokens
   }
-  const facts = Model.lookup(request.model)
+  const facts = options.facts ?? Model.lookup(request.model)
   return {
     callId: options.callId ?? "call-1",
     number: options.number ?? 1,
@@ -225,7 +227,7 @@ export const attempt = (options: AttemptOptions = {}): MessageAttempt => {
     facts,
     request,
     context: { ...Context.get(Context.empty(), CallContext), ...options.context },
-    estimate: { ...Estimate.make(request), ...options.estimate },
+    estimate: { ...Estimate.make(request, facts), ...options.estimate },
     kind: options.kind ?? new CallKind(),
     isFast: Model.isFast(facts, request.speed),
     optimized: options.optimized,

@@ -1,12 +1,12 @@
 /**
- * The Claude API, simulated: it checks keys and requests, counts tokens, caches prompts, keeps rate limits with their headers,
+ * A simulated Claude API: it checks keys and requests, counts tokens, caches prompts, enforces rate limits with their headers,
  * answers plain and streamed, bills, and fails on demand. It needs no network and no money.
  *
- * It answers as a `fetch` that runs on the `Clock` of the fiber that built it, so that a program with the vendor's SDK in it runs under
- * `TestClock`. `effect-claude/testing/SimulatorServer` answers over HTTP from the same state.
+ * It answers through a `fetch` that runs on the `Clock` of the fiber that built it, so that a program that uses the vendor's SDK runs
+ * under `TestClock`. `effect-claude/testing/SimulatorServer` answers over HTTP from the same state.
  *
  * Tokens are counted as `ceil(length / 4)` for each piece of text (1.3 times that with the newer tokenizer), plus 4 for a message, 300
- * for a request with tools and 1,500 for an image. Everything it draws by lot comes from the seed, so runs repeat.
+ * for a request with tools and 1,500 for an image. All randomness comes from the seed, so runs repeat.
  *
  * **Example** (One answer)
  *
@@ -59,7 +59,7 @@ export type { Key } from "./simulator/internal/Keys.ts"
 export type { SpendLimit } from "./simulator/internal/Spend.ts"
 
 /**
- * The key that the simulator accepts when no others are given.
+ * The key that the simulator accepts by default.
  *
  * @category constants
  * @since 0.1.0
@@ -67,7 +67,7 @@ export type { SpendLimit } from "./simulator/internal/Spend.ts"
 export const apiKey = "sk-ant-sim-key"
 
 /**
- * A time that is always the same, or one drawn from a lognormal distribution. What is waited is rounded to whole milliseconds.
+ * A fixed time, or one from a lognormal distribution. Waits are rounded to whole milliseconds.
  *
  * @category models
  * @since 0.1.0
@@ -75,7 +75,7 @@ export const apiKey = "sk-ant-sim-key"
 export type Latency = Duration.Input | { readonly median: Duration.Input; readonly sigma: number }
 
 /**
- * How the simulator behaves.
+ * Configures the simulator.
  *
  * @category options
  * @since 0.1.0
@@ -83,15 +83,15 @@ export type Latency = Duration.Input | { readonly median: Duration.Input; readon
 export interface Options {
   /** Default: {@link apiKey} with the label `default`, of the organization `org_sim` and the workspace `wrkspc_sim`. */
   readonly keys?: ReadonlyArray<Key> | undefined
-  /** Default: an answer that repeats the question and goes on for a seeded length. */
+  /** Default: an answer that repeats the question, followed by words up to a seeded length. */
   readonly answer?: Answerer | undefined
-  /** Times before the first token and for each token. Default: none, and then nothing waits. */
+  /** Times before the first token and for each token. Default: none: answers are immediate. */
   readonly latency?: { readonly firstToken?: Latency | undefined; readonly perToken?: Latency | undefined } | undefined
-  /** What goes wrong. The first rule that applies to a request strikes. */
+  /** Faults to inject. The first rule that applies to a request wins. */
   readonly faults?: ReadonlyArray<Rule> | undefined
   /** Default: no limits. */
   readonly limits?: Limits | LimitsOf | undefined
-  /** Default: any growth. */
+  /** How fast traffic may grow. Default: as fast as it likes. */
   readonly ramp?: Ramp | undefined
   /** Default: none. */
   readonly spend?: SpendLimit | undefined
@@ -115,26 +115,26 @@ export interface Options {
  */
 export class Simulator extends Context.Service<Simulator, {
   /**
-   * Answers every request, whatever host it names. Streams are pull-based; an aborted signal is seen at once. A body that nobody reads
-   * to its end or cancels stays open until the scope of the simulator closes; after that every call rejects.
+   * Answers every request, to any host. Streams are pull-based; an aborted signal takes effect immediately. A body that is neither read
+   * to its end nor cancelled stays open until the scope of the simulator closes; after that every call rejects.
    */
   readonly fetch: typeof globalThis.fetch
   /**
    * Adds a fault for the next request, or for those that `when` describes: without `times`, for all of them until `clearFaults`.
-   * Goes before the rules of the options.
+   * It takes precedence over the rules of the options.
    */
   readonly inject: (fault: Fault, when?: When) => Effect.Effect<void>
-  /** Faults for the next requests, one for each in order. Goes before everything else. */
+  /** Faults for the next requests, one for each in order. They take precedence over all other faults. */
   readonly script: (faults: ReadonlyArray<Fault>) => Effect.Effect<void>
-  /** Forgets what `inject` and `script` added. */
+  /** Removes the faults that `inject` and `script` added. */
   readonly clearFaults: Effect.Effect<void>
-  /** Makes a key, given by itself or by its label, answer 401 from now on. */
+  /** Makes requests with a key, named by its label or itself, fail with 401 from now on. */
   readonly revoke: (key: string) => Effect.Effect<void>
-  /** Replaces the limits. Buckets keep their level, cut to their new capacity. */
+  /** Replaces the limits. Buckets keep their level, up to their new capacity. */
   readonly setLimits: (limits: Limits | LimitsOf) => Effect.Effect<void>
   readonly bill: Effect.Effect<Bill>
   readonly requests: Effect.Effect<Core.Requests>
-  /** What the faces of a simulator share; for `SimulatorServer`. */
+  /** The state that `fetch` and `SimulatorServer` share. */
   readonly core: Core.Core
 }>()("effect-claude/testing/Simulator") {}
 
@@ -158,7 +158,7 @@ const sampler = (latency: Latency | undefined, random: Random.Random): () => num
 }
 
 /**
- * Builds a simulator on the clock of the fiber that runs this. When the scope closes, every open answer is cut off.
+ * Builds a simulator on the clock of the current fiber. When the scope closes, every open answer is cut off.
  *
  * @category constructors
  * @since 0.1.0
@@ -208,7 +208,7 @@ export const make = Effect.fnUntraced(
 )
 
 /**
- * A simulator of its own for each time the layer is built.
+ * A simulator. Each call of `layer` gives a new one: call it once and share the value.
  *
  * @category layers
  * @since 0.1.0

@@ -1,6 +1,6 @@
 /**
- * The simulated Claude API on a real socket: an HTTP server on 127.0.0.1 over the state of a `Simulator`, for programs in any
- * language. Its faults are real: connections are closed, reset, stalled and cut off.
+ * The simulated Claude API over HTTP: a server on 127.0.0.1 over the state of a `Simulator`, for programs in any language. Its
+ * faults are real: connections are closed, reset, stalled and cut off.
  *
  * **Example** (A server for the length of a program)
  *
@@ -30,13 +30,13 @@ import { Simulator } from "./Simulator.ts"
 import * as Http from "./simulator/internal/Http.ts"
 
 /**
- * Where the server listens.
+ * The options of the server.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
-  /** Default 0: any free port. A port that is taken is a defect. */
+  /** The port to listen on. Default 0: any free port. A port that is taken is a defect. */
   readonly port?: number | undefined
 }
 
@@ -50,14 +50,14 @@ export class SimulatorServer extends Context.Service<SimulatorServer, {
   /** The base URL, such as `http://127.0.0.1:40123`. */
   readonly url: string
   /**
-   * A base URL at which connections are refused: a port that was free when the server started and at which nobody listens. The fault
-   * `Refused` can only close the connection before any byte of an answer; this address really refuses.
+   * A base URL that refuses connections: a port that was free when the server started. The fault `Refused` can only close a
+   * connection before the first byte of an answer.
    */
   readonly refusedUrl: string
 }>()("effect-claude/testing/SimulatorServer") {}
 
 /**
- * Starts a server. When the scope closes, every socket is closed and all work for it stops.
+ * Starts a server. When the scope closes, it closes every socket and stops all work for them.
  *
  * @category constructors
  * @since 0.1.0
@@ -72,7 +72,7 @@ export const make = Effect.fnUntraced(
 )
 
 /**
- * A server over the `Simulator` that is in scope.
+ * A server over the provided `Simulator`.
  *
  * @category layers
  * @since 0.1.0

@@ -4,7 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { Attempt } from "../../Attempt.ts"
 import { firstOf } from "../../internal/text.ts"
-import { idOf } from "../../PriceBook/internal/rates.ts"
+import type { Catalogue } from "../../Model.ts"
 import type { Rules, Share } from "./account.ts"
 import * as Window from "./window.ts"
 
@@ -93,18 +93,18 @@ const maxAccount = 200
 const storable = (value: string): string => firstOf(value, maxAccount).replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
 
 /** A model has one account, whether its id or an alias is asked for. */
-export const accountOf = (dimension: Dimension | undefined, value: string): string =>
-  storable(dimension === "model" ? idOf(value) : value)
+export const accountOf = (dimension: Dimension | undefined, value: string, { lookup }: Catalogue): string =>
+  storable(dimension === "model" ? lookup(value).id : value)
 
 const valueOf = (attempt: Attempt, dimension: Dimension): string | undefined => {
-  const { context, key, model } = attempt
+  const { context, facts, key } = attempt
   switch (dimension) {
     case "tenant":
       return context.tenant
     case "user":
       return context.user
     case "model":
-      return idOf(model)
+      return facts.id
     case "key":
       return key?.label
     default:
@@ -119,7 +119,7 @@ const isOneOf = (patterns: ReadonlyArray<string>) => {
     value !== undefined && (exact.has(value) || prefixes.some((prefix) => value.startsWith(prefix)))
 }
 
-const touchesOf = ({ tags, ...only }: Only): Line["touches"] => {
+const touchesOf = ({ tags, ...only }: Only, { lookup }: Catalogue): Line["touches"] => {
   const tests = [
     // The keys of `only` without `tags` are dimensions.
     ...Object.entries(only).map(([name, values]) => [name as "tenant" | "user" | "model" | "key", values] as const),
@@ -127,12 +127,13 @@ const touchesOf = ({ tags, ...only }: Only): Line["touches"] => {
   ].flatMap(([dimension, values]) =>
     values === undefined
       ? []
-      : [{ dimension, holds: isOneOf(dimension === "model" ? values.map((value) => idOf(value)) : values) }]
+      : [{ dimension, holds: isOneOf(dimension === "model" ? values.map((value) => lookup(value).id) : values) }]
   )
   return (attempt) => tests.every(({ dimension, holds }) => holds(valueOf(attempt, dimension)))
 }
 
-const lineOf = ({ limit, limits = {}, name, only = {}, per, thresholds = [50, 80, 100], window }: Rule): Line => {
+const lineOf = (rule: Rule, catalogue: Catalogue): Line => {
+  const { limit, limits = {}, name, only = {}, per, thresholds = [50, 80, 100], window } = rule
   if (name === "" || name.length > maxName || storable(name) !== name) {
     wrong(`each needs a name, of at most ${maxName} printable characters`)
   }
@@ -141,7 +142,7 @@ const lineOf = ({ limit, limits = {}, name, only = {}, per, thresholds = [50, 80
   const others = new Map(
     Object.entries(limits).map((
       [value, usd]
-    ) => [accountOf(per, value), toNanoUsd(usd, `the limit of ${name} for ${value}`)])
+    ) => [accountOf(per, value, catalogue), toNanoUsd(usd, `the limit of ${name} for ${value}`)])
   )
   const rules: Rules = { name, window: windowOf(name, window), thresholds: [...new Set(thresholds)] }
   const shareOf = (account: string): Share => ({
@@ -153,15 +154,15 @@ const lineOf = ({ limit, limits = {}, name, only = {}, per, thresholds = [50, 80
   return {
     rules,
     dimension: per,
-    touches: touchesOf(only),
+    touches: touchesOf(only, catalogue),
     shareOf,
     share: per === undefined ? () => whole : (attempt) => shareOf(storable(valueOf(attempt, per) ?? ""))
   }
 }
 
 /** Makes rules ready. Ones that make no sense are thrown. */
-export const linesOf = (rules: ReadonlyArray<Rule>): ReadonlyArray<Line> => {
-  const lines = rules.map(lineOf)
+export const linesOf = (rules: ReadonlyArray<Rule>, catalogue: Catalogue): ReadonlyArray<Line> => {
+  const lines = rules.map((rule) => lineOf(rule, catalogue))
   const names = new Set(lines.map((line) => line.rules.name))
   return names.size === lines.length ? lines : wrong("two have one name")
 }

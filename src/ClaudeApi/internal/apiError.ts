@@ -15,11 +15,11 @@ import type { Request } from "../../Request.ts"
 import { redact } from "./redact.ts"
 import * as ResponseHeaders from "./responseHeaders.ts"
 
-/** What is known about the request that failed. */
+/** The request that failed. */
 export interface Sent {
   readonly attempts: number
   readonly request: Partial<Request> | undefined
-  /** The key and the values of headers: an answer may repeat them. */
+  /** The key and the values of headers, which an answer may repeat. */
   readonly secrets: ReadonlyArray<string>
   readonly key: Key | undefined
   /** The rate limits that the headers of the response report. */
@@ -40,7 +40,7 @@ const text = (value: unknown): string | undefined => typeof value === "string" &
 const part = (value: unknown, key: string): unknown =>
   Predicate.isObject(value) ? (value as Record<string, unknown>)[key] : undefined // read-only look at unknown JSON
 
-/** The only messages that are matched, because nothing else tells these cases apart. */
+/** The only messages that are matched: these cases differ in nothing else. */
 const spendLimitMessage = /^You have reached your specified (workspace )?API usage limits/
 const creditMessage = /^Your credit balance is too low/
 
@@ -56,7 +56,7 @@ type Kind =
   | "overloaded"
   | "server"
 
-/** Codes that mean something else than their status says. */
+/** Codes that override the status. */
 const kindOfCode: Readonly<Record<string, Kind>> = {
   enforced_spend_limit_reached: "spend",
   contract_spend_limit_reached: "spend",
@@ -110,7 +110,7 @@ const kindOf = (
   return type === "invalid_request_error" ? "badRequest" : "server"
 }
 
-/** Which bucket is empty, or clearly the emptiest; the wording of the message is not stable enough to ask. */
+/** Which bucket is empty, or clearly the emptiest. The wording of the message is not stable enough to parse. */
 const emptiest = (limits: Limits | undefined): RateLimitError["limit"] => {
   if (limits === undefined) return "unknown"
   const shares = (["requests", "inputTokens", "outputTokens"] as const).flatMap((dimension) => {
@@ -182,17 +182,17 @@ const reasonOfCode = (code: string): Reason | undefined => {
   return undefined
 }
 
-/** Nothing can have been billed when no connection came about. */
+/** Without a connection nothing was billed. */
 const notConnected: ReadonlySet<Reason> = new Set(["dns", "refused", "tls"])
 
-/** Looks down the causes (and the errors that an `AggregateError` gathers) for a code of the system. */
+/** The code of the system, found among the causes (and the errors of an `AggregateError`). */
 const codeOf = (error: unknown, depth = 0): string | undefined => {
   if (depth > 5 || !Predicate.isObject(error)) return undefined
   return text(part(error, "code")) ?? codeOf(part(error, "cause"), depth + 1) ??
     codeOf((part(error, "errors") as ReadonlyArray<unknown> | undefined)?.[0], depth + 1) // `AggregateError.errors`
 }
 
-/** A failure of the connection, told by its code; `fallback` where it has none. */
+/** A failure of the connection by its code; `fallback` where it has none. */
 export const fromConnection = (
   error: unknown,
   fallback: { readonly reason: Reason; readonly billed: Billed },
@@ -224,7 +224,7 @@ export const fromSdk = (error: unknown, sent: Sent): ApiError => {
       const requestId = headers?.get("request-id") ?? undefined
       return new ConnectionError({ reason: "malformed", status: error.status, requestId, attempts: sent.attempts })
     }
-    // A body that is not the API's comes from something between: the API may have worked on the request.
+    // A body that is not the API's comes from a proxy: the API may have worked on the request.
     const opaque = error.status !== undefined && error.status >= 500 && !Predicate.isObject(error.error)
     return fromReply(
       { status: error.status, headers, body: error.error, billed: opaque ? "unknown" : "no" },
@@ -234,7 +234,7 @@ export const fromSdk = (error: unknown, sent: Sent): ApiError => {
   if (error instanceof AnthropicError) {
     return new BadRequestError({ detail: redact(error.message, sent.request, sent.secrets), attempts: sent.attempts })
   }
-  // The SDK wraps what `fetch` throws; what is left failed while the request was put together, so nothing was sent.
+  // The SDK wraps what `fetch` throws. Any other error happened while the request was built, so nothing was sent.
   return new BadRequestError({ detail: "the request cannot be encoded as JSON over HTTP", attempts: sent.attempts })
 }
 

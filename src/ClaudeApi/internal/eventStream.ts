@@ -1,17 +1,17 @@
-/** Decodes the body of a streamed answer into events, and checks that it is whole. */
+/** Decodes the body of a streamed answer into events, and checks that it is complete. */
 import * as Result from "effect/Result"
 import type { Event } from "../../MessageStream.ts"
 
-/** What stopped a body from being a stream of events. */
+/** Why a body is not a stream of events. */
 export type Broken =
   | { readonly _tag: "Malformed" }
   /** An `error` event, with its decoded body. */
   | { readonly _tag: "Refused"; readonly body: unknown }
 
 /**
- * - `feed` takes bytes as they arrive and gives the events that are complete.
- * - `whole` is true once `message_stop` was among them; what follows is ignored.
- * - `broken` says what is wrong, once something is; events before it were still given.
+ * - `feed` takes bytes as they arrive and returns the events that are complete.
+ * - `whole` is true once `message_stop` was among them; the rest of the body is ignored.
+ * - `broken` says what is wrong, once something is; `feed` still returned the events before it.
  */
 export interface Decoder {
   readonly feed: (bytes: Uint8Array) => Array<Event>
@@ -23,7 +23,7 @@ const parse = (data: string): Result.Result<unknown, unknown> => Result.try((): 
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
 
-/** Whether what we read of a delta is there. */
+/** Whether a delta has the fields that we read. */
 const isDelta = (delta: Record<string, unknown>): boolean => {
   switch (delta["type"]) {
     case "text_delta":
@@ -37,7 +37,7 @@ const isDelta = (delta: Record<string, unknown>): boolean => {
   }
 }
 
-/** Whether what we read of an event is there; types that we do not know pass. */
+/** Whether an event has the fields that we read; unknown types pass. */
 const isEvent = (value: unknown): value is Event => {
   if (!isObject(value)) return false
   switch (value["type"]) {
@@ -62,7 +62,7 @@ export const decoder = (maxEventSize: number): Decoder => {
   let begun = false
   let whole = false
   let broken: Broken | undefined
-  /** The line that is not ended yet, and what of its event was read. */
+  /** The unfinished line, and the part of its event before it. */
   let unfinished: Array<string> = []
   let size = 0
   let name = ""
@@ -90,7 +90,7 @@ export const decoder = (maxEventSize: number): Decoder => {
     whole = parsed.success.type === "message_stop"
   }
 
-  /** A line of a stream of events, without its end. Its own decoder costs a third of the one that `effect` brings. */
+  /** A line without its end. This decoder costs a third of the one in `effect`. */
   const line = (text: string): void => {
     if (text === "") return dispatch()
     const field = text.startsWith("data:") ? 5 : text.startsWith("event:") ? 6 : 0
@@ -102,7 +102,7 @@ export const decoder = (maxEventSize: number): Decoder => {
 
   const lines = (text: string): void => {
     if (text === "") return
-    // Lines may end in LF, CR or both, and both may be cut apart.
+    // Lines may end in LF, CR or both, and a chunk may end between the two.
     const unified = afterReturn && text.startsWith("\n") ? text.slice(1) : text
     afterReturn = text.endsWith("\r")
     const all = unified.includes("\r") ? unified.replace(/\r\n?/g, "\n") : unified

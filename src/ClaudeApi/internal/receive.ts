@@ -7,10 +7,10 @@ import * as Stream from "effect/Stream"
 import type { MessageAttempt, ModelRefusal, Outcome } from "../../Attempt.ts"
 import type { ApiError } from "../../ClaudeError.ts"
 import * as Estimate from "../../Estimate.ts"
-import { cacheTtl, type Ttl } from "../../internal/cacheTtl.ts"
 import { refusalOf } from "../../internal/modelRefusal.ts"
 import { type Event, isContent } from "../../MessageStream.ts"
 import type * as Model from "../../Model.ts"
+import { cacheTtl } from "../../PriceBook.ts"
 import * as Usage from "../../Usage.ts"
 import * as EventStream from "./eventStream.ts"
 import * as Exchange from "./exchange.ts"
@@ -46,7 +46,7 @@ const isEmptyText = (event: Event): boolean =>
 /** The part of a streamed answer that has arrived. */
 class Received implements Exchange.Used {
   private readonly tokenizer: Model.Tokenizer
-  private readonly askedTtl: () => Ttl | undefined
+  private readonly askedTtl: () => "5m" | "1h" | undefined
   private reported: Usage.Usage = Usage.zero
   private counted = 0
   private text = ""

@@ -1,19 +1,19 @@
 /**
- * What the API says about a request without what the request said.
+ * Removes the content of a request from the API's messages about it.
  *
- * Texts of the API can quote the request. Whatever they share with its content is replaced: each run of `run` or more
- * characters in any case, and each quotation however short. Keys and the values of headers are replaced wherever they
- * stand, and the text is cut.
+ * Messages of the API can quote the request. Everything they share with its content is replaced: each run of `run` or more
+ * characters in any case, and each quotation, however short. Keys and values of headers are replaced everywhere, and the
+ * text is shortened.
  */
 import type { Request } from "../../Request.ts"
 
 const run = 6
 const maxLength = 300
-/** Above this much content nothing is compared, and nothing is told but what holds no words of the request. */
+/** Above this much content nothing is compared, and only messages without words of the request are kept. */
 const maxContent = 200_000
 const wordless = /^prompt is too long: \d+ tokens > \d+ maximum$/
 
-/** Parts of a request whose names its author chose. */
+/** Parts of a request whose property names are content too. */
 const free: ReadonlySet<string> = new Set(["input", "input_schema", "format"])
 
 const strings = (value: unknown, out: Array<string>, named: boolean): void => {
@@ -23,13 +23,13 @@ const strings = (value: unknown, out: Array<string>, named: boolean): void => {
   else if (typeof value === "object" && value !== null) {
     for (const [key, item] of Object.entries(value)) {
       if (named) out.push(key)
-      // The kind of a block is no content, and encoded files are never quoted.
+      // The type of a block is not content, and encoded files are never quoted.
       if (named || (key !== "type" && key !== "role" && key !== "data")) strings(item, out, named || free.has(key))
     }
   }
 }
 
-/** All that the author of a request wrote, its model and the names of its parts aside. */
+/** All content of a request, without its model and the names of its parts. */
 const contentOf = (request: Partial<Request>): string => {
   const out: Array<string> = []
   const { messages, metadata, output_config, stop_sequences, system, tool_choice, tools } = request
@@ -39,7 +39,7 @@ const contentOf = (request: Partial<Request>): string => {
   return plain(out.join("\n")).toLowerCase()
 }
 
-/** White space as it is after a text was escaped and unescaped. */
+/** White space and quotes as they are after a text was escaped and unescaped. */
 const plain = (text: string): string => text.replace(/\\[nrt]|\s/g, " ").replace(/[“”]/g, "\"").replace(/[‘’]/g, "'")
 
 export const redact = (

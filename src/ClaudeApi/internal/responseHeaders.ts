@@ -1,16 +1,16 @@
-/** What the headers of a response say: waits, advice on retrying, limits. */
+/** Reads the headers of a response: waits, advice on retrying, rate limits. */
 import * as Duration from "effect/Duration"
 import type { Limit, Limits } from "../../Attempt.ts"
 
-/** The longest wait that a header is believed to mean; above it, it is noise. */
+/** The longest wait that is taken seriously. */
 const maxWaitMillis = 366 * 24 * 60 * 60 * 1000
 
 const wait = (millis: number): Duration.Duration | undefined =>
   Number.isFinite(millis) && millis > 0 && millis <= maxWaitMillis ? Duration.millis(Math.ceil(millis)) : undefined
 
 /**
- * `retry-after-ms`, else `retry-after` in seconds, as an HTTP date or as an ISO date; undefined where there is none, or
- * one that makes no sense or has passed.
+ * `retry-after-ms`, else `retry-after` in seconds, as an HTTP date or as an ISO date; undefined where there is none,
+ * or one that is invalid or in the past.
  */
 export const retryAfter = (headers: Headers, now: number): Duration.Duration | undefined => {
   const millis = headers.get("retry-after-ms")
@@ -30,7 +30,7 @@ export const shouldRetry = (headers: Headers): boolean | undefined => {
 const limit = (headers: Headers, family: string): Limit | undefined => {
   const total = headers.get(`anthropic-ratelimit-${family}-limit`)
   const left = headers.get(`anthropic-ratelimit-${family}-remaining`)
-  // More digits are noise, and up from some 300 of them no finite number.
+  // Longer numbers are invalid, and with some 300 digits not finite.
   if (total === null || left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
   const reset = Date.parse(headers.get(`anthropic-ratelimit-${family}-reset`) ?? "")
   return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(reset) ? undefined : reset }

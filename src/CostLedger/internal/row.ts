@@ -116,7 +116,7 @@ export const make = (attempt: MessageAttempt, outcome: Ended, cost: AttemptCost,
     key: optional(attempt.key?.label),
     askedModel: storable(optimized?.askedModel ?? attempt.model),
     sentModel: storable(attempt.model),
-    model: storable(find(cost.model)?.id ?? cost.model),
+    model: storable(cost.model === attempt.model ? attempt.facts.id : find(cost.model)?.id ?? cost.model),
     rules: optimized === undefined ? noRules : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule)),
     optimizerSavedNanoUsd: optimized === undefined
       ? null

@@ -1,5 +1,5 @@
 /**
- * What a rule is, and what the rules that come along share.
+ * The shape of a rule, and what the built-in rules share.
  */
 import type { Lengths } from "../../Attempt.ts"
 import type { CallContext } from "../../CallContext.ts"
@@ -9,15 +9,15 @@ import type { Block, Request, Turn } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
 
 /**
- * What a rule may know.
+ * What a rule knows about a call.
  *
  * - `at`: now, in milliseconds since the epoch.
  * - `stream`: whether the answer will be streamed.
  * - `catalogue`: the facts about models.
  * - `inputTokens`: the estimate for a request, counted at the first use and remembered.
- * - `lengths`: of the answers to calls of this request type by this model; undefined where none is known.
- * - `isRecent`: whether a key was noted within so many milliseconds; `note` notes it now. All rules share the keys; beyond
- *   `memory` of them the least recently noted one is forgotten.
+ * - `lengths`: the lengths of this model's answers to calls of this request type; undefined before the first of them.
+ * - `isRecent`: whether a key was noted within the last milliseconds; `note` notes it now. All rules share the keys; beyond
+ *   `maxKeys` of them, the least recently noted one is forgotten.
  *
  * @category models
  * @since 0.1.0
@@ -35,8 +35,8 @@ export interface RuleContext {
 }
 
 /**
- * What a rule proposes: another request, in words what is different, and the integer nano-dollars that it probably saves, undefined where
- * that is not known. Without a request it is advice.
+ * A proposal of a rule: another request, the change in words, and the estimated saving in integer nano-dollars (undefined if unknown).
+ * Without a request it is advice.
  *
  * @category models
  * @since 0.1.0
@@ -48,8 +48,8 @@ export interface Proposal {
 }
 
 /**
- * Makes a request cheaper, or leaves it alone. `apply` never changes the request that it is given: it makes another one. What it says
- * goes into reports and logs, so it quotes nothing of the request.
+ * Makes a request cheaper, or leaves it alone. `apply` must not mutate the request; it returns another one. Its words go into reports and
+ * logs, so they must not quote the request.
  *
  * @category models
  * @since 0.1.0
@@ -61,7 +61,7 @@ export interface Rule {
 
 /**
  * Which calls a rule is for: those of a request type (`CallContext.requestType`), those whose newest message matches an expression, those
- * that a function picks, or those that any of several picks.
+ * that a predicate accepts, or those that match any of several.
  *
  * @category models
  * @since 0.1.0
@@ -74,7 +74,7 @@ export type Matcher =
 
 export const blocksOf = ({ content }: Turn): ReadonlyArray<Block> => Array.isArray(content) ? content : []
 
-/** The text that the newest message says itself: no tool results and no documents. */
+/** The text of the newest message, without tool results and documents. */
 const newestText = ({ messages }: Request): string => {
   const newest = messages.at(-1)
   if (newest === undefined || newest.role !== "user") return ""
@@ -89,10 +89,10 @@ export const matches = (matcher: Matcher, request: Request, call: CallContext): 
     : typeof matcher === "function"
     ? matcher(request, call)
     : matcher instanceof RegExp
-    ? newestText(request).search(matcher) >= 0 // unlike `test`, it keeps no place in a global expression
+    ? newestText(request).search(matcher) >= 0 // unlike `test`, it ignores the position of a global expression
     : matcher.some((one) => matches(one, request, call))
 
-/** What so much usage costs, served as the request asks, in nano-dollars; undefined where the model has no price. */
+/** The cost of this usage at the speed and region of the request, in nano-dollars; undefined if the model has no price. */
 export const priceOf = (context: RuleContext, request: Request, usage: Partial<Usage.Usage>): number | undefined => {
   const isFast = Model.isFast(context.catalogue.lookup(request.model), request.speed)
   return context.book.cost({
@@ -109,7 +109,7 @@ export const priceOf = (context: RuleContext, request: Request, usage: Partial<U
 export const difference = (before: number | undefined, after: number | undefined): number | undefined =>
   before === undefined || after === undefined ? undefined : before - after
 
-/** What such an answer is expected to have: what others had, or at most 1,024 tokens where none is known. */
+/** The expected tokens of an answer: the mean of others, or at most 1,024 without any. */
 export const expectedOutput = (context: RuleContext, { max_tokens, model }: Request): number =>
   Math.min(max_tokens, Math.ceil(context.lengths(model)?.mean ?? 1_024))
 
@@ -125,7 +125,7 @@ const ttlsOf = (block: Block): ReadonlyArray<Ttl> =>
     ? [...block.content.flatMap(ttlOf), ...ttlOf(block)]
     : ttlOf(block)
 
-/** The lives of the cache breakpoints that a request has, in their order. */
+/** The times to live of the cache breakpoints of a request, in order. */
 export const breakpoints = (request: Request) => ({
   tools: (request.tools ?? []).flatMap(ttlOf),
   system: (Array.isArray(request.system) ? request.system : []).flatMap(ttlOf),
@@ -138,5 +138,5 @@ export const hasBreakpoints = (request: Request): boolean =>
 
 export const isThinking = ({ type }: Block): boolean => type === "thinking" || type === "redacted_thinking"
 
-/** A count for people. */
+/** A count for messages. */
 export const about = (tokens: number): string => `about ${Math.round(tokens)} tokens`

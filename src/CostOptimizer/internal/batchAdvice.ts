@@ -2,8 +2,8 @@ import type { Rule } from "./Rule.ts"
 import { difference, expectedOutput, priceOf } from "./Rule.ts"
 
 /**
- * Advises to send calls as a batch, at half the price, that nobody waits for: of the priority `bulk`, without a deadline, not streamed and not
- * in fast mode. The request stays as it is.
+ * Advises to send calls that nobody waits for as a batch, at half the price: calls of the priority `bulk`, without a deadline, not streamed and
+ * not in fast mode. The request stays as it is.
  *
  * @category rules
  * @since 0.1.0

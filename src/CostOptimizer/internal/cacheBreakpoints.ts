@@ -6,8 +6,8 @@ import type { Rule, RuleContext } from "./Rule.ts"
 import { about, blocksOf, breakpoints, difference, priceOf } from "./Rule.ts"
 
 /**
- * - `ttl`: how long the API keeps what is cached. Default `"5m"`, which pays with the first read; `"1h"` pays with the second.
- * - `eager`: whether to mark what was never seen before. Default `false`: a beginning is marked when it comes again within the time to live.
+ * - `ttl`: the time to live of the cache. Default `"5m"`, which pays off with the first read; `"1h"` pays off with the second.
+ * - `eager`: whether to mark prefixes at first sight. Default `false`: a prefix is marked when it recurs within the time to live.
  *
  * @category options
  * @since 0.1.0
@@ -66,7 +66,7 @@ interface Piece {
   readonly tokens: number
 }
 
-/** The beginnings of a prompt: its tools, its system prompt, and its conversation up to the end of each of the newest messages. */
+/** The prefixes of a prompt: its tools, its system prompt, and its conversation up to the end of each of the newest messages. */
 const piecesOf = (request: Request, context: RuleContext, total: number) => {
   const { call, catalogue, inputTokens } = context
   const { messages, model, output_config, speed, system, thinking, tool_choice, tools } = request
@@ -98,15 +98,15 @@ const piecesOf = (request: Request, context: RuleContext, total: number) => {
 }
 
 /**
- * Marks long beginnings of prompts that come again, so that the API caches them.
+ * Marks long prefixes of prompts that recur, so that the API caches them.
  *
- * - **Where**: after the system prompt (after the tools where there is none, or where it is always another one), and after the newest message of a
- *   conversation that goes on.
- * - **When**: a beginning is marked when it was seen before within the time to live, for the same model and tenant: the second call writes the cache, the
- *   third reads it. Beginnings shorter than the model caches are left alone.
- * - Breakpoints that the caller set stay where they are, and no part of a prompt that has one gets another. There are never more than four,
- *   and none of an hour after one of five minutes.
- * - What was seen is remembered as a hash, never as text.
+ * - **Where**: after the system prompt (after the tools, if there is none or if it differs each time), and after the newest message of a
+ *   conversation that continues.
+ * - **When**: a prefix is marked when it was seen within the time to live, for the same model and tenant: the second call writes the cache, the
+ *   third reads it. Prefixes that are too short for the model's cache are left alone.
+ * - Breakpoints of the caller stay, and a part of a prompt that has one gets no other. There are never more than four, and none of one hour
+ *   after one of five minutes.
+ * - Prefixes are remembered as hashes, never as text.
  *
  * The saving is negative for a call that writes.
  *

@@ -7,7 +7,7 @@ import type { Matcher, Rule, RuleContext } from "./Rule.ts"
 import { blocksOf, breakpoints, expectedOutput, hasBreakpoints, matches, priceOf } from "./Rule.ts"
 
 /**
- * Tasks that small models do well, by how they are asked for in English.
+ * Tasks that small models do well, recognized by their wording in English.
  *
  * @category constants
  * @since 0.1.0
@@ -20,10 +20,10 @@ export const simpleTasks: ReadonlyArray<RegExp> = [
 ]
 
 /**
- * - `to`: the model or models to try. Of those that would accept the request the cheapest is taken.
+ * - `to`: the model or models to try. The cheapest that accepts the request is used.
  * - `when`: which calls are simple. Default {@link simpleTasks}.
  * - `maxInputTokens`: longer prompts are not simple. Default 4,000.
- * - `tools`: whether requests with tools may change their model. Default `false`.
+ * - `allowTools`: whether requests with tools may change their model. Default `false`.
  *
  * @category options
  * @since 0.1.0
@@ -32,10 +32,10 @@ export interface CheaperModelOptions {
   readonly to: string | ReadonlyArray<string>
   readonly when?: Matcher | undefined
   readonly maxInputTokens?: number | undefined
-  readonly tools?: boolean | undefined
+  readonly allowTools?: boolean | undefined
 }
 
-/** What every model understands. Of other fields, betas among them, it is not known which models do. */
+/** Fields that every model accepts. For others, betas among them, support differs. */
 const portableFields = new Set([
   "model",
   "max_tokens",
@@ -73,7 +73,7 @@ const isPortable = (request: Request, withTools: boolean): boolean => {
     messages.every((message) => message.role !== "system" && blocksOf(message).every(isPortableBlock))
 }
 
-/** How many tokens the second model needs for what the first says in one. */
+/** How many tokens the second model needs for one of the first. */
 const growth = ({ catalogue }: RuleContext, from: string, to: string): number => {
   const density = (model: string) => Model.tokenizers[catalogue.lookup(model).tokenizer].density
   return density(to) / density(from)
@@ -87,8 +87,8 @@ const moved = (context: RuleContext, request: Request, to: string): Request => (
 })
 
 /**
- * What a request costs, asked for as it is or moved to another model. A cache is taken to be warm for the model that was asked for, and cold
- * for any other: there the prompt is written, or costs full price where it is too short for that model's cache.
+ * The cost of a request as it is, or moved to another model. The cache is assumed to be warm for the model asked for and cold for any other:
+ * there the prompt is written, or costs full price if it is too short for that model's cache.
  */
 const costOf = (context: RuleContext, asked: Request, request: Request): number | undefined => {
   const prompt = context.inputTokens(request)
@@ -110,26 +110,25 @@ const costOf = (context: RuleContext, asked: Request, request: Request): number 
 /**
  * Sends simple tasks to a cheaper model.
  *
- * - It takes the cheapest of `to` that would accept the request, by {@link incompatibility}, and only if this request is expected to cost less
- *   with it than with the model asked for: with the tokens as each model counts them, and a cache that is warm for the one and cold
- *   for the other.
- * - It leaves alone what not every model is known to understand: requests and conversations with thinking, requests with tools (unless `tools`) or
- *   with tools of the API, structured output, an effort, fast mode, Priority Tier, beta headers, and fields that it does not know.
- * - `max_tokens` grows by 30 % where the tokenizer of the other model needs so many more for the same answer.
- * - Models without a price and models that the catalogue does not know are never chosen.
+ * - It uses the cheapest of `to` that accepts the request, by {@link incompatibility}, and only if the request is expected to cost less than with
+ *   the model asked for: with the tokens as each model counts them, and a cache that is warm for the model asked for and cold for the other.
+ * - It skips requests that not every model is known to accept: with thinking in the request or the conversation, with tools (unless `allowTools`) or
+ *   tools of the API, structured output, an effort, fast mode, Priority Tier, beta headers, or unknown fields.
+ * - `max_tokens` grows by 30 % if the other model's tokenizer needs that many more for the same answer.
+ * - Models without a price and models that are not in the catalogue are never chosen.
  *
  * @category rules
  * @since 0.1.0
  */
 export const cheaperModel = (options: CheaperModelOptions): Rule => {
-  const { maxInputTokens = 4_000, to, tools = false, when = simpleTasks } = options
+  const { allowTools = false, maxInputTokens = 4_000, to, when = simpleTasks } = options
   const candidates = typeof to === "string" ? [to] : to
   return {
     name: "cheaperModel",
     apply: (request, context) => {
       const { at, call, catalogue } = context
       const isBeta = Object.keys(call.headers).some((header) => header.toLowerCase() === "anthropic-beta")
-      if (isBeta || !matches(when, request, call) || !isPortable(request, tools)) return undefined
+      if (isBeta || !matches(when, request, call) || !isPortable(request, allowTools)) return undefined
       if (context.inputTokens(request) > maxInputTokens) return undefined
       const asked = costOf(context, request, request)
       if (asked === undefined) return undefined

@@ -15,10 +15,10 @@ export const shortAnswers: ReadonlyArray<RegExp> = [
 
 /**
  * - `when`: which calls are likely to have a short answer. Default {@link shortAnswers}.
- * - `maxTokens`: what their answer may have. Default 512.
- * - `floor`: no answer gets less than this. Default 256.
- * - `headroom`: learnt answers may be so many times the longest of late. Default 4.
- * - `minCalls`: so many answers of a kind are needed to learn from. Default 20.
+ * - `maxTokens`: the `max_tokens` of such calls. Default 512.
+ * - `minTokens`: `max_tokens` is never set below this. Default 256.
+ * - `headroom`: how many times the longest recent answer of its kind an answer may have. Default 4.
+ * - `minCalls`: how many answers of a kind are needed to learn from them. Default 20.
  *
  * @category options
  * @since 0.1.0
@@ -26,7 +26,7 @@ export const shortAnswers: ReadonlyArray<RegExp> = [
 export interface ShorterAnswersOptions {
   readonly when?: Matcher | undefined
   readonly maxTokens?: number | undefined
-  readonly floor?: number | undefined
+  readonly minTokens?: number | undefined
   readonly headroom?: number | undefined
   readonly minCalls?: number | undefined
 }
@@ -37,18 +37,17 @@ const mayThinkAtWill = ({ catalogue }: RuleContext, { model, thinking }: Request
     : thinking.type !== "disabled" && thinking.type !== "enabled"
 
 /**
- * Lowers `max_tokens` where the answer is likely to be short: the question says so, or answers of this request type were short so far.
+ * Lowers `max_tokens` if the answer is likely to be short: the question says so, or earlier answers of this request type were short.
  *
- * The answer itself costs what it costs. What gets smaller is what a budget has to reserve for the worst case, and the worst case itself,
- * so the saving is 0. A thinking budget always fits in besides the answer. Of a model that thinks as much as it likes nothing is
- * known from the question, only from earlier answers, which have their thinking counted in; and so it is with tools, whose input may be long.
- * Calls without a request type teach nothing: they may be of any kind.
+ * It limits the worst case and what a budget reserves for it, not the usual cost, so the reported saving is 0. There is always room for a
+ * thinking budget beside the answer. If the model decides how much to think, or the request has tools, only earlier answers count and not the
+ * question: their tokens include thinking and tool input. Calls without a request type are not learnt from.
  *
  * @category rules
  * @since 0.1.0
  */
 export const shorterAnswers = (options: ShorterAnswersOptions = {}): Rule => {
-  const { floor = 256, headroom = 4, maxTokens = 512, minCalls = 20, when = shortAnswers } = options
+  const { headroom = 4, maxTokens = 512, minCalls = 20, minTokens = 256, when = shortAnswers } = options
   return {
     name: "shorterAnswers",
     apply: (request, context) => {
@@ -60,7 +59,7 @@ export const shorterAnswers = (options: ShorterAnswersOptions = {}): Rule => {
       const said = isShort ? maxTokens : undefined
       if (learnt === undefined && said === undefined) return undefined
       const budget = request.thinking?.type === "enabled" ? request.thinking.budget_tokens : 0
-      const limit = Math.ceil(Math.max(learnt ?? 0, budget + Math.max(said ?? 0, floor)))
+      const limit = Math.ceil(Math.max(learnt ?? 0, budget + Math.max(said ?? 0, minTokens)))
       if (!(limit < request.max_tokens)) return undefined
       const reserved = priceOf(context, request, { outputTokens: request.max_tokens - limit })
       const less = reserved === undefined

@@ -4,15 +4,15 @@ import type { Rule, RuleContext } from "./Rule.ts"
 import { about, blocksOf, difference, hasBreakpoints, isThinking, priceOf } from "./Rule.ts"
 
 /**
- * - `maxTokens`: what the whole prompt may have, by estimate.
- * - `step`: how many tokens are cut at least, and in multiples of which. A history that grows by a message a call is then cut at the same place
- *   for many calls, so that its cache stays warm. Default a quarter of `maxTokens`.
+ * - `maxInputTokens`: the estimated tokens that the whole prompt may have.
+ * - `step`: history is cut in multiples of this many tokens. A conversation that grows with each call is then cut at the same place for many
+ *   calls, so that its cache stays warm. Default a quarter of `maxInputTokens`.
  *
  * @category options
  * @since 0.1.0
  */
 export interface TrimHistoryOptions {
-  readonly maxTokens: number
+  readonly maxInputTokens: number
   readonly step?: number | undefined
 }
 
@@ -22,7 +22,7 @@ const isSource = (block: Block): boolean =>
   sources.has(block.type) ||
   block.type === "tool_result" && Array.isArray(block.content) && block.content.some(({ type }) => sources.has(type))
 
-/** What says which of the deferred tools are there. */
+/** Tool references load deferred tools. */
 const isToolReference = (block: Block): boolean =>
   block.type === "tool_search_tool_result" ||
   block.type === "tool_result" && Array.isArray(block.content) &&
@@ -34,15 +34,15 @@ const isCited = (block: Block): boolean =>
 const lastIndex = <A>(items: ReadonlyArray<A>, is: (item: A) => boolean): number =>
   items.reduce((last, item, index) => is(item) ? index : last, -1)
 
-/** Older models take thinking blocks whatever came before them. */
+/** Older models accept thinking blocks after other turns than those that they were made for. */
 const bindsThinking = ({ find }: Model.Catalogue, id: string): boolean => {
   const model = find(id)
   return model === undefined || model.rejects.includes("editedThinking") || model.unverified.includes("rejects")
 }
 
 /**
- * Where a conversation may begin: at a turn of the user that answers no tool, behind everything that what is kept rests on. System
- * messages within the conversation are not cut, nor are the tools that it found, nor a history that the API compacted.
+ * Where a conversation may begin: at a user turn without tool results, after everything that the rest depends on. System messages within the
+ * conversation, loaded tools and histories that the API compacted are never cut.
  */
 const beginnings = (context: RuleContext, { messages, model }: Request): ReadonlyArray<number> => {
   const some = (is: (block: Block) => boolean) => (message: Turn) => blocksOf(message).some(is)
@@ -78,15 +78,15 @@ const tokensOf = (context: RuleContext, request: Request, messages: Array<Turn>)
 }
 
 /**
- * Cuts the oldest turns of a conversation whose prompt is larger than `maxTokens`.
+ * Cuts the oldest turns of a conversation whose prompt is larger than `maxInputTokens`.
  *
- * - It keeps the system prompt, the tools and the newest turns; a tool use stays with its result, and what is kept begins with the user.
- * - Thinking blocks are never altered. Models that bind them to the turns before (Fable 5.1, Opus 5.5, Sonnet 5.5, Haiku 5.5 and newer) get a
- *   history that is cut behind the last of them, or the whole one.
- * - Citations keep their sources, system messages within the conversation and tools that it found stay, and a history that the API compacted is left alone.
- * - Where the bound cannot be met, the report says what is left.
+ * - It keeps the system prompt, the tools and the newest turns; a tool use stays with its result, and the rest begins with a user turn.
+ * - Thinking blocks are never altered. For models that bind them to earlier turns (Fable 5.1, Opus 5.5, Sonnet 5.5, Haiku 5.5 and newer), history is
+ *   cut only after the last of them.
+ * - Citations keep their sources; system messages within the conversation and loaded tools stay; a history that the API compacted is left alone.
+ * - If the prompt is still too large, the report says how many tokens are left.
  *
- * The saving is priced as cache reads where the request has breakpoints, else as plain input.
+ * The saving is priced as cache reads if the request has breakpoints, else as plain input.
  *
  * @category rules
  * @since 0.1.0
@@ -94,13 +94,13 @@ const tokensOf = (context: RuleContext, request: Request, messages: Array<Turn>)
 export const trimHistory = (options: TrimHistoryOptions): Rule => ({
   name: "trimHistory",
   apply: (request, context) => {
-    const { maxTokens } = options
-    const step = Math.max(1, options.step ?? Math.ceil(maxTokens / 4))
+    const { maxInputTokens } = options
+    const step = Math.max(1, options.step ?? Math.ceil(maxInputTokens / 4))
     const total = context.inputTokens(request)
-    if (!(total > maxTokens)) return undefined
+    if (!(total > maxInputTokens)) return undefined
     const { messages } = request
     const head = headOf(messages)
-    const wanted = Math.ceil((total - maxTokens) / step) * step
+    const wanted = Math.ceil((total - maxInputTokens) / step) * step
     const cuts: Array<{ readonly at: number; readonly tokens: number }> = []
     let from = head
     let tokens = 0
@@ -111,17 +111,17 @@ export const trimHistory = (options: TrimHistoryOptions): Rule => ({
       if (tokens >= wanted) break
     }
     const cut = cuts.find(({ tokens }) => tokens >= wanted) ??
-      cuts.find(({ tokens }) => total - tokens <= maxTokens) ??
+      cuts.find(({ tokens }) => total - tokens <= maxInputTokens) ??
       cuts.at(-1)
     if (cut === undefined) {
       return {
-        what: `the prompt has ${about(total)}, more than ${maxTokens}, and no part of its history can be cut`,
+        what: `the prompt has ${about(total)}, more than ${maxInputTokens}, and no part of its history can be cut`,
         savedNanoUsd: undefined
       }
     }
     const left = total - cut.tokens
     const category = hasBreakpoints(request) ? "cacheReadTokens" : "inputTokens"
-    const rest = left > maxTokens ? `; ${about(left)} are left, more than ${maxTokens}` : ""
+    const rest = left > maxInputTokens ? `; ${about(left)} are left, more than ${maxInputTokens}` : ""
     return {
       request: { ...request, messages: [...messages.slice(0, head), ...messages.slice(cut.at)] },
       what: `cut the ${cut.at - head} oldest messages, ${about(cut.tokens)}${rest}`,

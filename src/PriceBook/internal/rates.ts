@@ -1,8 +1,8 @@
 /**
- * Prices made ready: for each model, speed, period and prompt length the pico-dollars of one token.
+ * Precomputed prices: the pico-dollars of one token by model, speed, period and prompt length.
  */
 import type { Category, Price } from "../../internal/price.ts"
-import { type Catalogue, catalogue } from "../../Model.ts"
+import type { Catalogue } from "../../Model.ts"
 
 const perMillion = 1_000_000
 
@@ -31,7 +31,7 @@ export interface Period {
   readonly bands: Array<Band>
 }
 
-export const idOf = (model: string, { find }: Catalogue = catalogue): string => find(model)?.id ?? model
+export const idOf = (model: string, { lookup }: Catalogue): string => lookup(model).id
 
 export const startOf = (price: Price): number => price.from === undefined ? -Infinity : Date.parse(price.from)
 
@@ -91,7 +91,7 @@ const bandOf = (
 /** The periods of each speed of each model, by id and by alias, oldest first. */
 export type Book = ReadonlyMap<string, ReadonlyMap<string, ReadonlyArray<Period>>>
 
-/** What multiplies the prices. */
+/** The factors on all prices. */
 export interface Factors {
   readonly discount: number | Readonly<Record<string, number>>
   readonly tiers: Readonly<Record<string, number>>
@@ -136,25 +136,4 @@ export const bookOf = (
     for (const alias of aliases) book.set(alias, speeds)
   }
   return book
-}
-
-export const periodAt = (periods: ReadonlyArray<Period> | undefined, at: number): Period | undefined => {
-  if (periods === undefined) return undefined
-  let period = periods[0]
-  for (const next of periods) if (next.from <= at) period = next
-  return period === undefined || at >= period.until ? undefined : period
-}
-
-export const bandAt = (period: Period | undefined, promptTokens: number): Band | undefined =>
-  period?.bands.find(({ above }) => promptTokens > above || above === 0)
-
-/** To nano-dollars, half up; exact below 2^53. */
-export const rounded = (picoUsd: number): number => {
-  const rest = ((picoUsd % 1000) + 1000) % 1000
-  return (picoUsd - rest) / 1000 + (rest >= 500 ? 1 : 0)
-}
-
-export const roundedUp = (picoUsd: number): number => {
-  const rest = picoUsd % 1000
-  return (picoUsd - rest) / 1000 + (rest > 0 ? 1 : 0)
 }

@@ -1,14 +1,14 @@
-/** What a limiter is told of its limits, and the published ones. */
+/** The limits of a limiter, from its options and the catalogue. */
 import * as Model from "../../Model.ts"
 
 /**
- * The rates of one bucket set, per minute. What is left out is not limited until the API's headers say so; what is given is
- * never exceeded, whatever the headers say.
+ * The rates of one bucket set, per minute. An omitted rate is unlimited until the API's headers report it; a given one is never exceeded,
+ * whatever the headers report.
  *
- * - `inputTokensPerMinute`: uncached input and cache writes; cache reads only for models for which they count.
+ * - `inputTokensPerMinute`: uncached input and cache writes; cache reads only for models that count them.
  * - `tokensPerMinute`: input and output together.
- * - `countTokensPerMinute`: requests to count tokens. They have a bucket of their own for each key group, with the figure
- *   of the model group `"other"`.
+ * - `countTokensPerMinute`: requests to count tokens. Each key group has one bucket for them, of the size given for the model group
+ *   `"other"`.
  *
  * @category models
  * @since 0.1.0
@@ -29,8 +29,6 @@ export interface Limits {
  */
 export type LimitsOf = (group: Model.Group, keyGroup: string) => Limits
 
-const none: Limits = {}
-
 const names = [
   "requestsPerMinute",
   "inputTokensPerMinute",
@@ -41,7 +39,7 @@ const names = [
 
 const tiers: ReadonlySet<Model.Tier> = new Set(["start", "build", "scale"])
 
-/** Limits that make no sense would let everything pass, or nothing. */
+/** Invalid limits would admit everything, or nothing. */
 const checked = (limits: Limits): Limits => {
   for (const name of names) {
     const value = limits[name]
@@ -51,14 +49,18 @@ const checked = (limits: Limits): Limits => {
   return limits
 }
 
-/** Throws a `RangeError` for limits that make no sense; those of a function when they are asked for. */
-export const from = (limits: Limits | Model.Tier | LimitsOf | undefined): LimitsOf => {
-  if (limits === undefined) return () => none
+/**
+ * Where limits come from, in this order: the option; for a tier or without an option, the catalogue. Throws a `RangeError` for invalid limits;
+ * for those of a function, when they are asked for.
+ */
+export const from = (limits: Limits | Model.Tier | LimitsOf | undefined, catalogue: Model.Catalogue): LimitsOf => {
+  if (limits === undefined) return (group) => checked(catalogue.limits(group) ?? {})
   if (typeof limits === "function") return (group, keyGroup) => checked(limits(group, keyGroup))
   if (typeof limits !== "string") {
     const own = checked(limits)
     return () => own
   }
   if (!tiers.has(limits)) throw new RangeError(`RateLimiter: there is no tier ${limits}`)
-  return Model.tierLimits(limits)
+  const ofTier = Model.tierLimits(limits, catalogue)
+  return (group) => checked(ofTier(group))
 }

@@ -1,4 +1,4 @@
-/** A scripted answer as the message and the events that it stands for. */
+/** Renders a scripted answer as a message and as the events of a stream. */
 import type {
   ContentBlock,
   Message,
@@ -18,7 +18,7 @@ import * as Tokens from "../simulator/internal/Tokens.ts"
 import type * as Wire from "../simulator/internal/Wire.ts"
 
 /**
- * A content block and the pieces in which a stream brings it. A block without pieces comes complete.
+ * A content block and its pieces in a stream. A stream delivers a block without pieces complete.
  *
  * @category models
  * @since 0.1.0
@@ -29,7 +29,7 @@ export interface Block {
 }
 
 /**
- * An answer with more to it than one block.
+ * An answer with several blocks, or with more than content.
  *
  * @category models
  * @since 0.1.0
@@ -40,27 +40,27 @@ export interface Reply {
   readonly stopReason?: StopReason | undefined
   /** The category of a refusal. */
   readonly stopDetails?: RefusalStopDetails | undefined
-  /** What the answer reports instead of what was counted. */
+  /** Overrides the counted usage that the answer reports. */
   readonly usage?: Partial<SdkUsage> | undefined
-  /** The model that served it. Default: the one that was asked for. */
+  /** The model that served it. Default: that of the request. */
   readonly model?: string | undefined
   /** The wait before each piece. A whole answer takes as long as all its pieces. */
   readonly every?: Duration.Input | undefined
   /**
-   * What ends the answer after the content above: a stream fails with it there, its last block unfinished, and a whole
-   * answer fails with it. Through `ClaudeService` a stream that had content ends with `StreamInterruptedError`.
+   * The error that ends the answer after this content: a stream fails with it before its last block is finished, and a
+   * whole answer fails with it. Through `ClaudeService` a stream that had content ends with `StreamInterruptedError`.
    */
   readonly error?: ApiError | undefined
 }
 
-/** An event of a stream, how long it takes to come, and the output tokens that have been produced when it is there. */
+/** An event of a stream, the wait before it, and the output tokens that were produced by then. */
 export interface Step {
   readonly event: Event
   readonly millis: number
   readonly outputTokens: number
 }
 
-/** `error` stands where the message is never whole; then the steps end before it would be. */
+/** With `error` the message is never complete, and the steps end earlier. */
 export interface Rendered {
   readonly requestId: string
   readonly message: Message
@@ -71,11 +71,11 @@ export interface Rendered {
 /** The models of the catalogue that are not retired, as the simulator lists them on the day of the catalogue. */
 export const models = (): ReadonlyArray<ModelInfo> => {
   const page = Models.answer("/v1/models?limit=1000", Date.parse(Model.asOf))
-  // What it answers to a list that is not refused is the SDK's page of models.
+  // Unless it refuses, the body is the SDK's page of models.
   return "body" in page ? (page.body as { readonly data: ReadonlyArray<ModelInfo> }).data : []
 }
 
-/** The prompt as the simulator counts it: a request of the SDK is a body that was never written down as JSON. */
+/** The prompt as the simulator counts it: a request of the SDK is a body that was never encoded as JSON. */
 export const inputTokens = (request: object & { readonly model: string }): number =>
   Tokens.ofBody(request as unknown as Wire.Body, Model.tokenizer(request.model))
 

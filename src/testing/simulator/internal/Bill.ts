@@ -1,9 +1,9 @@
 /**
- * What each request would have cost, in tokens and in dollars.
+ * The cost of each request, in tokens and in dollars.
  */
 
 /**
- * Tokens by the categories in which they are charged.
+ * Tokens by price category.
  *
  * @category models
  * @since 0.1.0
@@ -17,11 +17,11 @@ export interface BilledTokens {
 }
 
 /**
- * One request that was served: it passed every check and work on it began. `at` is its arrival in milliseconds since 1970. A request
- * whose reader went away has the outcome `aborted`, one that a fault cut short `failed`; both are charged for what was produced until
- * then. The prompt is charged in full, cache writes too, even when the reader left before the first token. Counting tokens is free, so
- * its rows hold zeros. `nanoUsd` is what the row costs in integer nano-dollars, by the prices of `PriceBook` on its arrival; undefined
- * for a model, or a way to serve it, without a price. It is 0 for refusals that are free, whose tokens stand in `usage` all the same.
+ * One request that was served: it passed every check and work on it began. `at` is its arrival in milliseconds since the epoch. A
+ * request whose reader left has the outcome `aborted`, one that a fault cut short `failed`; both are charged for the output until then.
+ * The prompt is charged in full, cache writes too, even when the reader left before the first token. Counting tokens is free, so its
+ * rows hold zeros. `nanoUsd` is the cost in integer nano-dollars, by the prices of `PriceBook` on its arrival; undefined where the
+ * model, or the way it was served, has no price. It is 0 for refusals that are free, although `usage` has their tokens.
  *
  * @category models
  * @since 0.1.0
@@ -41,7 +41,7 @@ export interface BillRow {
 }
 
 /**
- * The newest rows, oldest first, how many older ones were dropped for want of room, and the totals of all. `nanoUsd` adds up the rows
+ * The newest rows, oldest first, how many older ones were dropped, and the totals of all. `nanoUsd` adds up the rows
  * that have a price, `unpriced` counts the others.
  *
  * @category models

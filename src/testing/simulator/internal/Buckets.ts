@@ -1,14 +1,14 @@
 /**
- * Token buckets with continuous refill for each organization and model group, and the headers that tell of them. There are as many
- * groups of buckets as the options name organizations times the closed set of model groups.
+ * Token buckets with continuous refill for each organization and model group, and the headers that report them. There is
+ * one group of buckets for each organization of the options and each model group.
  */
 import * as DateTime from "effect/DateTime"
 import * as Model from "../../../Model.ts"
 import type { Refusal } from "./Wire.ts"
 
 /**
- * The rates that an organization has for a model group, per minute. What is left out is not limited. Requests in fast mode have
- * buckets of their own, of the same size.
+ * The rates that an organization has for a model group, per minute. Undefined rates are unlimited. Requests in fast mode have
+ * separate buckets of the same size.
  *
  * @category models
  * @since 0.1.0
@@ -19,7 +19,7 @@ export interface Limits {
   readonly inputTokensPerMinute?: number | undefined
   /** Admission asks only that this bucket is not below zero; running answers are never cut, so it can be overdrawn by far. */
   readonly outputTokensPerMinute?: number | undefined
-  /** Requests to count tokens, which have a bucket of their own for each organization: that of the group `other` counts. */
+  /** Requests to count tokens, which have one bucket for each organization, with the limit of the group `other`. */
   readonly countTokensPerMinute?: number | undefined
   /**
    * How full a bucket can get, in minutes of its rate. `1 / 60` makes 60 requests a minute act like one a second. Default 1. A request
@@ -118,7 +118,7 @@ const limited = (message: string, waitMillis: number | undefined, code?: string)
 export interface Account {
   /** Takes output as it is produced; the level may go below zero. */
   readonly output: (tokens: number, now: number) => void
-  /** Announces how much output will come; what is returned takes back what did not. */
+  /** Announces how much output will come; the returned function takes back the part that did not. */
   readonly expect: (tokens: number) => () => void
   readonly headers: (now: number) => Record<string, string>
 }
@@ -229,7 +229,7 @@ const admitTo = (group: Group, ramp: Ramp | undefined, input: number, now: numbe
     }
   }
   const rampWait = ramped(ramp, group.window, now)
-  // whoever is refused must find room when it comes back, also for what others produce meanwhile
+  // a refused caller must find room when it returns, also after the output of others until then
   const outputs = group.buckets["output-tokens"]
   const outputWait = outputs === undefined ? 0 : millisUntil(outputs, group.pending * minute)
   if (worst !== undefined) {

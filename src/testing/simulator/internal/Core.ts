@@ -1,5 +1,5 @@
 /**
- * The simulated API without a wire: a request goes in, steps come out.
+ * The simulated API without a transport: a request goes in, steps come out.
  */
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
@@ -7,7 +7,7 @@ import type * as Model from "../../../Model.ts"
 import * as Bill from "./Bill.ts"
 import * as Buckets from "./Buckets.ts"
 import * as Cache from "./Cache.ts"
-import * as Charge from "./Charge.ts"
+import * as Cost from "./Cost.ts"
 import * as Faults from "./Faults.ts"
 import * as Keys from "./Keys.ts"
 import * as Messages from "./Messages.ts"
@@ -17,8 +17,8 @@ import * as Step from "./Step.ts"
 import * as Wire from "./Wire.ts"
 
 /**
- * How many requests came, what they were answered, how many are open now, how many were left by their reader before the end, and
- * how many got no answer at all because of a fault.
+ * Counts of requests: all, those that are open now, those whose reader left before the end, those that got no answer because of a
+ * fault, and all by the status of their answer.
  *
  * @category models
  * @since 0.1.0
@@ -93,7 +93,7 @@ const accept = (
   const stream = body["stream"] === true
   const model = typeof body["model"] === "string" ? body["model"] : undefined
   const fault = faults.pick({ method: incoming.method, path: incoming.path, model, stream }, now() - began)
-  /** An answerer that throws is an internal error of the API that it plays. */
+  /** An answerer that throws is an internal error of the simulated API. */
   const attempt = () =>
     Result.getOrElse(
       Result.try(() => respond(incoming, parsed, served, id)),
@@ -133,7 +133,7 @@ const accept = (
       }
       const made = Result.try(steps.next.bind(steps))
       if (Result.isFailure(made)) {
-        // an answer that cannot be put on the wire ends like a server that crashed
+        // an answer that cannot be sent ends like a server that crashed
         close("failed")
         return Step.reset
       }
@@ -154,7 +154,7 @@ export const make = (options: CoreOptions) => {
   const cache = Cache.make(options.cacheEntries)
   const messages = Messages.make(options, buckets, spend, cache)
   const bill = Bill.make(options.billRows)
-  const charge = Charge.make(options.catalogue)
+  const costOf = Cost.make(options.catalogue)
   const faults = Faults.make(options.faults, options.chance)
   const shared: Shared = {
     now,
@@ -172,7 +172,7 @@ export const make = (options: CoreOptions) => {
         cacheWrite5m: division?.write5m ?? 0,
         cacheWrite1h: division?.write1h ?? 0
       }
-      const nanoUsd = manner === undefined ? 0 : charge(row.model, row.at, usage, manner)
+      const nanoUsd = manner === undefined ? 0 : costOf(row.model, row.at, usage, manner)
       const billed = { ...row, usage, nanoUsd, outcome }
       bill.add(billed)
       spend.add(billed)

@@ -1,13 +1,13 @@
 /**
- * Carries out the steps of an answer on a face, at the pace of its reader.
+ * Sends the steps of an answer to a sink, at the pace of its reader.
  */
 import type { Steps, Wait } from "./Step.ts"
 
-/** What a face does. A method that returns `false` asks for a pause until `resume`. */
+/** Where the steps go: a `fetch` or an HTTP server. A method that returns `false` asks for a pause until `resume`. */
 export interface Sink {
   readonly head: (status: number, headers: Record<string, string>, body: string | undefined) => boolean
   readonly data: (data: string | Uint8Array) => boolean
-  /** Called before a wait: what was held back goes out now. `false` asks to go on only after `resume`. */
+  /** Called before a wait: sends what was held back. `false` asks to go on only after `resume`. */
   readonly flush: () => boolean
   readonly end: () => void
   readonly reset: () => void

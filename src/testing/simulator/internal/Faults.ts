@@ -1,5 +1,5 @@
 /**
- * What goes wrong, when it does, and what it makes of the steps of an answer.
+ * Faults: when they strike, and what they do to the steps of an answer.
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -8,8 +8,8 @@ import * as Step from "./Step.ts"
 import * as Wire from "./Wire.ts"
 
 /**
- * A place in an answer: behind so many events of a stream, or behind so many bytes of the body. In an answer that is not a stream
- * `events` means the middle of the body. A place behind the end means just before the last event, or the last byte.
+ * A place in an answer: after this many events of a stream, or after this many bytes of the body. In an answer that is not a stream
+ * `events` means the middle of the body. A place after the end means just before the last event, or the last byte.
  *
  * @category models
  * @since 0.1.0
@@ -17,20 +17,20 @@ import * as Wire from "./Wire.ts"
 export type Cut = { readonly events: number } | { readonly bytes: number }
 
 /**
- * Something that goes wrong with one request.
+ * A fault of one request.
  *
- * - `None`: nothing, the request is answered as usual; for scripts.
- * - `Status`: the answer has this status (200 to 599), these headers and this body: a string as it is, anything else as JSON, and the
- *   usual error envelope when left out.
+ * - `None`: the request is answered as usual; for scripts.
+ * - `Status`: the answer has this status (200 to 599), these headers and this body: a string as it is, anything else as JSON, by
+ *   default the usual error envelope.
  * - `Refused`: no connection. A real server cannot refuse one request, so there the socket is closed before any byte of an answer.
  * - `ResetBeforeHeaders`: the connection is reset instead of an answer.
  * - `ResetMidStream`: the connection is reset within the body.
  * - `ErrorEvent`: an `error` event of this type within a stream, which then ends; for an answer that is not a stream, the status
  *   that goes with the type.
- * - `Stall`: nothing comes any more, from before the headers or from a place in the body on, until the reader goes away.
+ * - `Stall`: nothing is sent before the headers, or after a place in the body, until the reader leaves.
  * - `Truncate`: the body ends early, cleanly.
- * - `Garbage`: `bytes` (default: an event whose data is not JSON) stand in the middle of the body, which then goes on.
- * - `Drip`: the body comes in pieces of `bytes` bytes with a pause of `every` behind each.
+ * - `Garbage`: `bytes` (default: an event whose data is not JSON) are inserted in the body, which then goes on.
+ * - `Drip`: the body arrives in pieces of `bytes` bytes with a pause of `every` after each.
  *
  * @category models
  * @since 0.1.0
@@ -61,7 +61,7 @@ export type Fault = Data.TaggedEnum<{
 export const Fault = Data.taggedEnum<Fault>()
 
 /**
- * A request as a rule for faults sees it.
+ * The request that a rule for faults looks at.
  *
  * @category models
  * @since 0.1.0
@@ -74,8 +74,8 @@ export interface Seen {
 }
 
 /**
- * When a fault strikes: with this probability (seeded; default 1), for at most so many requests (default: no end), from and until
- * these times after the start of the simulator, and for requests that satisfy the predicate. All of them must agree.
+ * When a fault strikes: with this probability (seeded; default 1), for at most this many requests (default: any number), from and until
+ * these times after the start of the simulator, and for requests that satisfy the predicate. All of them must hold.
  *
  * @category models
  * @since 0.1.0

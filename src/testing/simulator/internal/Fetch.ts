@@ -1,5 +1,5 @@
 /**
- * The face that is a `fetch`.
+ * Answers through a `fetch`.
  */
 import type { Core } from "./Core.ts"
 import { drive } from "./Drive.ts"
@@ -98,6 +98,6 @@ const call = (core: Core, input: string | URL | Request, init: RequestInit | und
   return request.text().then((body) => send(request.url, request.method, request.headers, body))
 }
 
-/** A `fetch` that is answered by the core, whatever host it names. What is wrong with a call rejects, and never throws. */
+/** A `fetch` that the core answers, for any host. Errors of a call reject, and never throw. */
 export const make = (core: Core): typeof globalThis.fetch => (input, init) =>
   new Promise((resolve) => resolve(call(core, input, init)))

@@ -1,5 +1,5 @@
 /**
- * The face that is an HTTP server. It runs on `node:http` alone: Effect starts it and stops it.
+ * Answers through an HTTP server on `node:http`, which Effect starts and stops.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -9,10 +9,10 @@ import type { AddressInfo } from "node:net"
 import type { Core } from "./Core.ts"
 import { drive } from "./Drive.ts"
 
-/** How much of a stream is gathered before it is written, as long as nothing waits. */
+/** How many characters of a stream are gathered before they are written, as long as nothing waits. */
 const gather = 16_384
 
-/** Ends what is under way for a server. */
+/** Ends the open answers of a server. */
 type Live = Set<() => void>
 
 const answer = (
@@ -73,7 +73,7 @@ const answer = (
       const reset = () => request.socket.resetAndDestroy()
       if (!response.headersSent) return reset()
       response.flushHeaders()
-      // what was written reaches the kernel before the reset, or the reader would never see it
+      // the reset waits until the kernel has what was written, or the reader would never get it
       if (held.length === 0) request.socket.write("", reset)
       else {
         const last = held.map((part) => Buffer.from(part))
@@ -84,7 +84,7 @@ const answer = (
     refuse: () => request.socket.destroy()
   })
   const resume = () => {
-    // what cannot be put on the wire is a server that crashed, but for this request only
+    // an answer that cannot be sent ends like a server that crashed, for this request only
     if (Result.isSuccess(Result.try(driver.resume))) return
     driver.abort()
     request.socket.destroy()
@@ -138,7 +138,7 @@ export const listen = (core: Core, port: number): Effect.Effect<number, never, S
           server.closeAllConnections()
         })
     ),
-    // a server that listens on a TCP port has an address of this kind
+    // a server that listens on a TCP port has such an address
     (server) => (server.address() as AddressInfo).port
   )
 }

@@ -1,5 +1,5 @@
 /**
- * The two endpoints that a model works for: answers, and counts of tokens.
+ * The two endpoints that need a model: messages, and counts of tokens.
  */
 import type { Message, Usage } from "@anthropic-ai/sdk/resources/messages"
 import * as Model from "../../../Model.ts"
@@ -7,7 +7,7 @@ import * as Answer from "./Answer.ts"
 import type * as Bill from "./Bill.ts"
 import type * as Buckets from "./Buckets.ts"
 import * as Cache from "./Cache.ts"
-import type * as Charge from "./Charge.ts"
+import type * as Cost from "./Cost.ts"
 import type * as Keys from "./Keys.ts"
 import type * as Spend from "./Spend.ts"
 import * as Sse from "./Sse.ts"
@@ -29,12 +29,12 @@ export interface MessageOptions {
   readonly now: () => number
 }
 
-/** What is known of a request while it is answered; `row` stands from when work on it began. */
+/** What is known about a request while it is answered; `row` is set once work on it began. */
 export interface Served {
   row: Omit<Bill.BillRow, "outcome" | "usage" | "nanoUsd"> | undefined
   division: Cache.Division | undefined
   /** Undefined for what is free. */
-  manner: Charge.Manner | undefined
+  manner: Cost.Manner | undefined
   output: number
   /** Takes back the output that was expected and did not come. */
   release: () => void
@@ -141,7 +141,7 @@ export const make = (
 ) => {
   const { now } = options
 
-  /** The answer to a body that passed every check: one step where nothing takes time, which is what most calls are. */
+  /** The answer to a body that passed every check: a single step where nothing takes time, as for most calls. */
   const answer = (
     { body, marked, model }: Validate.Checked,
     key: Keys.Key,
@@ -171,7 +171,7 @@ export const make = (
     const account = buckets.admit(key.organization, model.group, speed, booked, start)
     if ("status" in account) return Step.refused(account, id, headers)
 
-    // the body was checked, and what the checks do not know of is the answerer's to judge
+    // the body was checked; fields that the checks do not know are left to the answerer
     const request = body as unknown as Parameters<Answer.Answerer>[0]
     const plan = Answer.plan(
       options.answer === undefined ? Answer.byDefault(options.seed, body) : options.answer(request),

@@ -1,5 +1,5 @@
 /**
- * From a request to the endpoint that answers it: routes, keys and the checks that stand before every answer.
+ * Finds the endpoint that answers a request: routes, keys and the checks before every answer.
  */
 import * as Result from "effect/Result"
 import * as Model from "../../../Model.ts"
@@ -10,7 +10,7 @@ import * as Step from "./Step.ts"
 import * as Validate from "./Validate.ts"
 import * as Wire from "./Wire.ts"
 
-/** A request as a face hands it over. `header` takes lower-case names, `path` includes the query. */
+/** A request, over `fetch` or HTTP. `header` takes lower-case names, `path` includes the query. */
 export interface Incoming {
   readonly method: string
   readonly path: string

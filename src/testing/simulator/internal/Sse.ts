@@ -1,5 +1,5 @@
 /**
- * The events of a streamed answer, each as its text on the wire.
+ * The events of a streamed answer, encoded as text.
  */
 import type { Message, RawMessageStreamEvent } from "@anthropic-ai/sdk/resources/messages"
 import type * as Answer from "./Answer.ts"

@@ -1,5 +1,5 @@
 /**
- * What happens on the wire, one step after the other. The core makes the steps, faults change them, a face carries them out.
+ * The steps in which an answer is sent. The core makes them, faults change them, and `Drive` sends them.
  */
 import * as Wire from "./Wire.ts"
 

@@ -1,5 +1,5 @@
 /**
- * Signatures of thinking blocks. They bind a block to what it says, to the line of the model that made it and to the turns before it.
+ * Signatures of thinking blocks. They bind a block to its content, to the model line that produced it and to the turns before it.
  */
 import * as Hash from "../../../internal/contentHash.ts"
 import type * as Model from "../../../Model.ts"

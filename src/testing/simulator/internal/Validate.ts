@@ -1,5 +1,5 @@
 /**
- * What the API refuses before it thinks about an answer.
+ * The checks of a request before the model sees it.
  */
 import * as Predicate from "effect/Predicate"
 import * as Model from "../../../Model.ts"

@@ -1,5 +1,5 @@
 /**
- * The bodies of requests, as loosely as they are read before they are checked, and the envelope of errors.
+ * The bodies of requests before they are checked, and the envelope of errors.
  */
 
 export interface Block {
