@@ -50,18 +50,17 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as PubSub from "effect/PubSub"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
-import type * as Take from "effect/Take"
 import { admitted, costOf, type MessageAttempt, type Policy } from "./Attempt.ts"
 import * as Figures from "./CostLedger/internal/figures.ts"
 import * as Memory from "./CostLedger/internal/memory.ts"
 import * as Row from "./CostLedger/internal/row.ts"
 import * as Slices from "./CostLedger/internal/slices.ts"
 import * as CostReport from "./CostReport.ts"
+import * as Feed from "./internal/feed.ts"
 import { PriceBook } from "./PriceBook.ts"
 import * as Reconciliation from "./Reconciliation.ts"
 
@@ -289,8 +288,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   let forgotten = 0
   let failures = 0
 
-  const feed = yield* PubSub.sliding<Take.Take<Row.Row>>(256)
-  yield* Effect.addFinalizer(() => PubSub.end(feed, Exit.void))
+  const feed = yield* Feed.make<Row.Row>()
 
   const writeBatch = Effect.suspend(() => {
     const batch = pending.slice(0, batchRows)
@@ -468,7 +466,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       const cost = costOf(book, attempt, at)
       if (cost === undefined) return Effect.void
       const row = Row.make(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe())
-      return Effect.andThen(PubSub.publish(feed, [row]), enqueue(row))
+      return Effect.andThen(feed.publish(row), enqueue(row))
     })
 
   return CostLedger.of({
@@ -479,7 +477,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
     status: Effect.sync(() => ({ pending: pending.length, dropped, forgotten, isDown: failures > 0 })),
     flush,
-    feed: Stream.fromPubSubTake(feed),
+    feed: feed.stream,
     rows: (range) =>
       Stream.paginate(
         undefined as Cursor | undefined, // so that the state is not inferred from its first value
