@@ -271,14 +271,15 @@ export const layer = (
  * **Example** (A retry)
  *
  * ```ts
- * import { ClaudeError, ClaudeService, KeyPool, KeyStore } from "effect-claude"
- * import { Effect, Layer } from "effect"
+ * import { ClaudeError, ClaudeService } from "effect-claude"
+ * import { Effect } from "effect"
  * import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
  *
- * const claude = ClaudeService.layerDefault({ retry: { throttledBase: "1 millis" } }).pipe(Layer.provide([
- *   ClaudeTest.layerApi(new ClaudeError.ServerError({ overloaded: true }), "At last."),
- *   KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([ClaudeTest.key])))
- * ]))
+ * const claude = ClaudeService.layer({
+ *   api: ClaudeTest.layerApi(new ClaudeError.ServerError({ overloaded: true }), "At last."),
+ *   keys: [ClaudeTest.key],
+ *   retry: { throttledBase: "1 millis" }
+ * })
  *
  * const report = ClaudeService.createWithReport(ClaudeTest.hello).pipe(Effect.provide(claude))
  *
