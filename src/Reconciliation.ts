@@ -15,8 +15,9 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Csv from "effect/encoding/Csv"
 import * as Schema from "effect/Schema"
-import * as Csv from "./CostLedger/internal/csv.ts"
+import * as Stream from "effect/Stream"
 import type { Figures } from "./CostReport.ts"
 
 const Amount = Schema.optional(Schema.Int)
@@ -278,17 +279,26 @@ const amountOf = (column: string, text: string): number | undefined => {
   return sign === "-" ? -nano : nano
 }
 
+/** Records without empty lines; text that is not CSV (RFC 4180), such as a quote inside a cell, is refused rather than guessed at. */
+const recordsOf = (text: string): Effect.Effect<ReadonlyArray<Csv.Row>, BillFormatError> =>
+  Stream.make(text).pipe(
+    Stream.pipeThroughChannel(Csv.decodeString({ ignoreEmptyLines: true, maxRecordSize: Infinity })),
+    Stream.filter((record) => record.some((cell) => cell !== "")),
+    Stream.runCollect,
+    Effect.mapError(({ line, message }) => new BillFormatError({ detail: `line ${line}: ${message}` }))
+  )
+
 /**
- * The bill as CSV with a header line: `day` (`YYYY-MM-DD`), `model` and any of `input_tokens`, `output_tokens`, `cache_read_tokens`,
+ * The bill as CSV (RFC 4180) with a header line: `day` (`YYYY-MM-DD`), `model` and any of `input_tokens`, `output_tokens`, `cache_read_tokens`,
  * `cache_write_5m_tokens`, `cache_write_1h_tokens`, `web_searches`, and `usd` (decimal) or `nano_usd`. Other columns are ignored, empty cells
- * say nothing, lines of one day and model are added up.
+ * are not compared, lines of one day and model are added up.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFormatError> =>
   Effect.gen(function*() {
-    const [header = [], ...records] = Csv.parse(text)
+    const [header = [], ...records] = yield* recordsOf(text)
     const names = header.map((name) => name.trim().toLowerCase())
     const dayAt = names.indexOf("day")
     const modelAt = names.indexOf("model")
@@ -297,6 +307,10 @@ export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFo
     }
     const lines: Array<Line> = []
     for (const [index, record] of records.entries()) {
+      if (record.length > names.length) {
+        const detail = `record ${index + 1} has ${record.length} cells for ${names.length} columns`
+        return yield* new BillFormatError({ detail })
+      }
       const amounts: Amounts = {}
       for (const [column, name] of names.entries()) {
         const category = columnOf[name]

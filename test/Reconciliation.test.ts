@@ -105,6 +105,18 @@ describe("Reconciliation", () => {
       assert.include(report.message, "starting_at")
     }))
 
+  it.effect.each([
+    { name: "a quote inside a cell", text: "day,model,usd\n2026-10-24,m,5\"00\n", detail: "line 2" },
+    { name: "text after a quoted cell", text: "day,model,usd\n2026-10-24,m,\"5\"00\n", detail: "line 2" },
+    { name: "a quote that is never closed", text: "day,model,usd\n2026-10-24,\"m,5\n", detail: "line 2" },
+    { name: "a thousands separator outside quotes", text: "day,model,usd\n2026-10-24,m,1,234.50\n", detail: "record 1" }
+  ])("refuses CSV that it could misread: $name", ({ detail, text }) =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Reconciliation.fromCsv(text))
+      assert.strictEqual(error._tag, "BillFormatError")
+      assert.include(error.detail, detail)
+    }))
+
   it.effect("reads the usage report of the vendor", () =>
     Effect.gen(function*() {
       const bucket = (starting_at: string) => ({
