@@ -59,86 +59,9 @@ import * as Feed from "./internal/feed.ts"
 import { PriceBook } from "./PriceBook.ts"
 import * as Reconciliation from "./Reconciliation.ts"
 
-export {
-  /**
-   * The ledger cannot be read or written.
-   *
-   * - `query`: the report query is invalid; `cause` says why.
-   * - `store`: the store failed or did not answer in time; `cause` says how. Rows to be written wait.
-   * - `range`: a sum exceeds 2^53 nano-dollars (9 million dollars), or the range has more than 10,000 days or hours.
-   *
-   * @category errors
-   * @since 0.1.0
-   */
-  CostLedgerError
-} from "./CostLedger/internal/client.ts"
-export {
-  /**
-   * One attempt that was sent, as it is recorded.
-   *
-   * @category schemas
-   * @since 0.1.0
-   */
-  Row
-} from "./CostLedger/internal/row.ts"
-export {
-  /**
-   * What a store is asked, as plain data; `Infinity` may stand for an open end.
-   *
-   * - `Write`: all of `rows` or none. A row whose `callId` and `attempt` are stored already is skipped, so a write whose reply was lost can be
-   *   repeated.
-   * - `Aggregate`: the figures of the rows of a range that match `where`, grouped by what `by` names; one group with the key `null` where it names
-   *   nothing, no group for no rows.
-   * - `Page`: the first `limit` rows of a range, oldest first, from where the page before ended.
-   * - `Span`: when the first and the last row were sent.
-   * - `Trim`: removes, oldest first, at most `limit` of the rows that were sent before `before` or that are not among the `keep` newest.
-   *
-   * @category models
-   * @since 0.1.0
-   */
-  type Command,
-  /**
-   * The last row of a page: when it was sent, and its number in the store.
-   *
-   * @category models
-   * @since 0.1.0
-   */
-  type Cursor,
-  /**
-   * Rows of attempts that were sent at `from` or later and before `to`, in milliseconds since the epoch.
-   *
-   * @category models
-   * @since 0.1.0
-   */
-  type Range,
-  /**
-   * The reply to a `Command`, under its tag.
-   *
-   * - `Write`: how many older rows a store of bounded size evicted.
-   * - `Page`: `next` is undefined where no more rows follow.
-   * - `Span`: undefined for no rows.
-   * - `Trim`: how many rows were removed.
-   *
-   * @category models
-   * @since 0.1.0
-   */
-  type Reply,
-  /**
-   * The rows of a store in memory.
-   *
-   * @category models
-   * @since 0.1.0
-   */
-  type Rows,
-  /**
-   * Runs a command on rows in memory and returns the rows to go on with: the reference of every store. It takes the rows over and may change them in
-   * place; `undefined` is none. `maxRows` bounds them: the first written is evicted.
-   *
-   * @category transitions
-   * @since 0.1.0
-   */
-  step
-} from "./CostLedger/internal/rows.ts"
+export { CostLedgerError } from "./CostLedger/internal/client.ts"
+export { Row } from "./CostLedger/internal/row.ts"
+export { type Command, type Cursor, type Range, type Reply, type Rows, step } from "./CostLedger/internal/rows.ts"
 
 /**
  * `flushEvery`, `batchRows`, `maxPending` and `storeTimeout` concern stores outside this process.

@@ -5,7 +5,16 @@ import type { Command, Reply } from "./rows.ts"
 
 export const whyOf = (cause: unknown): string => cause instanceof Error ? `: ${cause.message.replace(/\.$/, "")}` : ""
 
-/** The ledger cannot be read or written. */
+/**
+ * The ledger cannot be read or written.
+ *
+ * - `query`: the report query is invalid; `cause` says why.
+ * - `store`: the store failed or did not answer in time; `cause` says how. Rows to be written wait.
+ * - `range`: a sum exceeds 2^53 nano-dollars (9 million dollars), or the range has more than 10,000 days or hours.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
 export class CostLedgerError extends Schema.TaggedError<CostLedgerError>("effect-claude/CostLedgerError")(
   "CostLedgerError",
   { reason: Schema.Literals(["query", "store", "range"]), cause: Schema.optional(Schema.Defect()) }

@@ -3,19 +3,42 @@ import type { Field, Group, Where } from "../../CostReport.ts"
 import * as Figures from "../../internal/figures.ts"
 import type { Row } from "./row.ts"
 
-/** Rows of attempts that were sent at `from` or later and before `to`, in milliseconds since the epoch. */
+/**
+ * Rows of attempts that were sent at `from` or later and before `to`, in milliseconds since the epoch.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Range {
   readonly from: number
   readonly to: number
 }
 
-/** The last row of a page: when it was sent, and its number in the store. */
+/**
+ * The last row of a page: when it was sent, and its number in the store.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Cursor {
   readonly at: number
   readonly id: number
 }
 
-/** What a store is asked. */
+/**
+ * What a store is asked, as plain data; `Infinity` may stand for an open end.
+ *
+ * - `Write`: all of `rows` or none. A row whose `callId` and `attempt` are stored already is skipped, so a write whose reply was lost can be
+ *   repeated.
+ * - `Aggregate`: the figures of the rows of a range that match `where`, grouped by what `by` names; one group with the key `null` where it names
+ *   nothing, no group for no rows.
+ * - `Page`: the first `limit` rows of a range, oldest first, from where the page before ended.
+ * - `Span`: when the first and the last row were sent.
+ * - `Trim`: removes, oldest first, at most `limit` of the rows that were sent before `before` or that are not among the `keep` newest.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type Command =
   | { readonly _tag: "Write"; readonly rows: ReadonlyArray<Row> }
   | {
@@ -33,7 +56,17 @@ export type Command =
   | { readonly _tag: "Span" }
   | { readonly _tag: "Trim"; readonly before: number; readonly keep: number; readonly limit: number }
 
-/** What a store replies, under the tag of its command. */
+/**
+ * The reply to a `Command`, under its tag.
+ *
+ * - `Write`: how many older rows a store of bounded size evicted.
+ * - `Page`: `next` is undefined where no more rows follow.
+ * - `Span`: undefined for no rows.
+ * - `Trim`: how many rows were removed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type Reply =
   | { readonly _tag: "Write"; readonly evicted: number }
   | { readonly _tag: "Aggregate"; readonly groups: ReadonlyArray<Group> }
@@ -46,11 +79,17 @@ interface Stored {
   readonly row: Row
 }
 
-/** All rows of a store in memory. */
+/**
+ * All rows of a store in memory.
+ *
+ * - `byAttempt`: in the order of writing, by attempt and call.
+ * - `byTime`: in the order of time; undefined after a change.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Rows {
-  /** In the order of writing, by attempt and call. */
   readonly byAttempt: Map<string, Stored>
-  /** In the order of time, as long as nothing changes. */
   byTime: ReadonlyArray<Stored> | undefined
   lastId: number
 }
@@ -169,7 +208,13 @@ const run = (rows: Rows, command: Command, maxRows: number): Reply => {
   }
 }
 
-/** Runs a command on rows, none at first, and gives the rows to go on with. */
+/**
+ * Runs a command on rows in memory and returns the rows to go on with: the reference of every store. It takes the rows over and may change them in
+ * place; `undefined` is none. `maxRows` bounds them: the first written is evicted.
+ *
+ * @category transitions
+ * @since 0.1.0
+ */
 export const step = (
   rows: Rows = { byAttempt: new Map(), byTime: undefined, lastId: 0 },
   command: Command,

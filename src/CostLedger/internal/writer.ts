@@ -42,6 +42,15 @@ type Write = Extract<Command, { readonly _tag: "Write" }>
 /** Logged at the first eviction of a store. */
 export const evicting = Effect.logInfo("CostLedger: the store is full; older rows are evicted for newer ones.")
 
+/** Random, so that processes that lost a store do not return to it together. */
+const backoff = (client: Pick<StoreClient<never, unknown>, "waitMillis">): Effect.Effect<void> =>
+  Clock.clockWith((clock) =>
+    Effect.flatMap(
+      Random.next,
+      (chance) => Effect.sleep(client.waitMillis(clock.currentTimeMillisUnsafe()) * (1 - chance / 4))
+    )
+  )
+
 export const make = Effect.fnUntraced(function*(
   ask: Ask,
   { batchRows, flushMillis, maxPending, storeMillis }: Settings
@@ -116,21 +125,13 @@ export const make = Effect.fnUntraced(function*(
     )
   )
 
-  /** Random, so that processes that lost one store do not return to it together. */
-  const backoff = Clock.clockWith((clock) =>
-    Effect.flatMap(
-      Random.next,
-      (chance) => Effect.sleep(client.waitMillis(clock.currentTimeMillisUnsafe()) * (1 - chance / 4))
-    )
-  )
-
   yield* Effect.gen(function*() {
     if (pending.size === 0) yield* arrived.await
     yield* Effect.race(Effect.sleep(flushMillis), full.await)
     yield* arrived.close
     yield* full.close
     yield* Effect.ignore(flush)
-    while (client.isLost) yield* Effect.andThen(backoff, Effect.ignore(flush))
+    while (client.isLost) yield* Effect.andThen(backoff(client), Effect.ignore(flush))
   }).pipe(Effect.forever, Effect.forkScoped)
 
   return {
