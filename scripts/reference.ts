@@ -188,7 +188,7 @@ const optionsSection = (checker: ts.TypeChecker, { module, name, node }: Export)
     const declared = property.valueDeclaration ?? property.declarations?.[0]
     const ownText = declared === undefined ? "" : textOf(commentOf(declared))
     const [meaning, value] = splitDefault(items.get(property.name) ?? ownText)
-    const takesUndefined = declared !== undefined && / \| undefined$/.test(declared.getText())
+    const takesUndefined = declared !== undefined && declared.getText().endsWith(" | undefined")
     const isRequired = (property.flags & ts.SymbolFlags.Optional) === 0 && !takesUndefined
     const type = ts.isTypeAliasDeclaration(declaration) ? [] : [`\`${cell(typeText(checker, property, node))}\``]
     return [
