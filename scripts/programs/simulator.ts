@@ -18,7 +18,9 @@ const options: Simulator.Options = {
     if (tool !== undefined && "name" in tool && !hasResults) {
       return { content: [{ type: "tool_use", name: tool.name, input: { city: "Paris" } }] }
     }
-    if ((output_config?.format ?? undefined) !== undefined) return JSON.stringify({ supplier: "ACME Ltd.", total: 12.5, currency: "EUR" })
+    if ((output_config?.format ?? undefined) !== undefined) {
+      return JSON.stringify({ supplier: "ACME Ltd.", total: 12.5, currency: "EUR" })
+    }
     return "The air scatters short waves of light more than long ones."
   }
 }
