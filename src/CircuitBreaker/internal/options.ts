@@ -9,12 +9,18 @@ import type { Rules } from "./circuit.ts"
  * - `observe`: it opens and closes and reports that, and refuses nothing. To try settings on real traffic.
  * - `forcedOpen`: it refuses everything, and names `maxOpenDuration` as the wait.
  * - `disabled`: it refuses nothing and counts nothing.
+ *
+ * @category models
+ * @since 0.1.0
  */
 export type Mode = "normal" | "observe" | "forcedOpen" | "disabled"
 
 /**
  * When a circuit opens (any one of `consecutiveFailures`, `failureRate` and `slowCallRate` is enough, and `Infinity` turns it off), and when it
  * closes.
+ *
+ * @category options
+ * @since 0.1.0
  */
 export interface Options {
   /** Rates are those of the results of this long, which moves by tenths. Default 30 seconds. */

@@ -166,6 +166,8 @@ describe("a shared circuit", () => {
       store.answer = Effect.succeed(closed)
       yield* TestClock.setTime(3_600_000)
       yield* admit(circuit)
+      yield* TestClock.adjust("1 second")
+      yield* admit(circuit)
       yield* tick
       assert.strictEqual(store.lines.length, 2)
     }).pipe(Effect.scoped))
