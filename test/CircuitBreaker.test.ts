@@ -128,7 +128,12 @@ describe("CircuitBreaker", () => {
   })
 
   describe("thresholds", () => {
-    const rate: CircuitBreaker.Options = { windowSize: 4, minimumCalls: 4, failureRate: 0.5, consecutiveFailures: Infinity }
+    const rate: CircuitBreaker.Options = {
+      windowSize: 4,
+      minimumCalls: 4,
+      failureRate: 0.5,
+      consecutiveFailures: Infinity
+    }
 
     it.effect("waits for the minimum of calls and then opens at the rate", () =>
       Effect.gen(function*() {
@@ -198,7 +203,12 @@ describe("CircuitBreaker", () => {
         assert.strictEqual((yield* state).openings, 0)
       }).pipe(using({})))
 
-    for (const options of [{}, { windowSize: 100 }, { windowDuration: "10 seconds", consecutiveFailures: Infinity }] as const) {
+    for (
+      const options of [{}, { windowSize: 100 }, {
+        windowDuration: "10 seconds",
+        consecutiveFailures: Infinity
+      }] as const
+    ) {
       it.effect(`does not take slow answers for failures that came first, with ${JSON.stringify(options)}`, () =>
         Effect.gen(function*() {
           let seed = 7
@@ -614,7 +624,10 @@ describe("CircuitBreaker", () => {
 
   it.effect("takes its settings from configuration", () =>
     Effect.gen(function*() {
-      const layer = CircuitBreaker.layerConfig({ consecutiveFailures: Config.Int("IN_A_ROW"), openDuration: Config.Duration("OPEN_FOR") })
+      const layer = CircuitBreaker.layerConfig({
+        consecutiveFailures: Config.Int("IN_A_ROW"),
+        openDuration: Config.Duration("OPEN_FOR")
+      })
         .pipe(Layer.provide(api))
       const environment = ConfigProvider.layer(ConfigProvider.fromUnknown({ IN_A_ROW: "1", OPEN_FOR: "1 minute" }))
       yield* Effect.gen(function*() {

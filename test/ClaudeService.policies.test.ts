@@ -146,7 +146,10 @@ describe("the breaker", () => {
       const exit = yield* driven(
         Effect.provide(
           Effect.flip(ask),
-          under(fetch, { breaker: { consecutiveFailures: 2, openDuration: "1 hour", maxOpenDuration: "1 hour" }, retry: { retries: 9 } })
+          under(fetch, {
+            breaker: { consecutiveFailures: 2, openDuration: "1 hour", maxOpenDuration: "1 hour" },
+            retry: { retries: 9 }
+          })
         )
       )
       assert.deepInclude(Exit.isSuccess(exit) ? exit.value : {}, { _tag: "CircuitOpenError", attempts: 2 })

@@ -98,7 +98,11 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
     const breaker = yield* CircuitBreaker.CircuitBreaker
     const told = breaker.transitions.pipe(
       Stream.runForEach(({ from, openDuration, to }) =>
-        say(aside(`  circuit: ${from} -> ${to}${openDuration === undefined ? "" : ` for ${Duration.format(openDuration)}`}`))
+        say(
+          aside(
+            `  circuit: ${from} -> ${to}${openDuration === undefined ? "" : ` for ${Duration.format(openDuration)}`}`
+          )
+        )
       )
     )
     yield* Effect.forkScoped(told, { startImmediately: true })

@@ -19,7 +19,8 @@ let keys = 0
 /** One circuit as two processes have it, each with a connection of its own. */
 const pair = Effect.fnUntraced(function*(
   server: TestRedis.Server,
-  rules: CircuitBreaker.Rules
+  rules: CircuitBreaker.Rules,
+  storeTimeout = 250
 ): Effect.fn.Return<readonly [Circuit, Circuit], never, Scope.Scope> {
   const key = `circuit-${keys++}`
   const one = Effect.gen(function*() {
@@ -27,7 +28,7 @@ const pair = Effect.fnUntraced(function*(
     const store = Context.get(yield* Layer.build(layer), CircuitBreaker.Store)
     // A connection closes when what it was asked is answered.
     yield* Effect.addFinalizer(() => server.revive)
-    return yield* sharedCircuit(store, key, rules, times)
+    return yield* sharedCircuit(store, key, rules, { ...times, storeTimeout })
   })
   return [yield* one, yield* one]
 })
@@ -73,11 +74,17 @@ describe.skipIf(!TestRedis.isInstalled)("CircuitBreaker/Redis", () => {
     ) =>
       it.live(name, () =>
         Effect.gen(function*() {
-          const [here, there] = yield* pair(yield* TestRedis.server({ durable: false }), rules)
+          const [here, there] = yield* pair(yield* TestRedis.server({ durable: false }), rules, 5_000)
           yield* test(here, there)
         }).pipe(Effect.scoped))
 
-    const wide = { ...rules, minimumCalls: 6, consecutiveFailures: Infinity, openDuration: 60_000, maxOpenDuration: 60_000 }
+    const wide = {
+      ...rules,
+      minimumCalls: 6,
+      consecutiveFailures: Infinity,
+      openDuration: 60_000,
+      maxOpenDuration: 60_000
+    }
 
     live("count their results together, each once", wide, (here, there) =>
       Effect.gen(function*() {
@@ -93,25 +100,29 @@ describe.skipIf(!TestRedis.isInstalled)("CircuitBreaker/Redis", () => {
         assert.strictEqual((yield* here.peek())?._tag, "Refusal")
       }))
 
-    live("let one half-open call go among all, whose success closes the circuit for all", rules, (here, there) =>
-      Effect.gen(function*() {
-        yield* count(here, "failure", "failure", "failure")
-        yield* phaseIs(there, "open")
-        const first = yield* permitSoon(there)
-        assert.isAbove(first.round, 0)
-        for (const circuit of [here, there]) {
-          // A process may think a little longer that it is open.
-          const refusal = yield* eventually(
-            admit(circuit),
-            (admission) => admission._tag === "Permit" || admission.isHalfOpen
-          )
-          assert.deepInclude(refusal, { _tag: "Refusal", isHalfOpen: true })
-        }
-        yield* there.settle(first, "success")
-        yield* phaseIs(there, "closed")
-        yield* phaseIs(here, "closed")
-        yield* count(here, "success")
-      }))
+    live(
+      "let one half-open call go among all, whose success closes the circuit for all",
+      rules,
+      (here, there) =>
+        Effect.gen(function*() {
+          yield* count(here, "failure", "failure", "failure")
+          yield* phaseIs(there, "open")
+          const first = yield* permitSoon(there)
+          assert.isAbove(first.round, 0)
+          for (const circuit of [here, there]) {
+            // A process may think a little longer that it is open.
+            const refusal = yield* eventually(
+              admit(circuit),
+              (admission) => admission._tag === "Permit" || admission.isHalfOpen
+            )
+            assert.deepInclude(refusal, { _tag: "Refusal", isHalfOpen: true })
+          }
+          yield* there.settle(first, "success")
+          yield* phaseIs(there, "closed")
+          yield* phaseIs(here, "closed")
+          yield* count(here, "success")
+        })
+    )
 
     live("hand a permit that came back to another process", rules, (here, there) =>
       Effect.gen(function*() {
@@ -122,27 +133,36 @@ describe.skipIf(!TestRedis.isInstalled)("CircuitBreaker/Redis", () => {
         yield* phaseIs(here, "closed")
       }))
 
-    live("take over a state from outside, for all", { ...wide, consecutiveFailures: 3 }, (here, there) =>
-      Effect.gen(function*() {
-        yield* count(there, "success")
-        const before = yield* there.save()
-        yield* count(here, "failure", "failure", "failure")
-        yield* phaseIs(there, "open")
-        const saved = yield* there.save()
-        yield* there.restore(before)
-        yield* phaseIs(there, "closed")
-        yield* phaseIs(here, "closed")
-        yield* here.restore(saved)
-        const { openings, waitMillis } = yield* phaseIs(there, "open")
-        assert.strictEqual(openings, 1)
-        assert.isTrue(waitMillis > 30_000 && waitMillis <= 60_000)
-      }))
+    live(
+      "take over a state from outside, for all",
+      { ...wide, consecutiveFailures: 3 },
+      (here, there) =>
+        Effect.gen(function*() {
+          yield* count(there, "success")
+          const before = yield* there.save()
+          yield* count(here, "failure", "failure", "failure")
+          yield* phaseIs(there, "open")
+          const saved = yield* there.save()
+          yield* there.restore(before)
+          yield* phaseIs(there, "closed")
+          yield* phaseIs(here, "closed")
+          yield* here.restore(saved)
+          const { openings, waitMillis } = yield* phaseIs(there, "open")
+          assert.strictEqual(openings, 1)
+          assert.isTrue(waitMillis > 30_000 && waitMillis <= 60_000)
+        })
+    )
   })
 
   it.live("are the circuits of breakers by one layer", () =>
     Effect.gen(function*() {
       const server = yield* TestRedis.server({ durable: false })
-      const breaker = CircuitBreakerRedis.layer({ prefix: "test:", consecutiveFailures: 1, openDuration: "1 minute" })
+      const breaker = CircuitBreakerRedis.layer({
+        prefix: "test:",
+        consecutiveFailures: 1,
+        openDuration: "1 minute",
+        storeTimeout: "5 seconds"
+      })
       const build = Layer.build(
         Layer.provide(Layer.fresh(breaker), [TestRedis.connection(server), ClaudeApi.layer()])
       )

@@ -84,7 +84,7 @@ const circuit = Effect.fnUntraced(function*(rules: Rules) {
 const times = (count: number): ReadonlyArray<number> => Array.from({ length: count }, (_, index) => index)
 
 export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
-  const it = (title: string, body: Effect.Effect<void, never, CircuitBreaker.Store>) =>
+  const holds = (title: string, body: Effect.Effect<void, never, CircuitBreaker.Store>) =>
     test(title, () => Effect.provide(body, layer))
 
   /** Fails it until it opens, and waits until a half-open call may go. */
@@ -95,9 +95,9 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
     return made
   })
 
-  describe(name, () => {
+  describe(`CircuitBreaker.Store: ${name}`, () => {
     describe("a closed circuit", () => {
-      it(
+      holds(
         "counts the results of all batches together, and opens at the rate",
         Effect.gen(function*() {
           const { count, look } = yield* circuit(rules)
@@ -112,7 +112,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "loses none of the batches that come at once, and counts none twice",
         Effect.gen(function*() {
           const { say, tell } = yield* circuit({ ...rules, windowSize: 100, minimumCalls: 40 })
@@ -123,7 +123,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "judges by the last results only",
         Effect.gen(function*() {
           const { count } = yield* circuit(rules)
@@ -133,7 +133,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "stops counting where a batch opens it",
         Effect.gen(function*() {
           const { count } = yield* circuit({ ...rules, minimumCalls: 2 })
@@ -141,7 +141,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "opens on slow calls, and judges by time",
         Effect.gen(function*() {
           const { count } = yield* circuit({ ...rules, windowSize: 0 })
@@ -150,7 +150,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "forgets the results of a time that is over",
         Effect.gen(function*() {
           const { count } = yield* circuit({ ...rules, windowSize: 0, windowDuration: 200, minimumCalls: 6 })
@@ -161,7 +161,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "counts attempts in flight as successes, as many as are left of all that were reported",
         Effect.gen(function*() {
           const { tell } = yield* circuit(rules)
@@ -174,7 +174,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "opens when a process has seen enough consecutive failures",
         Effect.gen(function*() {
           const { tell } = yield* circuit({ ...rules, minimumCalls: Infinity })
@@ -183,7 +183,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "gives no permit to those who ask",
         Effect.gen(function*() {
           const { ask } = yield* circuit(rules)
@@ -191,7 +191,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "is one for each key",
         Effect.gen(function*() {
           const one = yield* circuit(rules)
@@ -204,7 +204,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
     })
 
     describe("an open circuit", () => {
-      it(
+      holds(
         "grants nothing before its time, and one half-open call after it",
         Effect.gen(function*() {
           const early = yield* circuit(rules)
@@ -221,7 +221,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "is open for the share that jitter leaves",
         Effect.gen(function*() {
           const { tell } = yield* circuit(rules)
@@ -229,7 +229,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "ignores results of an earlier epoch, and never gives an epoch again",
         Effect.gen(function*() {
           const { ask, count, look, say, tell } = yield* circuit(brief)
@@ -249,7 +249,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
     })
 
     describe("a half-open circuit", () => {
-      it(
+      holds(
         "closes on success, for all, with an empty window",
         Effect.gen(function*() {
           const { ask, count, look } = yield* due(brief)
@@ -261,7 +261,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "opens again, and for longer, on failure, up to the longest",
         Effect.gen(function*() {
           const { ask, count } = yield* due(brief)
@@ -273,7 +273,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "opens on a slow answer where slowness opens",
         Effect.gen(function*() {
           const strict = yield* due(brief)
@@ -285,7 +285,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "grants a permit again that came back, once, and none of another round",
         Effect.gen(function*() {
           const { ask, tell } = yield* due(brief)
@@ -297,7 +297,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "needs as many successes as its threshold, of the calls that it lets go",
         Effect.gen(function*() {
           const { ask, count } = yield* due({ ...brief, halfOpenCalls: 3, successThreshold: 2 })
@@ -308,7 +308,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "begins another round when no verdict comes, and the first verdict still counts",
         Effect.gen(function*() {
           const { ask, count } = yield* due({ ...brief, halfOpenDuration: 50 })
@@ -331,7 +331,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         openMillis: 40_000
       }
 
-      it(
+      holds(
         "is taken over where the store has none",
         Effect.gen(function*() {
           const key = `circuit-${++keys}`
@@ -355,7 +355,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "replaces a closed circuit if it is open, and any circuit if it must",
         Effect.gen(function*() {
           const { look, tell } = yield* circuit(rules)
@@ -368,7 +368,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         })
       )
 
-      it(
+      holds(
         "waits no longer than the rules allow",
         Effect.gen(function*() {
           const { tell } = yield* circuit(rules)

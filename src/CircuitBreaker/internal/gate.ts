@@ -24,8 +24,9 @@ import {
   type SavedCircuit,
   type View
 } from "./circuit.ts"
-import { ClosedPermit, InFlight, proposalOf, saved } from "./machine.ts"
+import { ClosedPermit, InFlight } from "./machine.ts"
 import type { Mode } from "./options.ts"
+import { proposalOf, saved } from "./saved.ts"
 
 /** The share of the open time that jitter leaves. */
 const openShare = ({ jitter }: Rules, chance: () => number): number => jitter === 0 ? 1 : 1 - jitter * chance()
@@ -274,7 +275,8 @@ export class Gate {
     if (mode !== "normal" || circuit.phase === "closed") return Effect.void
     return Effect.flatMap(
       circuit.peek(),
-      (refusal) => refusal === undefined ? Effect.void : Effect.asVoid(this.wait(attempt, refusal, () => circuit.peek()))
+      (refusal) =>
+        refusal === undefined ? Effect.void : Effect.asVoid(this.wait(attempt, refusal, () => circuit.peek()))
     )
   }
 
@@ -326,7 +328,8 @@ export class Gate {
     let answer: Admission | undefined = first
     while (answer?._tag === "Refusal") {
       const left = until - clock.currentTimeMillisUnsafe()
-      const mayWait = waitForHalfOpen && answer.isHalfOpen && left > 0 && until <= (attempt.context.deadline ?? Infinity)
+      const mayWait = waitForHalfOpen && answer.isHalfOpen && left > 0 &&
+        until <= (attempt.context.deadline ?? Infinity)
       if (!mayWait) return yield* this.refuse(attempt, answer.waitMillis)
       const news = (this.news ??= Deferred.makeUnsafe())
       yield* Effect.interruptible(Effect.timeoutOption(Deferred.await(news), Math.min(pollMillis, left)))

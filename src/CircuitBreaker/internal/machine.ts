@@ -32,7 +32,7 @@ export const slotCount = 10
 /** No attempt takes so long: what is still counted as in flight then belongs to a process that died. */
 export const maxEarlyMillis = 600_000
 
-const slotMillisOf = (rules: Rules): number => rules.windowDuration / slotCount
+export const slotMillisOf = (rules: Rules): number => rules.windowDuration / slotCount
 
 const emptyWindow = (rules: Rules, now: number): Window =>
   rules.windowSize > 0
@@ -54,7 +54,7 @@ const windowOf = (slots: ReadonlyArray<Slot>, index: number): DurationWindow => 
   }
 }
 
-const slotsOf = ({ index, newCalls, newFailures, newSlow, past }: DurationWindow): ReadonlyArray<Slot> =>
+export const slotsOf = ({ index, newCalls, newFailures, newSlow, past }: DurationWindow): ReadonlyArray<Slot> =>
   newCalls === 0 ? past : [...past, { index, calls: newCalls, failures: newFailures, slow: newSlow }]
 
 /** The slots that are not too old when `index` is the newest. */
@@ -105,15 +105,6 @@ const add = (window: Window, result: Result, size: number): Window => {
     newer: isOver ? "" : newer
   }
 }
-
-const savedWindow = (window: Window, rules: Rules): SavedCircuit["window"] =>
-  window._tag === "Size"
-    ? { _tag: "Size", results: window.older.slice(window.dropped) + window.newer }
-    : {
-      _tag: "Duration",
-      slotMillis: slotMillisOf(rules),
-      slots: slotsOf(window)
-    }
 
 /** What a saved window of the same kind still says at `now`. */
 const restoredWindow = (saved: SavedCircuit["window"], rules: Rules, now: number): Window => {
@@ -257,27 +248,6 @@ const replyOf = (state: State, now: number, granted: number): Reply => ({
   permits: state.phase === "halfOpen" ? state.permits : 0,
   granted,
   state
-})
-
-/** The state in the form in which it is kept over a restart. */
-export const saved = (state: State, rules: Rules, consecutiveFailures: number): SavedCircuit => ({
-  openUntil: state.phase === "closed" ? null : state.phase === "open" ? state.until : 0,
-  openings: state.openings,
-  openMillis: state.openMillis,
-  closedAt: state.phase === "closed" ? state.since : 0,
-  consecutiveFailures,
-  window: state.phase === "closed" ? savedWindow(state.window, rules) : null
-})
-
-/** A saved circuit in the form in which a store takes it over. */
-export const proposalOf = (circuit: SavedCircuit, now: number): Proposal => ({
-  when: "always",
-  isOpen: circuit.openUntil !== null,
-  waitMillis: Math.max(0, (circuit.openUntil ?? 0) - now),
-  openings: circuit.openings,
-  openMillis: circuit.openMillis,
-  closedMillis: now - circuit.closedAt,
-  window: circuit.window
 })
 
 /**

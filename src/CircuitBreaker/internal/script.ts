@@ -7,8 +7,16 @@ import { digits, maxEarlyMillis, slotCount } from "./machine.ts"
 
 /** The argument of `lua`: the batch as JSON, with numbers that JSON knows, and a digit for each result. `idleMillis`: when an unused key expires. */
 export const args = ({ proposal, results, rules, ...batch }: Batch, idleMillis: number): string => {
-  const { closedMillis = 0, isOpen = false, openings = 0, openMillis = 0, waitMillis = 0, when = "ifNone" } = proposal ?? {}
-  const given = { closedMillis, isOpen, openings, openMillis: Math.round(openMillis), waitMillis: Math.round(waitMillis), when }
+  const { closedMillis = 0, isOpen = false, openings = 0, openMillis = 0, waitMillis = 0, when = "ifNone" } =
+    proposal ?? {}
+  const given = {
+    closedMillis,
+    isOpen,
+    openings,
+    openMillis: Math.round(openMillis),
+    waitMillis: Math.round(waitMillis),
+    when
+  }
   return JSON.stringify(
     {
       ...batch,

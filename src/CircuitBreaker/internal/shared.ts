@@ -23,7 +23,8 @@ import type {
   View
 } from "./circuit.ts"
 import { Follower, refusalOf, viewOf } from "./gate.ts"
-import { closed, counted, isFailure, isSlow, proposalOf, saved, step } from "./machine.ts"
+import { closed, counted, isFailure, isSlow, step } from "./machine.ts"
+import { proposalOf, saved } from "./saved.ts"
 
 /** The most results that wait to be reported; the oldest make room. */
 const maxPending = 1_000

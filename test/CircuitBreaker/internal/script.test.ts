@@ -45,7 +45,7 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
         chance = (chance * 48_271) % 2_147_483_647
         return chance % below
       }
-      for (let schedule = 0; schedule < 150; schedule++) {
+      for (let schedule = 0; schedule < 60; schedule++) {
         const halfOpenCalls = 1 + draw(3)
         const rules: Rules = {
           windowSize: draw(2) === 0 ? 1 + draw(8) : 0,

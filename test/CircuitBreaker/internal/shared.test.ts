@@ -187,7 +187,12 @@ describe("a shared circuit", () => {
       store.answer = Effect.succeed(open)
       yield* peek(circuit)
       yield* tick
-      assert.deepInclude(store.reports.at(-1)?.proposal, { when: "ifWorse", isOpen: true, waitMillis: 6_000, openings: 1 })
+      assert.deepInclude(store.reports.at(-1)?.proposal, {
+        when: "ifWorse",
+        isOpen: true,
+        waitMillis: 6_000,
+        openings: 1
+      })
       store.answer = Effect.fail("gone")
       yield* TestClock.adjust("10 seconds")
       const trial = yield* admit(circuit)
