@@ -36,7 +36,6 @@ const pending: Record<string, ReadonlyArray<string>> = {
     "src/CircuitBreaker.ts:",
     "src/CircuitBreaker/internal/shared.ts:",
     "src/ClaudeApi.ts:",
-    "src/ClaudeService.ts:",
     "src/CostLedger.ts:",
     "src/CostLedger/Sql.ts:",
     "src/RateLimiter.ts:",
