@@ -110,8 +110,7 @@ describe("streamWithReport", () => {
 })
 
 describe("text", () => {
-  const asked = (...script: Script) =>
-    ClaudeService.text(ClaudeTest.hello).pipe(Effect.provide(over(...script)))
+  const asked = (...script: Script) => ClaudeService.text(ClaudeTest.hello).pipe(Effect.provide(over(...script)))
 
   it.effect("gives a whole answer", () =>
     Effect.gen(function*() {

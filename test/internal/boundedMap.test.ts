@@ -25,7 +25,10 @@ describe("BoundedMap", () => {
           else if (what === "set") {
             model = [...model.filter((one) => one !== key), key]
             const oldest = model.length > capacity ? model.shift() : undefined
-            assert.deepStrictEqual(map.set(key, String(key)), oldest === undefined ? undefined : [oldest, String(oldest)])
+            assert.deepStrictEqual(
+              map.set(key, String(key)),
+              oldest === undefined ? undefined : [oldest, String(oldest)]
+            )
           } else {
             assert.strictEqual(map.delete(key), known !== undefined)
             model = model.filter((one) => one !== key)
