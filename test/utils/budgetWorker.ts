@@ -53,7 +53,7 @@ const layer = Layer.provide(
   Budget.layerNoDeps({ budgets, lease, timeout: "30 seconds" }),
   [
     prices,
-    BudgetSql.layer({ schema }).pipe(
+    BudgetSql.layerStore({ schema }).pipe(
       Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 }))
     )
   ]
