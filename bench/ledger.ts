@@ -11,13 +11,10 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type * as Attempt from "../src/Attempt.ts"
 import * as CallContext from "../src/CallContext.ts"
-import * as ClaudeApi from "../src/ClaudeApi.ts"
 import * as ClaudeService from "../src/ClaudeService.ts"
 import * as CostLedger from "../src/CostLedger.ts"
 import * as CostLedgerSql from "../src/CostLedger/Sql.ts"
 import type * as CostReport from "../src/CostReport.ts"
-import * as KeyPool from "../src/KeyPool.ts"
-import * as KeyStore from "../src/KeyStore.ts"
 import * as PriceBook from "../src/PriceBook.ts"
 import * as Sqlite from "../src/Sqlite.ts"
 import * as Usage from "../src/Usage.ts"
@@ -181,17 +178,7 @@ type Service = ClaudeService.ClaudeService["Service"]
 const serviceOver = (url: string, ledger: Layer.Layer<CostLedger.CostLedger>, scope: Scope.Scope): Promise<Service> =>
   Effect.runPromise(
     Layer.buildWithScope(
-      ClaudeService.layerNoDeps.pipe(
-        Layer.provide(Layer.merge(ClaudeService.layerPolicies(), ledger)),
-        Layer.provide([
-          Layer.fresh(ClaudeApi.layer({ baseUrl: url })),
-          KeyPool.layer().pipe(
-            Layer.provide(
-              KeyStore.layerKeys([{ label: "bench", group: "bench", secret: Redacted.make("sk-ant-bench") }])
-            )
-          )
-        ])
-      ),
+      ClaudeService.layer({ api: { baseUrl: url }, keys: Redacted.make("sk-ant-bench"), ledger }),
       scope
     ).pipe(Effect.map(Context.get(ClaudeService.ClaudeService)), Effect.orDie)
   )

@@ -50,18 +50,19 @@ import {
   type Budget as Definition,
   type BudgetOptions,
   budgetsOf,
+  type LimitOverride,
   toNanoUsd
 } from "./Budget/internal/budgets.ts"
 import * as Client from "./Budget/internal/client.ts"
-import type { Account, Batch, Decision, Event, Reply, Reserve, Row } from "./Budget/internal/data.ts"
+import type { Account, Batch, Decision, Event, Reply, Reserve } from "./Budget/internal/data.ts"
 import { type AccountStatus, statusesOf } from "./Budget/internal/snapshot.ts"
-import { step } from "./Budget/internal/step.ts"
+import { memoryOf, settlementOf } from "./Budget/internal/step.ts"
 import * as Telemetry from "./Budget/internal/telemetry.ts"
 import { BudgetExceededError, BudgetUnavailableError, UnpricedModelError } from "./ClaudeError.ts"
 import * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 
-export type { BudgetOptions, Dimension, Filter, WindowOptions } from "./Budget/internal/budgets.ts"
+export type { BudgetOptions, Dimension, Filter, LimitOverride, WindowOptions } from "./Budget/internal/budgets.ts"
 export type {
   Account,
   Balance,
@@ -77,8 +78,9 @@ export type {
   State
 } from "./Budget/internal/data.ts"
 export { Row } from "./Budget/internal/data.ts"
+export { keyOf, keysOf } from "./Budget/internal/rows.ts"
 export type { AccountStatus } from "./Budget/internal/snapshot.ts"
-export { keyOf, keysOf, step } from "./Budget/internal/step.ts"
+export { step } from "./Budget/internal/step.ts"
 export type { Window } from "./Budget/internal/window.ts"
 
 /**
@@ -99,19 +101,6 @@ export interface Options {
   readonly unpriced?: "refuse" | "mostExpensive" | "allow" | undefined
   readonly lease?: Duration.Input | undefined
   readonly timeout?: Duration.Input | undefined
-}
-
-/**
- * A limit that replaces that of a budget, or of one of its accounts: US dollars, or `undefined` to restore the configured one. It ends at `until`
- * (milliseconds since the epoch), or when it is removed. The override of an account takes precedence over that of its budget.
- *
- * @category models
- * @since 0.1.0
- */
-export interface LimitOverride {
-  readonly limit: number | undefined
-  readonly account?: string | undefined
-  readonly until?: number | undefined
 }
 
 /**
@@ -175,9 +164,6 @@ export class Store extends Context.Service<Store, {
   readonly step: (batch: Batch) => Effect.Effect<Reply, unknown>
 }>()("effect-claude/Budget/Store") {}
 
-/** How often a full store looks for rows to forget. */
-const forgetMillis = 1_000
-
 /**
  * Keeps accounts in this process. At `maxAccounts` of them (default 100,000), those whose window is over are deleted. If none is, calls that need a
  * new account are refused, since deleting another would forget what it spent.
@@ -191,24 +177,8 @@ export const layerStoreMemory = (
   Layer.effect(
     Store,
     Effect.map(Clock.Clock, (clock) => {
-      const rows = new Map<string, Row>()
-      let forgotAt = -Infinity
-      const forget = (now: number) => {
-        if (now >= forgotAt && now < forgotAt + forgetMillis) return
-        forgotAt = now
-        for (const [key, row] of rows) if (row.forgetAt !== undefined && row.forgetAt <= now) rows.delete(key)
-      }
-      return {
-        isLocal: true,
-        step: (batch) =>
-          Effect.sync(() => {
-            const now = clock.currentTimeMillisUnsafe()
-            if (rows.size >= maxAccounts) forget(now)
-            const [changed, reply] = step(rows, batch, now, maxAccounts - rows.size)
-            for (const [key, row] of changed) rows.set(key, row)
-            return reply
-          })
-      }
+      const memory = memoryOf(maxAccounts)
+      return { isLocal: true, step: (batch) => Effect.sync(() => memory(batch, clock.currentTimeMillisUnsafe())) }
     })
   )
 
@@ -222,13 +192,15 @@ const amountOf = (nanoUsd: number | undefined): number | undefined =>
   nanoUsd !== undefined && nanoUsd >= 0 && nanoUsd <= Number.MAX_SAFE_INTEGER ? Math.ceil(nanoUsd) : undefined
 
 /** A store in this process answers at once. */
-const local = ({ step }: Store["Service"], report: (reply: Reply) => Effect.Effect<void>): Client.Client => ({
+const local = (
+  { step }: Store["Service"],
+  report: (reply: Reply) => Effect.Effect<void>
+): Client.Client => ({
   reserve: (ask) =>
-    Effect.flatMap(
-      Effect.orDie(step({ reserves: [ask] })),
-      (reply) => Effect.as(report(reply), reply.decisions[0])
+    Effect.flatMap(step({ reserves: [ask] }), (reply) => Effect.as(report(reply), reply.decisions[0])).pipe(
+      Effect.orDie
     ),
-  settle: (settlement) => Effect.flatMap(Effect.orDie(step({ settlements: [settlement] })), report),
+  settle: (settlement) => Effect.orDie(Effect.flatMap(step({ settlements: [settlement] }), report)),
   step: (batch) => Effect.orDie(step(batch))
 })
 
@@ -268,7 +240,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   const find = (name: string): Definition | undefined => budgets.find((budget) => budget.name === name)
   const telemetry = yield* Telemetry.make(find)
-  const report = (reply: Reply) => telemetry.report(reply)
+  const { report } = telemetry
   const client = store.isLocal === true
     ? local(store, report)
     : yield* Client.make({ step: store.step, owner, timeoutMillis, maxSettlements, report })
@@ -285,10 +257,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     neededNanoUsd: number,
     { number }: MessageAttempt,
     now: number
-  ) =>
-    new BudgetExceededError({
+  ) => {
+    const dimension = find(account.budget)?.dimension
+    return new BudgetExceededError({
       budget: account.budget,
-      account: accountText(find(account.budget)?.dimension, account.account),
+      account: dimension === undefined ? undefined : accountText(dimension, account.account),
       limitNanoUsd: amounts.limitNanoUsd,
       spentNanoUsd: amounts.spentNanoUsd,
       reservedNanoUsd: amounts.reservedNanoUsd,
@@ -297,16 +270,16 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       retryAfter: resetsAt === undefined ? undefined : Duration.millis(Math.max(0, resetsAt - now)),
       attempts: number - 1
     })
+  }
 
-  const settled = (attempt: MessageAttempt, ask: Reserve, decision: Decision): Settle =>
-    Effect.suspend(() => {
-      const cost = costOf(book, attempt, clock.currentTimeMillisUnsafe())
-      const spent = cost === undefined ? 0 : amountOf(cost.cost?.nanoUsd) ?? ask.nanoUsd
-      const settlement = Client.settlementOf(ask, decision, spent)
-      return settlement === undefined ? Effect.void : client.settle(settlement)
-    })
-
-  const reserve = (attempt: MessageAttempt, accounts: ReadonlyArray<Account>): Effect.Effect<Settle, Own> => {
+  const reserve = (attempt: MessageAttempt): Effect.Effect<Settle, Own> => {
+    const accounts: Array<Account> = []
+    for (const budget of budgets) {
+      if (budget.matches === undefined || budget.matches(attempt)) {
+        accounts.push(budget.whole ?? accountFor(budget, attempt))
+      }
+    }
+    if (accounts.length === 0) return admitted
     const now = clock.currentTimeMillisUnsafe()
     const ceiling = ceilingOf(book, catalogue, options, attempt, now)
     if (ceiling === undefined && options.unpriced !== "allow") {
@@ -318,7 +291,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const reserved = Effect.flatMap(client.reserve(ask, boundMillis), (decision): Effect.Effect<Settle, Own> => {
       switch (decision?._tag) {
         case "Reserved":
-          return Effect.succeed(settled(attempt, ask, decision))
+          return Effect.succeed(Effect.suspend(() => {
+            const cost = costOf(book, attempt, clock.currentTimeMillisUnsafe())
+            const spent = cost === undefined ? 0 : amountOf(cost.cost?.nanoUsd) ?? ask.nanoUsd
+            return client.settle(settlementOf(ask, decision.slots, spent))
+          }))
         case "Refused":
           return Effect.fail(refused(decision, ask.nanoUsd, attempt, clock.currentTimeMillisUnsafe()))
         default:
@@ -335,18 +312,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     )
 
   return Budget.of({
-    admit: (attempt) =>
-      Effect.suspend(() => {
-        if (attempt.endpoint !== "messages") return admitted
-        const accounts: Array<Account> = []
-        for (const budget of budgets) {
-          if (budget.matches === undefined || budget.matches(attempt)) {
-            accounts.push(budget.whole ?? accountFor(budget, attempt))
-          }
-        }
-        return accounts.length === 0 ? admitted : reserve(attempt, accounts)
-      }),
-
+    admit: (attempt) => attempt.endpoint === "messages" ? Effect.suspend(() => reserve(attempt)) : admitted,
     events: telemetry.events,
 
     snapshot: Effect.suspend(() =>

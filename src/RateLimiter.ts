@@ -314,7 +314,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         const kind = attempt.endpoint === "messages" ? attempt.kind : undefined
         const input = attempt.endpoint === "messages" ? attempt.kind.input(attempt.estimate.inputTokens) : 0
         const output = attempt.endpoint === "messages"
-          ? attempt.kind.typicalOutput(attempt.estimate.maxOutputTokens)
+          ? (attempt.estimate.expectedOutputTokens ?? attempt.kind.typicalOutput(attempt.estimate.maxOutputTokens))
           : 0
         const charged = { requests: 1, inputTokens: input, outputTokens: 0, tokens: input }
         const held = { requests: 0, inputTokens: 0, outputTokens: output, tokens: output }

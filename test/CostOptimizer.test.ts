@@ -6,9 +6,8 @@ import { Attempt, CallContext, CostOptimizer, Estimate, PriceBook, Request, Usag
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { TestClock } from "effect/testing"
 import * as Simulator from "../src/testing/Simulator.ts"
+import { between } from "./utils/between.ts"
 import { at, conversation, frozen, Plan, problem } from "./utils/histories.ts"
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const user = (content: MessageParam["content"]): MessageParam => ({ role: "user", content })
 const assistant = (content: MessageParam["content"]): MessageParam => ({ role: "assistant", content })

@@ -1,8 +1,7 @@
 /** The ledger and the bill of the simulated API, after twenty thousand calls among faults: in memory, SQLite and PostgreSQL. */
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, Context, Effect, Fiber, Layer, Random, Stream } from "effect"
+import { Array as Arr, Context, Effect, Fiber, Layer, Random, Redacted, Stream } from "effect"
 import * as Attempt from "effect-claude/Attempt"
-import * as ClaudeApi from "effect-claude/ClaudeApi"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostLedgerSql from "effect-claude/CostLedger/Sql"
@@ -11,7 +10,7 @@ import * as Reconciliation from "effect-claude/Reconciliation"
 import * as Sqlite from "effect-claude/Sqlite"
 import * as Simulator from "effect-claude/testing/Simulator"
 import { TestClock } from "effect/testing"
-import { keysOf, settle } from "./utils/http.ts"
+import { settle } from "./utils/http.ts"
 import * as TestPostgres from "./utils/postgres.ts"
 import * as TestSqlite from "./utils/sqlite.ts"
 
@@ -132,16 +131,12 @@ describe("the bill agrees with the ledger", () => {
           ledger === undefined ? [] : [[name, ledger] as const]
         )
         const all = Attempt.all(memory, ...ledgers.slice(1).map(([, ledger]) => ledger))
-        const claude = ClaudeService.layerNoDeps.pipe(
-          Layer.provide(Layer.merge(
-            ClaudeService.layerPolicies({ retry: { base: 50, throttledBase: 50, budget: false } }),
-            Layer.succeed(CostLedger.CostLedger, { ...memory, ...all })
-          )),
-          Layer.provide([
-            ClaudeApi.layer({ fetch: simulator.fetch }),
-            keysOf(Simulator.apiKey)
-          ])
-        )
+        const claude = ClaudeService.layer({
+          api: { fetch: simulator.fetch },
+          keys: Redacted.make(Simulator.apiKey),
+          retry: { base: 50, throttledBase: 50, budget: false },
+          ledger: Layer.succeed(CostLedger.CostLedger, { ...memory, ...all })
+        })
         let next = 0
         const worker = Effect.whileLoop({
           while: () => next < calls,

@@ -38,7 +38,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Budget from "../Budget.ts"
 import type * as PriceBook from "../PriceBook.ts"
-import { rowsOf } from "./internal/step.ts"
+import { rowsOf } from "./internal/rows.ts"
 
 /**
  * - `prefix`: of the names of tables. Default `effect_claude_`.

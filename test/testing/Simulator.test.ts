@@ -5,6 +5,7 @@ import { Clock, Effect, Exit, Fiber, Predicate, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Model from "../../src/Model.ts"
 import * as Simulator from "../../src/testing/Simulator.ts"
+import { between } from "../utils/between.ts"
 import { settle } from "../utils/http.ts"
 
 const { Fault } = Simulator
@@ -79,7 +80,6 @@ const send = Effect.fnUntraced(function*(
 
 const rows = Simulator.Simulator.use(({ bill }) => Effect.map(bill, (bill) => bill.rows))
 const using = (options?: Simulator.Options) => Effect.provide(Simulator.layer(options))
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 const text = (length: number) => "word ".repeat(length / 5)
 
 describe("Simulator", () => {

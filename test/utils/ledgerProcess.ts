@@ -4,7 +4,6 @@
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted } from "effect"
-import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { createInterface } from "node:readline"
@@ -14,6 +13,7 @@ import * as CostLedger from "../../src/CostLedger.ts"
 import * as CostLedgerSql from "../../src/CostLedger/Sql.ts"
 import * as PriceBook from "../../src/PriceBook.ts"
 import * as Sqlite from "../../src/Sqlite.ts"
+import * as ClaudeTest from "../../src/testing/ClaudeTest.ts"
 import * as Usage from "../../src/Usage.ts"
 import * as settling from "./settling.ts"
 

@@ -6,7 +6,7 @@ import type { Attempt } from "../../Attempt.ts"
 import { firstOf } from "../../internal/text.ts"
 import type { Catalogue } from "../../Model.ts"
 import type { Account } from "./data.ts"
-import { keyOf } from "./step.ts"
+import { keyOf } from "./rows.ts"
 import type { Window } from "./window.ts"
 
 /**
@@ -65,6 +65,19 @@ export interface BudgetOptions {
   readonly filter?: Filter | undefined
   readonly window?: WindowOptions | undefined
   readonly notifyAt?: ReadonlyArray<number> | undefined
+}
+
+/**
+ * A limit that replaces that of a budget, or of one of its accounts: US dollars, or `undefined` to restore the configured one. It ends at `until`
+ * (milliseconds since the epoch), or when it is removed. The override of an account takes precedence over that of its budget.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LimitOverride {
+  readonly limit: number | undefined
+  readonly account?: string | undefined
+  readonly until?: number | undefined
 }
 
 /**

@@ -8,6 +8,7 @@ import type * as Scope from "effect/Scope"
 import { Outbox, StoreClient, worker } from "../../internal/storeClient.ts"
 import type { Batch, Decision, Reply, Reserve, Settlement } from "./data.ts"
 import * as Leases from "./leases.ts"
+import { settlementOf } from "./step.ts"
 
 /**
  * - `reserve`: undefined where the store does not answer within `boundMillis`, or its own bound. When it is interrupted, it gives back what was reserved.
@@ -45,21 +46,6 @@ interface Waiting {
   isGone: boolean
 }
 
-/** The settlement of an ask that was granted; undefined where it was not. */
-export const settlementOf = (
-  { accounts, lease, nanoUsd }: Reserve,
-  decision: Decision | undefined,
-  spentNanoUsd: number
-): Settlement | undefined =>
-  decision?._tag === "Reserved"
-    ? {
-      lease: lease?.id,
-      reservedNanoUsd: nanoUsd,
-      spentNanoUsd,
-      reservations: accounts.map((account, index) => ({ account, slot: decision.slots[index]! })) // one for each account
-    }
-    : undefined
-
 export const make = Effect.fnUntraced(function*(
   { maxSettlements, owner, report, step, timeoutMillis }: Options
 ): Effect.fn.Return<Client, never, Scope.Scope> {
@@ -80,8 +66,7 @@ export const make = Effect.fnUntraced(function*(
   const leases = yield* Leases.make((renewals) => Effect.asVoid(store.step({ renewals })))
 
   const giveBack = ({ ask, decision }: Waiting): void => {
-    const settlement = settlementOf(ask, decision, 0)
-    if (settlement !== undefined) outbox.push(settlement)
+    if (decision?._tag === "Reserved") outbox.push(settlementOf(ask, decision.slots, 0))
   }
 
   const answer = (self: Waiting, decision: Decision | undefined): void => {

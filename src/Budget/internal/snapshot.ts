@@ -1,7 +1,8 @@
 /** How the accounts of budgets stand, from the rows of a store. */
 import type { Budget } from "./budgets.ts"
 import type { AccountRow, Reply, Row } from "./data.ts"
-import { limitKeyOf, limitOf, sumsOf } from "./step.ts"
+import { limitKeyOf } from "./rows.ts"
+import { limitOf, sumsOf } from "./step.ts"
 import { spanAt } from "./window.ts"
 
 /**

@@ -1,8 +1,8 @@
 /** What budgets tell: events with a log line for each, the gauge of what remains, and the count of calls without a price. */
-import type * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as Feed from "../../internal/feed.ts"
 import { accountText, type Budget } from "./budgets.ts"
@@ -47,76 +47,61 @@ interface Gauge {
   shown: Balance | undefined
 }
 
-/** `find` finds a budget by its name, as it is configured now. */
-export class Telemetry {
+/**
+ * - `report`: shows the balances of a reply and publishes its events. It succeeds whatever a logger does.
+ * - `letThrough`: counts a call of a model without a price; the first one of each model is an event.
+ * - `reset`: forgets what the gauges show, since budgets were replaced.
+ */
+export interface Telemetry {
   readonly events: Stream.Stream<Event>
-  private readonly feed: Feed.Feed<Event>
-  private readonly clock: Clock.Clock
-  private readonly services: Context.Context<never>
-  private readonly find: (budget: string) => Budget | undefined
-  private readonly gauges = new Map<string, Gauge>()
-  private readonly unpriced = new Set<string>()
+  readonly report: (reply: Reply) => Effect.Effect<void>
+  readonly letThrough: (model: string, at: number) => Effect.Effect<void>
+  readonly reset: () => void
+}
 
-  constructor(
-    feed: Feed.Feed<Event>,
-    clock: Clock.Clock,
-    services: Context.Context<never>,
-    find: (budget: string) => Budget | undefined
-  ) {
-    this.feed = feed
-    this.events = feed.stream
-    this.clock = clock
-    this.services = services
-    this.find = find
+/** `find` finds a budget by its name, as it is configured now. */
+export const make = Effect.fnUntraced(function*(
+  find: (budget: string) => Budget | undefined
+): Effect.fn.Return<Telemetry, never, Scope.Scope> {
+  const feed = yield* Feed.make<Event>()
+  const clock = yield* Clock.Clock
+  const services = yield* Effect.context<never>()
+  const gauges = new Map<string, Gauge>()
+  const unpriced = new Set<string>()
+
+  const publish = (event: Event): Effect.Effect<void> => {
+    const budget = event._tag === "Unpriced" ? undefined : find(event.budget)
+    return Effect.andThen(feed.publish(event), Effect.logWarning(textOf(event, budget)))
   }
 
-  /** Forgets what the gauges show: budgets were replaced. */
-  reset(): void {
-    this.gauges.clear()
-  }
-
-  /** Shows the balances of a reply, and publishes its events. Whatever a logger does, it succeeds. */
-  report({ balances, events }: Reply): Effect.Effect<void> {
-    for (const balance of balances) this.show(balance)
-    return events.length === 0
-      ? Effect.void
-      : Effect.asVoid(Effect.exit(Effect.forEach(events, (event) => this.publish(event))))
-  }
-
-  /** Counts a call of a model without a price; the first one of each model is an event. */
-  letThrough(model: string, at: number): Effect.Effect<void> {
-    unpricedCalls.updateUnsafe(1, this.services)
-    if (this.unpriced.has(model) || this.unpriced.size >= maxUnpriced) return Effect.void
-    this.unpriced.add(model)
-    return this.publish(Event.Unpriced({ model, at }))
-  }
-
-  private publish(event: Event): Effect.Effect<void> {
-    const budget = event._tag === "Unpriced" ? undefined : this.find(event.budget)
-    return Effect.andThen(this.feed.publish(event), Effect.logWarning(textOf(event, budget)))
-  }
-
-  private show(balance: Balance): void {
-    let gauge = this.gauges.get(balance.budget)
+  const show = (balance: Balance): void => {
+    let gauge = gauges.get(balance.budget)
     if (gauge === undefined) {
-      if (this.find(balance.budget) === undefined) return
+      if (find(balance.budget) === undefined) return
       gauge = { metric: Metric.withAttributes(remainingGauge, { budget: balance.budget }), shown: undefined }
-      this.gauges.set(balance.budget, gauge)
+      gauges.set(balance.budget, gauge)
     }
     const { shown } = gauge
     const isLeast = shown === undefined || shown.account === balance.account ||
       balance.remainingNanoUsd < shown.remainingNanoUsd ||
-      (shown.until !== undefined && this.clock.currentTimeMillisUnsafe() >= shown.until)
+      (shown.until !== undefined && clock.currentTimeMillisUnsafe() >= shown.until)
     if (!isLeast) return
     gauge.shown = balance
-    gauge.metric.updateUnsafe(balance.remainingNanoUsd / 1e9, this.services)
+    gauge.metric.updateUnsafe(balance.remainingNanoUsd / 1e9, services)
   }
-}
 
-export const make = Effect.fnUntraced(function*(find: (budget: string) => Budget | undefined) {
-  return yield* Effect.clockWith((clock) =>
-    Effect.contextWith((services: Context.Context<never>) =>
-      Effect.map(Feed.make<Event>(), (feed) => new Telemetry(feed, clock, services, find))
-    )
-  )
+  return {
+    events: feed.stream,
+    report: ({ balances, events }) => {
+      for (const balance of balances) show(balance)
+      return events.length === 0 ? Effect.void : Effect.asVoid(Effect.exit(Effect.forEach(events, publish)))
+    },
+    letThrough: (model, at) => {
+      unpricedCalls.updateUnsafe(1, services)
+      if (unpriced.has(model) || unpriced.size >= maxUnpriced) return Effect.void
+      unpriced.add(model)
+      return publish(Event.Unpriced({ model, at }))
+    },
+    reset: () => gauges.clear()
+  }
 })

@@ -5,6 +5,7 @@ import type * as Attempt from "../../../src/Attempt.ts"
 import * as Buckets from "../../../src/RateLimiter/internal/Buckets.ts"
 import type { Limits } from "../../../src/RateLimiter/internal/Limits.ts"
 import * as Script from "../../../src/RateLimiter/internal/script.ts"
+import { between } from "../../utils/between.ts"
 import * as TestRedis from "../../utils/redis.ts"
 
 /** The script with its clock in our hands. */
@@ -38,8 +39,6 @@ const amounts = (requests: number, inputTokens = 0, outputTokens = 0): Buckets.A
   outputTokens,
   tokens: inputTokens + outputTokens
 })
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const limit = (most: number) => Schema.Union([Schema.Undefined, between(1, most)])
 

@@ -6,6 +6,7 @@ import * as Buckets from "../../../src/RateLimiter/internal/Buckets.ts"
 import type { BucketSet } from "../../../src/RateLimiter/internal/Group.ts"
 import * as Script from "../../../src/RateLimiter/internal/script.ts"
 import * as Shared from "../../../src/RateLimiter/internal/shared.ts"
+import { between } from "../../utils/between.ts"
 import * as TestRedis from "../../utils/redis.ts"
 
 const options: Shared.Options = {
@@ -343,8 +344,6 @@ describe("shared buckets", () => {
       assert.isDefined((yield* buckets.reserve(ask(amounts(1)))).ticket)
     }))
 })
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const Step = Schema.Struct({
   do: Schema.Literals(["reserve", "reserve", "reserve", "interrupt", "close", "close", "produce", "wait"]),
