@@ -33,9 +33,9 @@ let files = 0
 const stores = {
   memory: CostLedger.layerStoreMemory({ maxRows: 200_000 }),
   sqlite: Layer.suspend(() =>
-    CostLedgerSql.layer().pipe(Layer.provide(Sqlite.layer({ filename: join(folder, `${files++}.db`) })))
+    CostLedgerSql.layerStore().pipe(Layer.provide(Sqlite.layer({ filename: join(folder, `${files++}.db`) })))
   ),
-  postgres: CostLedgerSql.layer({ prefix }).pipe(
+  postgres: CostLedgerSql.layerStore({ prefix }).pipe(
     Layer.provide(PgClient.layer({ url: Redacted.make(postgresUrl), connectTimeout: "2 seconds" }))
   )
 }
@@ -117,7 +117,7 @@ const fill = (store: CostLedger.Store["Service"], count: number) =>
     for (let from = 0; from < count; from += batch) {
       const rows = rowsOf(from, batch, count)
       const began = performance.now()
-      yield* store.write(rows)
+      yield* Effect.orDie(store.step({ _tag: "Write", rows }))
       micros += (performance.now() - began) * 1_000
     }
     return micros
@@ -137,7 +137,7 @@ const reports = async (report: (row: Row) => void, rows: number) => {
   const scope = Effect.runSync(Scope.make())
   const built = await build("sqlite", scope)
   if (built === undefined) return
-  await Effect.runPromise(Effect.orDie(fill(Context.get(built, CostLedger.Store), rows)))
+  await Effect.runPromise(fill(Context.get(built, CostLedger.Store), rows))
   const ledger = Context.get(built, CostLedger.CostLedger)
   for (const [name, query] of queries) {
     const times: Array<number> = []
@@ -241,7 +241,7 @@ export const run: Run = async (report) => {
       const scope = Effect.runSync(Scope.make())
       const built = await build(store, scope)
       if (built === undefined) continue
-      const micros = await Effect.runPromise(Effect.orDie(fill(Context.get(built, CostLedger.Store), count)))
+      const micros = await Effect.runPromise(fill(Context.get(built, CostLedger.Store), count))
       const row = { case: `${store}, ${batch} at once`, peer: "effect-claude", n: count }
       report({ ...row, metric: "rows_per_second", value: count / micros * 1e6, unit: "1/s" })
       await Effect.runPromise(Scope.close(scope, Exit.void))

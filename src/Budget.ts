@@ -221,6 +221,25 @@ const ceilingOf = (
   return ceilings.length === 0 ? undefined : Math.max(...ceilings)
 }
 
+const refused = (
+  { account, resetsAt, ...amounts }: Extract<Decision, { _tag: "Refused" }>,
+  budget: Definition | undefined,
+  { nanoUsd }: Reserve,
+  { number }: MessageAttempt,
+  now: number
+) =>
+  new BudgetExceededError({
+    budget: account.budget,
+    account: budget?.dimension === undefined ? undefined : accountText(budget.dimension, account.account),
+    limitNanoUsd: amounts.limitNanoUsd,
+    spentNanoUsd: amounts.spentNanoUsd,
+    reservedNanoUsd: amounts.reservedNanoUsd,
+    neededNanoUsd: nanoUsd,
+    resetsAt,
+    retryAfter: resetsAt === undefined ? undefined : Duration.millis(Math.max(0, resetsAt - now)),
+    attempts: number - 1
+  })
+
 /**
  * Builds the policy over the `Store`. Budgets with invalid options are a defect, a `RangeError` that says what is wrong.
  *
@@ -252,26 +271,6 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       attempts
     })
 
-  const refused = (
-    { account, resetsAt, ...amounts }: Extract<Decision, { _tag: "Refused" }>,
-    neededNanoUsd: number,
-    { number }: MessageAttempt,
-    now: number
-  ) => {
-    const dimension = find(account.budget)?.dimension
-    return new BudgetExceededError({
-      budget: account.budget,
-      account: dimension === undefined ? undefined : accountText(dimension, account.account),
-      limitNanoUsd: amounts.limitNanoUsd,
-      spentNanoUsd: amounts.spentNanoUsd,
-      reservedNanoUsd: amounts.reservedNanoUsd,
-      neededNanoUsd,
-      resetsAt,
-      retryAfter: resetsAt === undefined ? undefined : Duration.millis(Math.max(0, resetsAt - now)),
-      attempts: number - 1
-    })
-  }
-
   const reserve = (attempt: MessageAttempt): Effect.Effect<Settle, Own> => {
     const accounts: Array<Account> = []
     for (const budget of budgets) {
@@ -297,7 +296,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
             return client.settle(settlementOf(ask, decision.slots, spent))
           }))
         case "Refused":
-          return Effect.fail(refused(decision, ask.nanoUsd, attempt, clock.currentTimeMillisUnsafe()))
+          return Effect.fail(
+            refused(decision, find(decision.account.budget), ask, attempt, clock.currentTimeMillisUnsafe())
+          )
         default:
           return Effect.fail(unavailable(decision === undefined ? "store" : "accounts", attempt.number - 1))
       }

@@ -182,7 +182,7 @@ const makeTable = Effect.fnUntraced(function*({ prefix = "effect_claude_", schem
  * @category constructors
  * @since 0.1.0
  */
-export const make = Effect.fnUntraced(function*(options: StoreOptions = {}) {
+export const makeStore = Effect.fnUntraced(function*(options: StoreOptions = {}) {
   const table = yield* makeTable(options)
   const { clock, isPg, sql } = table
 
@@ -292,7 +292,7 @@ export const layerConfig = (
 export const layerStore = (
   options: StoreOptions = {}
 ): Layer.Layer<Budget.Store, SqlError | Migrator.MigrationError, SqlClient.SqlClient> =>
-  Layer.effect(Budget.Store, make(options))
+  Layer.effect(Budget.Store, makeStore(options))
 
 /**
  * `layerStore` with options from configuration.
@@ -303,4 +303,4 @@ export const layerStore = (
 export const layerStoreConfig = (
   options: Config.Wrap<StoreOptions>
 ): Layer.Layer<Budget.Store, Config.ConfigError | SqlError | Migrator.MigrationError, SqlClient.SqlClient> =>
-  Layer.effect(Budget.Store, Effect.flatMap(Config.unwrap(options), make))
+  Layer.effect(Budget.Store, Effect.flatMap(Config.unwrap(options), makeStore))

@@ -83,16 +83,17 @@ const main = (name: string, count: number, place: Place) =>
         yield* settling.settle(made)
       }
       yield* Effect.sleep(2)
-      const { pending } = yield* ledger.status
-      console.log(settled - pending)
+      const { pendingRows } = yield* ledger.status
+      console.log(settled - pendingRows)
     }
   }).pipe(
     Effect.provide(
-      CostLedger.layerNoDeps({ flushEvery: "20 millis", batchRows: 100 }).pipe(
-        Layer.provide([
-          PriceBook.layer(),
-          CostLedgerSql.layer(place.kind === "postgres" ? { prefix: place.name } : {})
-        ]),
+      CostLedgerSql.layer({
+        flushEvery: "20 millis",
+        batchRows: 100,
+        prefix: place.kind === "postgres" ? place.name : undefined
+      }).pipe(
+        Layer.provide(PriceBook.layer()),
         Layer.provide(
           place.kind === "postgres"
             ? PgClient.layer({ url: Redacted.make(postgresUrl) })
