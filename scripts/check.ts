@@ -29,7 +29,6 @@ const pending: Record<string, ReadonlyArray<string>> = {
   length: [
     "src/CircuitBreaker.ts:",
     "src/CircuitBreaker/internal/shared.ts:",
-    "src/ClaudeService.ts:",
     "src/RateLimiter.ts:",
     "src/RateLimiter/internal/Buckets.ts:",
     "src/RateLimiter/internal/script.ts:",
