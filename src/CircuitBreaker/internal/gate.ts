@@ -24,7 +24,7 @@ import {
   type SavedCircuit,
   type View
 } from "./circuit.ts"
-import { ClosedPermit, InFlight } from "./machine.ts"
+import { type ClosedPermit, InFlight } from "./machine.ts"
 import type { Mode } from "./options.ts"
 import { proposalOf, saved } from "./saved.ts"
 
@@ -41,6 +41,8 @@ const single: Record<Result, ReadonlyArray<Result>> = {
 
 /** What a process knows of a circuit, and what it says to the store. */
 export class Follower {
+  /** A copy of the circuit decides here, which knows the attempts in flight; the store hears of them in another way. */
+  protected readonly isCopy: boolean = false
   phase: Phase = "closed"
   epoch = 0
   inFlight = new InFlight(0)
@@ -58,10 +60,6 @@ export class Follower {
     this.changed = changed
     this.chance = chance
     this.openShare = openShare(rules, chance)
-  }
-
-  get isTripped(): boolean {
-    return this.inFlight.longest >= this.rules.consecutiveFailures
   }
 
   /** The state of the store after a step. */
@@ -87,7 +85,8 @@ export class Follower {
   /** What became of an attempt; undefined where that no longer counts. */
   verdict(permit: Permit, result: Result | undefined): Batch | undefined {
     if (permit.epoch !== this.epoch) return undefined
-    if (permit instanceof ClosedPermit) this.inFlight.settle(permit, result)
+    // Only `InFlight` gives permits of a closed circuit.
+    if (permit.round === 0) this.inFlight.settle(permit as ClosedPermit, result)
     return result === undefined
       ? this.batch(none, permit.round, 1, false, undefined)
       : this.batch(single[result], permit.round, 0, false, undefined)
@@ -100,24 +99,22 @@ export class Follower {
     ask: boolean,
     proposal: Proposal | undefined
   ): Batch {
+    const { epoch, inFlight, key, openShare, rules } = this
+    const early = this.isCopy ? 0 : inFlight.early - inFlight.reported
+    inFlight.reported += early
     return {
-      key: this.key,
-      rules: this.rules,
-      epoch: this.epoch,
+      key,
+      rules,
+      epoch,
       results,
-      early: this.early(),
-      tripped: this.isTripped,
+      early,
+      tripped: inFlight.longest >= rules.consecutiveFailures,
       round,
       returned,
       ask,
-      openShare: this.openShare,
+      openShare,
       proposal
     }
-  }
-
-  /** How many more attempts in flight are early than the store knows. */
-  protected early(): number {
-    return this.inFlight.report()
   }
 
   /** After a state from outside was taken over: `row` consecutive failures came right before it. */
@@ -150,13 +147,6 @@ export const viewOf = (reply: Reply): View => {
   return { phase, waitMillis: refusalOf(reply)?.waitMillis ?? 0, openings, calls, failures, slow }
 }
 
-/** What a step says that is there already. */
-const replied = (step: Effect.Effect<Reply, unknown>): Reply | undefined => {
-  // An exit that came from a step carries what the step does.
-  const exit = Exit.isExit(step) ? step as Exit.Exit<Reply, unknown> : undefined
-  return exit?._tag === "Success" ? exit.value : undefined
-}
-
 /** A circuit whose store is in this process: each question is a step, made at once. */
 export class LocalCircuit extends Follower implements Circuit {
   private readonly clock: Clock.Clock
@@ -185,10 +175,12 @@ export class LocalCircuit extends Follower implements Circuit {
     const batch = this.verdict(permit, result)
     if (batch === undefined) return Effect.void
     const step = this.step(batch)
-    // What is there already takes no turn of the fiber.
-    const reply = replied(step)
-    if (reply === undefined) return this.ask(step, (reply, now) => this.adopt(reply, now))
-    if (reply.epoch !== batch.epoch || batch.round > 0) this.adopt(reply, this.clock.currentTimeMillisUnsafe())
+    if (!Exit.isExit(step)) return this.ask(step, (reply, now) => this.adopt(reply, now))
+    // What is there already takes no turn of the fiber. An exit that is a step carries what the step does.
+    const exit = step as Exit.Exit<Reply, unknown>
+    if (exit._tag === "Failure") return Effect.die(Cause.squash(exit.cause))
+    const { epoch, permits } = exit.value
+    if (epoch !== batch.epoch || permits > 0) this.adopt(exit.value, this.clock.currentTimeMillisUnsafe())
     return Effect.void
   }
 

@@ -37,37 +37,34 @@ export const slotMillisOf = (rules: Rules): number => rules.windowDuration / slo
 const emptyWindow = (rules: Rules, now: number): Window =>
   rules.windowSize > 0
     ? { _tag: "Size", calls: 0, failures: 0, slow: 0, older: "", dropped: 0, newer: "" }
-    : windowOf([], Math.floor(now / slotMillisOf(rules)))
+    : windowOf([], Math.floor(now * slotCount / rules.windowDuration))
 
+/** The slots that are not too old when `index` is the newest. */
 const windowOf = (slots: ReadonlyArray<Slot>, index: number): DurationWindow => {
-  const newest = slots.find((slot) => slot.index === index)
-  return {
-    _tag: "Duration",
-    calls: slots.reduce((sum, { calls }) => sum + calls, 0),
-    failures: slots.reduce((sum, { failures }) => sum + failures, 0),
-    slow: slots.reduce((sum, { slow }) => sum + slow, 0),
-    past: slots.filter((slot) => slot.index < index),
-    index,
-    newCalls: newest?.calls ?? 0,
-    newFailures: newest?.failures ?? 0,
-    newSlow: newest?.slow ?? 0
+  const past: Array<Slot> = []
+  let [newCalls, newFailures, newSlow] = [0, 0, 0]
+  let [calls, failures, slow] = [0, 0, 0]
+  for (const slot of slots) {
+    if (slot.index <= index - slotCount || slot.index > index) continue
+    calls += slot.calls
+    failures += slot.failures
+    slow += slot.slow
+    if (slot.index < index) past.push(slot)
+    else [newCalls, newFailures, newSlow] = [slot.calls, slot.failures, slot.slow]
   }
+  return { _tag: "Duration", calls, failures, slow, past, index, newCalls, newFailures, newSlow }
 }
 
 export const slotsOf = ({ index, newCalls, newFailures, newSlow, past }: DurationWindow): ReadonlyArray<Slot> =>
   newCalls === 0 ? past : [...past, { index, calls: newCalls, failures: newFailures, slow: newSlow }]
 
-/** The slots that are not too old when `index` is the newest. */
-const recent = (slots: ReadonlyArray<Slot>, index: number): ReadonlyArray<Slot> =>
-  slots.filter((slot) => slot.index > index - slotCount && slot.index <= index)
-
 /** Forgets what is too old at `now`. */
 const advance = (window: Window, rules: Rules, now: number): Window => {
   if (window._tag === "Size") return window
-  const index = Math.floor(now / slotMillisOf(rules))
+  const index = Math.floor(now * slotCount / rules.windowDuration)
   // After a clock was set back, results of the future would stay until it has caught up.
   if (index < window.index - slotCount) return windowOf([], index)
-  return index <= window.index ? window : windowOf(recent(slotsOf(window), index), index)
+  return index <= window.index ? window : windowOf(slotsOf(window), index)
 }
 
 /** One more result. Each step costs the same, whatever the size of the window. */
@@ -113,7 +110,7 @@ const restoredWindow = (saved: SavedCircuit["window"], rules: Rules, now: number
     const all = Object.keys(digits) as Array<Result> // they stand in the order of their digits
     for (const digit of saved.results) window = add(window, all[Number(digit)]!, rules.windowSize)
   } else if (saved?._tag === "Duration" && window._tag === "Duration" && saved.slotMillis === slotMillisOf(rules)) {
-    window = windowOf(recent(saved.slots, window.index), window.index)
+    window = windowOf(saved.slots, window.index)
   }
   return window
 }
@@ -282,28 +279,9 @@ interface Place {
 }
 
 /** The permit of an attempt of a closed circuit. `early`: it was admitted in the first window of its epoch, counted from its first attempt. */
-export class ClosedPermit implements Permit, Place {
-  readonly _tag = "Permit"
-  readonly round = 0
-  readonly epoch: number
-  readonly at: number
+export interface ClosedPermit extends Permit, Place {
   readonly early: boolean
-  previous: ClosedPermit | undefined
   next: Place
-  head: number
-  tail: number
-  broken: boolean
-
-  constructor(epoch: number, at: number, early: boolean, end: Place) {
-    this.epoch = epoch
-    this.at = at
-    this.early = early
-    this.previous = end.previous
-    this.next = end
-    this.head = end.head
-    this.tail = end.tail
-    this.broken = end.broken
-  }
 }
 
 /**
@@ -318,7 +296,7 @@ export class InFlight {
   private admitted = 0
   /** Early ones in flight, and how many of them the store knows. */
   early = 0
-  private reported = 0
+  reported = 0
   /** The most consecutive failures so far. */
   longest = 0
   private readonly end: Place
@@ -333,8 +311,9 @@ export class InFlight {
     if (admitted === 0) this.since = at
     // In the first window, fewer successes than failures may have ended only because they take longer.
     const early = windowSize > 0 ? admitted < windowSize : at - this.since < windowDuration
-    const permit = new ClosedPermit(epoch, at, early, end)
-    if (end.previous !== undefined) end.previous.next = permit
+    const { broken, head, previous, tail } = end
+    const permit: ClosedPermit = { _tag: "Permit", epoch, round: 0, at, early, previous, next: end, head, tail, broken }
+    if (previous !== undefined) previous.next = permit
     end.previous = permit
     end.head = end.tail = 0
     end.broken = false
@@ -360,13 +339,6 @@ export class InFlight {
     if (!next.broken) next.tail += permit.tail + failed
     next.head = head
     next.broken ||= permit.broken
-  }
-
-  /** How many more are early than the store knows; it is told once. */
-  report(): number {
-    const more = this.early - this.reported
-    this.reported = this.early
-    return more
   }
 
   /** The consecutive failures that an attempt admitted now would go on with, if those in flight came to nothing. */

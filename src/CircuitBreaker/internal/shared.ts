@@ -70,6 +70,7 @@ const nothing = (epoch: number): Pending => ({ epoch, results: [], round: 0, ret
 type Asking = { readonly fiber: Fiber.Fiber<void> }
 
 export class SharedCircuit extends Follower implements Circuit {
+  protected override readonly isCopy = true
   private readonly link: Link
   /** The circuit as this process sees it: the state of the store, with the results of this process. */
   private copy: State
@@ -142,6 +143,10 @@ export class SharedCircuit extends Follower implements Circuit {
     return Effect.void
   }
 
+  private get isTripped(): boolean {
+    return this.inFlight.longest >= this.rules.consecutiveFailures
+  }
+
   private now(): number {
     return this.link.clock.currentTimeMillisUnsafe()
   }
@@ -155,11 +160,6 @@ export class SharedCircuit extends Follower implements Circuit {
   private isStale(now: number): boolean {
     if (this.joined < 0) return !this.link.client.isLost
     return this.isShared && now - this.syncedAt >= this.link.staleAfter
-  }
-
-  /** The store is told with the results of an epoch only; the copy knows. */
-  protected override early(): number {
-    return 0
   }
 
   /** One step of the copy alone. */
@@ -206,9 +206,10 @@ export class SharedCircuit extends Follower implements Circuit {
         results: pending.results,
         round: pending.round,
         returned: pending.returned,
-        early: isOfNow ? this.inFlight.report() : 0,
+        early: isOfNow ? this.inFlight.early - this.inFlight.reported : 0,
         tripped: isOfNow && this.isTripped
       }
+      if (isOfNow) this.inFlight.reported = this.inFlight.early
       return Effect.map(client.step(batch), (reply) => {
         this.link.isTrying = false
         const now = this.now()
