@@ -127,7 +127,9 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         "judges by the last results only",
         Effect.gen(function*() {
           const { count } = yield* circuit(rules)
-          for (const _ of times(12)) yield* count("success")
+          for (const _ of times(4)) yield* count("success")
+          for (const _ of times(3)) yield* count("failure")
+          for (const _ of times(10)) yield* count("success")
           for (const _ of times(4)) assert.strictEqual((yield* count("failure")).phase, "closed")
           assert.strictEqual((yield* count("failure")).phase, "open")
         })
