@@ -11,13 +11,10 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type * as Attempt from "../src/Attempt.ts"
 import * as CallContext from "../src/CallContext.ts"
-import * as ClaudeApi from "../src/ClaudeApi.ts"
 import * as ClaudeService from "../src/ClaudeService.ts"
 import * as CostLedger from "../src/CostLedger.ts"
 import * as CostLedgerSql from "../src/CostLedger/Sql.ts"
 import type * as CostReport from "../src/CostReport.ts"
-import * as KeyPool from "../src/KeyPool.ts"
-import * as KeyStore from "../src/KeyStore.ts"
 import * as PriceBook from "../src/PriceBook.ts"
 import * as Sqlite from "../src/Sqlite.ts"
 import * as Usage from "../src/Usage.ts"
@@ -36,9 +33,9 @@ let files = 0
 const stores = {
   memory: CostLedger.layerStoreMemory({ maxRows: 200_000 }),
   sqlite: Layer.suspend(() =>
-    CostLedgerSql.layer().pipe(Layer.provide(Sqlite.layer({ filename: join(folder, `${files++}.db`) })))
+    CostLedgerSql.layerStore().pipe(Layer.provide(Sqlite.layer({ filename: join(folder, `${files++}.db`) })))
   ),
-  postgres: CostLedgerSql.layer({ prefix }).pipe(
+  postgres: CostLedgerSql.layerStore({ prefix }).pipe(
     Layer.provide(PgClient.layer({ url: Redacted.make(postgresUrl), connectTimeout: "2 seconds" }))
   )
 }
@@ -120,7 +117,7 @@ const fill = (store: CostLedger.Store["Service"], count: number) =>
     for (let from = 0; from < count; from += batch) {
       const rows = rowsOf(from, batch, count)
       const began = performance.now()
-      yield* store.write(rows)
+      yield* Effect.orDie(store.step({ _tag: "Write", rows }))
       micros += (performance.now() - began) * 1_000
     }
     return micros
@@ -140,7 +137,7 @@ const reports = async (report: (row: Row) => void, rows: number) => {
   const scope = Effect.runSync(Scope.make())
   const built = await build("sqlite", scope)
   if (built === undefined) return
-  await Effect.runPromise(Effect.orDie(fill(Context.get(built, CostLedger.Store), rows)))
+  await Effect.runPromise(fill(Context.get(built, CostLedger.Store), rows))
   const ledger = Context.get(built, CostLedger.CostLedger)
   for (const [name, query] of queries) {
     const times: Array<number> = []
@@ -181,17 +178,7 @@ type Service = ClaudeService.ClaudeService["Service"]
 const serviceOver = (url: string, ledger: Layer.Layer<CostLedger.CostLedger>, scope: Scope.Scope): Promise<Service> =>
   Effect.runPromise(
     Layer.buildWithScope(
-      ClaudeService.layerNoDeps.pipe(
-        Layer.provide(Layer.merge(ClaudeService.layerPolicies(), ledger)),
-        Layer.provide([
-          Layer.fresh(ClaudeApi.layer({ baseUrl: url })),
-          KeyPool.layer().pipe(
-            Layer.provide(
-              KeyStore.layerKeys([{ label: "bench", group: "bench", secret: Redacted.make("sk-ant-bench") }])
-            )
-          )
-        ])
-      ),
+      ClaudeService.layer({ api: { baseUrl: url }, keys: Redacted.make("sk-ant-bench"), ledger }),
       scope
     ).pipe(Effect.map(Context.get(ClaudeService.ClaudeService)), Effect.orDie)
   )
@@ -254,7 +241,7 @@ export const run: Run = async (report) => {
       const scope = Effect.runSync(Scope.make())
       const built = await build(store, scope)
       if (built === undefined) continue
-      const micros = await Effect.runPromise(Effect.orDie(fill(Context.get(built, CostLedger.Store), count)))
+      const micros = await Effect.runPromise(fill(Context.get(built, CostLedger.Store), count))
       const row = { case: `${store}, ${batch} at once`, peer: "effect-claude", n: count }
       report({ ...row, metric: "rows_per_second", value: count / micros * 1e6, unit: "1/s" })
       await Effect.runPromise(Scope.close(scope, Exit.void))

@@ -25,30 +25,19 @@ type Check = () => Promise<string | void>
 
 /** What is known to fail, by check: lines that start so are counted and fail nothing. */
 const pending: Record<string, ReadonlyArray<string>> = {
-  layout: [
-    "CostReport imports CostLedger",
-    "Reconciliation imports CostLedger"
-  ],
   length: [
     "src/Budget.ts:",
     "src/Budget/Sql.ts:",
     "src/Budget/internal/desk.ts:",
     "src/CircuitBreaker.ts:",
     "src/CircuitBreaker/internal/shared.ts:",
-    "src/ClaudeApi.ts:",
     "src/ClaudeService.ts:",
-    "src/CostLedger.ts:",
-    "src/CostLedger/Sql.ts:",
     "src/RateLimiter.ts:",
     "src/RateLimiter/internal/Buckets.ts:",
     "src/RateLimiter/internal/script.ts:",
-    "src/RateLimiter/internal/shared.ts:",
-    "src/testing/ClaudeTest.ts:",
-    "src/testing/simulator/internal/Buckets.ts:",
-    "src/testing/simulator/internal/Core.ts:",
-    "src/testing/simulator/internal/Messages.ts:"
+    "src/RateLimiter/internal/shared.ts:"
   ],
-  tables: ["src/Budget.ts:", "src/CircuitBreaker.ts:", "src/CostLedger.ts:", "src/RateLimiter.ts:"],
+  tables: ["src/Budget.ts:", "src/CircuitBreaker.ts:", "src/RateLimiter.ts:"],
   walk: ["create enters", "refusal enters"]
 }
 

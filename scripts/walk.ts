@@ -11,7 +11,7 @@ import { readFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { type Profiler, Session } from "node:inspector"
 import type { AddressInfo } from "node:net"
-import { ClaudeApi, ClaudeService, KeyPool, KeyStore } from "../src/index.ts"
+import { ClaudeService } from "../src/index.ts"
 
 /** The functions of one file that were entered, by name; one without a name by its position, such as `(1024)`. */
 export interface File {
@@ -70,18 +70,12 @@ const request = {
 }
 
 const service = (baseUrl: string, usd: number) =>
-  ClaudeService.layerDefault({
+  ClaudeService.layer({
+    api: { baseUrl },
+    keys: Redacted.make("sk-ant-walk"),
     limiter: { limits: "build" },
     budget: { budgets: [{ name: "month", limit: usd, window: { calendar: "month" } }] }
-  }).pipe(
-    Layer.provide([
-      ClaudeApi.layer({ baseUrl }),
-      KeyPool.layer().pipe(
-        Layer.provide(KeyStore.layerKeys([{ label: "walk", group: "walk", secret: Redacted.make("sk-ant-walk") }]))
-      )
-    ]),
-    Layer.provideMerge(Layer.succeed(References.MinimumLogLevel, "None"))
-  )
+  }).pipe(Layer.provideMerge(Layer.succeed(References.MinimumLogLevel, "None")))
 
 /** Until the background has done what it does after a call. */
 const settled = Effect.sleep("2.5 seconds")

@@ -402,7 +402,7 @@ const computed = (
     inputTokens: estimate.inputTokens,
     outputTokens: isTotal
       ? reported.outputTokens
-      : Math.min(attempt.kind.meanOutput ?? Infinity, estimate.maxOutputTokens)
+      : Math.min(estimate.expectedOutputTokens ?? attempt.kind.meanOutput ?? Infinity, estimate.maxOutputTokens)
   }
   return { model, usage, cost: book.cost({ model, usage, at, refusal }), confidence: "estimated" }
 }

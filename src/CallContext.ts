@@ -33,6 +33,10 @@ import * as Stream from "effect/Stream"
  * - `priority`: who waits first where calls wait for room.
  * - `deadline`: milliseconds since the epoch after which the answer is worth nothing.
  * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
+ * - `retries`: attempts after the first, instead of what the retry policy allows. A schedule of your own is only cut short.
+ * - `estimate`: tokens that the caller knows better than the estimate: input, which is then not counted, and output.
+ * - `expectedCost`: US dollars that budgets reserve on top for what cannot be counted, such as tools that the API runs; the whole
+ *   reservation where the model has no price.
  *
  * @category models
  * @since 0.1.0
@@ -45,6 +49,11 @@ export interface CallContext {
   readonly priority: "interactive" | "standard" | "bulk"
   readonly deadline: number | undefined
   readonly headers: Readonly<Record<string, string>>
+  readonly retries?: number | undefined
+  readonly estimate?:
+    | { readonly inputTokens?: number | undefined; readonly outputTokens?: number | undefined }
+    | undefined
+  readonly expectedCost?: number | undefined
 }
 
 /**
@@ -124,8 +133,8 @@ const earlier = (context: CallContext, now: number, duration: Duration.Input): C
 }
 
 /**
- * Gives all calls inside an effect until `duration` from now. A deadline further out is kept as it was: an inner
- * deadline can only be earlier.
+ * Gives all calls inside an effect until `duration` from now. An earlier enclosing deadline still applies: nesting can
+ * only shorten it.
  *
  * A call that passes it fails with `DeadlineExceededError`; no wait begins that would end after it.
  *

@@ -1,9 +1,9 @@
 /**
- * The port: one attempt over `@anthropic-ai/sdk`, without any policy. Every failure is one of the five errors of the
- * API, a stream is checked for its end, and time limits that the SDK lacks are kept.
+ * The port: sends one attempt through `@anthropic-ai/sdk`, without any policy. Every failure is one of the five errors of
+ * the API, a stream that ends early fails, and time limits that the SDK lacks apply.
  *
- * The SDK builds the request, its headers and its errors; it never retries, traces, logs, or reads its key or base URL
- * from the environment.
+ * The SDK builds the request and its headers; it never retries, traces, logs, or reads its key or base URL from the
+ * environment.
  *
  * **Example** (Another base URL and shorter limits)
  *
@@ -21,8 +21,6 @@
 import Anthropic from "@anthropic-ai/sdk"
 import type { Message, MessageCreateParamsNonStreaming, MessageTokensCount } from "@anthropic-ai/sdk/resources/messages"
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
-import * as Arr from "effect/Array"
-import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -33,34 +31,31 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
-import { type Attempt, type Limits, type MessageAttempt, type ModelRefusal, Outcome } from "./Attempt.ts"
-import * as EventStream from "./ClaudeApi/internal/eventStream.ts"
+import type * as Stream from "effect/Stream"
+import { type Attempt, type MessageAttempt, Outcome } from "./Attempt.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
-import * as ResponseHeaders from "./ClaudeApi/internal/responseHeaders.ts"
+import * as Receive from "./ClaudeApi/internal/receive.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
-import { type ApiError, isApiError } from "./ClaudeError.ts"
-import * as Estimate from "./Estimate.ts"
-import { refusalOf, refusalOfMessage } from "./internal/modelRefusal.ts"
-import { type Event, isContent } from "./MessageStream.ts"
-import type * as Model from "./Model.ts"
+import type { ApiError } from "./ClaudeError.ts"
+import { refusalOfMessage } from "./internal/modelRefusal.ts"
+import type { Event } from "./MessageStream.ts"
 import { cacheTtl } from "./PriceBook.ts"
-import { type CountTokensRequest, toCountTokensParams, toParams } from "./Request.ts"
+import { type CountTokensRequest, type Request, toCountTokensParams, toParams } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
 /**
- * How long one attempt may take. A limit that is passed fails the attempt with `ConnectionError` and ends the request on
- * the wire; so does the deadline of the caller.
+ * How long one attempt may take. When a limit expires, the attempt fails with `ConnectionError` and the request ends on the
+ * wire; the deadline of the caller does the same.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Timeouts {
-  /** Until the head of the response: for a plain call that is all of the thinking. Default 10 minutes. */
+  /** Until the response headers: a plain call sends them when the whole answer is ready. Default 10 minutes. */
   readonly headers?: Duration.Input | undefined
   /** From sending until the first content of a stream. Default 10 minutes. */
   readonly firstContent?: Duration.Input | undefined
-  /** Between two signs of life of a body, pings of a stream included. A slow reader does not count. Default 2 minutes. */
+  /** Between two chunks of a body, where the pings of a stream count. Time that the reader takes does not. Default 2 minutes. */
   readonly idle?: Duration.Input | undefined
   /** The whole attempt. Default 1 hour. */
   readonly call?: Duration.Input | undefined
@@ -72,7 +67,7 @@ export interface Timeouts {
  *   `timeouts`; in other runtimes, where `undici` is not installed, and of `make`: the global one. Bundles never contain
  *   `undici`: it is loaded when a layer without `fetch` is built.
  * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
- * - `maxBytes`: the largest answer that is read, default 64 MiB; a larger one fails as `malformed`.
+ * - `maxBytes`: the largest answer that is read. Default 64 MiB; a larger one fails as `malformed`.
  *
  * @category options
  * @since 0.1.0
@@ -86,7 +81,7 @@ export interface Options {
 }
 
 /**
- * One attempt, which needs its `key` and has its `outcome` written. Counting tokens and listing models use none.
+ * Sends one attempt with its `key`, and writes its `sentAt` and `outcome`. Counting tokens and reading models use no tokens.
  *
  * @category services
  * @since 0.1.0
@@ -112,18 +107,11 @@ const keyHeaders = new Set(["authorization", "x-api-key", "proxy-authorization"]
 const withoutKeys = (headers: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => !keyHeaders.has(name.toLowerCase())))
 
-/** The largest number of clients kept; the one made first makes room. */
+/** The most clients that are kept; the oldest makes room. */
 const maxClients = 256
 
-/** The largest number of pages read of a list. */
+/** The most pages that are read of a list. */
 const maxPages = 100
-
-/** The most bytes of a stream that are decoded at once, before and after its first content. */
-const firstStep = 1024
-const maxStep = 16 * 1024
-
-/** How long the end of a body may follow its `message_stop`, before its connection is given up. */
-const endMillis = 250
 
 const isMessage = (body: object): body is Message =>
   "type" in body && body.type === "message" && "usage" in body && Predicate.isObject(body.usage) &&
@@ -137,9 +125,58 @@ const isModelInfo = (body: object): body is ModelInfo => "id" in body && typeof 
 const isModelPage = (body: object): body is { data: Array<ModelInfo>; has_more?: unknown; last_id?: unknown } =>
   "data" in body && Array.isArray(body.data)
 
-/** The request as it is sent plainly, whatever a caller without types put into `stream`. */
-const plain = (request: MessageAttempt["request"]): MessageCreateParamsNonStreaming =>
+/** The request without streaming, even where an untyped caller put `stream` into it. */
+const plain = (request: Request): MessageCreateParamsNonStreaming =>
   "stream" in request ? { ...toParams(request), stream: false } : toParams(request)
+
+/** Options of the SDK's methods. */
+interface RequestOptions {
+  readonly signal: AbortSignal
+  readonly headers: Record<string, string | null>
+}
+
+/** A request of the SDK that was begun. */
+interface Begun {
+  readonly asResponse: () => Promise<Response>
+}
+
+const optionsOf = ({ attempt, controller }: Exchange.Exchange): RequestOptions => ({
+  signal: controller.signal,
+  // The SDK adds headers of the environment, but those of a request win.
+  headers: {
+    ...withoutKeys(attempt.context.headers),
+    ...(attempt.key === undefined
+      ? undefined
+      : { authorization: `Bearer ${Redacted.value(attempt.key.secret)}`, "x-api-key": null })
+  }
+})
+
+/** Clients of the SDK, one for each key. */
+const clients = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers }: Options) => {
+  const clients = new Map<string, Anthropic>()
+  return ({ key }: Attempt): Anthropic => {
+    const apiKey = key === undefined ? "" : Redacted.value(key.secret)
+    const known = clients.get(apiKey)
+    if (known !== undefined) return known
+    const client = new Anthropic({
+      apiKey,
+      baseURL: baseUrl,
+      maxRetries: 0,
+      // Ours expires first, and follows `Clock`. This one only keeps the SDK from setting its own.
+      timeout: Math.min(bounds.headers + 1000, 2 ** 31 - 1),
+      openTelemetry: false,
+      logLevel: "off",
+      defaultHeaders: withoutKeys(headers ?? {}),
+      ...(fetch === undefined ? undefined : { fetch })
+    })
+    const oldest = clients.size < maxClients ? undefined : clients.keys().next().value
+    if (oldest !== undefined) clients.delete(oldest)
+    clients.set(apiKey, client)
+    return client
+  }
+}
+
+const unused = () => Exchange.unused
 
 /**
  * Builds the port.
@@ -157,63 +194,26 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     maxBytes: options.maxBytes ?? 64 * 1024 * 1024
   }
   const plainBounds = { ...bounds, firstContent: Infinity }
-  const clients = new Map<string, Anthropic>()
+  const clientOf = clients(baseUrl, bounds, options)
 
-  const clientOf = (attempt: Attempt): Anthropic => {
-    const apiKey = attempt.key === undefined ? "" : Redacted.value(attempt.key.secret)
-    const known = clients.get(apiKey)
-    if (known !== undefined) return known
-    const client = new Anthropic({
-      apiKey,
-      baseURL: baseUrl,
-      maxRetries: 0,
-      // Ours comes first, and follows `Clock`. This one only keeps the SDK from setting its own.
-      timeout: Math.min(bounds.headers + 1000, 2 ** 31 - 1),
-      openTelemetry: false,
-      logLevel: "off",
-      defaultHeaders: withoutKeys(options.headers ?? {}),
-      ...(options.fetch === undefined ? undefined : { fetch: options.fetch })
-    })
-    const oldest = clients.size < maxClients ? undefined : clients.keys().next().value
-    if (oldest !== undefined) clients.delete(oldest)
-    clients.set(apiKey, client)
-    return client
-  }
-
-  const head = (
-    exchange: Exchange.Exchange,
-    send: (client: Anthropic, options: Exchange.RequestOptions) => Exchange.Begun
-  ): Effect.Effect<Response, ApiError> => {
-    const { key } = exchange.attempt
-    // The SDK adds headers of the environment, but those of a request win.
-    const headers = {
-      ...withoutKeys(exchange.attempt.context.headers),
-      ...(key === undefined ? undefined : { authorization: `Bearer ${Redacted.value(key.secret)}`, "x-api-key": null })
-    }
-    return Exchange.head(exchange, clientOf(exchange.attempt), (client, signal) => send(client, { signal, headers }))
-  }
-
-  /** A plain request, from sending to its decoded body. */
-  const exchanged = <A extends object>(
+  /** A plain request, from sending it to its decoded body. */
+  const answered = <A extends object>(
     attempt: Attempt,
     request: Exchange.Exchange["request"],
-    send: (client: Anthropic, options: Exchange.RequestOptions) => Exchange.Begun,
+    send: (client: Anthropic, options: RequestOptions) => Begun,
     is: (body: object) => body is A,
-    used: (body: A) => Used
+    used: (body: A) => Exchange.Used
   ): Effect.Effect<A, ApiError> =>
     Effect.acquireUseRelease(
-      Exchange.make(attempt, request, plainBounds),
+      Exchange.open(attempt, request, plainBounds),
       (exchange) => {
         attempt.sentAt = exchange.began
         attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
-        return Effect.flatMap(
-          Effect.flatMap(head(exchange, send), (response) => Exchange.json(exchange, response)),
-          (body) => is(body) ? Effect.succeed(body) : Effect.fail(Exchange.malformed(exchange))
-        )
+        return Exchange.json(exchange, () => send(clientOf(attempt), optionsOf(exchange)).asResponse(), is)
       },
       (exchange, exit) => {
-        if (Exit.isSuccess(exit)) attempt.outcome = completed(exchange, used(exit.value))
-        else failed(exchange, unused, exit.cause)
+        if (Exit.isSuccess(exit)) Exchange.completed(exchange, used(exit.value))
+        else Exchange.failed(exchange, Exchange.unused, exit.cause)
         return Exchange.close(exchange, Exit.isSuccess(exit))
       }
     )
@@ -222,7 +222,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     baseUrl,
 
     send: (attempt) =>
-      exchanged(
+      answered(
         attempt,
         attempt.request,
         (client, options) => client.messages.create(plain(attempt.request), options),
@@ -236,94 +236,33 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
       ),
 
     stream: (attempt) =>
-      Stream.unwrap(Effect.gen(function*() {
-        const received = new Received(attempt)
-        const exchange = yield* Effect.acquireRelease(
-          Exchange.make(attempt, attempt.request, bounds),
-          (exchange) => Exchange.close(exchange, received.ended)
-        )
-        attempt.sentAt = exchange.began
-        attempt.outcome = received.abortedIn(exchange)
-        const noted = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-          Effect.onError(effect, (cause) => Effect.sync(() => failed(exchange, received, cause)))
-        const response = yield* noted(
-          head(exchange, (client, options) =>
-            client.messages.create({ ...toParams(attempt.request), stream: true }, options))
-        )
-        const type = (response.headers.get("content-type") ?? "").toLowerCase()
-        if (response.body === null || !type.startsWith("text/event-stream")) {
-          return yield* noted(Effect.fail(Exchange.malformed(exchange)))
-        }
-        const reader = response.body.getReader()
-        const decoder = EventStream.decoder(bounds.maxBytes)
-
-        /** Reads what follows the last event, so that the connection can serve the next call. */
-        const end = Exchange.read(exchange, reader, "yes").pipe(
-          Effect.timeoutOption(endMillis),
-          Effect.option,
-          Effect.andThen((last) => {
-            received.ended = last._tag === "Some" && last.value._tag === "Some" && last.value.value.done
-            return Cause.done()
-          })
-        )
-
-        /** Bytes that were read and not decoded yet: the first content does not wait for all that came with it. */
-        let unread: Uint8Array | undefined
-
-        const decoded = (bytes: Uint8Array): Effect.Effect<Arr.NonEmptyReadonlyArray<Event>, ApiError | Cause.Done> => {
-          const step = received.content ? maxStep : firstStep
-          unread = bytes.byteLength > step ? bytes.subarray(step) : undefined
-          const events = received.take(decoder.feed(unread === undefined ? bytes : bytes.subarray(0, step)))
-          if (decoder.whole()) {
-            attempt.outcome = completed(exchange, received)
-          }
-          return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : next
-        }
-
-        const next: Effect.Effect<Arr.NonEmptyReadonlyArray<Event>, ApiError | Cause.Done> = Effect.suspend(() => {
-          const broken = decoder.broken()
-          if (broken !== undefined) {
-            return broken._tag === "Refused"
-              ? Exchange.refused(exchange, broken.body)
-              : Effect.fail(Exchange.malformed(exchange))
-          }
-          if (decoder.whole()) {
-            return end
-          }
-          if (unread !== undefined) {
-            return decoded(unread)
-          }
-          const read = Exchange.readInTime(exchange, reader, "unknown", received.content)
-          return Effect.flatMap(read, (chunk) => {
-            if (chunk.done) {
-              return Effect.fail(Exchange.truncated(exchange, "unknown"))
-            }
-            received.bytes += chunk.value.byteLength
-            return received.bytes > bounds.maxBytes ? Effect.fail(Exchange.malformed(exchange)) : decoded(chunk.value)
-          })
-        })
-        return Stream.fromPull(Effect.succeed(noted(next)))
-      })),
+      Receive.stream(
+        attempt,
+        bounds,
+        (exchange) =>
+          clientOf(attempt).messages.create({ ...toParams(attempt.request), stream: true }, optionsOf(exchange))
+            .asResponse()
+      ),
 
     countTokens: (attempt, params) =>
-      exchanged(
+      answered(
         attempt,
         params,
         (client, options) => client.messages.countTokens(toCountTokensParams(params), options),
         isTokensCount,
-        () => unused
+        unused
       ),
 
     models: Effect.fnUntraced(function*(attempt) {
       const models: Array<ModelInfo> = []
       let after: { after_id?: string } = {}
       for (let page = 0; page < maxPages; page++) {
-        const body = yield* exchanged(
+        const body = yield* answered(
           attempt,
           undefined,
           (client, options) => client.models.list({ limit: 1000, ...after }, options),
           isModelPage,
-          () => unused
+          unused
         )
         models.push(...body.data)
         if (body.has_more !== true || typeof body.last_id !== "string") break
@@ -333,152 +272,15 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     }),
 
     model: (attempt, id) =>
-      exchanged(
+      answered(
         attempt,
         undefined,
         (client, options) => client.models.retrieve(id, undefined, options),
         isModelInfo,
-        () => unused
+        unused
       )
   })
 }
-
-/** What an answer used, and who gave it. */
-interface Used {
-  readonly usage: Usage.Usage
-  readonly model: string | undefined
-  readonly stopReason: string | undefined
-  readonly refusal: ModelRefusal | undefined
-}
-
-const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
-
-const limitsOf = (exchange: Exchange.Exchange): Limits | undefined =>
-  exchange.headers === undefined ? undefined : ResponseHeaders.limits(exchange.headers)
-
-const requestIdOf = (exchange: Exchange.Exchange): string | undefined =>
-  exchange.headers?.get("request-id") ?? undefined
-
-const completed = (exchange: Exchange.Exchange, used: Used): Outcome =>
-  Outcome.Completed({
-    usage: used.usage,
-    model: used.model,
-    stopReason: used.stopReason,
-    limits: limitsOf(exchange),
-    requestId: requestIdOf(exchange),
-    ...(used.refusal === undefined ? undefined : { refusal: used.refusal })
-  })
-
-/** Writes down a failure; an interruption leaves the outcome as it stood. */
-const failed = (exchange: Exchange.Exchange, used: Used, cause: Cause.Cause<ApiError | Cause.Done>): void => {
-  const error = cause.reasons.find(Cause.isFailReason)?.error
-  if (!isApiError(error)) return
-  const { model, usage } = used
-  exchange.attempt.outcome = Outcome.Failed({ usage, error, limits: limitsOf(exchange), model })
-}
-
-/** What a delta adds to the output. */
-const textOf = (event: Event): string => {
-  if (event.type !== "content_block_delta") return ""
-  switch (event.delta.type) {
-    case "text_delta":
-      return event.delta.text
-    case "thinking_delta":
-      return event.delta.thinking ?? ""
-    case "input_json_delta":
-      return event.delta.partial_json
-    default:
-      return ""
-  }
-}
-
-const isEmptyText = (delta: Extract<Event, { type: "content_block_delta" }>["delta"]): boolean =>
-  delta.type === "text_delta" && delta.text === ""
-
-/** What of a streamed answer has arrived. */
-class Received implements Used {
-  private readonly tokenizer: Model.Tokenizer
-  private readonly askedTtl: () => "5m" | "1h" | undefined
-  private reported: Usage.Usage = Usage.zero
-  private counted = 0
-  private text = ""
-  model: string | undefined
-  stopReason: string | undefined
-  refusal: ModelRefusal | undefined
-  /** The content has begun. */
-  content = false
-  /** Something of the content was not empty. */
-  private output = false
-  /** The body was read to its end. */
-  ended = false
-  bytes = 0
-
-  constructor({ facts, request }: MessageAttempt) {
-    this.tokenizer = facts.tokenizer
-    this.askedTtl = () => cacheTtl(request)
-  }
-
-  take(events: ReadonlyArray<Event>): ReadonlyArray<Event> {
-    for (const event of events) {
-      switch (event.type) {
-        case "message_start":
-          this.reported = Usage.fromReported(event.message.usage, this.askedTtl)
-          this.model = event.message.model
-          break
-        case "content_block_start":
-        case "content_block_delta":
-          this.content ||= isContent(event)
-          this.output ||= isContent(event) && !(event.type === "content_block_delta" && isEmptyText(event.delta))
-          this.text += textOf(event)
-          break
-        case "message_delta":
-          this.reported = Usage.merge(this.reported, event.usage, this.askedTtl)
-          this.stopReason = event.delta.stop_reason ?? undefined
-          this.refusal = refusalOf(event.delta, !this.output)
-          break
-      }
-    }
-    if (this.text.length > maxUncounted) this.count()
-    return events
-  }
-
-  private count(): number {
-    this.counted += Estimate.textTokens(this.text, this.tokenizer)
-    this.text = ""
-    return this.counted
-  }
-
-  /** As reported; before the final total, output is counted from what arrived. */
-  get usage(): Usage.Usage {
-    if (this.stopReason !== undefined) return this.reported
-    const arrived = this.count()
-    return arrived > this.reported.outputTokens ? { ...this.reported, outputTokens: arrived } : this.reported
-  }
-
-  /** The outcome that stands while the stream is open: whoever looks at it counts. */
-  abortedIn(exchange: Exchange.Exchange): Outcome {
-    const usage = () => this.usage
-    const model = () => this.model
-    return {
-      _tag: "Aborted",
-      get usage() {
-        return usage()
-      },
-      get limits() {
-        return limitsOf(exchange)
-      },
-      get model() {
-        return model()
-      },
-      get requestId() {
-        return requestIdOf(exchange)
-      }
-    }
-  }
-}
-
-/** Characters of output that may wait to be counted. */
-const maxUncounted = 64 * 1024
 
 const BaseUrl = Schema.String.check(
   Schema.makeFilter((text: string) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), {
@@ -496,8 +298,8 @@ const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.C
   })
 
 /**
- * The port over the real API, or whatever answers at `baseUrl`. A base URL that is no absolute `http` or `https` URL
- * fails the layer with `ConfigError`. Without `fetch` it keeps connections of its own, which are closed with the layer; a
+ * The port over the API at `baseUrl`. A base URL that is not an absolute `http` or `https` URL fails the layer with
+ * `ConfigError`. Without `fetch` it keeps connections of its own, which are closed with the layer; a
  * Node older than 22.19 is then a defect.
  *
  * @category layers
@@ -507,7 +309,7 @@ export const layer = (options: Options = {}): Layer.Layer<ClaudeApi, Config.Conf
   Layer.effect(ClaudeApi, checked(options))
 
 /**
- * `layer` with options from configuration. `fetch` is code, so it is given beside them.
+ * `layer` with options from configuration. `fetch` is code, so it is passed beside them.
  *
  * @category layers
  * @since 0.1.0

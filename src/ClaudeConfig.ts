@@ -21,14 +21,11 @@ import * as Schema from "effect/Schema"
 import type * as Budget from "./Budget.ts"
 import type * as CircuitBreaker from "./CircuitBreaker.ts"
 import type * as ClaudeApi from "./ClaudeApi.ts"
-import type * as CostLedger from "./CostLedger.ts"
-import type * as CostOptimizer from "./CostOptimizer.ts"
-import type * as PriceBook from "./PriceBook.ts"
 import type * as RateLimiter from "./RateLimiter.ts"
 import type * as RetryPolicy from "./RetryPolicy.ts"
 
 /**
- * The options of every part of the default layers.
+ * The options that the environment can give; `ClaudeService.layer` takes them as its parts.
  *
  * @category options
  * @since 0.1.0
@@ -38,10 +35,7 @@ export interface Options {
   readonly retry?: RetryPolicy.Options | undefined
   readonly limiter?: RateLimiter.Options | undefined
   readonly breaker?: CircuitBreaker.Options | undefined
-  readonly prices?: PriceBook.Options | undefined
   readonly budget?: Budget.Options | undefined
-  readonly ledger?: CostLedger.Options | undefined
-  readonly optimizer?: CostOptimizer.Options | undefined
 }
 
 /** A value that may be missing; then the default of its part holds. */

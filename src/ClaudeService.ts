@@ -23,8 +23,6 @@
  */
 import type { Message, MessageTokensCount } from "@anthropic-ai/sdk/resources/messages"
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
-import * as Arr from "effect/Array"
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
@@ -32,7 +30,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -42,45 +39,56 @@ import { CallContext } from "./CallContext.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
-import {
-  type ApiError,
-  type CallError,
-  DeadlineExceededError,
-  isApiError,
-  type Refusal,
-  type StreamError,
-  StreamInterruptedError
-} from "./ClaudeError.ts"
+import type { ApiError, CallError, IncompleteAnswerError, Refusal, StreamError } from "./ClaudeError.ts"
 import * as Deprecation from "./ClaudeService/internal/deprecation.ts"
+import {
+  type Checked,
+  layer as partsLayer,
+  noteBuild,
+  type Parts,
+  type PartsError,
+  type PartsNeed,
+  type PartsServices,
+  Policies
+} from "./ClaudeService/internal/parts.ts"
+import * as Streaming from "./ClaudeService/internal/streaming.ts"
 import * as CostLedger from "./CostLedger.ts"
 import * as CostOptimizer from "./CostOptimizer.ts"
 import * as Estimate from "./Estimate.ts"
-import { CallKinds } from "./internal/callKinds.ts"
 import * as KeyPool from "./KeyPool.ts"
-import * as KeyStore from "./KeyStore.ts"
+import type * as KeyStore from "./KeyStore.ts"
 import * as MessageStream from "./MessageStream.ts"
 import * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 import * as RateLimiter from "./RateLimiter.ts"
-import { type CountTokensRequest, type Request } from "./Request.ts"
+import type { CountTokensRequest, Request } from "./Request.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
 import * as Usage from "./Usage.ts"
 
+export {
+  type Checked,
+  type Keys,
+  type Parts,
+  type PartsError,
+  type PartsNeed,
+  type PartsServices,
+  Policies
+} from "./ClaudeService/internal/parts.ts"
+
 /**
- * A message and what it took to get it.
+ * What a call took.
  *
  * - `attempts`: requests sent; `waits` are those before the second and later ones.
- * - `latency`: from the start of the call, waits included.
+ * - `latency`: from the start of the call, waits included; for a stream, to its end.
  * - `model`: the one that served it, as the answer names it.
- * - `costNanoUsd`: what this answer costs, in integer nano-dollars; undefined where its model has no price. Attempts before it that failed
- *   are in the ledger.
+ * - `costNanoUsd`: what its last attempt cost, in integer nano-dollars; undefined where its model has no price. Attempts before it that
+ *   failed are in the ledger.
  * - `changes`: what the optimizer did to the request; `advice`: what the caller might do.
  *
  * @category models
  * @since 0.1.0
  */
-export interface CallReport {
-  readonly message: Message
+export interface Report {
   readonly callId: string
   readonly requestId: string | undefined
   readonly attempts: number
@@ -92,6 +100,26 @@ export interface CallReport {
   readonly costNanoUsd: number | undefined
   readonly changes: ReadonlyArray<Attempt.Change>
   readonly advice: ReadonlyArray<Attempt.Change>
+}
+
+/**
+ * A message and what it took to get it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CallReport extends Report {
+  readonly message: Message
+}
+
+/**
+ * What a stream took, and how it ended: whole, broken or refused (`failed`), or given up by its reader.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamReport extends Report {
+  readonly outcome: "completed" | "failed" | "aborted"
 }
 
 /**
@@ -107,13 +135,18 @@ export class ClaudeService extends Context.Service<ClaudeService, {
   readonly create: (request: Request) => Effect.Effect<Message, CallError>
   /** The whole answer and what it took to get it. */
   readonly createWithReport: (request: Request) => Effect.Effect<CallReport, CallError>
-  /** The joined text of the answer. */
-  readonly text: (request: Request) => Effect.Effect<string, CallError>
+  /** The joined text of the answer; fails with `IncompleteAnswerError` where it has none or was cut off. */
+  readonly text: (request: Request) => Effect.Effect<string, CallError | IncompleteAnswerError>
   /**
-   * The answer as it is produced. Failures before the first content are retried unseen; later ones end the stream with
+   * The answer as it is produced. Failures before the first content are retried transparently; later ones end the stream with
    * `StreamInterruptedError`. The request lives as long as the stream is read.
    */
   readonly stream: (request: Request) => Stream.Stream<MessageStream.Event, StreamError>
+  /** The same. `onEnd` runs once with what it took, when the stream ends or breaks, or its reader stops. */
+  readonly streamWithReport: <R = never>(
+    request: Request,
+    onEnd: (report: StreamReport) => Effect.Effect<void, never, R>
+  ) => Stream.Stream<MessageStream.Event, StreamError, R>
   /** Input tokens as the API counts them; free of charge. */
   readonly countTokens: (params: CountTokensRequest) => Effect.Effect<MessageTokensCount, CallError>
   /** The models that the key may use. */
@@ -126,10 +159,8 @@ export class ClaudeService extends Context.Service<ClaudeService, {
 interface MessageCall {
   readonly base: Omit<Attempt.MessageAttempt, "number">
   readonly advice: ReadonlyArray<Attempt.Change>
+  readonly began: number
 }
-
-/** The most events that are held back while a stream has not shown any content. */
-const maxHeld = 256
 
 /**
  * Builds the service from its parts. This is the order of the policies.
@@ -141,82 +172,56 @@ export const make = Effect.gen(function*() {
   const api = yield* ClaudeApi.ClaudeApi
   const retries = yield* RetryPolicy.RetryPolicy
   const book = yield* PriceBook.PriceBook
-  const optimizer = yield* CostOptimizer.CostOptimizer
   const breaker = yield* CircuitBreaker.CircuitBreaker
-  const catalogue = yield* Model.Catalogue
-  const kinds = new CallKinds()
-  const warned = new Set<string>()
+  const kinds = new Attempt.CallKinds()
+  const { begin, beginMessage } = yield* beginnings(kinds)
   const perAttempt = Attempt.all(
     { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
     yield* KeyPool.KeyPool,
     yield* Budget.Budget,
     yield* RateLimiter.RateLimiter,
+    ...yield* Policies,
     breaker,
     yield* CostLedger.CostLedger,
     Attempt.learning(kinds)
   )
 
-  const run = (yield* Random.nextIntBetween(0, 36 ** 10)).toString(36).padStart(10, "0")
-  let calls = 0
-
-  const common = (model: string, context: CallContext): Omit<Attempt.Common, "number"> => ({
-    callId: `call-${run}-${(++calls).toString(36)}`,
-    model,
-    facts: catalogue.lookup(model),
-    context,
-    key: undefined,
-    outcome: Attempt.Outcome.NotSent()
-  })
-
-  const beginMessage = Effect.fnUntraced(function*(asked: Request, stream: boolean) {
-    const context = yield* CallContext
-    const lengths = (model: string) => kinds.of(model, context.requestType).lengths
-    const { advice, changes, request } = yield* optimizer.optimize(asked, { stream, lengths })
-    if (changes.length > 0) {
-      yield* Effect.annotateCurrentSpan({
-        "claude.asked_model": asked.model,
-        "claude.optimizer.rules": changes.map(({ rule }) => rule)
-      })
+  const reportOf = (
+    { advice, began }: MessageCall,
+    attempt: Attempt.MessageAttempt,
+    { waitedMillis }: RetryPolicy.Progress,
+    now: number
+  ): Report => {
+    const cost = Attempt.costOf(book, attempt, now)
+    const { key, number, outcome } = attempt
+    return {
+      callId: attempt.callId,
+      requestId: requestIdOf(outcome),
+      attempts: outcome._tag === "NotSent" ? number - 1 : number,
+      waits: waitedMillis.map((millis) => Duration.millis(millis)),
+      latency: Duration.millis(now - began),
+      keyLabel: key?.label,
+      model: cost?.model ?? attempt.model,
+      usage: outcome._tag === "NotSent" ? Usage.zero : outcome.usage,
+      costNanoUsd: cost?.cost?.nanoUsd,
+      changes: attempt.optimized?.changes ?? [],
+      advice
     }
-    const shared = common(request.model, context)
-    const { facts } = shared
-    if ((facts.deprecatedOn ?? facts.retiresOn) !== undefined && !warned.has(facts.id)) {
-      yield* Deprecation.warn(facts, warned)
-    }
-    const base: MessageCall["base"] = {
-      ...shared,
-      endpoint: "messages",
-      request,
-      estimate: Estimate.make(request, facts),
-      kind: kinds.of(request.model, context.requestType),
-      isFast: Model.isFast(facts, request.speed),
-      optimized: changes.length === 0 ? undefined : { askedModel: asked.model, changes }
-    }
-    return { base, advice }
-  })
-
-  const costOf = (attempt: Attempt.Attempt, now: number): number | undefined =>
-    Attempt.costOf(book, attempt, now)?.cost?.nanoUsd
+  }
 
   const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
     inSpan(
-      Effect.gen(function*() {
-        const began = yield* Clock.currentTimeMillis
-        const call = yield* beginMessage(request, false)
-        return yield* retries.retry(({ number, waitedMillis }) => {
-          const attempt: Attempt.MessageAttempt = { ...call.base, number }
+      Effect.flatMap(beginMessage(request, false), (call) =>
+        retries.retry((progress) => {
+          const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
           return Effect.flatMap(
             inAttemptSpan(Attempt.guard(perAttempt, attempt, api.send(attempt)), attempt),
             (message) =>
-              Effect.map(Clock.currentTimeMillis, (now): CallReport => ({
-                ...reportOf(attempt, message, waitedMillis, now - began),
-                costNanoUsd: costOf(attempt, now),
-                changes: attempt.optimized?.changes ?? [],
-                advice: call.advice
-              }))
+              Effect.clockWith((clock) =>
+                Effect.succeed({ ...reportOf(call, attempt, progress, clock.currentTimeMillisUnsafe()), message })
+              )
           )
-        })
-      }),
+        })),
       "ClaudeService.create",
       request.model
     )
@@ -225,14 +230,14 @@ export const make = Effect.gen(function*() {
 
   /** A call that costs nothing. */
   const ask = <A>(
-    name: string,
     endpoint: "countTokens" | "models",
+    name: string,
     model: string,
     send: (attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>
   ): Effect.Effect<A, CallError> =>
     inSpan(
       Effect.flatMap(CallContext, (context) => {
-        const base = { ...common(model, context), endpoint }
+        const base = { ...begin(model, context), endpoint }
         return retries.retry(({ number }) => {
           const attempt: Attempt.Attempt = { ...base, number }
           return inAttemptSpan(Attempt.guard(perAttempt, attempt, send(attempt)), attempt)
@@ -243,41 +248,119 @@ export const make = Effect.gen(function*() {
     )
 
   /** Opens a stream up to its first content, under the policies of an attempt; a failure gives all of it back. */
-  const open = (call: MessageCall, number: number, callScope: Scope.Scope) =>
+  const open = (
+    attempt: Attempt.MessageAttempt,
+    callScope: Scope.Scope
+  ): Effect.Effect<Streaming.Opened, ApiError | Refusal> =>
     Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        Scope.fork(callScope),
+        (scope) =>
+          Stream.toPull(Attempt.guardStream(perAttempt, attempt, api.stream(attempt))).pipe(
+            Effect.flatMap((rest) =>
+              Effect.map(restore(Streaming.untilContent(rest)), (first) => ({ attempt, first, rest }))
+            ),
+            Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => Attempt.contentArrived(attempt, now))),
+            Effect.withSpanScoped("ClaudeService.attempt", spanOfAttempt(attempt)),
+            Scope.provide(scope),
+            Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
+          )
+      )
+    )
+
+  const streamWithReport = <R = never>(
+    request: Request,
+    onEnd?: (report: StreamReport) => Effect.Effect<void, never, R>
+  ): Stream.Stream<MessageStream.Event, StreamError, R> =>
+    Stream.unwrap(
       Effect.gen(function*() {
-        const attempt: Attempt.MessageAttempt = { ...call.base, number }
-        const scope = yield* Scope.fork(callScope)
-        const guarded = Attempt.guardStream(perAttempt, attempt, api.stream(attempt))
-        return yield* Stream.toPull(guarded).pipe(
-          Effect.flatMap((pull) => Effect.map(restore(untilContent(pull)), (held) => ({ attempt, held, pull }))),
-          Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => Attempt.contentArrived(attempt, now))),
-          Effect.withSpanScoped("ClaudeService.attempt", spanOfAttempt(attempt)),
-          Scope.provide(scope),
-          Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
-        )
-      })
+        const scope = yield* Effect.scope
+        const call = yield* beginMessage(request, true)
+        let last: readonly [Attempt.MessageAttempt, RetryPolicy.Progress] | undefined
+        if (onEnd !== undefined) {
+          // Added before the attempts' own scopes, so that it runs when they have settled.
+          yield* Effect.addFinalizer(() =>
+            Effect.flatMap(Clock.currentTimeMillis, (now) =>
+              last === undefined
+                ? Effect.void
+                : onEnd({ ...reportOf(call, ...last, now), outcome: endOf(last[0].outcome) }))
+          )
+        }
+        const opened = yield* retries.retry((progress) => {
+          const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
+          last = [attempt, progress]
+          return open(attempt, scope)
+        })
+        return Streaming.afterContent(book, opened)
+      }).pipe(Effect.withSpanScoped("ClaudeService.stream", spanOf(request.model)))
     )
 
   return ClaudeService.of({
     create,
     createWithReport,
-    text: (request) => Effect.map(create(request), MessageStream.textOf),
-    stream: (request) =>
-      Stream.unwrap(
-        Effect.gen(function*() {
-          const scope = yield* Effect.scope
-          const call = yield* beginMessage(request, true)
-          const opened = yield* retries.retry(({ number }) => open(call, number, scope))
-          return afterContent(opened, costOf)
-        }).pipe(Effect.withSpanScoped("ClaudeService.stream", spanOf(request.model)))
-      ),
+    text: (request) => Effect.flatMap(create(request), MessageStream.completeText),
+    stream: (request) => streamWithReport(request),
+    streamWithReport,
     countTokens: (params) =>
-      ask("ClaudeService.countTokens", "countTokens", params.model, (attempt) => api.countTokens(attempt, params)),
-    models: ask("ClaudeService.models", "models", "", api.models),
-    model: (id) => ask("ClaudeService.model", "models", id, (attempt) => api.model(attempt, id))
+      ask("countTokens", "ClaudeService.countTokens", params.model, (attempt) => api.countTokens(attempt, params)),
+    models: ask("models", "ClaudeService.models", "", api.models),
+    model: (id) => ask("models", "ClaudeService.model", id, (attempt) => api.model(attempt, id))
   })
 })
+
+/** How calls begin: what all attempts of one share. */
+const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
+  const optimizer = yield* CostOptimizer.CostOptimizer
+  const catalogue = yield* Model.Catalogue
+  const run = (yield* Random.nextIntBetween(0, 36 ** 10)).toString(36).padStart(10, "0")
+  const warned = new Set<string>()
+  let calls = 0
+
+  const begin = (model: string, context: CallContext): Omit<Attempt.Common, "number"> => ({
+    callId: `call-${run}-${(++calls).toString(36)}`,
+    model,
+    facts: catalogue.lookup(model),
+    context,
+    key: undefined,
+    outcome: Attempt.Outcome.NotSent()
+  })
+
+  const beginMessage = Effect.fnUntraced(function*(asked: Request, stream: boolean) {
+    const context = yield* CallContext
+    const began = yield* Clock.currentTimeMillis
+    const lengths = (model: string) => kinds.of(model, context.requestType).lengths
+    const { advice, changes, request } = yield* optimizer.optimize(asked, { stream, lengths })
+    if (changes.length > 0) {
+      yield* Effect.annotateCurrentSpan({
+        "claude.asked_model": asked.model,
+        "claude.optimizer.rules": changes.map(({ rule }) => rule)
+      })
+    }
+    const common = begin(request.model, context)
+    const { facts } = common
+    if ((facts.deprecatedOn ?? facts.retiresOn) !== undefined && !warned.has(facts.id)) {
+      yield* Deprecation.warn(facts, warned)
+    }
+    const base: MessageCall["base"] = {
+      ...common,
+      endpoint: "messages",
+      request,
+      estimate: Estimate.make(request, facts, context.estimate),
+      kind: kinds.of(request.model, context.requestType),
+      isFast: Model.isFast(facts, request.speed),
+      optimized: changes.length === 0 ? undefined : { askedModel: asked.model, changes }
+    }
+    return { base, advice, began }
+  })
+
+  return { begin, beginMessage }
+})
+
+const requestIdOf = (outcome: Attempt.Outcome): string | undefined =>
+  outcome._tag === "NotSent" ? undefined : outcome._tag === "Failed" ? outcome.error.requestId : outcome.requestId
+
+const endOf = (outcome: Attempt.Outcome): StreamReport["outcome"] =>
+  outcome._tag === "Completed" ? "completed" : outcome._tag === "Aborted" ? "aborted" : "failed"
 
 const spanOf = (model: string) => ({ attributes: { "gen_ai.request.model": model }, captureStackTrace: false })
 
@@ -293,170 +376,56 @@ const inSpan = <A, E, R>(effect: Effect.Effect<A, E, R>, name: string, model: st
 const inAttemptSpan = <A, E, R>(effect: Effect.Effect<A, E, R>, attempt: Attempt.Attempt): Effect.Effect<A, E, R> =>
   Effect.withSpan(effect, "ClaudeService.attempt", spanOfAttempt(attempt))
 
-const reportOf = (
-  attempt: Attempt.Attempt,
-  message: Message,
-  waitedMillis: ReadonlyArray<number>,
-  latencyMillis: number
-): Omit<CallReport, "costNanoUsd" | "changes" | "advice"> => ({
-  message,
-  callId: attempt.callId,
-  requestId: attempt.outcome._tag === "Completed" ? attempt.outcome.requestId : undefined,
-  attempts: attempt.number,
-  waits: waitedMillis.map((millis) => Duration.millis(millis)),
-  latency: Duration.millis(latencyMillis),
-  keyLabel: attempt.key?.label,
-  model: message.model,
-  usage: attempt.outcome._tag === "Completed" ? attempt.outcome.usage : Usage.fromReported(message.usage)
-})
-
-type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>
-type EventPull = Pull.Pull<Events, ApiError | Refusal>
-
-/** Pulls until there is something to show, or the message ended without any content. */
-const untilContent = (
-  pull: EventPull
-): Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | Refusal> =>
-  Effect.suspend(() => {
-    let held: ReadonlyArray<MessageStream.Event> = []
-    const more: Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | Refusal> = Pull.matchEffect(
-      pull,
-      {
-        onSuccess: (events) => {
-          held = held.length === 0 ? events : [...held, ...events]
-          return events.some(shows) || held.length >= maxHeld ? Effect.succeed(held) : more
-        },
-        onDone: () => Effect.succeed(held),
-        onFailure: Effect.failCause
-      }
-    )
-    return more
-  })
-
-const shows = (event: MessageStream.Event): boolean => MessageStream.isContent(event) || event.type === "message_delta"
-
-/** Gives what was held back and then the rest; from here on a failure carries what had been given. */
-const afterContent = (
-  { attempt, held, pull }: {
-    readonly attempt: Attempt.Attempt
-    readonly held: ReadonlyArray<MessageStream.Event>
-    readonly pull: EventPull
-  },
-  costOf: (attempt: Attempt.Attempt, now: number) => number | undefined
-): Stream.Stream<MessageStream.Event, StreamError> => {
-  const accumulator = MessageStream.accumulate()
-  const given = (events: Events): Events => {
-    for (const event of events) accumulator.add(event)
-    return events
-  }
-  const rest = Effect.catch(
-    Effect.map(pull, given),
-    (error): Effect.Effect<never, StreamError | Cause.Done> => {
-      const partial = accumulator.message()
-      if (Cause.isDone(error) || !isApiError(error) || partial === undefined) return Effect.fail(error)
-      const cause = error._tag === "ConnectionError" && error.limit === "deadline"
-        ? new DeadlineExceededError({ lastError: error, attempts: attempt.number })
-        : error
-      const usage = attempt.outcome._tag === "NotSent" ? Usage.zero : attempt.outcome.usage
-      return Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        Effect.fail(
-          new StreamInterruptedError({
-            partial,
-            usage,
-            cause,
-            costNanoUsd: costOf(attempt, now),
-            attempts: attempt.number
-          })
-        ))
-    }
-  )
-  let first = Arr.isReadonlyArrayNonEmpty(held) ? held : undefined
-  return Stream.fromPull(Effect.succeed(Effect.suspend(() => {
-    if (first === undefined) return rest
-    const events = first
-    first = undefined
-    return Effect.succeed(given(events))
-  })))
-}
-
 /**
- * The service over parts that the user provides. It is built anew over the parts of each place, also inside a region that
- * has a service already.
+ * The service over parts that you provide one by one; a part that is missing is a compile error. It is built anew over the parts of each
+ * place, also inside a region that has a service already.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerNoDeps: Layer.Layer<ClaudeService, never, ClaudeApi.ClaudeApi | KeyPool.KeyPool | Policies> = Layer
-  .fresh(Layer.effect(ClaudeService, make))
+export const layerNoDeps: Layer.Layer<ClaudeService, never, PartsServices> = Layer.fresh(
+  Layer.effect(ClaudeService, make)
+)
 
 /**
- * What `layerPolicies` gives.
+ * The service and its parts. Each part is its options, or a layer of its service: nothing can be given twice, or be lost by the order of
+ * layers. Build it once and share it: each call of `layer` has its own limits, circuits and budgets.
  *
- * @category models
- * @since 0.1.0
- */
-export type Policies =
-  | RetryPolicy.RetryPolicy
-  | RateLimiter.RateLimiter
-  | CircuitBreaker.CircuitBreaker
-  | PriceBook.PriceBook
-  | Budget.Budget
-  | CostLedger.CostLedger
-  | CostOptimizer.CostOptimizer
-
-/**
- * Every policy but the keys, at its default or as `options` say: without `budget` nothing is bounded, without `optimizer` nothing is changed, and
- * the ledger is in memory.
- *
- * **Example** (One of them in another way)
+ * **Example** (One part by its options, another by a layer)
  *
  * ```ts
  * import { ClaudeService, RateLimiter } from "effect-claude"
- * import { Layer } from "effect"
+ * import { Redacted } from "effect"
  *
- * export const unlimited = Layer.merge(ClaudeService.layerPolicies(), RateLimiter.layerOff)
+ * export const claude = ClaudeService.layer({
+ *   keys: Redacted.make("sk-ant-..."),
+ *   limiter: RateLimiter.layerOff,
+ *   budget: { budgets: [{ name: "all", limit: 100, window: { calendar: "month" } }] }
+ * })
  * ```
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerPolicies = (
-  options: Omit<ClaudeConfig.Options, "api"> = {}
-): Layer.Layer<Policies, never, ClaudeApi.ClaudeApi> =>
-  Layer.mergeAll(
-    RetryPolicy.layer(options.retry),
-    RateLimiter.layer(options.limiter),
-    CircuitBreaker.layer(options.breaker),
-    options.budget === undefined ? Budget.layerOff : Budget.layer(options.budget),
-    CostLedger.layer(options.ledger),
-    options.optimizer === undefined ? CostOptimizer.layerOff : CostOptimizer.layer(options.optimizer)
-  ).pipe(Layer.provideMerge(PriceBook.layer(options.prices)))
+export const layer = <P extends Parts = {}>(
+  parts?: P & Checked<P>
+): Layer.Layer<ClaudeService, PartsError<P>, PartsNeed<P>> => Layer.provide(counted, layerOf<P>(parts))
 
 /**
- * The service under `layerPolicies`, over an API and keys that the user provides.
+ * `layer` with its parts beside the service: to read the ledger, follow a circuit, or change limits while calls run.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerDefault = (
-  options: Omit<ClaudeConfig.Options, "api"> = {}
-): Layer.Layer<ClaudeService, never, ClaudeApi.ClaudeApi | KeyPool.KeyPool> =>
-  layerNoDeps.pipe(Layer.provide(layerPolicies(options)))
+export const layerWithParts = <P extends Parts = {}>(
+  parts?: P & Checked<P>
+): Layer.Layer<ClaudeService | PartsServices, PartsError<P>, PartsNeed<P>> =>
+  Layer.provideMerge(counted, layerOf<P>(parts))
 
-/**
- * The service with every policy at its default and the keys of `ANTHROPIC_API_KEY`. Build it once and share it: each
- * call of `layer` makes its own limiter, circuits and retry budget.
- *
- * @category layers
- * @since 0.1.0
- */
-export const layer = (
-  options: ClaudeConfig.Options = {}
-): Layer.Layer<ClaudeService, Config.ConfigError | KeyStore.KeyStoreError> =>
-  layerDefault(options).pipe(Layer.provide([
-    ClaudeApi.layer(options.api),
-    KeyPool.layer().pipe(Layer.provide(KeyStore.layerEnv))
-  ]))
+const counted = Layer.fresh(Layer.effect(ClaudeService, Effect.andThen(noteBuild, make)))
+
+const layerOf = <P extends Parts>(parts: Parts = {}) =>
+  partsLayer(parts) as Layer.Layer<PartsServices, PartsError<P>, PartsNeed<P>> // what `Parts` are made of says so
 
 /**
  * `layer` with the options that the environment gives, as `ClaudeConfig.config` names them.
@@ -465,7 +434,7 @@ export const layer = (
  * @since 0.1.0
  */
 export const layerConfig: Layer.Layer<ClaudeService, Config.ConfigError | KeyStore.KeyStoreError> = Layer.unwrap(
-  Effect.map(ClaudeConfig.config, layer)
+  Effect.map(ClaudeConfig.config, (options) => layer(options))
 )
 
 /**
@@ -487,12 +456,12 @@ export const createWithReport = (request: Request): Effect.Effect<CallReport, Ca
   Effect.flatMap(ClaudeService, (claude) => claude.createWithReport(request))
 
 /**
- * The joined text of the answer.
+ * The joined text of the answer; fails with `IncompleteAnswerError` where it has none or was cut off.
  *
  * @category accessors
  * @since 0.1.0
  */
-export const text = (request: Request): Effect.Effect<string, CallError, ClaudeService> =>
+export const text = (request: Request): Effect.Effect<string, CallError | IncompleteAnswerError, ClaudeService> =>
   Effect.flatMap(ClaudeService, (claude) => claude.text(request))
 
 /**
@@ -503,6 +472,18 @@ export const text = (request: Request): Effect.Effect<string, CallError, ClaudeS
  */
 export const stream = (request: Request): Stream.Stream<MessageStream.Event, StreamError, ClaudeService> =>
   Stream.unwrap(Effect.map(ClaudeService, (claude) => claude.stream(request)))
+
+/**
+ * The answer as it is produced; `onEnd` runs once with what it took.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const streamWithReport = <R = never>(
+  request: Request,
+  onEnd: (report: StreamReport) => Effect.Effect<void, never, R>
+): Stream.Stream<MessageStream.Event, StreamError, ClaudeService | R> =>
+  Stream.unwrap(Effect.map(ClaudeService, (claude) => claude.streamWithReport(request, onEnd)))
 
 /**
  * Input tokens as the API counts them.

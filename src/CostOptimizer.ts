@@ -13,7 +13,7 @@
  *
  * const optimizer = CostOptimizer.layer({
  *   rules: [
- *     CostOptimizer.trimHistory({ maxTokens: 50_000 }),
+ *     CostOptimizer.trimHistory({ maxInputTokens: 50_000 }),
  *     CostOptimizer.cheaperModel({ to: "claude-haiku-5-5", when: ["triage", ...CostOptimizer.simpleTasks] }),
  *     CostOptimizer.shorterAnswers(),
  *     CostOptimizer.cacheBreakpoints(),
@@ -64,14 +64,14 @@ export { trimHistory, type TrimHistoryOptions } from "./CostOptimizer/internal/t
 
 /**
  * - `rules`: the rules, in the order in which they apply.
- * - `memory`: how many keys are remembered for rules; `cacheBreakpoints` notes up to five for each call. Default 10,000.
+ * - `maxKeys`: how many keys are remembered for rules; `cacheBreakpoints` notes up to five for each call. Default 10,000.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
   readonly rules: ReadonlyArray<Rule>
-  readonly memory?: number | undefined
+  readonly maxKeys?: number | undefined
 }
 
 /**
@@ -148,8 +148,8 @@ const applied = (rule: Rule, request: Request, context: RuleContext): Proposal |
 export const make = Effect.fnUntraced(function*(options: Options) {
   const book = yield* PriceBook
   const catalogue = yield* Model.Catalogue
-  const { memory = 10_000, rules } = options
-  const notedAt = new BoundedMap<string, number>(memory)
+  const { maxKeys = 10_000, rules } = options
+  const notedAt = new BoundedMap<string, number>(maxKeys)
   const logged = new Set<Rule>()
 
   const skipped = (rule: Rule, why: string): Effect.Effect<void> =>

@@ -13,7 +13,7 @@
  *   by: "tenant",
  *   groups: [{ key: "acme", ...figures }],
  *   total: figures,
- *   lostRows: 0
+ *   missingRows: 0
  * })
  *
  * CostReport.averageNanoUsd(report.total) // => 617_283_945
@@ -25,7 +25,7 @@
  */
 import type * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
-import { Figures, names, zero } from "./CostLedger/internal/figures.ts"
+import { Figures, names, zero } from "./internal/figures.ts"
 
 export {
   /**
@@ -35,10 +35,10 @@ export {
    * @since 0.1.0
    */
   Figures
-} from "./CostLedger/internal/figures.ts"
+} from "./internal/figures.ts"
 
 /**
- * What rows are told apart by; what a row does not have is null.
+ * What rows are grouped by; the key of rows without a value is null.
  *
  * - `key`: the label of the API key.
  * - `day`, `hour`: in the zone of the report.
@@ -50,7 +50,7 @@ export {
 export type Dimension = Field | "day" | "hour" | { readonly tag: string }
 
 /**
- * What a row says about itself in one word.
+ * A field of a row to group and filter by.
  *
  * @category models
  * @since 0.1.0
@@ -58,7 +58,7 @@ export type Dimension = Field | "day" | "hour" | { readonly tag: string }
 export type Field = "model" | "user" | "tenant" | "requestType" | "key"
 
 /**
- * Only rows that have all of this.
+ * Selects the rows that match every field given.
  *
  * @category models
  * @since 0.1.0
@@ -68,10 +68,10 @@ export type Where = { readonly [Name in Field]?: string | undefined } & {
 }
 
 /**
- * What is asked.
+ * A query for a report.
  *
- * - `from`, `to`: attempts that were sent from `from` on and before `to`. By default until now, and from 30 days before that.
- * - `by`: default none, only the total.
+ * - `from`, `to`: attempts that were sent at `from` or later and before `to`. By default the 30 days until now.
+ * - `by`: what to group by. By default only the total is reported.
  * - `zone`: of days and hours, such as `Europe/Berlin` or `+02:00`. Default UTC.
  *
  * @category models
@@ -86,7 +86,7 @@ export interface Query {
 }
 
 /**
- * The figures of the rows that have one thing in common.
+ * The figures of the rows with one key.
  *
  * @category schemas
  * @since 0.1.0
@@ -94,7 +94,7 @@ export interface Query {
 export const Group = Schema.Struct({ key: Schema.NullOr(Schema.String), ...Figures.fields })
 
 /**
- * The figures of the rows that have one thing in common.
+ * The figures of the rows with one key.
  *
  * @category models
  * @since 0.1.0
@@ -102,12 +102,12 @@ export const Group = Schema.Struct({ key: Schema.NullOr(Schema.String), ...Figur
 export interface Group extends Schema.Schema.Type<typeof Group> {}
 
 /**
- * What was spent in a stretch of time.
+ * What was spent in a range of time.
  *
  * - `from`, `to`: milliseconds since the epoch.
  * - `by`: the name of the dimension; `tag NAME` for a tag.
- * - `groups`: by time where that is asked for, else the dearest first.
- * - `lostRows`: rows that this process had to drop since it started, whenever they were of. The figures may be too low by them.
+ * - `groups`: in the order of time for days and hours, otherwise the costliest first.
+ * - `missingRows`: rows that were lost or evicted since this process started, of any time. The figures may be too low by them.
  *
  * @category models
  * @since 0.1.0
@@ -118,11 +118,11 @@ export class Report extends Schema.Class<Report>("effect-claude/CostReport/Repor
   by: Schema.NullOr(Schema.String),
   groups: Schema.Array(Group),
   total: Figures,
-  lostRows: Schema.Int
+  missingRows: Schema.Int
 }) {}
 
 /**
- * Figures of no rows at all.
+ * The figures of no rows.
  *
  * @category constructors
  * @since 0.1.0
@@ -130,7 +130,7 @@ export class Report extends Schema.Class<Report>("effect-claude/CostReport/Repor
 export const nothing: Figures = zero()
 
 /**
- * The name of a dimension as reports have it.
+ * The name of a dimension in a report; null for none.
  *
  * @category getters
  * @since 0.1.0
@@ -139,7 +139,7 @@ export const nameOf = (by: Dimension | undefined): string | null =>
   by === undefined ? null : typeof by === "string" ? by : `tag ${by.tag}`
 
 /**
- * What a call cost on average, all its attempts together, in nano-dollars; undefined where there was none. Not an integer.
+ * The average cost of a call with all its attempts, in nano-dollars, not rounded; undefined where there were no calls.
  *
  * @category getters
  * @since 0.1.0
@@ -195,18 +195,20 @@ const shown = (key: string | null): string =>
  */
 export const toTable = (report: Report): string => {
   const all = [...report.groups, report.total]
-  const told = columns.filter(([title, of]) => always.has(title) || all.some((figures) => /[1-9]/.test(of(figures))))
+  const visible = columns.filter(([title, of]) => always.has(title) || all.some((figures) => /[1-9]/.test(of(figures))))
   const rows = [
-    [report.by === null ? "" : shown(report.by), ...told.map(([title]) => title)],
-    ...report.groups.map(({ key, ...figures }) => [shown(key), ...told.map(([, of]) => of(figures))]),
-    ["total", ...told.map(([, of]) => of(report.total))]
+    [report.by === null ? "" : shown(report.by), ...visible.map(([title]) => title)],
+    ...report.groups.map(({ key, ...figures }) => [shown(key), ...visible.map(([, of]) => of(figures))]),
+    ["total", ...visible.map(([, of]) => of(report.total))]
   ]
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
   const lines = rows.map((row) =>
     row.map((cell, column) => column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))
       .join("  ").trimEnd()
   )
-  return lines.concat(report.lostRows === 0 ? [] : [`${report.lostRows} rows were lost: figures may be too low.`])
+  return lines.concat(
+    report.missingRows === 0 ? [] : [`${report.missingRows} rows are missing: figures may be too low.`]
+  )
     .join("\n")
 }
 

@@ -34,6 +34,19 @@ export interface Estimate {
   readonly inputTokens: number
   /** The `max_tokens` of the request. Most answers are much shorter. */
   readonly maxOutputTokens: number
+  /** What the caller expects; without it, what such calls produced before is expected. */
+  readonly expectedOutputTokens?: number | undefined
+}
+
+/**
+ * Tokens that a caller knows better. Where the input is given, the prompt is not counted.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Known {
+  readonly inputTokens?: number | undefined
+  readonly outputTokens?: number | undefined
 }
 
 /**
@@ -244,7 +257,7 @@ export const inputTokens = (request: Request, facts: Model.Model = Model.lookup(
 
 /**
  * The most tokens that a request will use. This counts the prompt, so call it once for each call and keep the result. `facts` are those of the
- * model; by default the built-in catalogue is asked.
+ * model; by default the built-in catalogue is asked. `known` are tokens that the caller knows better.
  *
  * **Example** (Before a call)
  *
@@ -261,7 +274,8 @@ export const inputTokens = (request: Request, facts: Model.Model = Model.lookup(
  * @category constructors
  * @since 0.1.0
  */
-export const make = (request: Request, facts?: Model.Model): Estimate => ({
-  inputTokens: inputTokens(request, facts),
-  maxOutputTokens: Number.isFinite(request.max_tokens) ? Math.max(0, Math.ceil(request.max_tokens)) : 0
+export const make = (request: Request, facts?: Model.Model, known: Known = {}): Estimate => ({
+  inputTokens: known.inputTokens ?? inputTokens(request, facts),
+  maxOutputTokens: Number.isFinite(request.max_tokens) ? Math.max(0, Math.ceil(request.max_tokens)) : 0,
+  ...(known.outputTokens === undefined ? undefined : { expectedOutputTokens: known.outputTokens })
 })

@@ -9,7 +9,7 @@
  * - **Time**: a price holds from 00:00 UTC of its day; the first one also before that.
  * - **Refusals** by the model before any output cost no tokens, except in three categories (`bio`, `frontier_llm`, `reasoning_extraction`) since
  *   2026-09-24. Later refusals cost what they used.
- * - **Priority Tier** is priced by contract: it has no price until `tiers` gives its factor.
+ * - **Priority Tier** is priced by contract: it has no price until `serviceTiers` gives its factor.
  *
  * **Example** (The price of an answer, under a contract with 15 % off)
  *
@@ -136,11 +136,11 @@ export const Options = Schema.Struct({
   /** The share of every price that your contract takes off, web searches included: for all models, or by model. Default 0. */
   discount: Schema.optional(Schema.Union([Share, Schema.Record(Schema.String, Share)])),
   /** Factors of service tiers beside `standard` (1) and `batch` (0.5), for token prices. */
-  tiers: Schema.optional(Schema.Record(Schema.String, Factor)),
+  serviceTiers: Schema.optional(Schema.Record(Schema.String, Factor)),
   /** Factors of regions beside `global` (1), `not_available` (1) and `us` (1.1), for token prices. */
-  geos: Schema.optional(Schema.Record(Schema.String, Factor)),
+  inferenceGeos: Schema.optional(Schema.Record(Schema.String, Factor)),
   /** The region in which your workspace serves requests that name none, for ceilings. Default `global`. */
-  defaultGeo: Schema.optional(Schema.String),
+  defaultInferenceGeo: Schema.optional(Schema.String),
   /** The searches that a ceiling counts for a web search tool without `max_uses`. Default 10. */
   maxWebSearches: Schema.optional(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))
 })
@@ -259,11 +259,11 @@ export const make = (
   catalogue: Model.Catalogue = Model.catalogue
 ): PriceBook["Service"] => {
   Schema.decodeUnknownSync(Options)(options)
-  const { defaultGeo = "global", maxWebSearches = 10 } = options
+  const { defaultInferenceGeo = "global", maxWebSearches = 10 } = options
   const book = bookOf(prices(options, catalogue), {
     discount: options.discount ?? 0,
-    tiers: { standard: 1, batch: 0.5, ...options.tiers },
-    geos: { global: 1, us: 1.1, ...unstatedGeos, ...options.geos }
+    tiers: { standard: 1, batch: 0.5, ...options.serviceTiers },
+    geos: { global: 1, us: 1.1, ...unstatedGeos, ...options.inferenceGeos }
   }, catalogue)
 
   const periodOf = (model: string, speed: string, at: number): Period | undefined => {
@@ -323,7 +323,7 @@ export const make = (
       const searches = webSearches(request, maxWebSearches)
       let highest: number | undefined
       for (const { above, rates: byTier } of period?.bands ?? []) {
-        const rates = byTier.get("standard")?.get(request.inference_geo ?? defaultGeo)
+        const rates = byTier.get("standard")?.get(request.inference_geo ?? defaultInferenceGeo)
         if (rates === undefined || (above > 0 && inputTokens * maxUnderestimate <= above)) continue
         const input = Math.max(
           rates.input,

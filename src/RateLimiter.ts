@@ -292,6 +292,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   return RateLimiter.of({
     admit: (attempt) =>
       Effect.suspend(() => {
+<<<<<<< HEAD
         if (attempt.endpoint === "models") return admitted
         const keyGroup = attempt.key?.group ?? ""
         const name = nameOf(attempt)
@@ -299,6 +300,44 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         if (known !== undefined) return known.admit(attempt)
         const group = add(keyGroup, name, attempt.facts.group)
         return Effect.andThen(checkTier(group), Effect.suspend(() => group.admit(attempt)))
+=======
+        if (attempt.endpoint === "models") return admittedFreely
+        const group = groupOf(attempt)
+        const kind = attempt.endpoint === "messages" ? attempt.kind : undefined
+        const input = attempt.endpoint === "messages" ? attempt.kind.input(attempt.estimate.inputTokens) : 0
+        const output = attempt.endpoint === "messages"
+          ? (attempt.estimate.expectedOutputTokens ?? attempt.kind.typicalOutput(attempt.estimate.maxOutputTokens))
+          : 0
+        const charged = { requests: 1, inputTokens: input, outputTokens: 0, tokens: input }
+        const held = { requests: 0, inputTokens: 0, outputTokens: output, tokens: output }
+        const began = clock.currentTimeMillisUnsafe()
+        const admitted = group.admit(attempt, { charge: charged, hold: held }, {
+          refused: (refused) =>
+            Effect.flatMap(group.buckets.levels, (levels) => {
+              const limit = refused.reason === "tooLarge" ? Buckets.mostInput(levels, burstMillis) : undefined
+              return Effect.fail(errorOf(refused, attempt, group, limit === undefined ? {} : { needed: input, limit }))
+            }),
+          admitted: (ticket, waited) => {
+            const admittedAt = waited ? clock.currentTimeMillisUnsafe() : began
+            const self = {
+              attempt,
+              group,
+              ticket,
+              kind,
+              predictedOutput: output,
+              admittedAt,
+              charged,
+              held,
+              heard: false
+            }
+            underway.add(self)
+            group.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, services)
+            return Effect.succeed(settlement(self))
+          }
+        })
+        const looked = Math.abs(began - lookedAt) < lookMillis ? admitted : Effect.andThen(look, admitted)
+        return group.isTierChecked ? looked : Effect.andThen(checkTier(group), looked)
+>>>>>>> main
       }),
 
     setLimits: (limits) =>

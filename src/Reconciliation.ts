@@ -15,15 +15,16 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Csv from "effect/encoding/Csv"
 import * as Schema from "effect/Schema"
-import * as Csv from "./CostLedger/internal/csv.ts"
+import * as Stream from "effect/Stream"
 import type { Figures } from "./CostReport.ts"
 
 const Amount = Schema.optional(Schema.Int)
 
 /**
- * What a bill says of one model on one day (`YYYY-MM-DD`, UTC). What it does not tell is left out and not compared. Money is in integer
- * nano-dollars.
+ * A line of a bill: one model on one day (`YYYY-MM-DD`, UTC). Amounts that the bill does not state are left out and not compared. Money is in
+ * integer nano-dollars.
  *
  * @category schemas
  * @since 0.1.0
@@ -41,7 +42,7 @@ export const Line = Schema.Struct({
 })
 
 /**
- * What a bill says of one model on one day.
+ * A line of a bill: one model on one day.
  *
  * @category models
  * @since 0.1.0
@@ -49,7 +50,7 @@ export const Line = Schema.Struct({
 export interface Line extends Schema.Schema.Type<typeof Line> {}
 
 /**
- * What is compared.
+ * The amounts that are compared.
  *
  * @category models
  * @since 0.1.0
@@ -67,12 +68,12 @@ const categories: ReadonlyArray<Category> = [
 ]
 
 /**
- * What the ledger booked for one model on one day.
+ * The figures that the ledger recorded for one model on one day.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Booked {
+export interface Recorded {
   readonly day: string
   readonly model: string
   readonly figures: Figures
@@ -81,12 +82,12 @@ export interface Booked {
 const Compared = Schema.Struct({ ledger: Schema.Int, bill: Schema.Int, drift: Schema.Int })
 
 /**
- * One model on one day on both sides.
+ * One model on one day, compared.
  *
- * - `only`: the side that alone has it.
- * - `categories`: what the bill tells, with `drift` being ledger minus bill.
- * - `uncertainNanoUsd`: the part of the ledger's figure that is not exact: drift up to about that much is to be expected.
- * - `unpriced`: attempts in the ledger whose model has no price, and which are in no sum of money.
+ * - `only`: the side that has it, where the other has not; null where both have it.
+ * - `categories`: the amounts that the bill states; `drift` is ledger minus bill.
+ * - `uncertainNanoUsd`: the part of the ledger's figure that is not exact: expect drift of up to about that much.
+ * - `unpriced`: attempts in the ledger whose model has no price; no sum of money includes them.
  *
  * @category schemas
  * @since 0.1.0
@@ -101,7 +102,7 @@ export const Entry = Schema.Struct({
 })
 
 /**
- * One model on one day on both sides.
+ * One model on one day, compared.
  *
  * @category models
  * @since 0.1.0
@@ -120,7 +121,7 @@ export class Reconciliation extends Schema.Class<Reconciliation>("effect-claude/
   entries: Schema.Array(Entry),
   drift: Schema.Record(Schema.String, Schema.Int)
 }) {
-  /** Both sides say the same of everything. */
+  /** Ledger and bill agree on every amount. */
   get agrees(): boolean {
     return this.entries.every((entry) =>
       entry.only === null && Object.values(entry.categories).every(({ drift }) => drift === 0)
@@ -129,7 +130,7 @@ export class Reconciliation extends Schema.Class<Reconciliation>("effect-claude/
 }
 
 /**
- * A bill that cannot be read: what is wrong, and where.
+ * The bill cannot be parsed; `detail` says what is wrong, and where.
  *
  * @category errors
  * @since 0.1.0
@@ -140,12 +141,12 @@ export class BillFormatError
   })
 {
   override get message(): string {
-    return `The bill cannot be read: ${this.detail}. Correct it and try again.`
+    return `The bill cannot be parsed: ${this.detail}. Correct it and try again.`
   }
 }
 
 /**
- * What a server says that it served: rows of the simulator's bill.
+ * A request as a server lists it: a row of the simulator's bill.
  *
  * @category models
  * @since 0.1.0
@@ -190,7 +191,7 @@ const summed = (lines: ReadonlyArray<Line>): ReadonlyArray<Line> => {
 const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10)
 
 /**
- * The bill of a server that lists what it served. A row that was free, such as counted tokens, adds nothing.
+ * The bill of a server that lists the requests it served. Requests without usage, such as counting tokens, are left out.
  *
  * @category constructors
  * @since 0.1.0
@@ -278,17 +279,26 @@ const amountOf = (column: string, text: string): number | undefined => {
   return sign === "-" ? -nano : nano
 }
 
+/** Records without empty lines; text that is not CSV (RFC 4180), such as a quote inside a cell, is refused rather than guessed at. */
+const recordsOf = (text: string): Effect.Effect<ReadonlyArray<Csv.Row>, BillFormatError> =>
+  Stream.make(text).pipe(
+    Stream.pipeThroughChannel(Csv.decodeString({ ignoreEmptyLines: true, maxRecordSize: Infinity })),
+    Stream.filter((record) => record.some((cell) => cell !== "")),
+    Stream.runCollect,
+    Effect.mapError(({ line, message }) => new BillFormatError({ detail: `line ${line}: ${message}` }))
+  )
+
 /**
- * The bill as CSV with a header line: `day` (`YYYY-MM-DD`), `model` and any of `input_tokens`, `output_tokens`, `cache_read_tokens`,
+ * The bill as CSV (RFC 4180) with a header line: `day` (`YYYY-MM-DD`), `model` and any of `input_tokens`, `output_tokens`, `cache_read_tokens`,
  * `cache_write_5m_tokens`, `cache_write_1h_tokens`, `web_searches`, and `usd` (decimal) or `nano_usd`. Other columns are ignored, empty cells
- * say nothing, lines of one day and model are added up.
+ * are not compared, lines of one day and model are added up.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFormatError> =>
   Effect.gen(function*() {
-    const [header = [], ...records] = Csv.parse(text)
+    const [header = [], ...records] = yield* recordsOf(text)
     const names = header.map((name) => name.trim().toLowerCase())
     const dayAt = names.indexOf("day")
     const modelAt = names.indexOf("model")
@@ -297,6 +307,10 @@ export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFo
     }
     const lines: Array<Line> = []
     for (const [index, record] of records.entries()) {
+      if (record.length > names.length) {
+        const detail = `record ${index + 1} has ${record.length} cells for ${names.length} columns`
+        return yield* new BillFormatError({ detail })
+      }
       const amounts: Amounts = {}
       for (const [column, name] of names.entries()) {
         const category = columnOf[name]
@@ -322,26 +336,26 @@ const earliest = Date.parse("0000-01-01T00:00:00Z")
 const latest = Date.parse("9999-12-31T23:59:59.999Z") + 1
 
 /**
- * Puts both sides beside each other. Lines of the bill outside the days of the range are left out.
+ * Compares ledger and bill. Lines of the bill outside the days of the range are left out.
  *
  * @category combinators
  * @since 0.1.0
  */
 export const compare = (
-  booked: ReadonlyArray<Booked>,
+  recorded: ReadonlyArray<Recorded>,
   bill: ReadonlyArray<Line>,
   range: { readonly from: number; readonly to: number }
 ): Reconciliation => {
   const [from, to] = [Math.max(earliest, range.from), Math.min(latest, range.to)]
   const [first, last] = [dayOf(from), dayOf(to - 1)]
-  const sides = new Map<string, { readonly day: string; readonly model: string; ours?: Booked; theirs?: Line }>()
+  const sides = new Map<string, { readonly day: string; readonly model: string; ours?: Recorded; theirs?: Line }>()
   const side = (day: string, model: string) => {
     const name = day + separator + model
     const known = sides.get(name) ?? { day, model }
     sides.set(name, known)
     return known
   }
-  for (const one of booked) side(one.day, one.model).ours = one
+  for (const one of recorded) side(one.day, one.model).ours = one
   for (const line of summed(bill)) if (line.day >= first && line.day <= last) side(line.day, line.model).theirs = line
 
   const drift: Amounts = {}

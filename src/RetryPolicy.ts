@@ -148,6 +148,8 @@ const hintOf = (error: ApiError): number => error.retryAfter === undefined ? 0 :
  */
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const rules = options.schedule ?? schedule(options)
+  const rulesOf = (retries: number | undefined) =>
+    retries === undefined || options.schedule !== undefined ? rules : schedule({ ...options, retries })
   const maxRetryAfter = Duration.toMillis(options.maxRetryAfter ?? "60 seconds")
   const budget = options.budget === false ? { capacity: Infinity } : options.budget ?? {}
   const capacity = budget.capacity ?? 100
@@ -161,7 +163,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   return RetryPolicy.of({
     retry: <A, E, R>(attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>) =>
       Effect.gen(function*() {
-        const { deadline = Infinity } = yield* CallContext
+        const { deadline = Infinity, retries } = yield* CallContext
         const waitedMillis: Array<number> = []
         let nextWait:
           | ((now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
@@ -182,9 +184,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           lastError = error
 
           const now = yield* Clock.currentTimeMillis
-          nextWait ??= yield* Schedule.toStep(rules)
+          nextWait ??= yield* Schedule.toStep(rulesOf(retries))
           const hint = hintOf(error)
-          const wait = error.isRetryable && hint <= maxRetryAfter
+          const wait = error.isRetryable && hint <= maxRetryAfter && number <= (retries ?? Infinity)
             ? yield* Pull.matchEffect(nextWait(now, error), {
               onSuccess: ([, wait]) => Effect.succeed(Math.max(hint, Duration.toMillis(wait))),
               onDone: () => Effect.succeed(undefined),

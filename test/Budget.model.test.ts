@@ -6,10 +6,9 @@ import * as Budget from "effect-claude/Budget"
 import * as BudgetSql from "effect-claude/Budget/Sql"
 import * as Sqlite from "effect-claude/Sqlite"
 import { TestClock } from "effect/testing"
+import { between } from "./utils/between.ts"
 import { attemptOf, completed, layerPrices, sent } from "./utils/budgets.ts"
 import * as settling from "./utils/settling.ts"
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const hour = 3_600_000
 const tenants = ["a", "b"]

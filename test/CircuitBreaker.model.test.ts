@@ -6,9 +6,8 @@ import * as ClaudeApi from "effect-claude/ClaudeApi"
 import { RateLimitError, ServerError } from "effect-claude/ClaudeError"
 import { TestClock } from "effect/testing"
 import { aborted, attempt, completed, failed } from "./utils/attempts.ts"
+import { between } from "./utils/between.ts"
 import * as settling from "./utils/settling.ts"
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const group = "sonnet-5-5"
 const slowMillis = 2_000

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Cause, Clock, Config, Effect, Exit, Fiber, Redacted, Schema, Stream } from "effect"
 import * as Attempt from "effect-claude/Attempt"
 import { type CallContext } from "effect-claude/CallContext"
@@ -8,7 +8,7 @@ import * as MessageStream from "effect-claude/MessageStream"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 import { TestClock } from "effect/testing"
-import { answer, driven, fetchOf, hello, json, message, settle, sse } from "./utils/http.ts"
+import { answer, apiError, driven, fetchOf, hello, json, message, settle, sse } from "./utils/http.ts"
 
 const attemptOf = (request: Attempt.Request = hello, context: Partial<CallContext> = {}): Attempt.MessageAttempt =>
   ClaudeTest.attempt({ request, context, key: { label: "a", group: "org", secret: Redacted.make("sk-ant-test") } })
@@ -147,6 +147,27 @@ describe("send", () => {
       const { fetch } = fetchOf(() => json({ ...message, padding: "x".repeat(5000) }))
       const error = yield* Effect.flip(ClaudeApi.make({ fetch, maxBytes: 4000 }).send(attemptOf()))
       assert.deepInclude(error, { _tag: "ConnectionError", reason: "malformed" })
+    }))
+
+  it.effect("reads the rate-limit headers of a response once, for the error and for the outcome", () =>
+    Effect.gen(function*() {
+      const response = apiError(429, "rate_limit_error", {
+        headers: { "anthropic-ratelimit-requests-limit": "50", "anthropic-ratelimit-requests-remaining": "0" }
+      })
+      const get = vi.spyOn(response.headers, "get")
+      const attempt = attemptOf()
+      const error = yield* Effect.flip(ClaudeApi.make({ fetch: fetchOf(() => response).fetch }).send(attempt))
+      assert.deepInclude(error, { _tag: "RateLimitError", limit: "requests" })
+      assert.deepInclude(attempt.outcome, {
+        limits: {
+          requests: { limit: 50, remaining: 0, resetAt: undefined },
+          tokens: undefined,
+          inputTokens: undefined,
+          outputTokens: undefined
+        }
+      })
+      const reads = get.mock.calls.filter(([name]) => name === "anthropic-ratelimit-requests-limit")
+      assert.strictEqual(reads.length, 1)
     }))
 
   const limits = [

@@ -1,10 +1,9 @@
 /** The policies together, in their order around each attempt. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Deferred, Effect, Exit, Fiber, Layer, Random, Stream, Tracer } from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, Random, Stream, Tracer } from "effect"
 import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
-import * as ClaudeApi from "effect-claude/ClaudeApi"
 import type * as ClaudeConfig from "effect-claude/ClaudeConfig"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
@@ -15,11 +14,11 @@ import { TestClock } from "effect/testing"
 import { answer, apiError, driven, fetchOf, hello, json, keys, keysOf, message, settle, sse } from "./utils/http.ts"
 
 /** The service, and its policies to look at. */
-const under = (fetch: typeof globalThis.fetch, options: ClaudeConfig.Options, own = keys) =>
-  ClaudeService.layerNoDeps.pipe(
-    Layer.provideMerge(ClaudeService.layerPolicies(options)),
-    Layer.provide([ClaudeApi.layer({ fetch }), own])
-  )
+const under = (
+  fetch: typeof globalThis.fetch,
+  options: ClaudeConfig.Options & { readonly optimizer?: CostOptimizer.Options },
+  own = keys
+) => ClaudeService.layerWithParts({ ...options, api: { fetch }, keys: own })
 
 const ask = ClaudeService.create(hello)
 
@@ -84,14 +83,10 @@ describe("the limiter", () => {
       }).pipe(Effect.provide(under(fetch, {})))
     }))
 
-  it.effect("is replaced by a layer that is merged after the policies", () =>
+  it.effect("is replaced by a layer", () =>
     Effect.gen(function*() {
       const { fetch, state } = fetchOf(() => json(message))
-      const policies = ClaudeService.layerPolicies({ limiter: { limits: { requestsPerMinute: 1 } } })
-      const layer = ClaudeService.layerNoDeps.pipe(
-        Layer.provide(Layer.merge(policies, RateLimiter.layerOff)),
-        Layer.provide([ClaudeApi.layer({ fetch }), keys])
-      )
+      const layer = ClaudeService.layer({ api: { fetch }, keys, limiter: RateLimiter.layerOff })
       yield* Effect.provide(Effect.all([ask, ask, ask]), layer)
       assert.strictEqual(state.requests, 3)
     }))

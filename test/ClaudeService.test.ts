@@ -291,9 +291,7 @@ describe("a policy", () => {
         })
     })
     const service = (fetch: typeof globalThis.fetch) =>
-      Effect.provide(
-        ClaudeService.layerDefault().pipe(Layer.provide([ClaudeApi.layer({ fetch }), layer]))
-      )
+      Effect.provide(ClaudeService.layer({ api: { fetch }, keys: layer }))
     return { open, outcomes, service }
   }
 

@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import * as CostLedger from "effect-claude/CostLedger"
-import { all, suite } from "./suites/CostLedgerStore.ts"
+import { all, ledgerOver, suite } from "./suites/CostLedgerStore.ts"
 import { row } from "./utils/ledgerRows.ts"
+import { asking } from "./utils/ledgerStore.ts"
 
 const memory = (maxRows?: number) =>
   Effect.map(Layer.build(Layer.fresh(CostLedger.layerStoreMemory({ maxRows }))), Context.get(CostLedger.Store))
@@ -10,12 +11,48 @@ const memory = (maxRows?: number) =>
 describe("CostLedger on memory", () => {
   suite(Effect.map(memory(), (store) => Effect.succeed(store)))
 
-  it.effect("drops what was written first, and says how much", () =>
+  it.effect("evicts what was written first, and says how much", () =>
     Effect.gen(function*() {
-      const store = yield* memory(3)
+      const store = asking(yield* memory(3))
       assert.strictEqual(yield* store.write([1, 2].map((at) => row({ callId: `call-${at}`, at }))), 0)
       assert.strictEqual(yield* store.write([3, 4, 5].map((at) => row({ callId: `call-${at}`, at }))), 2)
       const { rows } = yield* store.page(all, 10, undefined)
       assert.deepStrictEqual(rows.map(({ at }) => at), [3, 4, 5])
+    }).pipe(Effect.scoped))
+})
+
+/** A store as its docstring describes it. */
+const mapStore = (): CostLedger.Store["Service"] => {
+  const ledgers = new Map<string, CostLedger.Rows>()
+  return {
+    isLocal: false,
+    step: (command) =>
+      Effect.sync(() => {
+        const [rows, reply] = CostLedger.step(ledgers.get("mine"), command)
+        ledgers.set("mine", rows)
+        return reply
+      })
+  }
+}
+
+describe("CostLedger on a user's map", () => {
+  suite(Effect.sync(() => Effect.succeed(mapStore())))
+
+  it.effect("says which command a store replied to with something else", () =>
+    Effect.gen(function*() {
+      const ledger = yield* ledgerOver({ step: () => Effect.succeed({ _tag: "Trim", removed: 0 }) })
+      const error = yield* Effect.flip(ledger.report())
+      assert.strictEqual(error.reason, "store")
+      assert.include(error.message, "it replied to Span with Trim")
+    }).pipe(Effect.scoped))
+
+  it.effect("fails with CostLedgerError, whatever a store fails with", () =>
+    Effect.gen(function*() {
+      for (const failing of [Effect.fail("gone"), Effect.fail({ code: 7 }), Effect.die(new Error("broken"))]) {
+        const ledger = yield* ledgerOver({ step: () => failing })
+        const error = yield* Effect.flip(ledger.report())
+        assert.strictEqual(error._tag, "CostLedgerError")
+        assert.strictEqual(error.reason, "store")
+      }
     }).pipe(Effect.scoped))
 })

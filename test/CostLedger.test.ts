@@ -19,6 +19,7 @@ import * as CostLedger from "effect-claude/CostLedger"
 import { TestClock } from "effect/testing"
 import { all } from "./suites/CostLedgerStore.ts"
 import * as Attempts from "./utils/attempts.ts"
+import { asking } from "./utils/ledgerStore.ts"
 import * as Prices from "./utils/prices.ts"
 import * as settling from "./utils/settling.ts"
 
@@ -86,7 +87,7 @@ const status = Effect.flatMap(CostLedger.CostLedger, (ledger) => ledger.status)
 const fragile = Effect.gen(function*() {
   const store = Context.get(yield* Layer.build(Layer.fresh(CostLedger.layerStoreMemory())), CostLedger.Store)
   const state = { mood: "fine" as "fine" | "down" | "silent" | "deaf" | "broken" | "slow", writes: 0, largest: 0 }
-  const down = Effect.fail(new CostLedger.CostLedgerError({ reason: "store", cause: new Error("gone") }))
+  const down = Effect.fail(new Error("gone"))
   return {
     state,
     store,
@@ -94,18 +95,18 @@ const fragile = Effect.gen(function*() {
       CostLedger.layerNoDeps(options).pipe(Layer.provide([
         Prices.layer,
         Layer.succeed(CostLedger.Store, {
-          ...store,
-          write: (rows) =>
+          step: (command) =>
             Effect.suspend(() => {
+              if (command._tag !== "Write") return store.step(command)
               state.writes++
-              state.largest = Math.max(state.largest, rows.length)
+              state.largest = Math.max(state.largest, command.rows.length)
               if (state.mood === "down") return down
               if (state.mood === "silent") return Effect.never
-              if (state.mood === "slow") return Effect.delay(store.write(rows), "1 second")
+              if (state.mood === "slow") return Effect.delay(store.step(command), "1 second")
               if (state.mood === "broken") return Effect.die(new Error("broken"))
               // It heard, and nobody hears that it did.
-              if (state.mood === "deaf") return Effect.andThen(store.write(rows), down)
-              return store.write(rows)
+              if (state.mood === "deaf") return Effect.andThen(store.step(command), down)
+              return store.step(command)
             })
         })
       ]))
@@ -113,7 +114,7 @@ const fragile = Effect.gen(function*() {
 })
 
 const stored = (store: CostLedger.Store["Service"]) =>
-  Effect.map(store.page(all, 100_000, undefined), ({ rows }) => rows)
+  Effect.map(asking(store).page(all, 100_000, undefined), ({ rows }) => rows)
 
 /** What the ledger logged. */
 const logged = () => {
@@ -126,9 +127,9 @@ const logged = () => {
 
 describe("CostLedger", () => {
   it.effect.each([
-    { query: { zone: "Mars/Olympus" }, what: "there is no time zone Mars/Olympus" },
-    { query: { from: "yesterday" }, what: "from is no instant" },
-    { query: { to: NaN }, what: "to is no instant" }
+    { query: { zone: "Mars/Olympus" }, what: "unknown time zone Mars/Olympus" },
+    { query: { from: "yesterday" }, what: "from is not a valid date" },
+    { query: { to: NaN }, what: "to is not a valid date" }
   ])("refuses a query that makes no sense: $what", ({ query, what }) =>
     Effect.gen(function*() {
       const ledger = yield* CostLedger.CostLedger
@@ -341,10 +342,10 @@ describe("CostLedger", () => {
         yield* Effect.gen(function*() {
           yield* call(completed())
           yield* TestClock.adjust(999)
-          assert.strictEqual((yield* status).pending, 1)
+          assert.strictEqual((yield* status).pendingRows, 1)
           assert.strictEqual(state.writes, 0)
           yield* TestClock.adjust(1)
-          assert.strictEqual((yield* status).pending, 0)
+          assert.strictEqual((yield* status).pendingRows, 0)
           for (let n = 0; n < 25; n++) yield* call(completed())
           yield* Effect.yieldNow
           yield* Effect.yieldNow
@@ -376,12 +377,12 @@ describe("CostLedger", () => {
         yield* Effect.gen(function*() {
           state.mood = "silent"
           for (let n = 0; n < 25; n++) yield* call(completed(), {}, 100)
-          assert.deepInclude(yield* status, { pending: 25, isDown: false })
+          assert.deepInclude(yield* status, { pendingRows: 25, isDown: false })
           yield* TestClock.adjust("5 seconds")
-          assert.deepInclude(yield* status, { pending: 25, isDown: true })
+          assert.deepInclude(yield* status, { pendingRows: 25, isDown: true })
           state.mood = "fine"
           yield* TestClock.adjust("1 minute")
-          assert.deepInclude(yield* status, { pending: 0, isDown: false, dropped: 0 })
+          assert.deepInclude(yield* status, { pendingRows: 0, isDown: false, lostRows: 0 })
           assert.strictEqual((yield* stored(store)).length, 25)
         }).pipe(Effect.provide(layer()))
       }).pipe(Effect.scoped))
@@ -400,8 +401,8 @@ describe("CostLedger", () => {
           yield* TestClock.adjust("30 seconds")
           assert.strictEqual((yield* stored(store)).length, 3)
           assert.deepStrictEqual(log.lines, [
-            "Warn CostLedger: its store does not answer: gone. Rows wait in memory until it does, at most 10000.",
-            "Info CostLedger: its store answers again."
+            "Warn CostLedger: the store does not answer. Until it does, rows wait in memory, at most 10000 of them.",
+            "Info CostLedger: the store answers again."
           ])
         }).pipe(Effect.provide(layer()))
       }).pipe(Effect.scoped, Effect.provide(log.layer))
@@ -417,18 +418,18 @@ describe("CostLedger", () => {
           state.mood = "fine"
           yield* TestClock.adjust("1 minute")
           assert.strictEqual((yield* stored(store)).length, 5)
-          assert.strictEqual((yield* status).pending, 0)
+          assert.strictEqual((yield* status).pendingRows, 0)
         }).pipe(Effect.provide(layer({ batchRows: 2 })))
       }).pipe(Effect.scoped))
 
-    it.effect("and drops what comes when too many wait, counts it, and says so once", () => {
+    it.effect("and loses what comes when too many wait, counts it, and says so once", () => {
       const log = logged()
       return Effect.gen(function*() {
         const { layer, state, store } = yield* fragile
         yield* Effect.gen(function*() {
           state.mood = "down"
           for (let n = 0; n < 12; n++) yield* call(completed(), { callId: `call-${n}` })
-          assert.deepInclude(yield* status, { pending: 10, dropped: 2 })
+          assert.deepInclude(yield* status, { pendingRows: 10, lostRows: 2 })
           state.mood = "fine"
           yield* TestClock.adjust("1 minute")
           assert.deepStrictEqual(
@@ -436,15 +437,15 @@ describe("CostLedger", () => {
             Array.from({ length: 10 }, (_, n) => `call-${n}`)
           )
           const ledger = yield* CostLedger.CostLedger
-          assert.strictEqual((yield* ledger.report({ from: 0 })).lostRows, 2)
+          assert.strictEqual((yield* ledger.report({ from: 0 })).missingRows, 2)
           state.mood = "down"
           for (let n = 20; n < 33; n++) yield* call(completed())
           state.mood = "fine"
           yield* TestClock.adjust("1 minute")
-          assert.deepInclude(yield* status, { pending: 0, dropped: 5 })
-          const full = "Warn CostLedger: 10 rows wait for its store. What comes now is lost."
+          assert.deepInclude(yield* status, { pendingRows: 0, lostRows: 5 })
+          const full = "Warn CostLedger: 10 rows wait for the store; further rows are lost."
           const lostSome = (count: number) =>
-            `Warn CostLedger: its store answers again. ${count} rows were lost meanwhile.`
+            `Warn CostLedger: ${count} rows were lost while too many waited for the store.`
           assert.deepStrictEqual(log.lines, [full, lostSome(2), full, lostSome(3)])
         }).pipe(Effect.provide(layer({ maxPending: 10, flushEvery: "10 seconds" })))
       }).pipe(Effect.scoped, Effect.provide(log.layer))
@@ -457,7 +458,7 @@ describe("CostLedger", () => {
           state.mood = "broken"
           yield* call(completed())
           yield* TestClock.adjust("10 seconds")
-          assert.deepInclude(yield* status, { pending: 1, isDown: true })
+          assert.deepInclude(yield* status, { pendingRows: 1, isDown: true })
           state.mood = "fine"
           yield* TestClock.adjust("1 minute")
           assert.strictEqual((yield* stored(store)).length, 1)
@@ -475,7 +476,7 @@ describe("CostLedger", () => {
           assert.isTrue(Exit.isFailure(yield* Effect.exit(ledger.report())))
           state.mood = "fine"
           yield* ledger.flush
-          assert.deepInclude(yield* status, { pending: 0, isDown: false })
+          assert.deepInclude(yield* status, { pendingRows: 0, isDown: false })
         }).pipe(Effect.provide(layer()))
       }).pipe(Effect.scoped))
 
@@ -566,18 +567,18 @@ describe("CostLedger", () => {
       assert.deepStrictEqual((yield* rows).map(({ callId }) => callId), ["late"])
     }).pipe(using({ keepFor: "1 hour", keepRows: 2_500 })))
 
-  it.effect("says when a bounded store forgets", () => {
+  it.effect("says when a bounded store evicts rows", () => {
     const log = logged()
     return Effect.gen(function*() {
       for (let n = 0; n < 5; n++) yield* call(completed())
       const ledger = yield* CostLedger.CostLedger
       yield* ledger.flush
-      assert.strictEqual((yield* status).forgotten, 2)
+      assert.strictEqual((yield* status).evictedRows, 2)
       const report = yield* ledger.report({ from: 0 })
-      assert.strictEqual(report.lostRows, 2)
+      assert.strictEqual(report.missingRows, 2)
       assert.strictEqual(report.total.attempts, 3)
       assert.deepStrictEqual(log.lines, [
-        "Info CostLedger: its store is full, and older rows make room for newer ones."
+        "Info CostLedger: the store is full; older rows are evicted for newer ones."
       ])
     }).pipe(
       Effect.provide(
@@ -597,14 +598,14 @@ describe("CostLedger", () => {
 
   it.effect("is configured, and turned off", () =>
     Effect.gen(function*() {
-      const layer = CostLedger.layerConfig({ maxPending: Config.Int("MAX_PENDING") }).pipe(Layer.provide(Prices.layer))
-      const configured = call(completed()).pipe(
-        Effect.andThen(call(completed())),
-        Effect.andThen(status),
+      const layer = CostLedger.layerConfig({ keepRows: Config.Int("KEEP_ROWS") }).pipe(Layer.provide(Prices.layer))
+      const configured = Effect.replicateEffect(call(completed()), 3).pipe(
+        Effect.andThen(TestClock.adjust("10 minutes")),
+        Effect.andThen(rows),
         Effect.provide(layer)
       )
-      const provider = ConfigProvider.layer(ConfigProvider.fromUnknown({ MAX_PENDING: "1" }))
-      assert.deepInclude(yield* Effect.provide(configured, provider), { dropped: 1 })
+      const provider = ConfigProvider.layer(ConfigProvider.fromUnknown({ KEEP_ROWS: "1" }))
+      assert.strictEqual((yield* Effect.provide(configured, provider)).length, 1)
       const off = call(completed()).pipe(Effect.andThen(rows), Effect.provide(CostLedger.layerOff))
       assert.deepStrictEqual(yield* off, [])
     }))

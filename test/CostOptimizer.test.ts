@@ -6,9 +6,8 @@ import { Attempt, CallContext, CostOptimizer, Estimate, PriceBook, Request, Usag
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { TestClock } from "effect/testing"
 import * as Simulator from "../src/testing/Simulator.ts"
+import { between } from "./utils/between.ts"
 import { at, conversation, frozen, Plan, problem } from "./utils/histories.ts"
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const user = (content: MessageParam["content"]): MessageParam => ({ role: "user", content })
 const assistant = (content: MessageParam["content"]): MessageParam => ({ role: "assistant", content })
@@ -74,12 +73,12 @@ const learn = (
   })
 
 const everyRule = (maxTokens: number): ReadonlyArray<CostOptimizer.Rule> => [
-  CostOptimizer.trimHistory({ maxTokens }),
+  CostOptimizer.trimHistory({ maxInputTokens: maxTokens }),
   CostOptimizer.cheaperModel({
     to: ["claude-haiku-5-5", "claude-haiku-4-5", "claude-sonnet-5-5", "claude-opus-4-5"],
     when: () => true,
     maxInputTokens: 1_000_000,
-    tools: true
+    allowTools: true
   }),
   CostOptimizer.shorterAnswers({ when: () => true }),
   CostOptimizer.cacheBreakpoints({ eager: true }),
@@ -102,7 +101,7 @@ describe("CostOptimizer", () => {
         const bytes = JSON.stringify(request)
         const off = yield* optimize(request).pipe(Effect.provide(CostOptimizer.layerOff))
         const none = yield* on([
-          CostOptimizer.trimHistory({ maxTokens: 10_000_000 }),
+          CostOptimizer.trimHistory({ maxInputTokens: 10_000_000 }),
           CostOptimizer.cheaperModel({ to: "claude-haiku-5-5", when: [] }),
           CostOptimizer.shorterAnswers({ when: /no such text/ }),
           CostOptimizer.cacheBreakpoints(),
@@ -252,7 +251,10 @@ describe("CostOptimizer", () => {
       ({ maxTokens, plan, step }) =>
         Effect.gen(function*() {
           const given = frozen(conversation(plan))
-          const { advice, changes, request } = yield* once(CostOptimizer.trimHistory({ maxTokens, step }), given)
+          const { advice, changes, request } = yield* once(
+            CostOptimizer.trimHistory({ maxInputTokens: maxTokens, step }),
+            given
+          )
           assert.isUndefined(problem(request), changes[0]?.what)
           assert.deepStrictEqual({ ...request, messages: [] }, { ...given, messages: [] })
           assert.strictEqual(request.system, given.system)
@@ -279,7 +281,7 @@ describe("CostOptimizer", () => {
       Effect.gen(function*() {
         const given = chat(10)
         const { changes, request } = yield* once(
-          CostOptimizer.trimHistory({ maxTokens: Math.ceil(input(given) / 2), step: 1 }),
+          CostOptimizer.trimHistory({ maxInputTokens: Math.ceil(input(given) / 2), step: 1 }),
           given
         )
         assert.lengthOf(request.messages, 9)
@@ -293,7 +295,7 @@ describe("CostOptimizer", () => {
 
     it.effect("cuts at the same place while the history grows by less than a step", () =>
       Effect.gen(function*() {
-        const rule = CostOptimizer.trimHistory({ maxTokens: 4_000 })
+        const rule = CostOptimizer.trimHistory({ maxInputTokens: 4_000 })
         const firsts = yield* Effect.forEach(Array.from({ length: 40 }, (_, i) => i + 40), (n) =>
           Effect.map(once(rule, chat(n, 20)), ({ request }) => {
             assert.isAtMost(input(request), 4_000)
@@ -306,7 +308,7 @@ describe("CostOptimizer", () => {
     it.effect("prices a cut of cached turns as cache reads", () =>
       Effect.gen(function*() {
         const given = frozen({ ...chat(10), cache_control: { type: "ephemeral" as const } })
-        const { changes, request } = yield* once(CostOptimizer.trimHistory({ maxTokens: 1_000 }), given)
+        const { changes, request } = yield* once(CostOptimizer.trimHistory({ maxInputTokens: 1_000 }), given)
         assert.strictEqual(changes[0]?.savedNanoUsd, (input(given) - input(request)) * 200)
       }))
 
@@ -326,7 +328,7 @@ describe("CostOptimizer", () => {
 
     it.effect("cuts behind the last thinking block where the model binds it to the turns before", () =>
       Effect.gen(function*() {
-        const rule = CostOptimizer.trimHistory({ maxTokens: 1_000 })
+        const rule = CostOptimizer.trimHistory({ maxInputTokens: 1_000 })
         const counts = (model: string) => Effect.map(once(rule, thoughtful(model)), (_) => _.request.messages.length)
         assert.strictEqual(yield* counts("claude-opus-5-5"), 1)
         assert.strictEqual(yield* counts("claude-mythos-5-2"), 1)
@@ -341,7 +343,7 @@ describe("CostOptimizer", () => {
           ...chat(4),
           messages: [user("a"), assistant([{ type: "compaction", content: "b" } as never]), ...chat(4).messages]
         })
-        const { advice, request } = yield* once(CostOptimizer.trimHistory({ maxTokens: 100 }), given)
+        const { advice, request } = yield* once(CostOptimizer.trimHistory({ maxInputTokens: 100 }), given)
         assert.strictEqual(request, given)
         assert.match(advice[0]!.what, /no part of its history can be cut/)
       }))
@@ -363,7 +365,7 @@ describe("CostOptimizer", () => {
           })
         const kept = (block: unknown) =>
           Effect.map(
-            once(CostOptimizer.trimHistory({ maxTokens: 20 }), found(block)),
+            once(CostOptimizer.trimHistory({ maxInputTokens: 20 }), found(block)),
             ({ request }) => request.messages.length
           )
         const result = { type: "tool_result", tool_use_id: "t" }
@@ -393,7 +395,7 @@ describe("CostOptimizer", () => {
               user("b")
             ]
           })
-        const rule = CostOptimizer.trimHistory({ maxTokens: 300, step: 1 })
+        const rule = CostOptimizer.trimHistory({ maxInputTokens: 300, step: 1 })
         assert.lengthOf((yield* once(rule, given([]))).request.messages, 3)
         assert.lengthOf((yield* once(rule, given([citation]))).request.messages, 1)
       }))
@@ -459,7 +461,7 @@ describe("CostOptimizer", () => {
       }))
 
     const always = (to: string | ReadonlyArray<string>, tools = false) =>
-      CostOptimizer.cheaperModel({ to, when: () => true, tools })
+      CostOptimizer.cheaperModel({ to, when: () => true, allowTools: tools })
     const tool = { name: "look", input_schema: { type: "object" as const } }
     const stays: ReadonlyArray<[string, Partial<Attempt.Request> & Record<string, unknown>, CostOptimizer.Rule?]> = [
       ["has tools", { tools: [tool] }],
@@ -860,7 +862,7 @@ describe("CostOptimizer", () => {
           yield* optimize(about("a", { system: words(3_000) }))
           assert.deepStrictEqual((yield* optimize(about("b"))).changes, [])
         })
-      ).pipe(Effect.provide(Layer.provide(CostOptimizer.layer({ rules: [rule], memory: 4 }), PriceBook.layer()))))
+      ).pipe(Effect.provide(Layer.provide(CostOptimizer.layer({ rules: [rule], maxKeys: 4 }), PriceBook.layer()))))
   })
 
   describe("batchAdvice", () => {

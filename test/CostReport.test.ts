@@ -5,12 +5,13 @@ import * as CostReport from "effect-claude/CostReport"
 import * as Slices from "../src/CostLedger/internal/slices.ts"
 import { ledgerOver } from "./suites/CostLedgerStore.ts"
 import { days, epoch, row } from "./utils/ledgerRows.ts"
+import { asking } from "./utils/ledgerStore.ts"
 
 /** The report of rows that one call after another wrote. */
 const reportOf = (rows: ReadonlyArray<Partial<CostLedger.Row>>, query: CostReport.Query = {}) =>
   Effect.scoped(Effect.gen(function*() {
     const store = Context.get(yield* Layer.build(CostLedger.layerStoreMemory()), CostLedger.Store)
-    yield* store.write(rows.map((one, index) => row({ callId: `call-${index}`, ...one })))
+    yield* asking(store).write(rows.map((one, index) => row({ callId: `call-${index}`, ...one })))
     return yield* (yield* ledgerOver(store)).report({ from: epoch, to: epoch + days(4), ...query })
   }))
 

@@ -488,8 +488,8 @@ describe("a ceiling", () => {
   it("counts the region and the speed that were asked for", () => {
     assert.strictEqual(ceiling({ inference_geo: "us" }), 33_000_000)
     assert.strictEqual(ceiling({ inference_geo: "us", cache_control: hour }), 55_000_000)
-    assert.strictEqual(ceiling({}, { defaultGeo: "us" }), 33_000_000)
-    assert.strictEqual(ceiling({ inference_geo: "global" }, { defaultGeo: "us" }), 30_000_000)
+    assert.strictEqual(ceiling({}, { defaultInferenceGeo: "us" }), 33_000_000)
+    assert.strictEqual(ceiling({ inference_geo: "global" }, { defaultInferenceGeo: "us" }), 30_000_000)
     assert.strictEqual(ceiling({ model: "claude-opus-5", speed: "fast" }), 150_000_000)
     assert.strictEqual(ceiling({ model: "claude-opus-4-6", speed: "fast" }), 75_000_000)
     assert.strictEqual(ceiling({ speed: "standard" }), 30_000_000)
@@ -649,7 +649,7 @@ describe("options", () => {
   })
 
   it("name the factors of tiers and regions that the table does not know", () => {
-    const options = { tiers: { priority: 0.8 }, geos: { eu: 1.2 } }
+    const options = { serviceTiers: { priority: 0.8 }, inferenceGeos: { eu: 1.2 } }
     const usage = { serviceTier: "priority", inferenceGeo: "eu", inputTokens: 1_000, webSearchRequests: 1 }
     assert.strictEqual(costOf(options, "claude-sonnet-5", usage)?.nanoUsd, 11_920_000)
     assert.strictEqual(costOf(options, "claude-sonnet-5", { inputTokens: 1 })?.nanoUsd, 2_000)

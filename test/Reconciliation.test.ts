@@ -4,6 +4,7 @@ import * as CostLedger from "effect-claude/CostLedger"
 import * as Reconciliation from "effect-claude/Reconciliation"
 import { ledgerOver } from "./suites/CostLedgerStore.ts"
 import { days, epoch, row } from "./utils/ledgerRows.ts"
+import { asking } from "./utils/ledgerStore.ts"
 
 const range = { from: epoch, to: epoch + days(2) }
 
@@ -16,7 +17,7 @@ const line = (more: Partial<Reconciliation.Line> = {}): Reconciliation.Line => (
 const reconciled = (rows: ReadonlyArray<Partial<CostLedger.Row>>, bill: ReadonlyArray<Reconciliation.Line>) =>
   Effect.scoped(Effect.gen(function*() {
     const store = Context.get(yield* Layer.build(CostLedger.layerStoreMemory()), CostLedger.Store)
-    yield* store.write(rows.map((one, index) => row({ callId: `call-${index}`, ...one })))
+    yield* asking(store).write(rows.map((one, index) => row({ callId: `call-${index}`, ...one })))
     return yield* (yield* ledgerOver(store)).reconcile(bill, range)
   }))
 
@@ -100,9 +101,21 @@ describe("Reconciliation", () => {
       assert.include(yield* message("a,b\n"), "does not name the columns day and model")
       assert.include(yield* message("day,model,usd\n2026-10-24,m,1e3\n"), "record 1 has usd \"1e3\"")
       assert.include(yield* message("day,model,input_tokens\n2026-10-24,m,1.5\n"), "record 1 has input_tokens \"1.5\"")
-      assert.include(yield* message("day,model\n24.10.2026,m\n"), "The bill cannot be read")
+      assert.include(yield* message("day,model\n24.10.2026,m\n"), "The bill cannot be parsed")
       const report = yield* Effect.flip(Reconciliation.fromUsageReport({ data: [{}] }))
       assert.include(report.message, "starting_at")
+    }))
+
+  it.effect.each([
+    { name: "a quote inside a cell", text: "day,model,usd\n2026-10-24,m,5\"00\n", detail: "line 2" },
+    { name: "text after a quoted cell", text: "day,model,usd\n2026-10-24,m,\"5\"00\n", detail: "line 2" },
+    { name: "a quote that is never closed", text: "day,model,usd\n2026-10-24,\"m,5\n", detail: "line 2" },
+    { name: "a thousands separator outside quotes", text: "day,model,usd\n2026-10-24,m,1,234.50\n", detail: "record 1" }
+  ])("refuses CSV that it could misread: $name", ({ detail, text }) =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Reconciliation.fromCsv(text))
+      assert.strictEqual(error._tag, "BillFormatError")
+      assert.include(error.detail, detail)
     }))
 
   it.effect("reads the usage report of the vendor", () =>

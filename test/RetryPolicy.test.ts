@@ -11,8 +11,7 @@ import {
 } from "effect-claude/ClaudeError"
 import * as RetryPolicy from "effect-claude/RetryPolicy"
 import { TestClock } from "effect/testing"
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+import { between } from "./utils/between.ts"
 
 const reset = new ConnectionError({ reason: "reset" })
 const overloaded = new ServerError({ overloaded: true })

@@ -1,10 +1,7 @@
 import * as Undici from "@effect/platform-node/Undici"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Random, Redacted, Schedule, Stream } from "effect"
-import * as ClaudeApi from "effect-claude/ClaudeApi"
 import * as ClaudeService from "effect-claude/ClaudeService"
-import * as KeyPool from "effect-claude/KeyPool"
-import * as KeyStore from "effect-claude/KeyStore"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
 import { TestClock } from "effect/testing"
@@ -35,16 +32,13 @@ describe.each(["our transport", "another fetch"])("interruption over %s", (kind)
           // The two implementations of `fetch` differ in types only.
           const fetch = ((input: string, init: object) =>
             Undici.fetch(input, { ...init, dispatcher: agent })) as unknown as typeof globalThis.fetch
-          const layer = ClaudeService.layerDefault({
+          const layer = ClaudeService.layer({
+            api: { baseUrl: url, ...(kind === "another fetch" ? { fetch } : undefined) },
+            keys: Redacted.make(Simulator.apiKey),
             retry: { base: 20, throttledBase: 20, retries: 10, budget: false },
             // What is interrupted counts as nothing, so that failures alone are left to count.
             breaker: { mode: "observe" }
-          }).pipe(Layer.provide([
-            ClaudeApi.layer({ baseUrl: url, ...(kind === "another fetch" ? { fetch } : undefined) }),
-            KeyPool.layer().pipe(Layer.provide(
-              KeyStore.layerKeys([{ label: "sim", group: "g", secret: Redacted.make(Simulator.apiKey) }])
-            ))
-          ]))
+          })
           const claude = Context.get(yield* Layer.build(layer), ClaudeService.ClaudeService)
           let interrupted = 0
           for (let i = 0; i < 200; i++) {

@@ -1,9 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Array as Arr, Effect, Layer, Redacted } from "effect"
-import * as ClaudeApi from "effect-claude/ClaudeApi"
 import * as ClaudeService from "effect-claude/ClaudeService"
-import * as KeyPool from "effect-claude/KeyPool"
-import * as KeyStore from "effect-claude/KeyStore"
 import * as MessageStream from "effect-claude/MessageStream"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
@@ -73,16 +70,13 @@ describe("a thousand calls and a hundred streams among faults of every kind", ()
       process.on("unhandledRejection", listener)
       yield* Effect.addFinalizer(() => Effect.sync(() => process.off("unhandledRejection", listener)))
       const { url } = yield* SimulatorServer.SimulatorServer
-      const layer = ClaudeService.layerDefault({
+      const layer = ClaudeService.layer({
+        api: { baseUrl: url, timeouts: { headers: "1 second", idle: "1 second" } },
+        keys: [{ label: "sim", group: "g", secret: Redacted.make(Simulator.apiKey) }],
         retry: { base: 5, throttledBase: 5, cap: 20 },
         // On a machine that is busy elsewhere time limits pass in a row, and refusals would leave nothing to look at.
         breaker: { mode: "observe" }
-      }).pipe(Layer.provide([
-        ClaudeApi.layer({ baseUrl: url, timeouts: { headers: "1 second", idle: "1 second" } }),
-        KeyPool.layer().pipe(Layer.provide(
-          KeyStore.layerKeys([{ label: "sim", group: "g", secret: Redacted.make(Simulator.apiKey) }])
-        ))
-      ]))
+      })
       const claude = yield* Layer.build(layer)
       const rounds = Effect.provide(round, claude)
       yield* rounds // caches, pools and compiled code are part of the start

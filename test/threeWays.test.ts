@@ -1,10 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Redacted, Stream } from "effect"
-import * as ClaudeApi from "effect-claude/ClaudeApi"
+import type * as ClaudeApi from "effect-claude/ClaudeApi"
 import { AuthError } from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
-import * as KeyPool from "effect-claude/KeyPool"
-import * as KeyStore from "effect-claude/KeyStore"
 import * as MessageStream from "effect-claude/MessageStream"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Simulator from "effect-claude/testing/Simulator"
@@ -40,10 +38,7 @@ const options: Simulator.Options = {
 }
 
 const over = (api: ClaudeApi.Options, key = Simulator.apiKey) =>
-  ClaudeService.layerDefault({ retry: { base: 10, throttledBase: 10 } }).pipe(Layer.provide([
-    ClaudeApi.layer(api),
-    KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([{ label: "sim", group: "g", secret: Redacted.make(key) }])))
-  ]))
+  ClaudeService.layer({ api, keys: Redacted.make(key), retry: { base: 10, throttledBase: 10 } })
 
 const scripted = ClaudeTest.layer(ClaudeTest.forever(answerOf))
 

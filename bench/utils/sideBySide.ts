@@ -1,10 +1,7 @@
 /** Measures our side and the bare SDK in one process, in slices that alternate, so that what else the machine does falls on both. */
 import Anthropic from "@anthropic-ai/sdk"
-import { Layer, ManagedRuntime, Redacted } from "effect"
-import * as ClaudeApi from "../../src/ClaudeApi.ts"
+import { ManagedRuntime, Redacted } from "effect"
 import * as ClaudeService from "../../src/ClaudeService.ts"
-import * as KeyPool from "../../src/KeyPool.ts"
-import * as KeyStore from "../../src/KeyStore.ts"
 import type { Row } from "../run.ts"
 
 const apiKey = "sk-ant-bench"
@@ -15,12 +12,7 @@ export const sdk = (baseURL: string): Anthropic => new Anthropic({ apiKey, baseU
 /** `ClaudeService` with its default policies. */
 export const service = (baseUrl: string) =>
   ManagedRuntime.make(
-    ClaudeService.layerDefault().pipe(Layer.provide([
-      ClaudeApi.layer({ baseUrl }),
-      KeyPool.layer().pipe(
-        Layer.provide(KeyStore.layerKeys([{ label: "bench", group: "bench", secret: Redacted.make(apiKey) }]))
-      )
-    ]))
+    ClaudeService.layer({ api: { baseUrl }, keys: Redacted.make(apiKey) })
   )
 
 /** Runs all of a slice, and gives what it wants a median of: microseconds until the first event of each stream. */

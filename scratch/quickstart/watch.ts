@@ -2,7 +2,6 @@
 import { Array, Clock, Duration, Effect, Layer } from "effect"
 import {
   Attempt,
-  ClaudeApi,
   type ClaudeConfig,
   ClaudeService,
   CostLedger,
@@ -116,18 +115,12 @@ export const make = (
   }
 }
 
-/** `ClaudeService.layer` with keys of one's own and its policies to look at, and watched where it should be. */
+/** The service with its parts to look at, and watched where it should be. */
 export const claude = <E>(keys: Layer.Layer<KeyStore.KeyStore, E>, options: ClaudeConfig.Options, watch?: Watch) => {
   const pool = Effect.map(KeyPool.make, (pool) => watch === undefined ? pool : Attempt.both(watch.policy, pool))
-  return ClaudeService.layerNoDeps.pipe(
-    Layer.provideMerge(
-      watch === undefined
-        ? ClaudeService.layerPolicies(options)
-        : Layer.merge(ClaudeService.layerPolicies(options), Layer.succeed(CostLedger.CostLedger, watch.ledger))
-    ),
-    Layer.provide([
-      ClaudeApi.layer(options.api),
-      Layer.effect(KeyPool.KeyPool, pool).pipe(Layer.provide(keys))
-    ])
-  )
+  return ClaudeService.layerWithParts({
+    ...options,
+    keys: Layer.effect(KeyPool.KeyPool, pool).pipe(Layer.provide(keys)),
+    ...(watch === undefined ? undefined : { ledger: Layer.succeed(CostLedger.CostLedger, watch.ledger) })
+  })
 }

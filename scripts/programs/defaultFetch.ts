@@ -1,19 +1,14 @@
 /** Asks the API at `CLAUDE_BASE_URL` over the default transport. */
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import * as ClaudeService from "effect-claude/ClaudeService"
-import * as KeyPool from "effect-claude/KeyPool"
-import * as KeyStore from "effect-claude/KeyStore"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 
-const layer = ClaudeService.layerDefault().pipe(Layer.provide([
-  ClaudeApi.layerConfig({ baseUrl: Config.String("CLAUDE_BASE_URL") }),
-  KeyPool.layer().pipe(
-    Layer.provide(KeyStore.layerKeys([{ label: "a", group: "a", secret: Redacted.make("sk-ant-a") }]))
-  )
-]))
+const layer = ClaudeService.layer({
+  api: ClaudeApi.layerConfig({ baseUrl: Config.String("CLAUDE_BASE_URL") }),
+  keys: Redacted.make("sk-ant-a")
+})
 
 const answer = ClaudeService.text({
   model: "claude-sonnet-5-5",

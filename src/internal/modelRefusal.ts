@@ -23,4 +23,4 @@ export const refusalOf = (
 const isEmpty = (block: Message["content"][number]): boolean => block.type === "text" && block.text === ""
 
 export const refusalOfMessage = (message: Message): ModelRefusal | undefined =>
-  refusalOf(message, message.content.every(isEmpty))
+  message.stop_reason === "refusal" ? refusalOf(message, message.content.every(isEmpty)) : undefined

@@ -1,12 +1,12 @@
 /**
- * A scripted Claude for unit tests: it says what the test wrote down, records what it was asked, and needs no network.
+ * A scripted Claude for unit tests: it gives the answers of a script, records the requests, and needs no network.
  *
- * `layer` replaces `ClaudeService`: what is scripted reaches the program at once, errors included. `layerApi` replaces the
- * port below all policies, so that retries, keys and limits do their work on what is scripted.
+ * `layer` replaces `ClaudeService`: scripted answers and errors reach the program immediately. `layerApi` replaces the port
+ * below all policies, so that retries, keys and limits act on the scripted answers.
  *
- * Each call (below policies: each attempt) takes the next answer. A call that finds none left is a defect that says which
- * call it was and what was asked. Listing models and counting tokens need no script: models are those of the catalogue,
- * tokens are counted as `testing/Simulator` counts them, and so is the usage of every answer.
+ * Each call (with `layerApi`: each attempt) takes the next answer. A call after the last answer is a defect that names the
+ * call and its request. Listing models and counting tokens need no script: models come from the catalogue, and tokens, also
+ * in the usage of every answer, are counted as `testing/Simulator` counts them.
  *
  * **Example** (A program that falls back when Claude is overloaded)
  *
@@ -34,78 +34,32 @@
  * @since 0.1.0
  */
 import type { ContentBlock } from "@anthropic-ai/sdk/resources/messages"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
-import * as Stream from "effect/Stream"
-import { type Attempt, CallKind, type Key, type MessageAttempt, Outcome } from "../Attempt.ts"
+import { CallKind, type Key, type MessageAttempt, Outcome } from "../Attempt.ts"
 import * as Budget from "../Budget.ts"
 import { CallContext } from "../CallContext.ts"
 import * as CircuitBreaker from "../CircuitBreaker.ts"
 import { ClaudeApi } from "../ClaudeApi.ts"
-import { type ApiError, BadRequestError, type CallError, ConnectionError, isApiError } from "../ClaudeError.ts"
+import type { ApiError } from "../ClaudeError.ts"
 import * as ClaudeService from "../ClaudeService.ts"
 import * as CostLedger from "../CostLedger.ts"
 import * as CostOptimizer from "../CostOptimizer.ts"
 import * as Estimate from "../Estimate.ts"
-import { refusalOfMessage } from "../internal/modelRefusal.ts"
 import * as KeyPool from "../KeyPool.ts"
 import * as KeyStore from "../KeyStore.ts"
 import * as Model from "../Model.ts"
 import * as PriceBook from "../PriceBook.ts"
 import * as RateLimiter from "../RateLimiter.ts"
-import type { CountTokensRequest, Request } from "../Request.ts"
+import type { Request } from "../Request.ts"
 import * as RetryPolicy from "../RetryPolicy.ts"
-import * as Usage from "../Usage.ts"
-import * as Scripted from "./internal/scriptedReply.ts"
+import { type Answer, type Call, type Forever, make } from "./internal/scriptedApi.ts"
+import type * as Scripted from "./internal/scriptedReply.ts"
 
+export type { Answer, Call, Forever } from "./internal/scriptedApi.ts"
 export type { Block, Reply } from "./internal/scriptedReply.ts"
-
-/**
- * What Claude answers to one call.
- *
- * - A text, a block, or a `Reply` is a message, for whole answers and for streams.
- * - An effect is run for its answer: an error fails with itself, `Effect.delay` makes an answer late.
- * - A function computes the answer from the request.
- *
- * @category models
- * @since 0.1.0
- */
-export type Answer<E = CallError> =
-  | string
-  | Scripted.Block
-  | Scripted.Reply
-  | Effect.Effect<string | Scripted.Block | Scripted.Reply, E>
-  | ((request: Request, context: CallContext) => Answer<E>)
-
-/**
- * An answer that is given again and again; made by {@link forever}.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Forever<out A = Answer> {
-  readonly forever: A
-}
-
-/**
- * A call as it arrived: below policies, one attempt of it. `attempt` is what policies see; its `outcome` says what became
- * of it.
- *
- * @category models
- * @since 0.1.0
- */
-export type Call =
-  & { readonly context: CallContext; readonly attempt: Attempt }
-  & (
-    | { readonly method: "create" | "stream"; readonly request: Request }
-    | { readonly method: "countTokens"; readonly request: CountTokensRequest }
-    | { readonly method: "model"; readonly request: string }
-    | { readonly method: "models"; readonly request: undefined }
-  )
 
 /**
  * What a test can ask about its scripted Claude.
@@ -116,12 +70,12 @@ export type Call =
 export class ClaudeTest extends Context.Service<ClaudeTest, {
   /** Every call in the order of arrival. */
   readonly calls: Effect.Effect<ReadonlyArray<Call>>
-  /** How many answers of the script nobody has asked for yet; one that is given for ever does not count. */
+  /** How many answers of the script are left; one that repeats forever does not count. */
   readonly unused: Effect.Effect<number>
 }>()("effect-claude/testing/ClaudeTest") {}
 
 /**
- * Text, in the pieces in which a stream brings it.
+ * Text, in the pieces in which a stream delivers it.
  *
  * **Example** (Two pieces)
  *
@@ -144,7 +98,7 @@ export const text = (...pieces: ReadonlyArray<string>): Scripted.Block => ({
 })
 
 /**
- * Thinking, in the pieces in which a stream brings it, with a signature.
+ * Thinking, in the pieces in which a stream delivers it, with a signature.
  *
  * @category constructors
  * @since 0.1.0
@@ -155,7 +109,7 @@ export const thinking = (...pieces: ReadonlyArray<string>): Scripted.Block => ({
 })
 
 /**
- * A call of a tool. `id` is made up, different for each call, when left out; `pieces` are those of its JSON in a stream,
+ * A call of a tool. The default `id` is generated and different for each call; `pieces` are those of its JSON in a stream,
  * by default all of it at once.
  *
  * @category constructors
@@ -170,7 +124,7 @@ export const toolUse = (name: string, input: unknown, options: {
 })
 
 /**
- * Any other block of the SDK; a stream brings it complete.
+ * Any other block of the SDK; a stream delivers it complete.
  *
  * @category constructors
  * @since 0.1.0
@@ -186,7 +140,7 @@ export const block = (block: ContentBlock): Scripted.Block => ({ block, pieces: 
 export const forever = <A extends Answer>(answer: A): Forever<A> => ({ forever: answer })
 
 /**
- * A request, for tests to which it does not matter.
+ * A request, for tests that do not depend on its content.
  *
  * @category constants
  * @since 0.1.0
@@ -198,163 +152,20 @@ export const hello: Request = {
 }
 
 /**
- * A key that opens nothing, for the pool above `layerApi`.
+ * A key that is not valid anywhere, for the pool above `layerApi`.
  *
  * @category constants
  * @since 0.1.0
  */
 export const key: Key = { label: "test", group: "test", secret: Redacted.make("sk-ant-test") }
 
-/** An error knows which attempt it ended, unless the script says that it was a later one. */
-const counted = <E>(error: E, { number }: Attempt): E => {
-  if (!isApiError(error) || error.attempts >= number) return error
-  // Whichever of the five it is, it is made again from its own fields.
-  const Same = error.constructor as new(fields: object) => typeof error
-  return new Same({ ...error, attempts: number })
-}
-
-/** Ends with the deadline of the caller, as every wait in the port does. */
-const inTime = <A, E>(effect: Effect.Effect<A, E>, { context }: Attempt): Effect.Effect<A, E | ConnectionError> => {
-  const { deadline } = context
-  if (deadline === undefined) return effect
-  return Effect.flatMap(Clock.currentTimeMillis, (now) =>
-    Effect.timeoutOrElse(effect, {
-      duration: Math.max(0, deadline - now),
-      orElse: () => Effect.fail(new ConnectionError({ reason: "timeout", limit: "deadline", billed: "unknown" }))
-    }))
-}
-
-const pause = (millis: number, attempt: Attempt): Effect.Effect<void, ConnectionError> =>
-  millis === 0 ? Effect.void : inTime(Effect.sleep(millis), attempt)
-
-const completed = (usage: Usage.Usage, rendered?: Scripted.Rendered): Outcome => {
-  const refusal = rendered === undefined ? undefined : refusalOfMessage(rendered.message)
-  return Outcome.Completed({
-    usage,
-    limits: undefined,
-    model: rendered?.message.model,
-    requestId: rendered?.requestId,
-    stopReason: rendered?.message.stop_reason ?? undefined,
-    ...(refusal === undefined ? undefined : { refusal })
-  })
-}
-
-/** Writes down a failure; what is no answer of the API is the refusal of a policy, and then nothing was sent. */
-const failed = (attempt: Attempt, error: unknown) =>
-  Effect.sync(() => {
-    const usage = attempt.outcome._tag === "NotSent" ? Usage.zero : attempt.outcome.usage
-    attempt.outcome = isApiError(error) ? Outcome.Failed({ usage, error, limits: undefined }) : Outcome.NotSent()
-  })
-
-/** The port over a script, and what it records. `E` is what the script can fail with. */
-const make = <E>(script: ReadonlyArray<Answer<E> | Forever<Answer<E>>>) => {
-  const calls: Array<Call> = []
-  let position = 0
-
-  const answerTo = (method: string, request: Request, { context, number }: Attempt) => {
-    const next = script[position]
-    if (next === undefined) {
-      const last = JSON.stringify(request.messages.at(-1)?.content)?.slice(0, 200)
-      return Effect.die(
-        new Error(
-          `ClaudeTest has no answer for call ${calls.length} (${method}, attempt ${number}, model ${request.model}, ` +
-            `last message ${last}): the script has ${script.length}. Add one, or end it with ClaudeTest.forever.`
-        )
-      )
-    }
-    const repeats = Predicate.hasProperty(next, "forever")
-    if (!repeats) position++
-    let answer = repeats ? next.forever : next
-    while (typeof answer === "function") answer = answer(request, context)
-    return Effect.isEffect(answer) ? answer : Effect.succeed(answer)
-  }
-
-  const begin = (method: "create" | "stream", attempt: MessageAttempt) =>
-    Clock.clockWith((clock) => {
-      const { context, request } = attempt
-      const number = calls.push({ method, request, context, attempt })
-      attempt.sentAt = clock.currentTimeMillisUnsafe()
-      attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
-      return Effect.map(
-        inTime(answerTo(method, request, attempt), attempt),
-        (answer) => Scripted.render(answer, request, number)
-      )
-    })
-
-  /** What needs no script. */
-  const free = <A, E>(call: Call, answer: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    Effect.suspend(() => {
-      calls.push(call)
-      return answer.pipe(
-        Effect.tap(() => Effect.sync(() => (call.attempt.outcome = completed(Usage.zero)))),
-        Effect.tapError((error) => failed(call.attempt, error))
-      )
-    })
-
-  const port = {
-    baseUrl: "http://claude.test",
-    send: (attempt: MessageAttempt) =>
-      begin("create", attempt).pipe(
-        Effect.tap(({ steps }) => pause(steps.reduce((sum, { millis }) => sum + millis, 0), attempt)),
-        Effect.flatMap((rendered) => {
-          const { error, message } = rendered
-          if (error !== undefined) return Effect.fail(error)
-          attempt.outcome = completed(Usage.fromReported(message.usage), rendered)
-          return Effect.succeed(message)
-        }),
-        Effect.mapError((error) => counted(error, attempt)),
-        Effect.tapError((error) => failed(attempt, error))
-      ),
-    stream: (attempt: MessageAttempt) =>
-      Stream.unwrap(Effect.map(begin("stream", attempt), (rendered) => {
-        const usage = Usage.fromReported(rendered.message.usage)
-        return Stream.fromIterable(rendered.steps).pipe(
-          Stream.mapEffect(({ event, millis, outputTokens }) =>
-            Effect.map(pause(millis, attempt), () => {
-              attempt.outcome = event.type === "message_stop"
-                ? completed(usage, rendered)
-                : Outcome.Aborted({ usage: { ...usage, outputTokens } })
-              return event
-            })
-          ),
-          Stream.concat(rendered.error === undefined ? Stream.empty : Stream.fail(rendered.error))
-        )
-      })).pipe(
-        Stream.mapError((error) => counted(error, attempt)),
-        Stream.tapError((error) => failed(attempt, error))
-      ),
-    countTokens: (attempt: Attempt, params: CountTokensRequest) =>
-      free(
-        { method: "countTokens", request: params, context: attempt.context, attempt },
-        Effect.sync(() => ({ input_tokens: Scripted.inputTokens(params) }))
-      ),
-    models: (attempt: Attempt) =>
-      free({ method: "models", request: undefined, context: attempt.context, attempt }, Effect.sync(Scripted.models)),
-    model: (attempt: Attempt, id: string) =>
-      free(
-        { method: "model", request: id, context: attempt.context, attempt },
-        Effect.suspend(() => {
-          const model = Scripted.models().find((model) => model.id === Model.find(id)?.id)
-          return model === undefined
-            ? Effect.fail(new BadRequestError({ status: 404, errorType: "not_found_error", detail: `model: ${id}` }))
-            : Effect.succeed(model)
-        })
-      )
-  }
-  const recorded = ClaudeTest.of({
-    calls: Effect.sync(() => [...calls]),
-    unused: Effect.sync(() => script.slice(position).filter((next) => !Predicate.hasProperty(next, "forever")).length)
-  })
-  return { port, recorded }
-}
-
 /**
- * What an attempt is made from; whatever is left out has a plain default.
+ * The fields of an attempt that matter to a test; the others have plain defaults.
  *
  * - `request`: default {@link hello}. `model` and `maxTokens` change it.
- * - `facts`: those of the model; default what `Model.lookup` knows.
- * - `context`: merged into the one of a call of which nothing was said.
- * - `kind`: what such calls used before. Default: nothing is known of them.
+ * - `facts`: about the model. Default: what `Model.lookup` knows.
+ * - `context`: merged into the default `CallContext`.
+ * - `kind`: what such calls used before. Default: nothing is known about them.
  * - `key`: default {@link key}; `null` for an attempt that has none yet.
  *
  * @category options
@@ -426,8 +237,8 @@ export const attempt = (options: AttemptOptions = {}): MessageAttempt => {
 }
 
 /**
- * A scripted `ClaudeService` without any policy: every error of the script reaches the program at once. Only the deadline
- * of the caller is kept.
+ * A scripted `ClaudeService` without any policy: every error of the script reaches the program immediately. Only the
+ * deadline of the caller applies.
  *
  * @category layers
  * @since 0.1.0
@@ -455,19 +266,20 @@ export const layer = (
 
 /**
  * A scripted port, for tests of policies and of programs under them. It writes the outcome of each attempt as the real
- * one does, and an answer is used up by each attempt.
+ * one does, and each attempt takes one answer.
  *
  * **Example** (A retry)
  *
  * ```ts
- * import { ClaudeError, ClaudeService, KeyPool, KeyStore } from "effect-claude"
- * import { Effect, Layer } from "effect"
+ * import { ClaudeError, ClaudeService } from "effect-claude"
+ * import { Effect } from "effect"
  * import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
  *
- * const claude = ClaudeService.layerDefault({ retry: { throttledBase: "1 millis" } }).pipe(Layer.provide([
- *   ClaudeTest.layerApi(new ClaudeError.ServerError({ overloaded: true }), "At last."),
- *   KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([ClaudeTest.key])))
- * ]))
+ * const claude = ClaudeService.layer({
+ *   api: ClaudeTest.layerApi(new ClaudeError.ServerError({ overloaded: true }), "At last."),
+ *   keys: [ClaudeTest.key],
+ *   retry: { throttledBase: "1 millis" }
+ * })
  *
  * const report = ClaudeService.createWithReport(ClaudeTest.hello).pipe(Effect.provide(claude))
  *
@@ -508,7 +320,7 @@ export const requests: Effect.Effect<ReadonlyArray<Request>, never, ClaudeTest> 
 )
 
 /**
- * How many answers of the script nobody has asked for; one that is given for ever does not count.
+ * How many answers of the script are left; one that repeats forever does not count.
  *
  * @category accessors
  * @since 0.1.0

@@ -18,7 +18,7 @@ const processOn = (
 ): Process =>
   Effect.flatMap(connection, (sql) =>
     Layer.build(
-      Layer.fresh(CostLedgerSql.layer({ prefix })).pipe(Layer.provide(Layer.succeed(SqlClient.SqlClient, sql)))
+      Layer.fresh(CostLedgerSql.layerStore({ prefix })).pipe(Layer.provide(Layer.succeed(SqlClient.SqlClient, sql)))
     )).pipe(Effect.orDie, Effect.map(Context.get(CostLedger.Store)))
 
 describe("CostLedger/Sql on a SQLite file", () => {
@@ -28,8 +28,8 @@ describe("CostLedger/Sql on a SQLite file", () => {
 it.effect("keeps what waits out of a transaction that may be undone", () =>
   Effect.gen(function*() {
     const context = yield* Layer.build(
-      CostLedger.layerNoDeps({ flushEvery: "1 hour" }).pipe(
-        Layer.provide([Prices.layer, CostLedgerSql.layer()]),
+      CostLedgerSql.layer({ flushEvery: "1 hour" }).pipe(
+        Layer.provide(Prices.layer),
         Layer.provideMerge(Sqlite.layer({ filename: ":memory:" }))
       )
     )
@@ -41,7 +41,7 @@ it.effect("keeps what waits out of a transaction that may be undone", () =>
     yield* settling.settle(attempt)
     const error = yield* Effect.flip(sql.withTransaction(ledger.flush))
     assert.include(error.message, "a transaction of its client is open around it")
-    assert.deepInclude(yield* ledger.status, { pending: 1, dropped: 0 })
+    assert.deepInclude(yield* ledger.status, { pendingRows: 1, lostRows: 0 })
     assert.strictEqual((yield* ledger.report({ from: 0 })).total.attempts, 1)
     assert.strictEqual((yield* sql.withTransaction(ledger.report({ from: 0 }))).total.attempts, 1)
   }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Fiber, Layer, Stream } from "effect"
-import { CallContext, ClaudeApi, ClaudeError, ClaudeService, KeyPool, KeyStore, MessageStream } from "effect-claude"
+import { CallContext, ClaudeApi, ClaudeError, ClaudeService, MessageStream } from "effect-claude"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { TestClock } from "effect/testing"
 
@@ -13,11 +13,10 @@ const underPolicies = (
   ...script: ReadonlyArray<
     ClaudeTest.Answer<ClaudeError.ApiError> | ClaudeTest.Forever<ClaudeTest.Answer<ClaudeError.ApiError>>
   >
-) =>
-  ClaudeService.layerDefault().pipe(
-    Layer.provide(Layer.orDie(KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([ClaudeTest.key]))))),
-    Layer.provideMerge(ClaudeTest.layerApi(...script))
-  )
+) => {
+  const api = ClaudeTest.layerApi(...script)
+  return Layer.merge(ClaudeService.layer({ api, keys: [ClaudeTest.key] }), api)
+}
 
 describe("ClaudeTest.layer", () => {
   it.effect("gives the answers of the script in their order", () =>

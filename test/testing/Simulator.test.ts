@@ -3,7 +3,9 @@ import type { MessageCreateParamsNonStreaming, RawMessageStreamEvent } from "@an
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Predicate, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
+import * as Model from "../../src/Model.ts"
 import * as Simulator from "../../src/testing/Simulator.ts"
+import { between } from "../utils/between.ts"
 import { settle } from "../utils/http.ts"
 
 const { Fault } = Simulator
@@ -78,7 +80,6 @@ const send = Effect.fnUntraced(function*(
 
 const rows = Simulator.Simulator.use(({ bill }) => Effect.map(bill, (bill) => bill.rows))
 const using = (options?: Simulator.Options) => Effect.provide(Simulator.layer(options))
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 const text = (length: number) => "word ".repeat(length / 5)
 
 describe("Simulator", () => {
@@ -1345,7 +1346,8 @@ describe("Simulator", () => {
           for await (const model of models.list({ limit: 4 })) ids.push(model.id)
           return ids
         })
-        assert.strictEqual(all[0]?.endsWith("-5-2"), true)
+        const days = all.map((id) => Model.lookup(id).releasedOn ?? "")
+        assert.deepStrictEqual(days, [...days].sort().reverse())
         assert.include(all, "claude-sonnet-4-5-20250929")
         assert.notInclude(all, "claude-opus-4-1-20250805")
         assert.strictEqual(new Set(all).size, all.length)

@@ -5,10 +5,9 @@ import { type Attempt, Model } from "effect-claude"
 import * as Thinking from "../../src/testing/simulator/internal/Thinking.ts"
 import * as Validate from "../../src/testing/simulator/internal/Validate.ts"
 import type { Turn } from "../../src/testing/simulator/internal/Wire.ts"
+import { between } from "./between.ts"
 
 export const at = Date.parse("2026-11-22")
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const Exchange = Schema.Struct({
   kind: Schema.Literals([

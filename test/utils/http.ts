@@ -1,6 +1,5 @@
 /** Answers for a `fetch` of one's own, and a program driven through virtual time in front of it. */
 import { type Config, Effect, Exit, Fiber, Layer, Redacted } from "effect"
-import * as ClaudeApi from "effect-claude/ClaudeApi"
 import type * as ClaudeConfig from "effect-claude/ClaudeConfig"
 import type { ClaudeService } from "effect-claude/ClaudeService"
 import * as Service from "effect-claude/ClaudeService"
@@ -22,8 +21,7 @@ export const keys = keysOf("sk-ant-test")
 export const over = (
   fetch: typeof globalThis.fetch | undefined,
   { api, ...options }: ClaudeConfig.Options = {}
-): Layer.Layer<ClaudeService, Config.ConfigError> =>
-  Service.layerDefault(options).pipe(Layer.provide([ClaudeApi.layer({ ...api, fetch }), keys]))
+): Layer.Layer<ClaudeService, Config.ConfigError> => Service.layer({ ...options, api: { ...api, fetch }, keys })
 
 export const hello = {
   model: "claude-opus-4-6",

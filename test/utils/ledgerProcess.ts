@@ -4,7 +4,6 @@
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted } from "effect"
-import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { createInterface } from "node:readline"
@@ -14,6 +13,7 @@ import * as CostLedger from "../../src/CostLedger.ts"
 import * as CostLedgerSql from "../../src/CostLedger/Sql.ts"
 import * as PriceBook from "../../src/PriceBook.ts"
 import * as Sqlite from "../../src/Sqlite.ts"
+import * as ClaudeTest from "../../src/testing/ClaudeTest.ts"
 import * as Usage from "../../src/Usage.ts"
 import * as settling from "./settling.ts"
 
@@ -83,16 +83,17 @@ const main = (name: string, count: number, place: Place) =>
         yield* settling.settle(made)
       }
       yield* Effect.sleep(2)
-      const { pending } = yield* ledger.status
-      console.log(settled - pending)
+      const { pendingRows } = yield* ledger.status
+      console.log(settled - pendingRows)
     }
   }).pipe(
     Effect.provide(
-      CostLedger.layerNoDeps({ flushEvery: "20 millis", batchRows: 100 }).pipe(
-        Layer.provide([
-          PriceBook.layer(),
-          CostLedgerSql.layer(place.kind === "postgres" ? { prefix: place.name } : {})
-        ]),
+      CostLedgerSql.layer({
+        flushEvery: "20 millis",
+        batchRows: 100,
+        prefix: place.kind === "postgres" ? place.name : undefined
+      }).pipe(
+        Layer.provide(PriceBook.layer()),
         Layer.provide(
           place.kind === "postgres"
             ? PgClient.layer({ url: Redacted.make(postgresUrl) })

@@ -2,6 +2,7 @@
 import { Schema } from "effect"
 import { Usage } from "effect-claude"
 import type { Row } from "effect-claude/CostLedger"
+import { between } from "./between.ts"
 
 const day = 86_400_000
 
@@ -34,8 +35,6 @@ export const row = (row: Partial<Row> = {}): Row => ({
   requestId: "req_1",
   ...row
 })
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const name = Schema.UndefinedOr(Schema.Literals(["a", "b", "'; --", "ü\n\"", "naïve 工具"]))
 

@@ -7,12 +7,9 @@ import { fileURLToPath } from "node:url"
 import * as Budget from "../../src/Budget.ts"
 import * as BudgetSql from "../../src/Budget/Sql.ts"
 import * as CallContext from "../../src/CallContext.ts"
-import * as ClaudeApi from "../../src/ClaudeApi.ts"
 import * as ClaudeService from "../../src/ClaudeService.ts"
 import * as CostLedger from "../../src/CostLedger.ts"
 import * as CostLedgerSql from "../../src/CostLedger/Sql.ts"
-import * as KeyPool from "../../src/KeyPool.ts"
-import * as KeyStore from "../../src/KeyStore.ts"
 import * as PriceBook from "../../src/PriceBook.ts"
 import * as Sqlite from "../../src/Sqlite.ts"
 import * as Simulator from "../../src/testing/Simulator.ts"
@@ -29,20 +26,20 @@ export const accounts = (filename: string) =>
     CostLedger.layerNoDeps({ flushEvery: flushMillis }),
     Budget.layerNoDeps({ budgets: [{ name: "all", limit: 100 }], lease: leaseMillis, timeout: "30 seconds" })
   ).pipe(
-    Layer.provide([PriceBook.layer(), CostLedgerSql.layer(), BudgetSql.layer()]),
+    Layer.provide([PriceBook.layer(), CostLedgerSql.layerStore(), BudgetSql.layer()]),
     Layer.provide(Sqlite.layer({ filename }))
   )
 
-const layer = (url: string, filename: string) =>
-  ClaudeService.layerNoDeps.pipe(
-    Layer.provide(Layer.merge(ClaudeService.layerPolicies({ retry: { base: 10 } }), accounts(filename))),
-    Layer.provide([
-      ClaudeApi.layer({ baseUrl: url }),
-      KeyPool.layer().pipe(Layer.provide(
-        KeyStore.layerKeys([{ label: "sim", group: "sim", secret: Redacted.make(Simulator.apiKey) }])
-      ))
-    ])
-  )
+const layer = (url: string, filename: string) => {
+  const both = accounts(filename)
+  return ClaudeService.layer({
+    api: { baseUrl: url },
+    keys: Redacted.make(Simulator.apiKey),
+    retry: { base: 10 },
+    budget: both,
+    ledger: both
+  })
+}
 
 const call = (n: number) =>
   ClaudeService.create({

@@ -12,7 +12,7 @@ import {
   ServerError
 } from "../../ClaudeError.ts"
 import type { Request } from "../../Request.ts"
-import { scrub } from "./redact.ts"
+import { redact } from "./redact.ts"
 import * as ResponseHeaders from "./responseHeaders.ts"
 
 /** The request that failed. */
@@ -22,6 +22,8 @@ export interface Sent {
   /** The key and the values of headers, which an answer may repeat. */
   readonly secrets: ReadonlyArray<string>
   readonly key: Key | undefined
+  /** The rate limits that the headers of the response report. */
+  readonly limits: Limits | undefined
   readonly now: number
 }
 
@@ -133,7 +135,7 @@ const fromReply = (reply: Reply, sent: Sent): ApiError => {
     errorType,
     errorCode,
     requestId: headers?.get("request-id") ?? text(part(reply.body, "request_id")),
-    detail: said === undefined ? undefined : scrub(said, sent.request, sent.secrets),
+    detail: said === undefined ? undefined : redact(said, sent.request, sent.secrets),
     retryAfter: headers === undefined ? undefined : ResponseHeaders.retryAfter(headers, sent.now),
     shouldRetry: headers === undefined ? undefined : ResponseHeaders.shouldRetry(headers),
     billed: reply.billed,
@@ -155,7 +157,7 @@ const fromReply = (reply: Reply, sent: Sent): ApiError => {
       return new RateLimitError({
         ...fields,
         ...key,
-        limit: emptiest(headers === undefined ? undefined : ResponseHeaders.limits(headers))
+        limit: emptiest(sent.limits)
       })
     case "connection":
       return new ConnectionError({ ...fields, reason: "timeout", billed: "unknown" })
@@ -230,7 +232,7 @@ export const fromSdk = (error: unknown, sent: Sent): ApiError => {
     )
   }
   if (error instanceof AnthropicError) {
-    return new BadRequestError({ detail: scrub(error.message, sent.request, sent.secrets), attempts: sent.attempts })
+    return new BadRequestError({ detail: redact(error.message, sent.request, sent.secrets), attempts: sent.attempts })
   }
   // The SDK wraps what `fetch` throws. Any other error happened while the request was built, so nothing was sent.
   return new BadRequestError({ detail: "the request cannot be encoded as JSON over HTTP", attempts: sent.attempts })

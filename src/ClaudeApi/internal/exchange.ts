@@ -1,15 +1,20 @@
-/** One HTTP exchange: the head in time, the body in time, and the request ended on the wire when nobody wants it. */
-import type Anthropic from "@anthropic-ai/sdk"
-import * as Clock from "effect/Clock"
+/**
+ * One HTTP exchange: a request and its response, within the time limits. It ends the request on the wire as soon as nobody
+ * wants the answer, and writes what became of its attempt.
+ */
+import type * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import type { Attempt } from "../../Attempt.ts"
-import { type ApiError, type Billed, ConnectionError } from "../../ClaudeError.ts"
+import { type Attempt, type Limits, type ModelRefusal, Outcome } from "../../Attempt.ts"
+import { type ApiError, type Billed, ConnectionError, isApiError } from "../../ClaudeError.ts"
 import type { Request } from "../../Request.ts"
+import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
+import * as ResponseHeaders from "./responseHeaders.ts"
 
 /** Time limits, in milliseconds, and the most bytes that are read of an answer. */
 export interface Bounds {
@@ -20,98 +25,117 @@ export interface Bounds {
   readonly maxBytes: number
 }
 
-type Limit = NonNullable<ConnectionError["limit"]>
+type TimeLimit = NonNullable<ConnectionError["limit"]>
 
-/** `headers` are those of the response, also of one that was an error. */
 export interface Exchange {
   readonly attempt: Attempt
-  /** What was asked, so that errors do not repeat it. */
+  /** The request, so that errors do not repeat it. */
   readonly request: Partial<Request> | undefined
   readonly bounds: Bounds
   readonly controller: AbortController
+  readonly clock: Clock.Clock
   /** Milliseconds since the epoch. */
   readonly began: number
+  /** Of the response, also where it is an error; undefined until it arrives. */
   headers: Headers | undefined
-  /** The limit that stands, and when it is passed, in milliseconds since the epoch. */
-  limit: Limit
+  limits: Limits | undefined
+  /** The time limit that expires next, and when, in milliseconds since the epoch. */
+  timeLimit: TimeLimit
   until: number
-  /** Ends the wait for the API; nothing happens where that is over. */
+  /** Ends the current wait for the API with a failure; without effect once that wait is over. */
   expire: ((failure: Effect.Effect<never, ApiError>) => void) | undefined
   watch: Fiber.Fiber<never> | undefined
 }
 
-/** Begins an exchange, which has to be closed. */
-export const make = (attempt: Attempt, request: Exchange["request"], bounds: Bounds): Effect.Effect<Exchange> =>
-  Effect.flatMap(Clock.currentTimeMillis, (began) => {
+/** What an answer used, and which model gave it. */
+export interface Used {
+  readonly usage: Usage.Usage
+  readonly model: string | undefined
+  readonly stopReason: string | undefined
+  readonly refusal: ModelRefusal | undefined
+}
+
+export const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
+
+/** Opens an exchange; the caller closes it. */
+export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bounds): Effect.Effect<Exchange> =>
+  Effect.clockWith((clock) => {
+    const began = clock.currentTimeMillisUnsafe()
     const self: Exchange = {
       attempt,
       request,
       bounds,
       controller: new AbortController(),
+      clock,
       began,
       headers: undefined,
-      limit: "deadline",
+      limits: undefined,
+      timeLimit: "deadline",
       until: Infinity,
       expire: undefined,
       watch: undefined
     }
-    limit(self, "headers", began + bounds.headers, false)
+    setLimit(self, "headers", began + bounds.headers, false)
     return Effect.map(Effect.forkDetach(watch(self), { startImmediately: true }), (fiber) => {
       self.watch = fiber
       return self
     })
   })
 
-/** Why a request is ended. One value for all: a reason made on the spot keeps its call stack, and with it the body, alive. */
+/** Why a request is aborted. One value for all: a reason made on the spot keeps its call stack, and with it the body, alive. */
 const unwanted = new DOMException("nobody waits for the answer", "AbortError")
 
 /** Ends the request on the wire, unless its answer was read to the end. */
-export const close = (self: Exchange, ended: boolean): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    if (!ended) self.controller.abort(unwanted)
-    return self.watch === undefined ? Effect.void : Fiber.interrupt(self.watch)
-  })
+export const close = (self: Exchange, ended: boolean): Effect.Effect<void> => {
+  if (!ended) self.controller.abort(unwanted)
+  return self.watch === undefined ? Effect.void : Fiber.interrupt(self.watch)
+}
 
-/** What stands from now on: what is given, or what of the whole exchange comes earlier. */
-const limit = (self: Exchange, silence: Limit, until: number, content: boolean): void => {
+/** Sets the next time limit: the one that is given, or one of the whole exchange that expires earlier. */
+const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: boolean): void => {
   const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
-  self.limit = silence
-  self.until = until
-  const or = (limit: Limit, until: number) => {
-    if (until >= self.until) return
-    self.limit = limit
-    self.until = until
-  }
-  or("deadline", deadline)
-  if (!content) or("firstContent", began + bounds.firstContent)
-  or("call", began + bounds.call)
+  const firstContent = hasContent ? Infinity : began + bounds.firstContent
+  const call = began + bounds.call
+  self.until = Math.min(until, deadline, firstContent, call)
+  self.timeLimit = self.until === until
+    ? given
+    : self.until === deadline
+    ? "deadline"
+    : self.until === firstContent
+    ? "firstContent"
+    : "call"
 }
 
 const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
   Effect.fail(
     new ConnectionError({
-      reason: self.limit === "idle" ? "idle" : "timeout",
-      limit: self.limit,
-      requestId: self.headers?.get("request-id") ?? undefined,
+      reason: self.timeLimit === "idle" ? "idle" : "timeout",
+      limit: self.timeLimit,
+      requestId: requestIdOf(self),
       billed: "unknown",
       attempts: self.attempt.number
     })
   )
 
 /**
- * Ends each wait for the API at its limit: one fiber for the whole exchange, since a timer for each read costs more than
- * the read. It looks up whenever a limit that stands now can pass, and at least every `idle`: no limit that is set in
- * between can pass before that.
+ * Ends each wait for the API at its time limit. One fiber serves the whole exchange, since a timer for each read costs more
+ * than the read. It wakes whenever the current limit can expire, and at least once every `idle`: no limit that is set in
+ * between can expire before that.
  */
 const watch = (self: Exchange): Effect.Effect<never> =>
-  Effect.forever(Effect.flatMap(Clock.currentTimeMillis, (now) => {
+  Effect.forever(Effect.suspend(() => {
     const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
+    const now = self.clock.currentTimeMillisUnsafe()
     if (now >= self.until) self.expire?.(expired(self))
-    const coming = [self.until, deadline, began + bounds.call, now + bounds.idle].filter((at) => at > now)
-    return Effect.sleep(Math.max(1, Math.min(...coming) - now))
+    let next = now + bounds.idle
+    for (const at of [self.until, deadline, began + bounds.call]) if (at > now && at < next) next = at
+    return Effect.sleep(Math.max(1, next - now))
   }))
 
-const sent = (self: Exchange, now: number): ApiErrors.Sent => ({
+/** The header `request-id` of the response. */
+export const requestIdOf = (self: Exchange): string | undefined => self.headers?.get("request-id") ?? undefined
+
+const sent = (self: Exchange): ApiErrors.Sent => ({
   attempts: self.attempt.number,
   request: self.request,
   secrets: [
@@ -119,65 +143,58 @@ const sent = (self: Exchange, now: number): ApiErrors.Sent => ({
     ...Object.values(self.attempt.context.headers)
   ],
   key: self.attempt.key,
-  now
+  limits: self.limits,
+  now: self.clock.currentTimeMillisUnsafe()
 })
 
-/** The answer ended before it was whole. */
+/** The answer ended before it was complete. */
 export const truncated = (self: Exchange, billed: Billed, cause?: unknown): ConnectionError =>
-  ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self, 0), self.headers)
+  ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self), self.headers)
 
-/** What answered was not the API. */
+/** The reply did not come from the API. */
 export const malformed = (self: Exchange, billed: Billed = "unknown"): ConnectionError =>
   new ConnectionError({
     reason: "malformed",
-    requestId: self.headers?.get("request-id") ?? undefined,
+    requestId: requestIdOf(self),
     billed,
     attempts: self.attempt.number
   })
 
 /** An error of the API that came after a head of 200. */
-export const refused = (self: Exchange, body: unknown): Effect.Effect<never, ApiError> =>
-  Effect.flatMap(
-    Clock.currentTimeMillis,
-    (now) => Effect.fail(ApiErrors.fromBody(body, self.headers ?? new Headers(), "unknown", sent(self, now)))
-  )
+export const refused = (self: Exchange, body: unknown): ApiError =>
+  ApiErrors.fromBody(body, self.headers ?? new Headers(), "unknown", sent(self))
 
-/** Options of the SDK's methods. */
-export interface RequestOptions {
-  readonly signal: AbortSignal
-  readonly headers: Record<string, string | null>
+/** Starts the request, with the SDK's method and options for it. */
+export type Send = () => Promise<Response>
+
+type Resume<A> = (result: Effect.Effect<A, ApiError>) => void
+
+/** Sends the request; `onHead` runs as soon as the head of the response is there, unless the time for it expired. */
+const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
+  if (self.began >= self.until) return resume(expired(self))
+  self.expire = resume
+  const failed = (cause: unknown) => {
+    hear(self, ApiErrors.headersOf(cause))
+    resume(Effect.failSync(() => ApiErrors.fromSdk(cause, sent(self))))
+  }
+  const begun = Result.try(send)
+  if (Result.isFailure(begun)) return failed(begun.failure)
+  begun.success.then((response) => {
+    hear(self, response.headers)
+    onHead(response)
+  }, failed)
 }
 
-/** A request of the SDK that was begun. */
-export interface Begun {
-  readonly asResponse: () => Promise<Response>
+const hear = (self: Exchange, headers: Headers | undefined): void => {
+  self.headers = headers
+  self.limits = headers === undefined ? undefined : ResponseHeaders.limits(headers)
 }
 
-/** Sends the request and gives its response as soon as the head is there, within the time for that. */
-export const head = (
-  self: Exchange,
-  client: Anthropic,
-  send: (client: Anthropic, signal: AbortSignal) => Begun
-): Effect.Effect<Response, ApiError> =>
-  Effect.clockWith((clock) => {
-    if (self.began >= self.until) return expired(self)
-    return Effect.callback((resume) => {
-      self.expire = resume
-      const failed = (cause: unknown) => {
-        self.headers = ApiErrors.headersOf(cause)
-        const error = Effect.failSync(() => ApiErrors.fromSdk(cause, sent(self, clock.currentTimeMillisUnsafe())))
-        resume(error)
-      }
-      const begun = Result.try(() => send(client, self.controller.signal).asResponse())
-      if (Result.isFailure(begun)) return failed(begun.failure)
-      begun.success.then((response) => {
-        self.headers = response.headers
-        resume(Effect.succeed(response))
-      }, failed)
-    })
-  })
+/** Sends the request and gives its response as soon as the head is there. */
+export const head = (self: Exchange, send: Send): Effect.Effect<Response, ApiError> =>
+  Effect.callback((resume) => begin(self, send, resume, (response) => resume(Effect.succeed(response))))
 
-/** One read of the body, however long it takes. */
+/** One read of the body, without a time limit for silence. */
 export const read = (
   self: Exchange,
   reader: ReadableStreamDefaultReader<Uint8Array>,
@@ -191,41 +208,92 @@ export const read = (
     )
   })
 
-/** One read of the body, within the time for silence, for the call, and where no content came yet for that. */
+/** One read of the body, within the time limits: those for silence, for the call, and until the first content. */
 export const readInTime = (
   self: Exchange,
   reader: ReadableStreamDefaultReader<Uint8Array>,
   billed: Billed,
-  content: boolean
+  hasContent: boolean
 ): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    limit(self, "idle", now + self.bounds.idle, content)
+  Effect.suspend(() => {
+    const now = self.clock.currentTimeMillisUnsafe()
+    setLimit(self, "idle", now + self.bounds.idle, hasContent)
     return now >= self.until ? expired(self) : read(self, reader, billed)
   })
 
-/** The body of a plain answer, decoded. The API had finished when its head came, so what is lost now was paid. */
-export const json = Effect.fnUntraced(function*(
+/**
+ * Sends the request and decodes the whole body of its response. The API had finished when the head came, so an answer that
+ * is lost after that was billed.
+ */
+export const json = <A extends object>(
   self: Exchange,
-  response: Response
-): Effect.fn.Return<object, ApiError> {
-  const reader = response.body?.getReader()
-  const utf8 = new TextDecoder()
-  let text = ""
-  let bytes = 0
-  while (reader !== undefined) {
-    const chunk = yield* readInTime(self, reader, "yes", true)
-    if (chunk.done) break
-    bytes += chunk.value.byteLength
-    if (bytes > self.bounds.maxBytes) return yield* malformed(self, "yes")
-    text += utf8.decode(chunk.value, { stream: true })
+  send: Send,
+  is: (body: object) => body is A
+): Effect.Effect<A, ApiError> =>
+  Effect.callback((resume) => {
+    const utf8 = new TextDecoder()
+    let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
+    let type = ""
+    let text = ""
+    let bytes = 0
+    const lost = (cause: unknown) => resume(Effect.failSync(() => truncated(self, "yes", cause)))
+    const onChunk = (chunk: ReadableStreamReadResult<Uint8Array>): void => {
+      if (chunk.done) return resume(decoded(self, text + utf8.decode(), type, is))
+      bytes += chunk.value.byteLength
+      if (bytes > self.bounds.maxBytes) return resume(Effect.fail(malformed(self, "yes")))
+      text += utf8.decode(chunk.value, { stream: true })
+      readMore()
+    }
+    const readMore = (): void => {
+      if (reader === undefined) return resume(decoded(self, "", type, is))
+      const now = self.clock.currentTimeMillisUnsafe()
+      setLimit(self, "idle", now + self.bounds.idle, true)
+      if (now >= self.until) return resume(expired(self))
+      reader.read().then(onChunk, lost)
+    }
+    begin(self, send, resume, (response) => {
+      reader = response.body?.getReader()
+      type = response.headers.get("content-type") ?? ""
+      readMore()
+    })
+  })
+
+const decoded = <A extends object>(
+  self: Exchange,
+  text: string,
+  type: string,
+  is: (body: object) => body is A
+): Effect.Effect<A, ApiError> => {
+  const body = Result.try((): unknown => JSON.parse(text))
+  if (Result.isFailure(body)) {
+    return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))
   }
-  const body = Result.try((): unknown => JSON.parse(text + utf8.decode()))
-  if (Result.isSuccess(body)) {
-    if (!Predicate.isObject(body.success)) return yield* malformed(self)
-    return "error" in body.success && Predicate.isObject(body.success.error)
-      ? yield* refused(self, body.success)
-      : body.success
+  if (!Predicate.isObject(body.success)) return Effect.fail(malformed(self))
+  if ("error" in body.success && Predicate.isObject(body.success.error)) {
+    return Effect.fail(refused(self, body.success))
   }
-  const promised = /^application\/json\b/.test(response.headers.get("content-type") ?? "")
-  return yield* promised ? truncated(self, "yes") : malformed(self)
-})
+  return is(body.success) ? Effect.succeed(body.success) : Effect.fail(malformed(self))
+}
+
+/** Records that the whole answer arrived. */
+export const completed = (self: Exchange, { model, refusal, stopReason, usage }: Used): void => {
+  self.attempt.outcome = Outcome.Completed({
+    usage,
+    model,
+    stopReason,
+    limits: self.limits,
+    requestId: requestIdOf(self),
+    ...(refusal === undefined ? undefined : { refusal })
+  })
+}
+
+/** Records a failure; after an interruption the outcome stays as it was. */
+export const failed = (self: Exchange, { model, usage }: Used, cause: Cause.Cause<ApiError | Cause.Done>): void => {
+  for (const reason of cause.reasons) {
+    if (reason._tag !== "Fail") continue
+    if (isApiError(reason.error)) {
+      self.attempt.outcome = Outcome.Failed({ usage, error: reason.error, limits: self.limits, model })
+    }
+    return
+  }
+}

@@ -42,7 +42,7 @@ const contentOf = (request: Partial<Request>): string => {
 /** White space and quotes as they are after a text was escaped and unescaped. */
 const plain = (text: string): string => text.replace(/\\[nrt]|\s/g, " ").replace(/[“”]/g, "\"").replace(/[‘’]/g, "'")
 
-export const scrub = (
+export const redact = (
   text: string,
   request: Partial<Request> | undefined,
   secrets: ReadonlyArray<string>

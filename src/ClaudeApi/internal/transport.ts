@@ -31,16 +31,34 @@ class ReplyHeaders {
   }
 }
 
-/** A body that is read at the pace of its reader. Pieces that wait are given as one. */
-class Body {
+/**
+ * The part of a `Response` that the SDK and the port read. It is its own body, and the reader of it: read at the pace of
+ * whoever reads, with pieces that wait given as one.
+ */
+class Reply {
+  readonly status: number
+  readonly ok: boolean
+  readonly headers: ReplyHeaders
+  readonly url: string
+  readonly body: this
   private readonly controller: Undici.Dispatcher.DispatchController
   private pieces: Array<Uint8Array> = []
   private size = 0
   private end: "open" | "done" | Error = "open"
   private waiting: { readonly resolve: (chunk: Chunk) => void; readonly reject: (error: Error) => void } | undefined
 
-  constructor(controller: Undici.Dispatcher.DispatchController) {
+  constructor(
+    controller: Undici.Dispatcher.DispatchController,
+    status: number,
+    headers: Readonly<Record<string, string | Array<string> | undefined>>,
+    url: string
+  ) {
     this.controller = controller
+    this.status = status
+    this.ok = status >= 200 && status < 300
+    this.headers = new ReplyHeaders(headers)
+    this.url = url
+    this.body = this
   }
 
   push(piece: Uint8Array): void {
@@ -83,6 +101,16 @@ class Body {
   getReader(): this {
     return this
   }
+
+  text(): Promise<string> {
+    const utf8 = new TextDecoder()
+    const more = (text: string): Promise<string> =>
+      this.read().then((chunk) => {
+        if (chunk.done || text.length > maxText) return text + utf8.decode()
+        return more(text + utf8.decode(chunk.value, { stream: true }))
+      })
+    return more("")
+  }
 }
 
 const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
@@ -95,32 +123,6 @@ const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => 
   return all
 }
 
-/** The part of a `Response` that the SDK and the port read. */
-class Reply {
-  readonly status: number
-  readonly headers: ReplyHeaders
-  readonly body: Body
-  readonly url: string
-  constructor(status: number, headers: ReplyHeaders, body: Body, url: string) {
-    this.status = status
-    this.headers = headers
-    this.body = body
-    this.url = url
-  }
-  get ok(): boolean {
-    return this.status >= 200 && this.status < 300
-  }
-  text(): Promise<string> {
-    const utf8 = new TextDecoder()
-    const more = (text: string): Promise<string> =>
-      this.body.read().then((chunk) => {
-        if (chunk.done || text.length > maxText) return text + utf8.decode()
-        return more(text + utf8.decode(chunk.value, { stream: true }))
-      })
-    return more("")
-  }
-}
-
 const aborted = (): Error => new DOMException("The request was aborted.", "AbortError")
 
 const fetchOver = (agent: Undici.Agent) => (url: string, init: RequestInit): Promise<Reply> =>
@@ -128,7 +130,7 @@ const fetchOver = (agent: Undici.Agent) => (url: string, init: RequestInit): Pro
     const { origin, pathname, search } = new URL(url)
     const signal = init.signal ?? undefined
     let controller: Undici.Dispatcher.DispatchController | undefined
-    let body: Body | undefined
+    let reply: Reply | undefined
     const abort = () => {
       const error = aborted()
       controller?.abort(error)
@@ -136,7 +138,7 @@ const fetchOver = (agent: Undici.Agent) => (url: string, init: RequestInit): Pro
     }
     const over = (end: "done" | Error) => {
       signal?.removeEventListener("abort", abort)
-      body?.finish(end)
+      reply?.finish(end)
       if (end !== "done") reject(end)
     }
     if (signal?.aborted === true) return reject(aborted())
@@ -154,10 +156,10 @@ const fetchOver = (agent: Undici.Agent) => (url: string, init: RequestInit): Pro
       },
       onResponseStart: (started, status, headers) => {
         if (status < 200) return
-        body = new Body(started)
-        resolve(new Reply(status, new ReplyHeaders(headers), body, url))
+        reply = new Reply(started, status, headers, url)
+        resolve(reply)
       },
-      onResponseData: (_, piece) => body?.push(piece),
+      onResponseData: (_, piece) => reply?.push(piece),
       onResponseEnd: () => over("done"),
       onResponseError: (_, error) => over(error)
     })

@@ -8,17 +8,20 @@ const optionalString = Schema.optional(Schema.String)
 const nanoUsd = Schema.NullOr(Schema.Int)
 
 /**
- * One attempt that was sent, as it is written down.
+ * One attempt that was sent, as it is recorded.
  *
  * - `at`: when it was sent, in milliseconds since the epoch. It decides the price and the day.
  * - `latencyMillis`: from there to its end; for a stream, as long as it was read.
- * - `askedModel`, `sentModel`, `model`: what the caller asked for, what an optimizer made of it, and what served it and is charged, by its
- *   id where an alias was sent; the one that was sent where no answer named one.
- * - `rules`: what the optimizer applied; `optimizerSavedNanoUsd` what that probably saved.
- * - `nanoUsd`: integer nano-dollars; null where the model has no price, never zero for that.
+ * - `askedModel`, `sentModel`, `model`: the model that the caller asked for, the one that the optimizer sent, and the one that served it and is
+ *   charged, by its id where an alias was sent; the one that was sent where no answer named one.
+ * - `rules`: the optimizer rules that were applied; `optimizerSavedNanoUsd`: their estimated saving.
+ * - `nanoUsd`: integer nano-dollars; null, never zero, where the model has no price.
  * - `cacheSavedNanoUsd`: what caching saved, negative where its writes cost more than its reads saved.
  * - `confidence`: `exact` as the API reported it, `derived` from an answer that was cut short, `estimated` where nothing came back.
- * - `billed`: whether the API charges for it, where it failed or nobody waited for its end.
+ * - `billed`: whether the API charges for it, where it failed or was aborted.
+ *
+ * @category schemas
+ * @since 0.1.0
  */
 export const Row = Schema.Struct({
   callId: Schema.String,

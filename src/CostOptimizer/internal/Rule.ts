@@ -17,7 +17,7 @@ import * as Usage from "../../Usage.ts"
  * - `inputTokens`: the estimate for a request, counted at the first use and remembered.
  * - `lengths`: the lengths of this model's answers to calls of this request type; undefined before the first of them.
  * - `isRecent`: whether a key was noted within the last milliseconds; `note` notes it now. All rules share the keys; beyond
- *   `memory` of them, the least recently noted one is forgotten.
+ *   `maxKeys` of them, the least recently noted one is forgotten.
  *
  * @category models
  * @since 0.1.0

@@ -23,7 +23,7 @@ export const simpleTasks: ReadonlyArray<RegExp> = [
  * - `to`: the model or models to try. The cheapest that accepts the request is used.
  * - `when`: which calls are simple. Default {@link simpleTasks}.
  * - `maxInputTokens`: longer prompts are not simple. Default 4,000.
- * - `tools`: whether requests with tools may change their model. Default `false`.
+ * - `allowTools`: whether requests with tools may change their model. Default `false`.
  *
  * @category options
  * @since 0.1.0
@@ -32,7 +32,7 @@ export interface CheaperModelOptions {
   readonly to: string | ReadonlyArray<string>
   readonly when?: Matcher | undefined
   readonly maxInputTokens?: number | undefined
-  readonly tools?: boolean | undefined
+  readonly allowTools?: boolean | undefined
 }
 
 /** Fields that every model accepts. For others, betas among them, support differs. */
@@ -112,7 +112,7 @@ const costOf = (context: RuleContext, asked: Request, request: Request): number 
  *
  * - It uses the cheapest of `to` that accepts the request, by {@link incompatibility}, and only if the request is expected to cost less than with
  *   the model asked for: with the tokens as each model counts them, and a cache that is warm for the model asked for and cold for the other.
- * - It skips requests that not every model is known to accept: with thinking in the request or the conversation, with tools (unless `tools`) or
+ * - It skips requests that not every model is known to accept: with thinking in the request or the conversation, with tools (unless `allowTools`) or
  *   tools of the API, structured output, an effort, fast mode, Priority Tier, beta headers, or unknown fields.
  * - `max_tokens` grows by 30 % if the other model's tokenizer needs that many more for the same answer.
  * - Models without a price and models that are not in the catalogue are never chosen.
@@ -121,14 +121,14 @@ const costOf = (context: RuleContext, asked: Request, request: Request): number 
  * @since 0.1.0
  */
 export const cheaperModel = (options: CheaperModelOptions): Rule => {
-  const { maxInputTokens = 4_000, to, tools = false, when = simpleTasks } = options
+  const { allowTools = false, maxInputTokens = 4_000, to, when = simpleTasks } = options
   const candidates = typeof to === "string" ? [to] : to
   return {
     name: "cheaperModel",
     apply: (request, context) => {
       const { at, call, catalogue } = context
       const isBeta = Object.keys(call.headers).some((header) => header.toLowerCase() === "anthropic-beta")
-      if (isBeta || !matches(when, request, call) || !isPortable(request, tools)) return undefined
+      if (isBeta || !matches(when, request, call) || !isPortable(request, allowTools)) return undefined
       if (context.inputTokens(request) > maxInputTokens) return undefined
       const asked = costOf(context, request, request)
       if (asked === undefined) return undefined

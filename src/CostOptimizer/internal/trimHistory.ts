@@ -4,15 +4,15 @@ import type { Rule, RuleContext } from "./Rule.ts"
 import { about, blocksOf, difference, hasBreakpoints, isThinking, priceOf } from "./Rule.ts"
 
 /**
- * - `maxTokens`: the estimated tokens that the whole prompt may have.
+ * - `maxInputTokens`: the estimated tokens that the whole prompt may have.
  * - `step`: history is cut in multiples of this many tokens. A conversation that grows with each call is then cut at the same place for many
- *   calls, so that its cache stays warm. Default a quarter of `maxTokens`.
+ *   calls, so that its cache stays warm. Default a quarter of `maxInputTokens`.
  *
  * @category options
  * @since 0.1.0
  */
 export interface TrimHistoryOptions {
-  readonly maxTokens: number
+  readonly maxInputTokens: number
   readonly step?: number | undefined
 }
 
@@ -78,7 +78,7 @@ const tokensOf = (context: RuleContext, request: Request, messages: Array<Turn>)
 }
 
 /**
- * Cuts the oldest turns of a conversation whose prompt is larger than `maxTokens`.
+ * Cuts the oldest turns of a conversation whose prompt is larger than `maxInputTokens`.
  *
  * - It keeps the system prompt, the tools and the newest turns; a tool use stays with its result, and the rest begins with a user turn.
  * - Thinking blocks are never altered. For models that bind them to earlier turns (Fable 5.1, Opus 5.5, Sonnet 5.5, Haiku 5.5 and newer), history is
@@ -94,13 +94,13 @@ const tokensOf = (context: RuleContext, request: Request, messages: Array<Turn>)
 export const trimHistory = (options: TrimHistoryOptions): Rule => ({
   name: "trimHistory",
   apply: (request, context) => {
-    const { maxTokens } = options
-    const step = Math.max(1, options.step ?? Math.ceil(maxTokens / 4))
+    const { maxInputTokens } = options
+    const step = Math.max(1, options.step ?? Math.ceil(maxInputTokens / 4))
     const total = context.inputTokens(request)
-    if (!(total > maxTokens)) return undefined
+    if (!(total > maxInputTokens)) return undefined
     const { messages } = request
     const head = headOf(messages)
-    const wanted = Math.ceil((total - maxTokens) / step) * step
+    const wanted = Math.ceil((total - maxInputTokens) / step) * step
     const cuts: Array<{ readonly at: number; readonly tokens: number }> = []
     let from = head
     let tokens = 0
@@ -111,17 +111,17 @@ export const trimHistory = (options: TrimHistoryOptions): Rule => ({
       if (tokens >= wanted) break
     }
     const cut = cuts.find(({ tokens }) => tokens >= wanted) ??
-      cuts.find(({ tokens }) => total - tokens <= maxTokens) ??
+      cuts.find(({ tokens }) => total - tokens <= maxInputTokens) ??
       cuts.at(-1)
     if (cut === undefined) {
       return {
-        what: `the prompt has ${about(total)}, more than ${maxTokens}, and no part of its history can be cut`,
+        what: `the prompt has ${about(total)}, more than ${maxInputTokens}, and no part of its history can be cut`,
         savedNanoUsd: undefined
       }
     }
     const left = total - cut.tokens
     const category = hasBreakpoints(request) ? "cacheReadTokens" : "inputTokens"
-    const rest = left > maxTokens ? `; ${about(left)} are left, more than ${maxTokens}` : ""
+    const rest = left > maxInputTokens ? `; ${about(left)} are left, more than ${maxInputTokens}` : ""
     return {
       request: { ...request, messages: [...messages.slice(0, head), ...messages.slice(cut.at)] },
       what: `cut the ${cut.at - head} oldest messages, ${about(cut.tokens)}${rest}`,

@@ -382,7 +382,8 @@ export const make = Effect.fnUntraced(function*(
         { concurrency: "unbounded", discard: true }
       )
     }),
-    timeoutMillis: options.timeoutMillis,
+    // What is left goes along with the last batch of each session.
+    timeoutMillis: 0,
     atEnd: Effect.suspend(() =>
       Effect.forEach([...sessions.values()], (session) => session.end(), { concurrency: "unbounded", discard: true })
     )

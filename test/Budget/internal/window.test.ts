@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Schema } from "effect"
 import * as Window from "../../../src/Budget/internal/window.ts"
+import { between } from "../../utils/between.ts"
 
 const zones = [
   "UTC",
@@ -19,8 +20,6 @@ const moment = Schema.Int.check(Schema.isBetween({
   minimum: Date.UTC(2010, 0, 1),
   maximum: Date.UTC(2030, 0, 1)
 }))
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const zoned = (zone: string) => DateTime.zoneMakeNamedUnsafe(zone)
 

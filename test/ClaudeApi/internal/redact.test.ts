@@ -1,25 +1,25 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { scrub as scrubbing } from "../../../src/ClaudeApi/internal/redact.ts"
+import { redact as redactbing } from "../../../src/ClaudeApi/internal/redact.ts"
 
-const scrub = (text: string, request: Parameters<typeof scrubbing>[1], secrets: ReadonlyArray<string> = []) =>
-  scrubbing(text, request, secrets)
+const redact = (text: string, request: Parameters<typeof redactbing>[1], secrets: ReadonlyArray<string> = []) =>
+  redactbing(text, request, secrets)
 
 const asking = (content: string) => ({ messages: [{ role: "user" as const, content }] })
 
-describe("scrub", () => {
+describe("redact", () => {
   it("keeps what the API says about the shape of a request", () => {
     const said = "messages.0.content.1: `tool_use` ids were found without `tool_result` blocks immediately after"
-    assert.strictEqual(scrub(said, asking("Please summarize my diary of last summer.")), said)
+    assert.strictEqual(redact(said, asking("Please summarize my diary of last summer.")), said)
   })
 
   it("leaves out what the request said", () => {
     const request = asking("My secret is that I once ate forty cakes.")
     assert.strictEqual(
-      scrub("cannot parse: My secret is that I once ate forty cakes. at 3", request),
+      redact("cannot parse: My secret is that I once ate forty cakes. at 3", request),
       "cannot parse: … at 3"
     )
-    assert.strictEqual(scrub("unexpected 'cakes' in text", request), "unexpected … in text")
+    assert.strictEqual(redact("unexpected 'cakes' in text", request), "unexpected … in text")
   })
 
   it("finds text in every part of a request", () => {
@@ -32,12 +32,12 @@ describe("scrub", () => {
       metadata: { user_id: "mallory@example.com" }
     }
     for (const leak of ["the house is called Elderwood", "balance of account 5512-9", "mallory@example.com"]) {
-      assert.match(scrub(`bad: ${leak}`, request) ?? "", /^bad: ?…$/)
+      assert.match(redact(`bad: ${leak}`, request) ?? "", /^bad: ?…$/)
     }
   })
 
   it("leaves out keys even where no request is known", () => {
-    assert.strictEqual(scrub("invalid key sk-ant-api03-abcDEF_123", undefined), "invalid key …")
+    assert.strictEqual(redact("invalid key sk-ant-api03-abcDEF_123", undefined), "invalid key …")
   })
 
   it("leaves out what is short, unquoted, escaped, in another case or amid a word", () => {
@@ -50,7 +50,7 @@ describe("scrub", () => {
         "no4111111111111111"
       ]
     ) {
-      const left = scrub(`bad: ${leak}`, request)?.toLowerCase() ?? ""
+      const left = redact(`bad: ${leak}`, request)?.toLowerCase() ?? ""
       for (const word of ["hunter2", "口令是芝麻开门", "411111"]) assert.notInclude(left, word)
     }
   })
@@ -62,12 +62,12 @@ describe("scrub", () => {
         input_schema: { type: "object" as const, properties: { maidenName: { const: "Smithson" } } }
       }]
     }
-    assert.match(scrub("unknown maidenName of Smithson", request) ?? "", /^unknown ?… ?of ?…$/)
+    assert.match(redact("unknown maidenName of Smithson", request) ?? "", /^unknown ?… ?of ?…$/)
   })
 
   it("leaves out the key and the headers of the attempt", () => {
     assert.strictEqual(
-      scrub("Received API Key = gw-Vb81xq0, tok-77aa", undefined, ["gw-Vb81xq0", "tok-77aa"]),
+      redact("Received API Key = gw-Vb81xq0, tok-77aa", undefined, ["gw-Vb81xq0", "tok-77aa"]),
       "Received API Key = …, …"
     )
   })
@@ -75,18 +75,18 @@ describe("scrub", () => {
   it("does not count an encoded file as content", () => {
     const source = { type: "base64" as const, media_type: "image/png" as const, data: "A".repeat(2_000_000) }
     const request = { messages: [{ role: "user" as const, content: [{ type: "image" as const, source }] }] }
-    assert.strictEqual(scrub("image exceeds 5 MB maximum", request), "image exceeds 5 MB maximum")
+    assert.strictEqual(redact("image exceeds 5 MB maximum", request), "image exceeds 5 MB maximum")
   })
 
   it("cuts long texts", () => {
-    assert.isAtMost(scrub("x ".repeat(500), undefined)?.length ?? 0, 301)
+    assert.isAtMost(redact("x ".repeat(500), undefined)?.length ?? 0, 301)
   })
 
   it("tells nothing of a request that is too large to compare, but its size", () => {
     const request = asking("word ".repeat(300_000))
-    assert.isUndefined(scrub("cannot parse word word word", request))
+    assert.isUndefined(redact("cannot parse word word word", request))
     assert.strictEqual(
-      scrub("prompt is too long: 300007 tokens > 200000 maximum", request),
+      redact("prompt is too long: 300007 tokens > 200000 maximum", request),
       "prompt is too long: 300007 tokens > 200000 maximum"
     )
   })
@@ -96,10 +96,10 @@ describe("scrub", () => {
     { before: Schema.String, content: Schema.String, after: Schema.String },
     ({ after, before, content }) =>
       Effect.sync(() => {
-        const scrubbed = scrub(`${before} ${content} ${after}`, asking(content)) ?? ""
+        const redactbed = redact(`${before} ${content} ${after}`, asking(content)) ?? ""
         for (let i = 0; i + 16 <= content.length; i++) {
           const run = content.slice(i, i + 16)
-          if (!run.includes("…")) assert.isFalse(scrubbed.includes(run), run)
+          if (!run.includes("…")) assert.isFalse(redactbed.includes(run), run)
         }
       })
   )

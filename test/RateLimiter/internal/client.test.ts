@@ -7,8 +7,13 @@ import type { BucketSet } from "../../../src/RateLimiter/internal/BucketSet.ts"
 import * as Client from "../../../src/RateLimiter/internal/client.ts"
 import type { Limits } from "../../../src/RateLimiter/internal/Limits.ts"
 import * as Script from "../../../src/RateLimiter/internal/script.ts"
+<<<<<<< HEAD:test/RateLimiter/internal/client.test.ts
 import type { Batch, Reply, Report, Sender, Ticket, View } from "../../../src/RateLimiter/internal/Store.ts"
 import * as wire from "../../../src/RateLimiter/internal/wire.ts"
+=======
+import * as Shared from "../../../src/RateLimiter/internal/shared.ts"
+import { between } from "../../utils/between.ts"
+>>>>>>> main:test/RateLimiter/internal/shared.test.ts
 import * as TestRedis from "../../utils/redis.ts"
 
 const amounts = (requests: number, inputTokens = 0, outputTokens = 0): Amounts => ({
@@ -126,7 +131,7 @@ const ticketOf = (buckets: BucketSet, asked = ask(amounts(1))) =>
   Effect.map(reserve(buckets, asked), ({ ticket }) => ticket!)
 
 describe("the client of a shared store", () => {
-  it.effect("tells with the next admission what became of others, and each once", () =>
+  it.effect("reports with the next admission what became of others, and each once", () =>
     Effect.gen(function*() {
       const { buckets, store } = yield* make
       const ticket = yield* ticketOf(buckets, ask(amounts(1), { reserve: amounts(0, 0, 50) }))
@@ -138,10 +143,10 @@ describe("the client of a shared store", () => {
       const [first, second] = store.messages
       assert.deepInclude(first, { call: 1, acknowledged: 0, epoch: 0, firstReport: 1, reports: [], reserved: zero })
       assert.deepInclude(second, { call: 2, acknowledged: 1, epoch: 1_000, firstReport: 1, reserved: zero })
-      assert.deepStrictEqual(second!.reports.map(({ usage }) => usage), [amounts(0, 7, 30)])
+      assert.deepStrictEqual(second!.reports.map(({ usage }) => usage), [amounts(0, 7), amounts(0, 0, 30)])
     }).pipe(Effect.scoped))
 
-  it.effect("tells soon without an admission, a pause and many at once", () =>
+  it.effect("reports soon without an admission, a pause and many at once", () =>
     Effect.gen(function*() {
       const { buckets, store } = yield* make
       const ticket = yield* ticketOf(buckets)
@@ -183,7 +188,7 @@ describe("the client of a shared store", () => {
       assert.strictEqual(store.lines.length, 1)
     }).pipe(Effect.scoped))
 
-  it.effect("goes on with its share of what is configured where the store never told of a bucket", () =>
+  it.effect("goes on with its share of what is configured where the store never answered", () =>
     Effect.gen(function*() {
       const { buckets, store } = yield* make
       store.answer = Effect.fail("gone")
@@ -203,7 +208,7 @@ describe("the client of a shared store", () => {
       assert.strictEqual((yield* reserve(buckets, ask(amounts(1, 9_000)))).waitMillis, Infinity)
     }).pipe(Effect.scoped))
 
-  it.effect("comes back by itself, says so once, and tells what was used and what is held", () =>
+  it.effect("comes back by itself, logs it once, and reports what was used and what is reserved", () =>
     Effect.gen(function*() {
       const { buckets, store } = yield* make
       yield* reserve(buckets, ask(amounts(1), { reserve: amounts(0, 10) }))
@@ -228,7 +233,7 @@ describe("the client of a shared store", () => {
       assert.strictEqual(store.lines.length, 2)
     }).pipe(Effect.scoped))
 
-  it.effect("tells no more after a long time alone than what its share lacks", () =>
+  it.effect("reports no more after a long time alone than what its share lacks", () =>
     Effect.gen(function*() {
       const { buckets, store } = yield* make
       yield* reserve(buckets, ask(amounts(1)))
@@ -247,7 +252,7 @@ describe("the client of a shared store", () => {
       assert.isAtLeast(told.reduce((sum, one) => sum + one, 0), 6)
     }).pipe(Effect.scoped))
 
-  it.effect("tries again less and less often, and merges what it has to tell meanwhile", () =>
+  it.effect("tries again less and less often, and merges what it has to report meanwhile", () =>
     Effect.gen(function*() {
       const { buckets, store } = yield* make
       const ticket = yield* ticketOf(buckets)
@@ -345,7 +350,7 @@ describe("the client of a shared store", () => {
       assert.deepInclude(store.messages[1], { acknowledged: 1, reserved: zero })
     }).pipe(Effect.scoped))
 
-  it.effect("tells a store that has other buckets what it knew", () =>
+  it.effect("sends what it knew to a store that has other buckets", () =>
     Effect.gen(function*() {
       const { buckets, store } = yield* make
       yield* reserve(buckets, ask(amounts(1)))
@@ -369,8 +374,6 @@ describe("the client of a shared store", () => {
       assert.isDefined((yield* reserve(buckets, ask(amounts(1)))).ticket)
     }))
 })
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const Step = Schema.Struct({
   do: Schema.Literals(["reserve", "reserve", "reserve", "interrupt", "close", "close", "produce", "wait"]),

@@ -9,6 +9,7 @@ import * as Script from "../../../src/RateLimiter/internal/script.ts"
 import type { State } from "../../../src/RateLimiter/internal/State.ts"
 import type { Batch, Reply, Report, Sender, Ticket } from "../../../src/RateLimiter/internal/Store.ts"
 import * as wire from "../../../src/RateLimiter/internal/wire.ts"
+import { between } from "../../utils/between.ts"
 import * as TestRedis from "../../utils/redis.ts"
 
 /** The script with its clock in our hands. */
@@ -40,8 +41,6 @@ const amounts = (requests: number, inputTokens = 0, outputTokens = 0): Amounts =
   outputTokens,
   tokens: inputTokens + outputTokens
 })
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const limit = (most: number) => Schema.Union([Schema.Undefined, between(1, most)])
 

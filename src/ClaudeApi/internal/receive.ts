@@ -1,0 +1,196 @@
+/** Reads a streamed answer: its events as they arrive, what they used so far, and whether the answer is complete. */
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type * as Pull from "effect/Pull"
+import * as Stream from "effect/Stream"
+import type { MessageAttempt, ModelRefusal, Outcome } from "../../Attempt.ts"
+import type { ApiError } from "../../ClaudeError.ts"
+import * as Estimate from "../../Estimate.ts"
+import { refusalOf } from "../../internal/modelRefusal.ts"
+import { type Event, isContent } from "../../MessageStream.ts"
+import type * as Model from "../../Model.ts"
+import { cacheTtl } from "../../PriceBook.ts"
+import * as Usage from "../../Usage.ts"
+import * as EventStream from "./eventStream.ts"
+import * as Exchange from "./exchange.ts"
+
+/** The most bytes of a stream that are decoded at once, before and after its first content. */
+const firstStep = 1024
+const maxStep = 16 * 1024
+
+/** How long the end of a body may follow its `message_stop`, before its connection is given up. */
+const endMillis = 250
+
+/** Characters of output that may wait to be counted. */
+const maxUncounted = 64 * 1024
+
+/** The text that an event adds to the output. */
+const textOf = (event: Event): string => {
+  if (event.type !== "content_block_delta") return ""
+  switch (event.delta.type) {
+    case "text_delta":
+      return event.delta.text
+    case "thinking_delta":
+      return event.delta.thinking ?? ""
+    case "input_json_delta":
+      return event.delta.partial_json
+    default:
+      return ""
+  }
+}
+
+const isEmptyText = (event: Event): boolean =>
+  event.type === "content_block_delta" && event.delta.type === "text_delta" && event.delta.text === ""
+
+/** The part of a streamed answer that has arrived. */
+class Received implements Exchange.Used {
+  private readonly tokenizer: Model.Tokenizer
+  private readonly askedTtl: () => "5m" | "1h" | undefined
+  private reported: Usage.Usage = Usage.zero
+  private counted = 0
+  private text = ""
+  model: string | undefined
+  stopReason: string | undefined
+  refusal: ModelRefusal | undefined
+  /** The content has begun. */
+  hasContent = false
+  /** Some of the content was not empty. */
+  private hasOutput = false
+  /** The body was read to its end. */
+  ended = false
+  bytes = 0
+
+  constructor({ facts, request }: MessageAttempt) {
+    this.tokenizer = facts.tokenizer
+    this.askedTtl = () => cacheTtl(request)
+  }
+
+  take(events: ReadonlyArray<Event>): ReadonlyArray<Event> {
+    for (const event of events) {
+      switch (event.type) {
+        case "message_start":
+          this.reported = Usage.fromReported(event.message.usage, this.askedTtl)
+          this.model = event.message.model
+          break
+        case "content_block_start":
+        case "content_block_delta":
+          this.hasContent ||= isContent(event)
+          this.hasOutput ||= isContent(event) && !isEmptyText(event)
+          this.text += textOf(event)
+          break
+        case "message_delta":
+          this.reported = Usage.merge(this.reported, event.usage, this.askedTtl)
+          this.stopReason = event.delta.stop_reason ?? undefined
+          this.refusal = refusalOf(event.delta, !this.hasOutput)
+          break
+      }
+    }
+    if (this.text.length > maxUncounted) this.count()
+    return events
+  }
+
+  private count(): number {
+    this.counted += Estimate.textTokens(this.text, this.tokenizer)
+    this.text = ""
+    return this.counted
+  }
+
+  /** As reported; before the final total, output is counted from what arrived. */
+  get usage(): Usage.Usage {
+    if (this.stopReason !== undefined) return this.reported
+    const arrived = this.count()
+    return arrived > this.reported.outputTokens ? { ...this.reported, outputTokens: arrived } : this.reported
+  }
+}
+
+/** The outcome while the stream is open. Its getters count when somebody looks. */
+const aborted = (exchange: Exchange.Exchange, received: Received): Outcome => ({
+  _tag: "Aborted",
+  get usage() {
+    return received.usage
+  },
+  get limits() {
+    return exchange.limits
+  },
+  get model() {
+    return received.model
+  },
+  get requestId() {
+    return Exchange.requestIdOf(exchange)
+  }
+})
+
+type Events = Arr.NonEmptyReadonlyArray<Event>
+
+/** Pulls events out of the body, until `message_stop` is among them. */
+const pull = (
+  exchange: Exchange.Exchange,
+  received: Received,
+  reader: ReadableStreamDefaultReader<Uint8Array>
+): Pull.Pull<Events, ApiError> => {
+  const decoder = EventStream.decoder(exchange.bounds.maxBytes)
+  /** Bytes that were read and not decoded yet: the first content does not wait for all that came with it. */
+  let unread: Uint8Array | undefined
+
+  /** Reads what follows the last event, so that the connection can serve the next call. */
+  const end = Exchange.read(exchange, reader, "yes").pipe(
+    Effect.timeoutOption(endMillis),
+    Effect.option,
+    Effect.andThen((last) => {
+      received.ended = last._tag === "Some" && last.value._tag === "Some" && last.value.value.done
+      return Cause.done()
+    })
+  )
+
+  const decoded = (bytes: Uint8Array): Pull.Pull<Events, ApiError> => {
+    const step = received.hasContent ? maxStep : firstStep
+    unread = bytes.byteLength > step ? bytes.subarray(step) : undefined
+    const events = received.take(decoder.feed(unread === undefined ? bytes : bytes.subarray(0, step)))
+    if (decoder.whole()) Exchange.completed(exchange, received)
+    return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : next
+  }
+
+  const next: Pull.Pull<Events, ApiError> = Effect.suspend(() => {
+    const broken = decoder.broken()
+    if (broken !== undefined) {
+      return Effect.fail(
+        broken._tag === "Refused" ? Exchange.refused(exchange, broken.body) : Exchange.malformed(exchange)
+      )
+    }
+    if (decoder.whole()) return end
+    if (unread !== undefined) return decoded(unread)
+    const read = Exchange.readInTime(exchange, reader, "unknown", received.hasContent)
+    return Effect.flatMap(read, (chunk) => {
+      if (chunk.done) return Effect.fail(Exchange.truncated(exchange, "unknown"))
+      received.bytes += chunk.value.byteLength
+      if (received.bytes > exchange.bounds.maxBytes) return Effect.fail(Exchange.malformed(exchange))
+      return decoded(chunk.value)
+    })
+  })
+  return next
+}
+
+/** Sends the request of an attempt and reads its answer, which ends with `message_stop` or fails. */
+export const stream = (
+  attempt: MessageAttempt,
+  bounds: Exchange.Bounds,
+  send: (exchange: Exchange.Exchange) => Promise<Response>
+): Stream.Stream<Event, ApiError> =>
+  Stream.unwrap(Effect.gen(function*() {
+    const received = new Received(attempt)
+    const exchange = yield* Effect.acquireRelease(
+      Exchange.open(attempt, attempt.request, bounds),
+      (exchange) => Effect.suspend(() => Exchange.close(exchange, received.ended))
+    )
+    attempt.sentAt = exchange.began
+    attempt.outcome = aborted(exchange, received)
+    const recorded = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+      Effect.onError(effect, (cause) => Effect.sync(() => Exchange.failed(exchange, received, cause)))
+    const response = yield* recorded(Exchange.head(exchange, () => send(exchange)))
+    const type = (response.headers.get("content-type") ?? "").toLowerCase()
+    if (response.body === null || !type.startsWith("text/event-stream")) {
+      return yield* recorded(Effect.fail(Exchange.malformed(exchange)))
+    }
+    return Stream.fromPull(Effect.succeed(recorded(pull(exchange, received, response.body.getReader()))))
+  }))

@@ -1,0 +1,211 @@
+/** The parts of a service: what they may be given as, and the layer that they make together. */
+import type * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import type { Key, Policy } from "../../Attempt.ts"
+import * as Budget from "../../Budget.ts"
+import * as CircuitBreaker from "../../CircuitBreaker.ts"
+import * as ClaudeApi from "../../ClaudeApi.ts"
+import type { Refusal } from "../../ClaudeError.ts"
+import * as CostLedger from "../../CostLedger.ts"
+import * as CostOptimizer from "../../CostOptimizer.ts"
+import * as KeyPool from "../../KeyPool.ts"
+import * as KeyStore from "../../KeyStore.ts"
+import * as Model from "../../Model.ts"
+import * as PriceBook from "../../PriceBook.ts"
+import * as RateLimiter from "../../RateLimiter.ts"
+import * as RetryPolicy from "../../RetryPolicy.ts"
+
+/** The service of each part, and its options. */
+interface Known {
+  readonly api: readonly [ClaudeApi.ClaudeApi, ClaudeApi.Options]
+  readonly keys: readonly [KeyPool.KeyPool, Keys]
+  readonly retry: readonly [RetryPolicy.RetryPolicy, RetryPolicy.Options]
+  readonly limiter: readonly [RateLimiter.RateLimiter, RateLimiter.Options]
+  readonly breaker: readonly [CircuitBreaker.CircuitBreaker, CircuitBreaker.Options]
+  readonly prices: readonly [PriceBook.PriceBook, PriceBook.Options]
+  readonly budget: readonly [Budget.Budget, Budget.Options]
+  readonly ledger: readonly [CostLedger.CostLedger, CostLedger.Options]
+  readonly optimizer: readonly [CostOptimizer.CostOptimizer, CostOptimizer.Options]
+}
+
+/** Given layers get these from the service. */
+type Shared = ClaudeApi.ClaudeApi | PriceBook.PriceBook
+
+type AnyLayer = Layer.Layer<never, unknown, unknown>
+
+/**
+ * One API key, or several. Plain ones share the rate limits of one organization.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type Keys = Redacted.Redacted<string> | ReadonlyArray<Redacted.Redacted<string> | Key>
+
+/**
+ * What a service is made of. Each part is its options, or a layer of its service; what is left out has its default.
+ *
+ * - `api`: where requests go, and how long they may take.
+ * - `keys`: one key or a list of them. Default: those of `ANTHROPIC_API_KEY`.
+ * - `retry`, `limiter`, `breaker`: on, with their defaults.
+ * - `prices`: the published ones.
+ * - `budget`: default none, and nothing is bounded.
+ * - `ledger`: default in memory, the last 10,000 rows.
+ * - `optimizer`: default none, and no request is changed.
+ * - `policies`: your own. They admit in the order given, after the limiter and before the breaker, so that what waits in one holds no
+ *   circuit's permit; they may refuse with any `ClaudeError.Refusal`.
+ * - `models`: models of your own, with their prices, groups and limits.
+ *
+ * A given layer may need `ClaudeApi` and `PriceBook`: it gets those of the service. Its errors and other requirements are those of the result.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type Parts =
+  & {
+    readonly [Name in keyof Known]?: Known[Name][1] | Layer.Layer<Known[Name][0], unknown, unknown> | undefined
+  }
+  & {
+    readonly policies?: ReadonlyArray<Policy<Refusal>> | undefined
+    readonly models?: ReadonlyArray<Model.Model> | undefined
+  }
+
+type Only<Given, Options> = { readonly [Name in keyof Given]: Name extends keyof Options ? Given[Name] : never }
+
+/**
+ * Names the part that is not what it should be: a part that does not exist, a layer of another service, an option that does not exist.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Checked<P> = {
+  readonly [Name in keyof P]: Name extends keyof Known
+    ? P[Name] extends AnyLayer ? P[Name] extends Layer.Layer<Known[Name][0], unknown, unknown> ? P[Name]
+      : `The part "${Name}" takes its options or a layer of its own service`
+    : Name extends "keys" ? P[Name]
+    : P[Name] extends object ? Only<P[Name], Known[Name][1]>
+    : P[Name]
+    : Name extends "policies" | "models" ? P[Name]
+    : `There is no part "${Name & string}"`
+}
+
+type ErrorOf<Part> = Part extends Layer.Layer<never, infer E, unknown> ? E : never
+
+type NeedsOf<Part> = Part extends Layer.Layer<never, unknown, infer R> ? R : never
+
+type KeysError<P> = P extends { readonly keys: AnyLayer | Keys } ? never : Config.ConfigError | KeyStore.KeyStoreError
+
+/**
+ * What building the service may fail with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type PartsError<P> = { [Name in keyof P]-?: ErrorOf<P[Name]> }[keyof P] | KeysError<P>
+
+/**
+ * What given layers need beside the parts of the service.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type PartsNeed<P> = {
+  [Name in keyof P]-?: Name extends "api" | "prices" ? NeedsOf<P[Name]> : Exclude<NeedsOf<P[Name]>, Shared>
+}[keyof P]
+
+/**
+ * Policies of your own, which `ClaudeService.make` puts between limiter and breaker.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Policies = Context.Reference<ReadonlyArray<Policy<Refusal>>>("effect-claude/ClaudeService/Policies", {
+  defaultValue: () => []
+})
+
+/** The services of all parts. */
+export type PartsServices = { [Name in keyof Known]: Known[Name][0] }[keyof Known]
+
+type AnyParts = { readonly [Name in keyof Known]?: unknown } & Pick<Parts, "policies" | "models">
+
+const isKey = (key: Redacted.Redacted<string> | Key): key is Key => !Redacted.isRedacted(key)
+
+const keysOf = (keys: Keys): ReadonlyArray<Key> =>
+  (Redacted.isRedacted(keys) ? [keys] : keys).map((key, index) =>
+    isKey(key) ? key : { label: `key-${index + 1}`, group: "default", secret: key }
+  )
+
+const poolOf = (keys: Keys | undefined) =>
+  Layer.provide(KeyPool.layer(), keys === undefined ? KeyStore.layerEnv : KeyStore.layerKeys(keysOf(keys)))
+
+// `Checked` has held each part against its service and its options.
+const part = <Service, Options>(
+  given: unknown,
+  of: (options: Options | undefined) => Layer.Layer<Service, unknown, Shared>
+): Layer.Layer<Service, unknown, Shared> =>
+  Layer.isLayer(given)
+    ? given as Layer.Layer<Service, unknown, Shared>
+    : of(given as Options | undefined)
+
+/** All parts, and the references that the service reads. */
+export const layer = (parts: AnyParts): Layer.Layer<PartsServices, unknown, unknown> => {
+  const { models = [], policies = [] } = parts
+  const shared = Layer.merge(
+    part(parts.api, ClaudeApi.layer),
+    part(parts.prices, PriceBook.layer)
+  ) as Layer.Layer<ClaudeApi.ClaudeApi | PriceBook.PriceBook, unknown, unknown> // neither needs the other
+  const made = Layer.mergeAll(
+    part(parts.keys, poolOf),
+    part(parts.retry, RetryPolicy.layer),
+    part(parts.limiter, RateLimiter.layer),
+    part(parts.breaker, CircuitBreaker.layer),
+    part(parts.budget, (options?: Budget.Options) => options === undefined ? Budget.layerOff : Budget.layer(options)),
+    part(parts.ledger, CostLedger.layer),
+    part(
+      parts.optimizer,
+      (options?: CostOptimizer.Options) => options === undefined ? CostOptimizer.layerOff : CostOptimizer.layer(options)
+    ),
+    Layer.succeed(Policies, policies)
+  ).pipe(Layer.provideMerge(shared))
+  return models.length === 0 ? made : Layer.provideMerge(made, Model.layerCatalogue(models))
+}
+
+/** How many services of one process were built in the last while, to warn of a layer that is built for each call. */
+export class Builds {
+  private readonly recent: Array<number> = []
+  private warned = false
+
+  /** Whether this is one build too many, said once. */
+  add(now: number): boolean {
+    if (this.warned) return false
+    this.recent.push(now)
+    if (this.recent.length <= maxBuilds) return false
+    const first = this.recent.shift()
+    this.warned = first !== undefined && now - first < buildsMillis
+    return this.warned
+  }
+}
+
+const maxBuilds = 20
+
+const buildsMillis = 10_000
+
+const Recent = Context.Reference<Builds>("effect-claude/ClaudeService/Builds", { defaultValue: () => new Builds() })
+
+/** Warns once where services are built again and again. */
+export const noteBuild: Effect.Effect<void> = Effect.flatMap(
+  Recent,
+  (builds) =>
+    Effect.clockWith((clock) =>
+      builds.add(clock.currentTimeMillisUnsafe())
+        ? Effect.logWarning(
+          `ClaudeService: ${maxBuilds} services were built in ${
+            buildsMillis / 1_000
+          } seconds. Each has its own limits, circuits and ` +
+            "budgets, so none of them holds. Build the layer once, at the edge of the program, and provide it there."
+        )
+        : Effect.void
+    )
+)

@@ -1,0 +1,113 @@
+/** Reports over stored rows, a day or an hour at a time. */
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as CostReport from "../../CostReport.ts"
+import * as Figures from "../../internal/figures.ts"
+import * as Reconciliation from "../../Reconciliation.ts"
+import { type Ask, CostLedgerError } from "./client.ts"
+import type { Range } from "./rows.ts"
+import * as Slices from "./slices.ts"
+
+/** The most days or hours of a report. */
+const maxSlices = 10_000
+
+const monthMillis = 30 * 86_400_000
+
+const utc = DateTime.zoneMakeOffset(0)
+
+const isOf = <A>(found: Option.Option<A>, what: string): Effect.Effect<A, CostLedgerError> =>
+  Option.isSome(found)
+    ? Effect.succeed(found.value)
+    : Effect.fail(new CostLedgerError({ reason: "query", cause: new RangeError(what) }))
+
+const instantOf = (input: DateTime.DateTime.Input, name: string): Effect.Effect<number, CostLedgerError> =>
+  Effect.map(isOf(DateTime.make(input), `${name} is not a valid date`), DateTime.toEpochMillis)
+
+const costliestFirst = (one: CostReport.Group, other: CostReport.Group): number =>
+  other.nanoUsd - one.nanoUsd || other.attempts - one.attempts || ((one.key ?? "") < (other.key ?? "") ? -1 : 1)
+
+/** The figures of each slice, by what its rows have in common. */
+const aggregated = (
+  ask: Ask,
+  slices: ReadonlyArray<Slices.Slice> | undefined,
+  by: CostReport.Field | { readonly tag: string } | undefined,
+  where: CostReport.Where,
+  add: (slice: Slices.Slice, group: CostReport.Group) => void
+): Effect.Effect<void, CostLedgerError> =>
+  slices === undefined ? Effect.fail(new CostLedgerError({ reason: "range" })) : Effect.forEach(
+    slices,
+    (slice) =>
+      // A store in this process occupies the thread while it counts; others run in between.
+      Effect.andThen(Effect.yieldNow, ask({ _tag: "Aggregate", range: slice, by, where })).pipe(
+        Effect.map(({ groups }) => groups.forEach((group) => add(slice, group)))
+      ),
+    { discard: true }
+  )
+
+/** The part of a range in which there are rows. */
+const occupied = (ask: Ask, { from, to }: Range): Effect.Effect<Range, CostLedgerError> =>
+  Effect.map(ask({ _tag: "Span" }), ({ span }) =>
+    span === undefined
+      ? { from, to: from }
+      : { from: Math.max(from, span.oldest), to: Math.min(to, span.newest + 1) })
+
+/** `flush` runs before the store is read; `missingRows` is how many rows this process lost. */
+export const make = (
+  ask: Ask,
+  flush: Effect.Effect<void, CostLedgerError>,
+  missingRows: () => number
+) => ({
+  report: Effect.fn("CostLedger.report")(function*(query: CostReport.Query = {}) {
+    const { by, where = {} } = query
+    const now = yield* Clock.currentTimeMillis
+    const to = query.to === undefined ? now + 1 : yield* instantOf(query.to, "to")
+    const from = query.from === undefined ? to - monthMillis : yield* instantOf(query.from, "from")
+    const zone = query.zone === undefined
+      ? utc
+      : yield* isOf(DateTime.zoneFromString(query.zone), `unknown time zone ${query.zone}`)
+    yield* flush
+    const byTime = by === "day" || by === "hour"
+    const range = yield* occupied(ask, { from, to })
+    const groups = new Map<string | null, Figures.Sums>()
+    const total = Figures.zero()
+    yield* aggregated(
+      ask,
+      byTime
+        ? Slices.make(range.from, range.to, by, zone, maxSlices)
+        : Slices.make(range.from, range.to, "day", utc, maxSlices),
+      byTime ? undefined : by,
+      where,
+      (slice, group) => {
+        Figures.add(total, group)
+        if (by === undefined) return
+        const key = byTime ? slice.label : group.key
+        const sums = groups.get(key) ?? Figures.zero()
+        groups.set(key, sums)
+        Figures.add(sums, group)
+      }
+    )
+    if (!Figures.isExact(total)) return yield* new CostLedgerError({ reason: "range" })
+    const found = [...groups].map(([key, figures]): CostReport.Group => ({ key, ...figures }))
+    return new CostReport.Report({
+      from,
+      to,
+      by: CostReport.nameOf(by),
+      groups: byTime ? found : found.sort(costliestFirst),
+      total,
+      missingRows: missingRows()
+    })
+  }),
+
+  reconcile: Effect.fn("CostLedger.reconcile")(function*(bill: ReadonlyArray<Reconciliation.Line>, range: Range) {
+    yield* flush
+    const { from, to } = yield* occupied(ask, range)
+    const recorded: Array<Reconciliation.Recorded> = []
+    const days = Slices.make(from, to, "day", utc, maxSlices)
+    yield* aggregated(ask, days, "model", {}, ({ label }, group) => {
+      recorded.push({ day: label, model: group.key ?? "", figures: group })
+    })
+    return Reconciliation.compare(recorded, bill, range)
+  })
+})

@@ -1,0 +1,153 @@
+/**
+ * Writes rows to a store that others share, in the background and in batches. While the store does not answer, rows wait in memory, at most
+ * `maxPending` of them; further ones are lost and counted.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { Outbox, StoreClient } from "../../internal/storeClient.ts"
+import { type Ask, CostLedgerError, type ReplyTo } from "./client.ts"
+import type { Row } from "./row.ts"
+import type { Command } from "./rows.ts"
+
+export interface Writer {
+  readonly write: (row: Row) => Effect.Effect<void>
+  /** Writes what waits now. */
+  readonly flush: Effect.Effect<void, CostLedgerError>
+  readonly status: () => {
+    readonly pendingRows: number
+    readonly lostRows: number
+    readonly evictedRows: number
+    readonly isDown: boolean
+  }
+}
+
+/**
+ * - `flushMillis`: how long a row waits at most while the store answers.
+ * - `batchRows`: how many rows are written at once; so many that wait are written before their time.
+ * - `storeMillis`: how long a write may take, and all that is left at the end.
+ */
+export interface Settings {
+  readonly flushMillis: number
+  readonly batchRows: number
+  readonly maxPending: number
+  readonly storeMillis: number
+}
+
+type Write = Extract<Command, { readonly _tag: "Write" }>
+
+/** Logged at the first eviction of a store. */
+export const evicting = Effect.logInfo("CostLedger: the store is full; older rows are evicted for newer ones.")
+
+/** Random, so that processes that lost a store do not return to it together. */
+const backoff = (client: Pick<StoreClient<never, unknown>, "waitMillis">): Effect.Effect<void> =>
+  Clock.clockWith((clock) =>
+    Effect.flatMap(
+      Random.next,
+      (chance) => Effect.sleep(client.waitMillis(clock.currentTimeMillisUnsafe()) * (1 - chance / 4))
+    )
+  )
+
+export const make = Effect.fnUntraced(function*(
+  ask: Ask,
+  { batchRows, flushMillis, maxPending, storeMillis }: Settings
+): Effect.fn.Return<Writer, never, Scope.Scope> {
+  const pending = new Outbox<Row>(maxPending)
+  const arrived = yield* Latch.make()
+  const full = yield* Latch.make()
+  const writing = yield* Semaphore.make(1)
+  let lostRows = 0
+  /** How many of them the log has reported. */
+  let reportedRows = 0
+  let evictedRows = 0
+  let failure: CostLedgerError | undefined
+
+  const client = new StoreClient<Write, ReplyTo<Write>>({
+    name: "CostLedger",
+    step: (command) =>
+      Effect.tapError(ask(command), (error) =>
+        Effect.sync(() => {
+          failure = error
+        })),
+    timeoutMillis: storeMillis,
+    maxRetryMillis: 30_000,
+    whileLost: `Until it does, rows wait in memory, at most ${maxPending} of them.`
+  })
+
+  const writeBatch = Effect.suspend(() => {
+    const { items, number } = pending.take(batchRows)
+    failure = undefined
+    return Effect.flatMap(client.step({ _tag: "Write", rows: items }), (reply) => {
+      if (reply === undefined) {
+        const cause = new Error(`no answer in ${storeMillis} ms`)
+        return Effect.fail(failure ?? new CostLedgerError({ reason: "store", cause }))
+      }
+      pending.acknowledge(number + items.length - 1)
+      const isFirst = evictedRows === 0 && reply.evicted > 0
+      evictedRows += reply.evicted
+      return isFirst ? evicting : Effect.void
+    })
+  })
+
+  const reportLost = Effect.suspend(() => {
+    const count = lostRows - reportedRows
+    reportedRows = lostRows
+    return count === 0
+      ? Effect.void
+      : Effect.logWarning(`CostLedger: ${count} rows were lost while too many waited for the store.`)
+  })
+
+  /** What waits now; what comes meanwhile is left to the next time. */
+  const flush = writing.withPermit(Effect.suspend(() => {
+    let left = pending.size
+    return Effect.whileLoop({
+      while: () => left > 0,
+      body: () => writeBatch,
+      step: () => {
+        left -= batchRows
+      }
+    })
+  })).pipe(Effect.tap(reportLost))
+
+  // Registered before the writer is forked, so that it runs when that has ended.
+  yield* Effect.addFinalizer(() =>
+    Effect.andThen(
+      Effect.ignore(Effect.timeout(flush, storeMillis)),
+      Effect.suspend(() => {
+        const left = pending.size
+        if (left === 0) return Effect.void
+        lostRows += left
+        return Effect.logWarning(`CostLedger: ${left} rows could not be written before the end and are lost.`)
+      })
+    )
+  )
+
+  yield* Effect.gen(function*() {
+    if (pending.size === 0) yield* arrived.await
+    yield* Effect.race(Effect.sleep(flushMillis), full.await)
+    yield* arrived.close
+    yield* full.close
+    yield* Effect.ignore(flush)
+    while (client.isLost) yield* Effect.andThen(backoff(client), Effect.ignore(flush))
+  }).pipe(Effect.forever, Effect.forkScoped)
+
+  return {
+    write: (row) =>
+      Effect.suspend(() => {
+        if (pending.size >= maxPending) {
+          return lostRows++ > reportedRows
+            ? Effect.void
+            : Effect.logWarning(`CostLedger: ${maxPending} rows wait for the store; further rows are lost.`)
+        }
+        pending.push(row)
+        if (pending.size === 1) arrived.openUnsafe()
+        if (pending.size >= batchRows) full.openUnsafe()
+        return Effect.void
+      }),
+    flush,
+    status: () => ({ pendingRows: pending.size, lostRows, evictedRows, isDown: client.isLost })
+  }
+})
