@@ -31,13 +31,9 @@ const pending: Record<string, ReadonlyArray<string>> = {
     "src/Budget/internal/desk.ts:",
     "src/CircuitBreaker.ts:",
     "src/CircuitBreaker/internal/shared.ts:",
-    "src/ClaudeService.ts:",
-    "src/RateLimiter.ts:",
-    "src/RateLimiter/internal/Buckets.ts:",
-    "src/RateLimiter/internal/script.ts:",
-    "src/RateLimiter/internal/shared.ts:"
+    "src/ClaudeService.ts:"
   ],
-  tables: ["src/Budget.ts:", "src/CircuitBreaker.ts:", "src/RateLimiter.ts:"],
+  tables: ["src/Budget.ts:", "src/CircuitBreaker.ts:"],
   walk: ["create enters", "refusal enters"]
 }
 

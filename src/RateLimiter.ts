@@ -31,22 +31,21 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
-import { admitted, type Attempt, type Policy } from "./Attempt.ts"
+import { admitted, type Policy } from "./Attempt.ts"
 import type { RateLimitedLocallyError } from "./ClaudeError.ts"
 import { BoundedMap } from "./internal/boundedMap.ts"
 import * as Model from "./Model.ts"
 import * as Buckets from "./RateLimiter/internal/Buckets.ts"
-import type { BucketSet, Reserved } from "./RateLimiter/internal/BucketSet.ts"
+import type { BucketSet, Levels, Reserved } from "./RateLimiter/internal/BucketSet.ts"
 import * as Client from "./RateLimiter/internal/client.ts"
 import { Group } from "./RateLimiter/internal/Group.ts"
-import * as Levels from "./RateLimiter/internal/Levels.ts"
 import * as Limits from "./RateLimiter/internal/Limits.ts"
 import { make as makeState, type State } from "./RateLimiter/internal/State.ts"
 import type { Batch, Reply, View } from "./RateLimiter/internal/Store.ts"
 
 export type { Tier } from "./Model.ts"
 export type { Amounts } from "./RateLimiter/internal/Amounts.ts"
-export type { Level, Levels } from "./RateLimiter/internal/Levels.ts"
+export type { Level, Levels } from "./RateLimiter/internal/BucketSet.ts"
 export type { Limits, LimitsOf } from "./RateLimiter/internal/Limits.ts"
 export type { State } from "./RateLimiter/internal/State.ts"
 export type {
@@ -113,7 +112,7 @@ export interface Snapshot {
   readonly group: string
   readonly waiting: number
   readonly inFlight: number
-  readonly levels: Levels.Levels
+  readonly levels: Levels
 }
 
 /**
@@ -218,7 +217,7 @@ const local = (store: Store["Service"]) => (key: string, burstMillis: number): B
     report: (report) => step({ key, burstMillis, reports: [report] }),
     levels: Effect.map(
       Effect.suspend(() => step({ key, burstMillis, read: true })),
-      ({ view }) => Levels.make(view, burstMillis, 1)
+      ({ view }) => Buckets.levels(view, burstMillis, 1)
     )
   }
 }
@@ -284,60 +283,17 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     )
   }
 
-  const nameOf = (attempt: Attempt): string => {
-    if (attempt.endpoint !== "messages") return countTokens
-    return attempt.isFast ? `${attempt.facts.group}-fast` : attempt.facts.group
-  }
-
   return RateLimiter.of({
     admit: (attempt) =>
       Effect.suspend(() => {
-<<<<<<< HEAD
         if (attempt.endpoint === "models") return admitted
         const keyGroup = attempt.key?.group ?? ""
-        const name = nameOf(attempt)
+        const model = attempt.facts.group
+        const name = attempt.endpoint === "messages" ? attempt.isFast ? `${model}-fast` : model : countTokens
         const known = groups.get(keyGroup)?.get(name)
         if (known !== undefined) return known.admit(attempt)
-        const group = add(keyGroup, name, attempt.facts.group)
+        const group = add(keyGroup, name, model)
         return Effect.andThen(checkTier(group), Effect.suspend(() => group.admit(attempt)))
-=======
-        if (attempt.endpoint === "models") return admittedFreely
-        const group = groupOf(attempt)
-        const kind = attempt.endpoint === "messages" ? attempt.kind : undefined
-        const input = attempt.endpoint === "messages" ? attempt.kind.input(attempt.estimate.inputTokens) : 0
-        const output = attempt.endpoint === "messages"
-          ? (attempt.estimate.expectedOutputTokens ?? attempt.kind.typicalOutput(attempt.estimate.maxOutputTokens))
-          : 0
-        const charged = { requests: 1, inputTokens: input, outputTokens: 0, tokens: input }
-        const held = { requests: 0, inputTokens: 0, outputTokens: output, tokens: output }
-        const began = clock.currentTimeMillisUnsafe()
-        const admitted = group.admit(attempt, { charge: charged, hold: held }, {
-          refused: (refused) =>
-            Effect.flatMap(group.buckets.levels, (levels) => {
-              const limit = refused.reason === "tooLarge" ? Buckets.mostInput(levels, burstMillis) : undefined
-              return Effect.fail(errorOf(refused, attempt, group, limit === undefined ? {} : { needed: input, limit }))
-            }),
-          admitted: (ticket, waited) => {
-            const admittedAt = waited ? clock.currentTimeMillisUnsafe() : began
-            const self = {
-              attempt,
-              group,
-              ticket,
-              kind,
-              predictedOutput: output,
-              admittedAt,
-              charged,
-              held,
-              heard: false
-            }
-            underway.add(self)
-            group.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, services)
-            return Effect.succeed(settlement(self))
-          }
-        })
-        const looked = Math.abs(began - lookedAt) < lookMillis ? admitted : Effect.andThen(look, admitted)
-        return group.isTierChecked ? looked : Effect.andThen(checkTier(group), looked)
->>>>>>> main
       }),
 
     setLimits: (limits) =>

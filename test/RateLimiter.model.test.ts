@@ -7,13 +7,8 @@ import * as RateLimiter from "effect-claude/RateLimiter"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 import { TestClock } from "effect/testing"
-<<<<<<< HEAD
-import * as MapStore from "./utils/rateLimiterMapStore.ts"
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
-=======
 import { between } from "./utils/between.ts"
->>>>>>> main
+import * as MapStore from "./utils/rateLimiterMapStore.ts"
 
 /** A bucket that remembers everything that ever happened to it. */
 class Reference {

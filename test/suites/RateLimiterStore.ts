@@ -97,8 +97,7 @@ class Process {
 }
 
 export const suite = ({ layer, name, sleep, test, toleranceMillis }: SuiteOptions) => {
-  const open = (group = "opus-5") =>
-    Effect.map(Store, (store) => new Process(store, `${group} ${name}-${++keys}`))
+  const open = (group = "opus-5") => Effect.map(Store, (store) => new Process(store, `${group} ${name}-${++keys}`))
 
   const beside = (process: Process) => Effect.map(Store, (store) => new Process(store, process.key))
 
@@ -121,8 +120,10 @@ export const suite = ({ layer, name, sleep, test, toleranceMillis }: SuiteOption
     )
 
   const granted = (...args: Parameters<typeof reserve>) =>
-    Effect.map(reserve(...args), (reservation) =>
-      reservation._tag === "Granted" ? reservation : assert.fail(`${reservation._tag}, not granted`))
+    Effect.map(
+      reserve(...args),
+      (reservation) => reservation._tag === "Granted" ? reservation : assert.fail(`${reservation._tag}, not granted`)
+    )
 
   const take = (...args: Parameters<typeof reserve>) =>
     Effect.map(granted(...args), ({ ticket, waitMillis }) => {
@@ -131,8 +132,10 @@ export const suite = ({ layer, name, sleep, test, toleranceMillis }: SuiteOption
     })
 
   const refused = (...args: Parameters<typeof reserve>) =>
-    Effect.map(reserve(...args), (reservation) =>
-      reservation._tag === "Full" ? reservation : assert.fail(`${reservation._tag}, not full`))
+    Effect.map(
+      reserve(...args),
+      (reservation) => reservation._tag === "Full" ? reservation : assert.fail(`${reservation._tag}, not full`)
+    )
 
   const report = (process: Process, ticket: RateLimiter.Ticket, change: Partial<RateLimiter.Report>) => {
     process.reserved = plus(process.reserved, change.release ?? nothing, -1)
@@ -274,14 +277,14 @@ export const suite = ({ layer, name, sleep, test, toleranceMillis }: SuiteOption
         const { ticket } = yield* granted(process, amounts(300), { withinMillis: 60_000 })
         assert.isAbove((yield* refused(process, amounts(1))).waitMillis, 20_000)
         yield* report(process, ticket, { usage: amounts(-300) })
-        assert.isBelow((yield* reserve(process, amounts(1), { withinMillis: 1_000 }) as { waitMillis: number }).waitMillis, 1_000)
+        assert.isBelow((yield* granted(process, amounts(1), { withinMillis: 1_000 })).waitMillis, 1_000)
       }).pipe(Effect.provide(layer)))
 
     test("takes in each report once, and rejects a batch that is out of order", () =>
       Effect.gen(function*() {
         const process = yield* open()
         const ticket = yield* take(process, amounts(0), { limits: { inputTokensPerMinute: 1_000 } })
-        const told = (inputTokens: number): RateLimiter.Report => ({
+        const reportOf = (inputTokens: number): RateLimiter.Report => ({
           ticket,
           usage: amounts(0, inputTokens),
           release: nothing,
@@ -289,11 +292,11 @@ export const suite = ({ layer, name, sleep, test, toleranceMillis }: SuiteOption
           pause: undefined
         })
         const used = Effect.map(process.step({}), ({ view }) => 1_000 - view.buckets.inputTokens!.level)
-        yield* process.send({ reports: [told(100), told(200)] })
-        yield* process.send({ reports: [told(100), told(200), told(400)] })
+        yield* process.send({ reports: [reportOf(100), reportOf(200)] })
+        yield* process.send({ reports: [reportOf(100), reportOf(200), reportOf(400)] })
         near(yield* used, 700)
         assert.deepStrictEqual(
-          yield* process.send({ reports: [told(1)] }, { call: process.call, firstReport: 4 }),
+          yield* process.send({ reports: [reportOf(1)] }, { call: process.call, firstReport: 4 }),
           { _tag: "Rejected", reason: "outOfOrder" }
         )
         near(yield* used, 700)

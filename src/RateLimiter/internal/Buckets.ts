@@ -5,6 +5,7 @@
  * admitted, output as it is produced. Until then predicted output is `reserved`: what is free is `level - reserved`.
  */
 import { type Amounts, dimensions } from "./Amounts.ts"
+import type { Level, Levels } from "./BucketSet.ts"
 import * as corrections from "./corrections.ts"
 import * as processes from "./processes.ts"
 import { epsilon, forgetMillis, isTooLarge, make, minute, setRate, type State } from "./State.ts"
@@ -154,6 +155,25 @@ export const view = (self: State, now: number): View => {
     ramp: ramp && { ...ramp, from: ramp.from - now }
   }
 }
+
+const levelOf = (bucket: Bucket | undefined, reserved: number): Level | undefined =>
+  bucket && { perMinute: bucket.perMinute, capacity: bucket.capacity, free: bucket.level - reserved, reserved }
+
+/** A view as callers see it. */
+export const levels = (
+  { buckets, closed, pausedMillis, reserved }: View,
+  burstMillis: number,
+  share: number
+): Levels => ({
+  requests: levelOf(buckets.requests, reserved.requests),
+  inputTokens: levelOf(buckets.inputTokens, reserved.inputTokens),
+  outputTokens: levelOf(buckets.outputTokens, reserved.outputTokens),
+  tokens: levelOf(buckets.tokens, reserved.tokens),
+  pausedMillis,
+  closed,
+  burstMillis,
+  share
+})
 
 /** One step on a state that is changed in place, which a store in memory may do. */
 export const apply = (self: State, batch: Batch, now: number): Reply => {

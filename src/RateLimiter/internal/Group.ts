@@ -9,9 +9,8 @@ import type * as Scope from "effect/Scope"
 import type { Attempt, Settle } from "../../Attempt.ts"
 import { RateLimitedLocallyError } from "../../ClaudeError.ts"
 import { type Dimension, dimensions, zero } from "./Amounts.ts"
-import type { BucketSet, Need } from "./BucketSet.ts"
+import type { BucketSet, Levels, Need } from "./BucketSet.ts"
 import * as InFlight from "./InFlight.ts"
-import type { Levels } from "./Levels.ts"
 import type { Limits } from "./Limits.ts"
 import { giveBack, Line, type Refused } from "./Line.ts"
 import { forgetMillis } from "./State.ts"
@@ -31,30 +30,34 @@ export interface Options {
   readonly services: Context.Context<never>
 }
 
-/** How many attempts may go out while no limit is known. */
-type Knowledge =
-  /** No limit is known: so many at once. Each that succeeds adds one, a refusal halves them. */
-  | { readonly _tag: "None"; readonly window: number }
-  /** Headers reported limits, and buckets keep to them until those are forgotten. */
+/** What bounds the attempts that may go out at once. */
+type Bound =
+  /** Limits are configured, and the buckets keep to them. */
+  | { readonly _tag: "Configured" }
+  /** Headers reported limits, and the buckets keep to them until those are forgotten. */
   | { readonly _tag: "Observed"; readonly until: number }
+  /** No limit is known: so many at once. Each that succeeds adds one, a refusal halves them. */
+  | { readonly _tag: "Unknown"; readonly window: number }
 
 /** How many attempts go out at once before any limit is known. */
 const firstWindow = 4
 
-const nothingKnown: Knowledge = { _tag: "None", window: firstWindow }
+const unknown: Bound = { _tag: "Unknown", window: firstWindow }
 
-/** What is known at `now`, where what headers reported may be forgotten. */
-const current = (knowledge: Knowledge, now: number): Knowledge =>
-  knowledge._tag === "Observed" && now > knowledge.until ? nothingKnown : knowledge
-
-/** What is known after an attempt is settled whose answer reported no limits. */
-const adapted = (knowledge: Knowledge, isCompleted: boolean, isRefused: boolean): Knowledge => {
-  if (knowledge._tag === "Observed") return knowledge
-  const window = isCompleted ? knowledge.window + 1 : knowledge.window
-  return { _tag: "None", window: isRefused ? Math.max(1, Math.floor(window / 2)) : window }
+const boundBy = (limits: Limits): Bound => {
+  const isLimited = limits.requestsPerMinute !== undefined || limits.inputTokensPerMinute !== undefined ||
+    limits.outputTokensPerMinute !== undefined || limits.tokensPerMinute !== undefined
+  return isLimited ? { _tag: "Configured" } : unknown
 }
 
-const observedAt = (now: number): Knowledge => ({ _tag: "Observed", until: now + forgetMillis })
+/** The bound after an attempt is settled. */
+const nextBound = (bound: Bound, now: number, hasHeaders: boolean, isCompleted: boolean, isRefused: boolean): Bound => {
+  if (bound._tag === "Configured") return bound
+  if (hasHeaders) return { _tag: "Observed", until: now + forgetMillis }
+  if (bound._tag === "Observed" && now <= bound.until) return bound
+  const window = (bound._tag === "Observed" ? firstWindow : bound.window) + (isCompleted ? 1 : 0)
+  return { _tag: "Unknown", window: isRefused ? Math.max(1, Math.floor(window / 2)) : window }
+}
 
 /** Attempts in flight are looked at no more often than this. */
 const lookMillis = 250
@@ -93,10 +96,6 @@ const metricsOf = (group: string) => {
   }
 }
 
-const isLimited = (limits: Limits): boolean =>
-  limits.requestsPerMinute !== undefined || limits.inputTokensPerMinute !== undefined ||
-  limits.outputTokensPerMinute !== undefined || limits.tokensPerMinute !== undefined
-
 /** Whether there may be no room for one more, as far as is known, when others are asking for about as much. */
 const isCrowded = (levels: Levels, { reserve, usage }: Need, asking: number): boolean => {
   let isKnown = false
@@ -123,7 +122,7 @@ export class Group {
   /** How many ask without having been in the line, and have no answer yet. */
   private asking = 0
   private limits: Limits
-  private knowledge: Knowledge = nothingKnown
+  private bound: Bound
   /** From the first one on that must wait. */
   private line: Line | undefined
   private readonly inFlight = new Set<InFlight.InFlight>()
@@ -144,6 +143,7 @@ export class Group {
     this.services = options.services
     this.configured = options.configured
     this.limits = options.configured()
+    this.bound = boundBy(this.limits)
     this.metrics = metricsOf(options.name)
   }
 
@@ -158,15 +158,17 @@ export class Group {
 
   /** Whether another attempt may go out, as far as the buckets do not know: before any limit is known, a few at a time. */
   get isOpen(): boolean {
-    if (isLimited(this.limits)) return true
-    const knowledge = current(this.knowledge, this.clock.currentTimeMillisUnsafe())
-    return knowledge._tag === "Observed" || this.admitted < knowledge.window
+    const { bound } = this
+    if (bound._tag === "Configured") return true
+    if (bound._tag === "Unknown") return this.admitted < bound.window
+    return this.clock.currentTimeMillisUnsafe() <= bound.until || this.admitted < firstWindow
   }
 
   /** Applies the limits as configured now, also to those who wait. */
   get reconfigure(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.limits = this.configured()
+      this.bound = boundBy(this.limits)
       // Asking for nothing tells the store.
       return Effect.map(this.reserve({ usage: zero, reserve: zero }, 0), () => this.line?.wake())
     })
@@ -185,7 +187,7 @@ export class Group {
       : this.asking === 0
       ? this.ask(attempt, need, began)
       : this.askWithOthers(attempt, need, began)
-    return Math.abs(began - this.lookedAt) < lookMillis ? admitted : Effect.andThen(this.look, admitted)
+    return Math.abs(began - this.lookedAt) < lookMillis ? admitted : Effect.andThen(this.look(), admitted)
   }
 
   /** Those that come at once and will have to wait do so in the line, in the order of their priorities, and do not all get reservations. */
@@ -245,8 +247,7 @@ export class Group {
   private errorOf(refused: Refused, attempt: Attempt, { usage }: Need): RateLimitedLocallyError {
     const common = { group: this.name, attempts: attempt.number - 1 }
     if (refused._tag === "TooLarge") {
-      const { limit } = refused
-      const size = limit === undefined ? undefined : { needed: usage.inputTokens, limit }
+      const size = { needed: usage.inputTokens, limit: refused.limit }
       return new RateLimitedLocallyError({ ...common, ...size, reason: "tooLarge", retryAfter: undefined })
     }
     const reasons = { Closed: "spend", Deadline: "deadline", QueueFull: "queueFull" } as const
@@ -256,59 +257,62 @@ export class Group {
 
   /** It is in flight from now on. */
   private settlement(attempt: Attempt, need: Need, ticket: Ticket, began: number): Settle {
-    const now = this.clock.currentTimeMillisUnsafe()
-    const self = InFlight.make(attempt, need, ticket, now)
-    this.inFlight.add(self)
-    this.metrics.waits.updateUnsafe(Math.max(0, now - began) / 1_000, this.services)
-    return Effect.suspend(() => this.settle(self))
-  }
-
-  private settle(self: InFlight.InFlight): Effect.Effect<void> {
-    this.inFlight.delete(self)
-    const { outcome } = self.attempt
-    const now = this.clock.currentTimeMillisUnsafe()
-    const isCompleted = outcome._tag === "Completed"
-    if (isCompleted && self.kind !== undefined) {
-      const ratio = outcome.usage.outputTokens / Math.max(1, self.predictedOutput)
-      this.metrics.outputRatio.updateUnsafe(ratio, this.services)
+    const admittedAt = this.clock.currentTimeMillisUnsafe()
+    const self: InFlight.InFlight = {
+      attempt,
+      ticket,
+      kind: attempt.endpoint === "messages" ? attempt.kind : undefined,
+      predictedOutput: need.reserve.outputTokens,
+      admittedAt,
+      used: need.usage,
+      reserved: need.reserve,
+      isObserved: false
     }
-    const report = InFlight.close(self, now)
-    const reported = Effect.map(this.buckets.report(report), () => {
-      this.admitted--
-      this.knowledge = report.observed !== undefined
-        ? observedAt(now)
-        : adapted(current(this.knowledge, now), isCompleted, report.pause !== undefined)
-      this.line?.wake()
+    this.inFlight.add(self)
+    this.metrics.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, this.services)
+    return Effect.suspend(() => {
+      this.inFlight.delete(self)
+      const { outcome } = attempt
+      const now = this.clock.currentTimeMillisUnsafe()
+      const isCompleted = outcome._tag === "Completed"
+      if (isCompleted && self.kind !== undefined) {
+        const ratio = outcome.usage.outputTokens / Math.max(1, self.predictedOutput)
+        this.metrics.outputRatio.updateUnsafe(ratio, this.services)
+      }
+      const report = InFlight.close(self, now)
+      const reported = Effect.map(this.buckets.report(report), () => {
+        this.admitted--
+        this.bound = nextBound(this.bound, now, report.observed !== undefined, isCompleted, report.pause !== undefined)
+        this.line?.wake()
+      })
+      return Math.abs(now - this.gaugedAt) < gaugeMillis ? reported : Effect.andThen(reported, this.gauge(now))
     })
-    return Math.abs(now - this.gaugedAt) < gaugeMillis ? reported : Effect.andThen(reported, this.gauge(now))
   }
 
   /** Takes what the attempts in flight used so far, not of all at once. */
-  get look(): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const now = this.clock.currentTimeMillisUnsafe()
-      if (Math.abs(now - this.lookedAt) < lookMillis) return Effect.void
-      this.lookedAt = now
-      const reports: Array<Effect.Effect<unknown>> = []
-      for (let left = maxLooked; left > 0; left--) {
-        const next = this.unlooked.next()
-        if (next.done === true) {
-          this.unlooked = this.inFlight.values()
-          break
-        }
-        const report = InFlight.look(next.value, now, this.waiting > 0)
-        if (report === undefined) continue
-        reports.push(
-          report.observed === undefined
-            ? this.buckets.report(report)
-            : Effect.map(this.buckets.report(report), () => {
-              this.knowledge = observedAt(now)
-              this.line?.wake()
-            })
-        )
+  look(): Effect.Effect<void> {
+    const now = this.clock.currentTimeMillisUnsafe()
+    if (Math.abs(now - this.lookedAt) < lookMillis) return Effect.void
+    this.lookedAt = now
+    const reports: Array<Effect.Effect<unknown>> = []
+    for (let left = maxLooked; left > 0; left--) {
+      const next = this.unlooked.next()
+      if (next.done === true) {
+        this.unlooked = this.inFlight.values()
+        break
       }
-      return reports.length === 0 ? Effect.void : Effect.asVoid(Effect.all(reports))
-    })
+      const report = InFlight.look(next.value, now, this.waiting > 0)
+      if (report === undefined) continue
+      reports.push(
+        report.observed === undefined
+          ? this.buckets.report(report)
+          : Effect.map(this.buckets.report(report), () => {
+            this.bound = nextBound(this.bound, now, true, false, false)
+            this.line?.wake()
+          })
+      )
+    }
+    return reports.length === 0 ? Effect.void : Effect.asVoid(Effect.all(reports))
   }
 
   private gauge(now: number): Effect.Effect<void> {

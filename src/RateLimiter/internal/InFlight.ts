@@ -40,20 +40,9 @@ export const needOf = (attempt: Attempt): Need => {
   const { estimate, kind } = attempt
   return {
     usage: amounts(1, kind.input(estimate.inputTokens), 0),
-    reserve: amounts(0, 0, kind.typicalOutput(estimate.maxOutputTokens))
+    reserve: amounts(0, 0, estimate.expectedOutputTokens ?? kind.typicalOutput(estimate.maxOutputTokens))
   }
 }
-
-export const make = (attempt: Attempt, { reserve, usage }: Need, ticket: Ticket, admittedAt: number): InFlight => ({
-  attempt,
-  ticket,
-  kind: attempt.endpoint === "messages" ? attempt.kind : undefined,
-  predictedOutput: reserve.outputTokens,
-  admittedAt,
-  used: usage,
-  reserved: reserve,
-  isObserved: false
-})
 
 /** By how much a usage exceeds what was taken. */
 const beyond = ({ used }: InFlight, requests: number, inputTokens: number, outputTokens: number): Amounts => ({

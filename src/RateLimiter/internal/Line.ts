@@ -5,17 +5,16 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type { CallContext } from "../../CallContext.ts"
-import { type Amounts, minus, plus, zero } from "./Amounts.ts"
-import type { BucketSet, Need } from "./BucketSet.ts"
-import { type Levels, minutesOf, waitAt } from "./Levels.ts"
+import { type Amounts, dimensions, minus, plus, zero } from "./Amounts.ts"
+import type { BucketSet, Levels, Need } from "./BucketSet.ts"
 import { Queue, type Waiter } from "./Queue.ts"
-import { estimateSlack } from "./State.ts"
+import { capacityOf, estimateSlack, minute } from "./State.ts"
 import type { Ticket } from "./Store.ts"
 
 /** Why an attempt is not admitted, and how long it would have to wait. */
 export type Refused =
   | { readonly _tag: "Deadline" | "QueueFull" | "Closed"; readonly waitMillis: number }
-  | { readonly _tag: "TooLarge"; readonly limit: number | undefined }
+  | { readonly _tag: "TooLarge"; readonly limit: number }
 
 interface Waiting extends Waiter {
   readonly each: Need
@@ -47,7 +46,7 @@ export interface Served {
   /** Attempts that have what they asked for and are not settled. */
   admitted: number
   /** Looks at the attempts in flight: what they used so far is taken as it arrives. */
-  readonly look: Effect.Effect<void>
+  readonly look: () => Effect.Effect<void>
   readonly reserve: (need: Need, leftMillis: number) => ReturnType<BucketSet["reserve"]>
 }
 
@@ -86,10 +85,7 @@ export class Line {
     return Effect.flatMap(this.group.buckets.levels, (levels): Effect.Effect<Ticket, Refused> => {
       const { clock, early, maxQueue, scope } = this.group
       const need = plus(each.usage, each.reserve)
-      const { maxInput } = levels
-      if (maxInput !== undefined && each.usage.inputTokens > estimateSlack * maxInput) {
-        return Effect.fail(tooLarge(levels))
-      }
+      if (each.usage.inputTokens > estimateSlack * maxInput(levels)) return Effect.fail(tooLarge(levels))
       const waitMillis = this.expected(levels, priority, need)
       if (levels.closed) return Effect.fail({ _tag: "Closed", waitMillis })
       if (this.size + early >= maxQueue) return Effect.fail({ _tag: "QueueFull", waitMillis })
@@ -164,7 +160,7 @@ export class Line {
         return
       }
       this.server = { _tag: "Asking", isStale: false }
-      yield* group.look
+      yield* group.look()
       if (!group.isOpen || group.early > 0) {
         // The head of a stream in flight may report limits.
         yield* this.sleep(group.early > 0 ? Infinity : tickMillis)
@@ -209,7 +205,29 @@ export class Line {
 export const giveBack = (buckets: BucketSet, { reserve, usage }: Need, ticket: Ticket): Effect.Effect<unknown> =>
   buckets.report({ ticket, usage: minus(zero, usage), release: reserve, observed: undefined, pause: undefined })
 
-const tooLarge = ({ maxInput }: Levels): Refused => ({
-  _tag: "TooLarge",
-  limit: maxInput === undefined ? undefined : Math.floor(maxInput)
-})
+/** The most input that there is ever room for at once. */
+const maxInput = ({ burstMillis, inputTokens, share, tokens }: Levels): number =>
+  capacityOf(Math.min(inputTokens?.perMinute ?? Infinity, tokens?.perMinute ?? Infinity) / share, burstMillis)
+
+const tooLarge = (levels: Levels): Refused => ({ _tag: "TooLarge", limit: Math.floor(maxInput(levels)) })
+
+/** When there is room for `need`, in milliseconds from now, if a part `share` of the refill goes to it. */
+const waitAt = (levels: Levels, need: Amounts, share: number): number => {
+  let wait = 0
+  for (const dimension of dimensions) {
+    const level = levels[dimension]
+    if (level === undefined || need[dimension] === 0) continue
+    wait = Math.max(wait, (need[dimension] - level.free) * minute / (level.perMinute * share))
+  }
+  return Math.ceil(wait)
+}
+
+/** How many minutes of refill a need takes, in the dimension that is the scarcest for it. */
+const minutesOf = (levels: Levels, need: Amounts): number => {
+  let minutes = 0
+  for (const dimension of dimensions) {
+    const level = levels[dimension]
+    if (level !== undefined) minutes = Math.max(minutes, need[dimension] / level.perMinute)
+  }
+  return minutes
+}

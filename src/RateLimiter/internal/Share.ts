@@ -2,7 +2,7 @@
 import type * as Attempt from "../../Attempt.ts"
 import { add, type Amounts, dimensions, minus, type MutableAmounts, subtract, zero } from "./Amounts.ts"
 import * as Buckets from "./Buckets.ts"
-import * as Levels from "./Levels.ts"
+import type { Levels } from "./BucketSet.ts"
 import type { Limits } from "./Limits.ts"
 import { isTooLarge, make, type State } from "./State.ts"
 import type { Ask, Report, Reservation, Ticket } from "./Store.ts"
@@ -81,8 +81,8 @@ export class Share {
     return "share" in ticket ? (ticket as ShareTicket).share : undefined // only `reserve` makes such tickets
   }
 
-  levels(now: number): Levels.Levels {
-    return Levels.make(Buckets.view(this.state, now), this.state.burstMillis, 1 / this.processes)
+  levels(now: number): Levels {
+    return Buckets.levels(Buckets.view(this.state, now), this.state.burstMillis, 1 / this.processes)
   }
 
   /** A request that is larger than the share, but not than the whole, waits for all of the share and overdraws it. */

@@ -16,8 +16,7 @@ import { BoundedMap } from "../../internal/boundedMap.ts"
 import { Outbox, StoreClient, type Worker, worker } from "../../internal/storeClient.ts"
 import { add, minus, type MutableAmounts, plus, subtract, zero } from "./Amounts.ts"
 import * as Buckets from "./Buckets.ts"
-import type { BucketSet, Need, Reserved } from "./BucketSet.ts"
-import * as Levels from "./Levels.ts"
+import type { BucketSet, Levels, Need, Reserved } from "./BucketSet.ts"
 import type { Limits } from "./Limits.ts"
 import { Share } from "./Share.ts"
 import { make as makeState, type State } from "./State.ts"
@@ -220,27 +219,30 @@ class Session implements BucketSet {
 
   /** The store is back: what was done alone is to be reported. */
   rejoin(): void {
-    const { now, share } = this
-    this.share = undefined
-    if (share !== undefined) {
-      Buckets.advance(this.mirror, now)
-      const { pause, reserved, usage } = share.account(this.mirror, now)
-      add(this.reserved, reserved)
-      this.outbox.push({
-        usage,
-        ticket: { sequence: 0, used: zero },
-        observed: undefined,
-        pause: pause && { reason: pause.reason, until: now + pause.millis }
-      })
-    }
+    this.giveUpShare()
     if (this.hasNews) this.link.flush(this, 0)
+  }
+
+  private giveUpShare(): void {
+    const { now, share } = this
+    if (share === undefined) return
+    this.share = undefined
+    Buckets.advance(this.mirror, now)
+    const { pause, reserved, usage } = share.account(this.mirror, now)
+    add(this.reserved, reserved)
+    this.outbox.push({
+      usage,
+      ticket: { sequence: 0, used: zero },
+      observed: undefined,
+      pause: pause && { reason: pause.reason, until: now + pause.millis }
+    })
   }
 
   /** Tells the store that the process ends. */
   end(): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (this.calls === 0) return Effect.void
-      this.rejoin()
+      this.giveUpShare()
       return Effect.asVoid(this.exchange(undefined, true))
     })
   }
@@ -314,12 +316,12 @@ class Session implements BucketSet {
     })
   }
 
-  get levels(): Effect.Effect<Levels.Levels> {
+  get levels(): Effect.Effect<Levels> {
     return Effect.sync(() => {
       const { mirror, now } = this
       return this.link.client.isLost
         ? this.alone(now).levels(now)
-        : Levels.make(Buckets.view(mirror, now), mirror.burstMillis, 1)
+        : Buckets.levels(Buckets.view(mirror, now), mirror.burstMillis, 1)
     })
   }
 }
@@ -329,8 +331,10 @@ const stepOf = (step: Options["step"]) => ({ batch, withKnown }: Outgoing): Effe
   Effect.flatMap(step(batch), (reply) => {
     if (reply._tag === "Done") return Effect.succeed(reply)
     if (reply.reason !== "otherEpoch") return Effect.fail(reply.reason)
-    return Effect.flatMap(step(withKnown()), (reply) =>
-      reply._tag === "Done" ? Effect.succeed(reply) : Effect.fail(reply.reason))
+    return Effect.flatMap(
+      step(withKnown()),
+      (reply) => reply._tag === "Done" ? Effect.succeed(reply) : Effect.fail(reply.reason)
+    )
   })
 
 /** Makes the bucket sets of one store. */
@@ -343,6 +347,7 @@ export const make = Effect.fnUntraced(function*(
   const sessions = new BoundedMap<string, Session>(maxSets)
   const due = new Set<Session>()
   let background: Worker | undefined
+  let isEnding = false
   const client = new StoreClient({
     name: "RateLimiter",
     step: stepOf(options.step),
@@ -371,7 +376,7 @@ export const make = Effect.fnUntraced(function*(
     ))
   }
   background = yield* worker(client, {
-    isLeft: () => due.size > 0,
+    isLeft: () => !isEnding && due.size > 0,
     // One is enough to see whether the store is back.
     work: Effect.suspend(() => {
       const now = client.isLost ? [...due].slice(0, 1) : [...due]
@@ -388,6 +393,11 @@ export const make = Effect.fnUntraced(function*(
       Effect.forEach([...sessions.values()], (session) => session.end(), { concurrency: "unbounded", discard: true })
     )
   })
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      isEnding = true
+    })
+  )
   const word = () => (random.nextIntUnsafe() >>> 0).toString(36)
   const link: Link = { client, clock, options, run, flush }
   return (key, burstMillis) => {

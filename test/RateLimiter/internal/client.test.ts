@@ -5,55 +5,20 @@ import { TestClock } from "effect/testing"
 import { type Amounts, zero } from "../../../src/RateLimiter/internal/Amounts.ts"
 import type { BucketSet } from "../../../src/RateLimiter/internal/BucketSet.ts"
 import * as Client from "../../../src/RateLimiter/internal/client.ts"
-import type { Limits } from "../../../src/RateLimiter/internal/Limits.ts"
 import * as Script from "../../../src/RateLimiter/internal/script.ts"
-<<<<<<< HEAD:test/RateLimiter/internal/client.test.ts
 import type { Batch, Reply, Report, Sender, Ticket, View } from "../../../src/RateLimiter/internal/Store.ts"
 import * as wire from "../../../src/RateLimiter/internal/wire.ts"
-=======
-import * as Shared from "../../../src/RateLimiter/internal/shared.ts"
 import { between } from "../../utils/between.ts"
->>>>>>> main:test/RateLimiter/internal/shared.test.ts
+import { amounts, type Asked, reportOf, reserve } from "../../utils/bucketSets.ts"
 import * as TestRedis from "../../utils/redis.ts"
 
-const amounts = (requests: number, inputTokens = 0, outputTokens = 0): Amounts => ({
-  requests,
-  inputTokens,
-  outputTokens,
-  tokens: inputTokens + outputTokens
-})
-
 const limits = { requestsPerMinute: 60, inputTokensPerMinute: 6_000 }
-
-interface Asked {
-  readonly limits: Limits
-  readonly usage: Amounts
-  readonly reserve: Amounts
-  readonly withinMillis: number
-}
 
 const ask = (usage: Amounts, more: Partial<Asked> = {}): Asked => ({
   limits,
   usage,
   reserve: zero,
   withinMillis: 0,
-  ...more
-})
-
-/** The ticket, where it is granted, and the wait, `Infinity` for what is too large. */
-const reserve = (buckets: BucketSet, { limits, withinMillis, ...need }: Asked) =>
-  Effect.map(buckets.reserve(limits, need, withinMillis), ({ reservation }) => ({
-    ticket: reservation._tag === "Granted" ? reservation.ticket : undefined,
-    waitMillis: reservation._tag === "TooLarge" ? Infinity : reservation.waitMillis,
-    closed: reservation._tag === "Full" && reservation.closed
-  }))
-
-const reportOf = (ticket: Ticket, more: Partial<Report> = {}): Report => ({
-  ticket,
-  usage: zero,
-  release: zero,
-  observed: undefined,
-  pause: undefined,
   ...more
 })
 
@@ -482,7 +447,7 @@ describe.skipIf(!TestRedis.isInstalled)("the client of a shared store, where bat
           const { inputTokens } = yield* processes[0]!.levels
           yield* Effect.forEach(processes, (buckets) => reserve(buckets, asked({ ...steps[0]!, input: 0, reserve: 0 })))
           const level = (yield* Effect.andThen(
-            processes[2]!.reserve(asked({ ...steps[0]!, input: 0, reserve: 0 })),
+            reserve(processes[2]!, asked({ ...steps[0]!, input: 0, reserve: 0 })),
             processes[2]!.levels
           )).inputTokens!
           assert.isDefined(inputTokens)
