@@ -19,6 +19,7 @@ import { cycles, type Imports, importsOf, violations } from "./floors.ts"
 import { changes, files } from "./format.ts"
 import * as House from "./house.ts"
 import { installed } from "./installed.ts"
+import { stale } from "./reference.ts"
 
 /** Throws with what is wrong; answers with what is worth a word. */
 type Check = () => Promise<string | void>
@@ -157,6 +158,9 @@ const checks: Record<string, Check> = {
     const { ids, missing } = await compare(catalogue.models)
     fail(missing)
     return `${ids} ids in the SDK, ${catalogue.models.length} models in the catalogue`
+  },
+  async reference() {
+    fail(stale())
   },
   async examples() {
     const count = write(".examples")

@@ -40,19 +40,22 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
+import type * as ClaudeService from "../ClaudeService.ts"
 import * as Model from "../Model.ts"
 import type { Answerer } from "./simulator/internal/Answer.ts"
 import type { Bill } from "./simulator/internal/Bill.ts"
 import type { Limits, LimitsOf, Ramp } from "./simulator/internal/Buckets.ts"
+import * as Claude from "./simulator/internal/Claude.ts"
 import * as Core from "./simulator/internal/Core.ts"
 import type { Fault, Rule, When } from "./simulator/internal/Faults.ts"
 import * as Fetch from "./simulator/internal/Fetch.ts"
-import type { Key } from "./simulator/internal/Keys.ts"
+import { defaultKey, type Key } from "./simulator/internal/Keys.ts"
 import type { SpendLimit } from "./simulator/internal/Spend.ts"
 
 export type { Answer, AnswerBlock, Answerer } from "./simulator/internal/Answer.ts"
 export type { Bill, BilledTokens, BillRow } from "./simulator/internal/Bill.ts"
 export { type Limits, type LimitsOf, type Ramp, tier } from "./simulator/internal/Buckets.ts"
+export type { Parts } from "./simulator/internal/Claude.ts"
 export type { Requests } from "./simulator/internal/Core.ts"
 export { type Cut, Fault, overload, type Rule, type Seen, type When } from "./simulator/internal/Faults.ts"
 export type { Key } from "./simulator/internal/Keys.ts"
@@ -64,7 +67,7 @@ export type { SpendLimit } from "./simulator/internal/Spend.ts"
  * @category constants
  * @since 0.1.0
  */
-export const apiKey = "sk-ant-sim-key"
+export const apiKey: string = defaultKey.key
 
 /**
  * A fixed time, or one from a lognormal distribution. Waits are rounded to whole milliseconds.
@@ -137,8 +140,6 @@ export class Simulator extends Context.Service<Simulator, {
   /** The state that `fetch` and `SimulatorServer` share. */
   readonly core: Core.Core
 }>()("effect-claude/testing/Simulator") {}
-
-const defaultKey: Key = { key: apiKey, label: "default", organization: "org_sim", workspace: "wrkspc_sim" }
 
 const limitsOf = (limits: Limits | LimitsOf): LimitsOf => typeof limits === "function" ? limits : () => limits
 
@@ -214,3 +215,45 @@ export const make = Effect.fnUntraced(
  * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<Simulator> => Layer.effect(Simulator, make(options))
+
+/**
+ * `ClaudeService` with every policy over a simulator, and the simulator beside it: a program runs as in production, under
+ * `TestClock` in virtual time. The parts of the service are beside it too, to read its ledger or follow its circuits.
+ *
+ * Each call gives a new simulator and a new service: call it once and share the value.
+ *
+ * **Example** (A program that survives a wave of overload)
+ *
+ * ```ts
+ * import { ClaudeService } from "effect-claude"
+ * import { Effect } from "effect"
+ * import * as Simulator from "effect-claude/testing/Simulator"
+ *
+ * const claude = Simulator.layerClaude(
+ *   { answer: () => "Hello.", faults: [Simulator.overload({ times: 2 })] },
+ *   { retry: { throttledBase: "1 millis" } }
+ * )
+ *
+ * const text = ClaudeService.text({
+ *   model: "claude-sonnet-5-5",
+ *   max_tokens: 100,
+ *   messages: [{ role: "user", content: "Say hello." }]
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(text, claude)) // => "Hello."
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerClaude = <P extends Claude.Parts = {}>(
+  options: Options = {},
+  parts?: P & ClaudeService.Checked<P>
+): Layer.Layer<
+  Simulator | Layer.Success<Claude.Over<P>>,
+  Layer.Error<Claude.Over<P>>,
+  Layer.Services<Claude.Over<P>>
+> =>
+  Layer.unwrap(
+    Effect.map(Simulator, ({ fetch }) => Claude.over<P>(options.keys ?? [defaultKey], { fetch }, parts))
+  ).pipe(Layer.provideMerge(Claude.withModels(layer(options), parts)))

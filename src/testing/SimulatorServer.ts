@@ -26,8 +26,11 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { Simulator } from "./Simulator.ts"
+import type * as ClaudeService from "../ClaudeService.ts"
+import * as Simulator from "./Simulator.ts"
+import * as Claude from "./simulator/internal/Claude.ts"
 import * as Http from "./simulator/internal/Http.ts"
+import { defaultKey } from "./simulator/internal/Keys.ts"
 
 /**
  * The options of the server.
@@ -63,8 +66,10 @@ export class SimulatorServer extends Context.Service<SimulatorServer, {
  * @since 0.1.0
  */
 export const make = Effect.fnUntraced(
-  function*(options: Options = {}): Effect.fn.Return<SimulatorServer["Service"], never, Scope.Scope | Simulator> {
-    const { core } = yield* Simulator
+  function*(
+    options: Options = {}
+  ): Effect.fn.Return<SimulatorServer["Service"], never, Scope.Scope | Simulator.Simulator> {
+    const { core } = yield* Simulator.Simulator
     const refused = yield* Effect.scoped(Http.listen(core, 0))
     const port = yield* Http.listen(core, options.port ?? 0)
     return SimulatorServer.of({ url: `http://127.0.0.1:${port}`, refusedUrl: `http://127.0.0.1:${refused}` })
@@ -77,5 +82,48 @@ export const make = Effect.fnUntraced(
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: Options): Layer.Layer<SimulatorServer, never, Simulator> =>
+export const layer = (options?: Options): Layer.Layer<SimulatorServer, never, Simulator.Simulator> =>
   Layer.effect(SimulatorServer, make(options))
+
+/**
+ * The twin of `Simulator.layerClaude` over HTTP: `ClaudeService` with every policy and its own transport, the server on
+ * loopback that it talks to, and the simulator behind that.
+ *
+ * Each call gives a new simulator, server and service: call it once and share the value.
+ *
+ * **Example** (A program over a real connection)
+ *
+ * ```ts
+ * import { ClaudeService } from "effect-claude"
+ * import { Effect } from "effect"
+ * import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
+ *
+ * const text = ClaudeService.text({
+ *   model: "claude-sonnet-5-5",
+ *   max_tokens: 100,
+ *   messages: [{ role: "user", content: "Say hello." }]
+ * }).pipe(Effect.provide(SimulatorServer.layerClaude({ answer: () => "Hello." })))
+ *
+ * await Effect.runPromise(text) // => "Hello."
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerClaude = <P extends Simulator.Parts = {}>(
+  options: Simulator.Options & Options = {},
+  parts?: P & ClaudeService.Checked<P>
+): Layer.Layer<
+  SimulatorServer | Simulator.Simulator | Layer.Success<Claude.Over<P>>,
+  Layer.Error<Claude.Over<P>>,
+  Layer.Services<Claude.Over<P>>
+> =>
+  Layer.unwrap(
+    Effect.map(
+      SimulatorServer,
+      ({ url }) => Claude.over<P>(options.keys ?? [defaultKey], { baseUrl: url }, parts)
+    )
+  ).pipe(
+    Layer.provideMerge(layer(options)),
+    Layer.provideMerge(Claude.withModels(Simulator.layer(options), parts))
+  )

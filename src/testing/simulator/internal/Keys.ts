@@ -28,6 +28,14 @@ export interface Key {
   readonly billing?: "unpaid" | "lowCredit" | "onHold" | undefined
 }
 
+/** The key that is accepted when the options name none. */
+export const defaultKey: Key = {
+  key: "sk-ant-sim-key",
+  label: "default",
+  organization: "org_sim",
+  workspace: "wrkspc_sim"
+}
+
 export const make = (keys: ReadonlyArray<Key>) => {
   const known = new Map(keys.map((key) => [key.key, key]))
 
