@@ -176,7 +176,7 @@ export class Session implements BucketSet {
         this.open.delete(call)
         if (reply?.view === undefined) {
           if (ask !== undefined) this.abandoned = [...this.abandoned, call]
-          if (client.isLost && !ends) flush(this, 0)
+          if (!ends) flush(this, 0)
           return undefined
         }
         this.abandoned = this.abandoned.filter((one) => !abandoned.includes(one))
