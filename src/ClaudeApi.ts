@@ -40,7 +40,7 @@ import type { ApiError } from "./ClaudeError.ts"
 import { refusalOfMessage } from "./internal/modelRefusal.ts"
 import type { Event } from "./MessageStream.ts"
 import { cacheTtl } from "./PriceBook.ts"
-import { type CountTokensRequest, type Request, toCountTokensParams, toParams } from "./Request.ts"
+import { type CountTokensRequest, toCountTokensParams, toParams } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
 /**
@@ -124,10 +124,6 @@ const isModelInfo = (body: object): body is ModelInfo => "id" in body && typeof 
 
 const isModelPage = (body: object): body is { data: Array<ModelInfo>; has_more?: unknown; last_id?: unknown } =>
   "data" in body && Array.isArray(body.data)
-
-/** The request without streaming, even where an untyped caller put `stream` into it. */
-const plain = (request: Request): MessageCreateParamsNonStreaming =>
-  "stream" in request ? { ...toParams(request), stream: false } : toParams(request)
 
 /** Options of the SDK's methods. */
 interface RequestOptions {
@@ -225,13 +221,17 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
       answered(
         attempt,
         attempt.request,
-        (client, options) => client.messages.create(plain(attempt.request), options),
+        (client, options) => {
+          // An untyped caller may have put `stream` into it. The SDK changes none of its arrays.
+          const params = attempt.request as MessageCreateParamsNonStreaming
+          return client.messages.create("stream" in params ? { ...params, stream: false } : params, options)
+        },
         isMessage,
         (message) => ({
           usage: Usage.fromReported(message.usage, () => cacheTtl(attempt.request)),
           model: message.model,
           stopReason: message.stop_reason ?? undefined,
-          refusal: refusalOfMessage(message)
+          refusal: message.stop_reason === "refusal" ? refusalOfMessage(message) : undefined
         })
       ),
 

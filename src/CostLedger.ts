@@ -170,7 +170,7 @@ export class Store extends Context.Service<Store, {
 /**
  * Keeps rows in this process.
  *
- * - `maxRows`: the most that are kept; the first written is evicted. Default 10,000, about 10 MB.
+ * - `maxRows`: the most that are kept; the first written are evicted, a 64th at a time. Default 10,000, about 10 MB.
  *
  * @category layers
  * @since 0.1.0
@@ -247,22 +247,22 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     })
   }
 
-  const settle = (attempt: MessageAttempt, admittedAt: number) =>
-    Effect.suspend(() => {
-      const { outcome } = attempt
-      if (outcome._tag === "NotSent") return Effect.void
-      const at = attempt.sentAt ?? admittedAt
-      const cost = costOf(book, attempt, at)
-      if (cost === undefined) return Effect.void
-      const row = Row.make(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe())
-      return Effect.andThen(feed.publish(row), writer.write(row))
+  const record = (attempt: MessageAttempt) =>
+    Effect.sync(() => {
+      const admittedAt = clock.currentTimeMillisUnsafe()
+      return Effect.suspend(() => {
+        const { outcome } = attempt
+        if (outcome._tag === "NotSent") return Effect.void
+        const at = attempt.sentAt ?? admittedAt
+        const cost = costOf(book, attempt, at)
+        if (cost === undefined) return Effect.void
+        const row = Row.make(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe())
+        return Effect.andThen(feed.publish(row), writer.write(row))
+      })
     })
 
   return CostLedger.of({
-    admit: (attempt) =>
-      attempt.endpoint === "messages"
-        ? Effect.sync(() => settle(attempt, clock.currentTimeMillisUnsafe()))
-        : admitted,
+    admit: (attempt) => attempt.endpoint === "messages" ? record(attempt) : admitted,
     status: Effect.sync(writer.status),
     flush: writer.flush,
     feed: feed.stream,

@@ -267,11 +267,11 @@ describe("stream", () => {
     Effect.gen(function*() {
       const expected = yield* Effect.promise(() => whole)
       let wholes = 0
-      for (let cut = 0; cut <= answer.length; cut++) {
+      let cut = 0
+      const api = of(() => sse([answer.subarray(0, cut)]))
+      for (; cut <= answer.length; cut++) {
         const attempt = attemptOf()
-        const result = yield* Effect.result(
-          MessageStream.message(of(() => sse([answer.subarray(0, cut)])).stream(attempt))
-        )
+        const result = yield* Effect.result(MessageStream.message(api.stream(attempt)))
         if (result._tag === "Success") {
           wholes++
           assert.deepStrictEqual(result.success, expected)

@@ -524,6 +524,33 @@ describe("CostLedger", () => {
     })
   })
 
+  describe("writes at once to a store in this process", () => {
+    it.effect("so that a row is there when its attempt has ended", () =>
+      Effect.gen(function*() {
+        yield* call(completed(), { callId: "call-now" })
+        const ledger = yield* CostLedger.CostLedger
+        const found = yield* Stream.runCollect(ledger.rows(all))
+        assert.deepStrictEqual(found.map(({ callId }) => callId), ["call-now"])
+        assert.strictEqual((yield* status).pendingRows, 0)
+      }).pipe(using()))
+
+    it.effect("and a row that it fails to take is lost, counted and logged once; calls go on", () => {
+      const log = logged()
+      const failures = [Effect.fail("full"), Effect.die(new Error("broken"))]
+      const store = { isLocal: true, step: () => failures.shift() ?? Effect.fail("gone") }
+      return Effect.gen(function*() {
+        for (let n = 0; n < 3; n++) yield* call(completed())
+        assert.deepInclude(yield* status, { pendingRows: 0, lostRows: 3 })
+        assert.deepStrictEqual(log.lines, ["Warn CostLedger: the store failed; rows are lost."])
+      }).pipe(
+        Effect.provide(
+          CostLedger.layerNoDeps().pipe(Layer.provide([Prices.layer, Layer.succeed(CostLedger.Store, store)]))
+        ),
+        Effect.provide(log.layer)
+      )
+    })
+  })
+
   it.effect("writes as much as it can at the end, in the time that it has", () => {
     const log = logged()
     return Effect.gen(function*() {

@@ -188,6 +188,6 @@ describe("the bill agrees with the ledger", () => {
         })),
         Random.withSeed("agreement")
       ),
-    170_000
+    300_000
   )
 })

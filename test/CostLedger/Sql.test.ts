@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Logger, type Scope } from "effect"
+import { Config, ConfigProvider, Context, Effect, Layer, Logger, type Scope } from "effect"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostLedgerSql from "effect-claude/CostLedger/Sql"
 import * as Sqlite from "effect-claude/Sqlite"
@@ -45,6 +45,25 @@ it.effect("keeps what waits out of a transaction that may be undone", () =>
     assert.strictEqual((yield* ledger.report({ from: 0 })).total.attempts, 1)
     assert.strictEqual((yield* sql.withTransaction(ledger.report({ from: 0 }))).total.attempts, 1)
   }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
+
+it.effect("is configured: the ledger itself, or its store alone", () =>
+  Effect.gen(function*() {
+    const sqlite = Sqlite.layer({ filename: ":memory:" })
+    const options = { prefix: Config.String("PREFIX") }
+    const tables = Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      return (yield* sql<{ name: string }>`SELECT name FROM sqlite_master WHERE type = 'table'`).map(({ name }) => name)
+    })
+    const ledger = CostLedgerSql.layerConfig({ ...options, batchRows: Config.Int("BATCH_ROWS") }).pipe(
+      Layer.provide(Prices.layer),
+      Layer.provideMerge(sqlite)
+    )
+    assert.include(yield* Effect.provide(tables, Layer.fresh(ledger)), "mine_ledger")
+    const store = CostLedgerSql.layerStoreConfig(options).pipe(Layer.provideMerge(sqlite))
+    assert.include(yield* Effect.provide(tables, Layer.fresh(store)), "mine_ledger")
+  }).pipe(
+    Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PREFIX: "mine_", BATCH_ROWS: "5" })))
+  ))
 
 describe.skipIf(!TestPostgres.isThere)("CostLedger/Sql on PostgreSQL", () => {
   suite(Effect.map(TestPostgres.prefix, (prefix) => processOn(TestPostgres.connection, prefix)), 8)

@@ -8,9 +8,9 @@ import * as Usage from "effect-claude/Usage"
 import { Redis } from "effect/persistence"
 import type { BucketSet } from "../../src/RateLimiter/internal/BucketSet.ts"
 import * as Client from "../../src/RateLimiter/internal/client.ts"
-import { eventually } from "../suites/CircuitBreakerStore.ts"
 import { suite } from "../suites/RateLimiterStore.ts"
 import { amounts, type Asked, reserve } from "../utils/bucketSets.ts"
+import { eventually } from "../utils/eventually.ts"
 import * as TestRedis from "../utils/redis.ts"
 
 const layerOf = (server: TestRedis.Server, options: RateLimiterRedis.Options = {}) =>

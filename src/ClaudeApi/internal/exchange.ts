@@ -38,6 +38,7 @@ export interface Exchange {
   readonly began: number
   /** Of the response, also where it is an error; undefined until it arrives. */
   headers: Headers | undefined
+  requestId: string | undefined
   limits: Limits | undefined
   /** The time limit that expires next, and when, in milliseconds since the epoch. */
   timeLimit: TimeLimit
@@ -69,6 +70,7 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       clock,
       began,
       headers: undefined,
+      requestId: undefined,
       limits: undefined,
       timeLimit: "deadline",
       until: Infinity,
@@ -111,7 +113,7 @@ const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
     new ConnectionError({
       reason: self.timeLimit === "idle" ? "idle" : "timeout",
       limit: self.timeLimit,
-      requestId: requestIdOf(self),
+      requestId: self.requestId,
       billed: "unknown",
       attempts: self.attempt.number
     })
@@ -131,9 +133,6 @@ const watch = (self: Exchange): Effect.Effect<never> =>
     for (const at of [self.until, deadline, began + bounds.call]) if (at > now && at < next) next = at
     return Effect.sleep(Math.max(1, next - now))
   }))
-
-/** The header `request-id` of the response. */
-export const requestIdOf = (self: Exchange): string | undefined => self.headers?.get("request-id") ?? undefined
 
 const sent = (self: Exchange): ApiErrors.Sent => ({
   attempts: self.attempt.number,
@@ -155,7 +154,7 @@ export const truncated = (self: Exchange, billed: Billed, cause?: unknown): Conn
 export const malformed = (self: Exchange, billed: Billed = "unknown"): ConnectionError =>
   new ConnectionError({
     reason: "malformed",
-    requestId: requestIdOf(self),
+    requestId: self.requestId,
     billed,
     attempts: self.attempt.number
   })
@@ -169,7 +168,7 @@ export type Send = () => Promise<Response>
 
 type Resume<A> = (result: Effect.Effect<A, ApiError>) => void
 
-/** Sends the request; `onHead` runs as soon as the head of the response is there, unless the time for it expired. */
+/** Sends the request; `onHead` runs as soon as the head of the response is there, unless the time for it expired. It has to `hear` it. */
 const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
   if (self.began >= self.until) return resume(expired(self))
   self.expire = resume
@@ -179,20 +178,24 @@ const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (respon
   }
   const begun = Result.try(send)
   if (Result.isFailure(begun)) return failed(begun.failure)
-  begun.success.then((response) => {
-    hear(self, response.headers)
-    onHead(response)
-  }, failed)
+  begun.success.then(onHead, failed)
 }
 
+/** Keeps what the headers of the response say. */
 const hear = (self: Exchange, headers: Headers | undefined): void => {
   self.headers = headers
+  self.requestId = headers?.get("request-id") ?? undefined
   self.limits = headers === undefined ? undefined : ResponseHeaders.limits(headers)
 }
 
 /** Sends the request and gives its response as soon as the head is there. */
 export const head = (self: Exchange, send: Send): Effect.Effect<Response, ApiError> =>
-  Effect.callback((resume) => begin(self, send, resume, (response) => resume(Effect.succeed(response))))
+  Effect.callback((resume) =>
+    begin(self, send, resume, (response) => {
+      hear(self, response.headers)
+      resume(Effect.succeed(response))
+    })
+  )
 
 /** One read of the body, without a time limit for silence. */
 export const read = (
@@ -252,6 +255,7 @@ export const json = <A extends object>(
       reader.read().then(onChunk, lost)
     }
     begin(self, send, resume, (response) => {
+      hear(self, response.headers)
       reader = response.body?.getReader()
       type = response.headers.get("content-type") ?? ""
       readMore()
@@ -282,7 +286,7 @@ export const completed = (self: Exchange, { model, refusal, stopReason, usage }:
     model,
     stopReason,
     limits: self.limits,
-    requestId: requestIdOf(self),
+    requestId: self.requestId,
     ...(refusal === undefined ? undefined : { refusal })
   })
 }

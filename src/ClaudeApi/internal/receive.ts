@@ -117,7 +117,7 @@ const aborted = (exchange: Exchange.Exchange, received: Received): Outcome => ({
     return received.model
   },
   get requestId() {
-    return Exchange.requestIdOf(exchange)
+    return exchange.requestId
   }
 })
 

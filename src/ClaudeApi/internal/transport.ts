@@ -16,20 +16,16 @@ const highWaterMark = 64 * 1024
 /** The most that is read of an answer that is taken as a text: those of errors. */
 const maxText = 1024 * 1024
 
+type Fields = Readonly<Record<string, string | Array<string> | undefined>>
+
 /** Response headers: the part of `Headers` that the SDK and the port read. */
-class ReplyHeaders {
-  private readonly fields: Readonly<Record<string, string | Array<string> | undefined>>
-  constructor(fields: Readonly<Record<string, string | Array<string> | undefined>>) {
-    this.fields = fields
-  }
-  get(name: string): string | null {
-    const value = this.fields[name.toLowerCase()]
+const headersOf = (fields: Fields) => ({
+  get: (name: string): string | null => {
+    const value = fields[name.toLowerCase()]
     return value === undefined ? null : typeof value === "string" ? value : value.join(", ")
-  }
-  entries(): IterableIterator<[string, unknown]> {
-    return Object.entries(this.fields).values()
-  }
-}
+  },
+  entries: () => Object.entries(fields).values()
+})
 
 /**
  * The part of a `Response` that the SDK and the port read. It is its own body, and the reader of it: read at the pace of
@@ -38,7 +34,7 @@ class ReplyHeaders {
 class Reply {
   readonly status: number
   readonly ok: boolean
-  readonly headers: ReplyHeaders
+  readonly headers: ReturnType<typeof headersOf>
   readonly url: string
   readonly body: this
   private readonly controller: Undici.Dispatcher.DispatchController
@@ -50,13 +46,13 @@ class Reply {
   constructor(
     controller: Undici.Dispatcher.DispatchController,
     status: number,
-    headers: Readonly<Record<string, string | Array<string> | undefined>>,
+    headers: Fields,
     url: string
   ) {
     this.controller = controller
     this.status = status
     this.ok = status >= 200 && status < 300
-    this.headers = new ReplyHeaders(headers)
+    this.headers = headersOf(headers)
     this.url = url
     this.body = this
   }

@@ -59,10 +59,10 @@ const unstorable = /[\0\p{Surrogate}]/u
 const allUnstorable = new RegExp(unstorable, "gu")
 
 /** Callers choose these texts, and one that a store refuses would keep all rows behind it from being written. */
-const storable = (text: string): string =>
-  text.length <= maxText && !unstorable.test(text) ? text : firstOf(text, maxText).replace(allUnstorable, "\uFFFD")
-
-const optional = (text: string | undefined): string | undefined => text === undefined ? undefined : storable(text)
+const storable = <Text extends string | undefined>(text: Text): Text =>
+  text === undefined || (text.length <= maxText && !unstorable.test(text))
+    ? text
+    : firstOf(text, maxText).replace(allUnstorable, "\uFFFD") as Text // it is a string
 
 /** Users bring price books and rules, and a store refuses what is no integer. Null where nobody can count it. */
 const amount = (nanoUsd: number | undefined): number | null => {
@@ -71,11 +71,12 @@ const amount = (nanoUsd: number | undefined): number | null => {
 }
 
 const usageOf = (usage: Usage): Usage => {
-  const { inferenceGeo, serviceTier, speed } = usage
-  const isStorable = [inferenceGeo, serviceTier, speed].every((text) => optional(text) === text)
-  return isStorable
+  const speed = storable(usage.speed)
+  const serviceTier = storable(usage.serviceTier)
+  const inferenceGeo = storable(usage.inferenceGeo)
+  return speed === usage.speed && serviceTier === usage.serviceTier && inferenceGeo === usage.inferenceGeo
     ? usage
-    : { ...usage, inferenceGeo: optional(inferenceGeo), serviceTier: optional(serviceTier), speed: optional(speed) }
+    : { ...usage, inferenceGeo, serviceTier, speed }
 }
 
 const noTags: Row["tags"] = {}
@@ -92,14 +93,14 @@ type Ended = Exclude<Outcome, { readonly _tag: "NotSent" }>
 const endOf = (outcome: Ended): Pick<Row, "outcome" | "error" | "stopReason" | "billed" | "requestId"> => {
   switch (outcome._tag) {
     case "Aborted":
-      return { outcome: "aborted", billed: "unknown", requestId: optional(outcome.requestId) }
+      return { outcome: "aborted", billed: "unknown", requestId: storable(outcome.requestId) }
     case "Failed": {
       const { _tag: error, billed, requestId } = outcome.error
-      return { outcome: "failed", error, billed, requestId: optional(requestId) }
+      return { outcome: "failed", error, billed, requestId: storable(requestId) }
     }
     case "Completed": {
       const { requestId, stopReason } = outcome
-      return { outcome: "completed", stopReason: optional(stopReason), billed: "yes", requestId: optional(requestId) }
+      return { outcome: "completed", stopReason: storable(stopReason), billed: "yes", requestId: storable(requestId) }
     }
   }
 }
@@ -112,11 +113,11 @@ export const make = (attempt: MessageAttempt, outcome: Ended, cost: AttemptCost,
     attempt: attempt.number,
     at,
     latencyMillis: Math.max(0, endedAt - at),
-    user: optional(context.user),
-    tenant: optional(context.tenant),
-    requestType: optional(context.requestType),
+    user: storable(context.user),
+    tenant: storable(context.tenant),
+    requestType: storable(context.requestType),
     tags: tagsOf(context.tags),
-    key: optional(attempt.key?.label),
+    key: storable(attempt.key?.label),
     askedModel: storable(optimized?.askedModel ?? attempt.model),
     sentModel: storable(attempt.model),
     model: storable(cost.model === attempt.model ? attempt.facts.id : find(cost.model)?.id ?? cost.model),

@@ -94,8 +94,6 @@ export interface Rows {
   lastId: number
 }
 
-const nameOf = (row: Row): string => `${row.attempt} ${row.callId}`
-
 const earlier = (one: Stored, other: Stored): number => one.row.at - other.row.at || one.id - other.id
 
 const sorted = (rows: Rows): ReadonlyArray<Stored> => rows.byTime ??= [...rows.byAttempt.values()].sort(earlier)
@@ -116,9 +114,17 @@ const inRange = (rows: Rows, { from, to }: Range): ReadonlyArray<Stored> => {
   return stored.slice(firstFrom(stored, from), firstFrom(stored, to))
 }
 
-const hasAll = (row: Row, { tags = {}, ...fields }: Where): boolean =>
-  Object.entries(fields).every(([name, value]) => value === undefined || row[name as Field] === value) && // its names are those of its type
-  Object.entries(tags).every(([name, value]) => row.tags[name] === value)
+/** Whether a row matches; undefined where every row does. */
+const matching = ({ tags = {}, ...fields }: Where): ((row: Row) => boolean) | undefined => {
+  // The names are those of their type.
+  const wanted = Object.entries(fields).filter(([, value]) => value !== undefined) as ReadonlyArray<[Field, string]>
+  const wantedTags = Object.entries(tags)
+  return wanted.length + wantedTags.length === 0
+    ? undefined
+    : (row) =>
+      wanted.every(([name, value]) => row[name] === value) &&
+      wantedTags.every(([name, value]) => row.tags[name] === value)
+}
 
 const count = (sums: Figures.Sums, row: Row): void => {
   const { attempt, confidence, outcome, usage } = row
@@ -146,23 +152,32 @@ const write = (rows: Rows, added: ReadonlyArray<Row>, maxRows: number): Reply =>
   const { byAttempt } = rows
   let evicted = 0
   for (const row of added) {
-    const name = nameOf(row)
+    const name = `${row.attempt} ${row.callId}`
     if (byAttempt.has(name)) continue
-    const oldest = byAttempt.size < maxRows ? undefined : byAttempt.keys().next().value
-    if (oldest !== undefined) {
-      byAttempt.delete(oldest)
-      evicted++
-    }
+    if (byAttempt.size >= maxRows) evicted += evict(byAttempt, maxRows)
     byAttempt.set(name, { id: ++rows.lastId, row })
     rows.byTime = undefined
   }
   return { _tag: "Write", evicted }
 }
 
+/** Makes room for more than one row: a map finds its first key slowly where many before it were deleted. */
+const evict = (byAttempt: Rows["byAttempt"], maxRows: number): number => {
+  const left = maxRows - 1 - (maxRows >> 6)
+  let evicted = 0
+  for (const oldest of byAttempt.keys()) {
+    if (byAttempt.size <= left) break
+    byAttempt.delete(oldest)
+    evicted++
+  }
+  return evicted
+}
+
 const aggregate = (rows: Rows, { by, range, where }: Extract<Command, { readonly _tag: "Aggregate" }>): Reply => {
   const groups = new Map<string | null, Figures.Sums>()
+  const matches = matching(where)
   for (const { row } of inRange(rows, range)) {
-    if (!hasAll(row, where)) continue
+    if (matches?.(row) === false) continue
     const key = by === undefined ? null : (typeof by === "string" ? row[by] : row.tags[by.tag]) ?? null
     const sums = groups.get(key) ?? Figures.zero()
     groups.set(key, sums)
@@ -188,29 +203,15 @@ const span = (rows: Rows): Reply => {
 const trim = (rows: Rows, { before, keep, limit }: Extract<Command, { readonly _tag: "Trim" }>): Reply => {
   const stored = sorted(rows)
   const old = stored.slice(0, Math.min(limit, Math.max(firstFrom(stored, before), stored.length - keep)))
-  for (const { row } of old) rows.byAttempt.delete(nameOf(row))
+  for (const { row } of old) rows.byAttempt.delete(`${row.attempt} ${row.callId}`)
   if (old.length > 0) rows.byTime = stored.slice(old.length)
   return { _tag: "Trim", removed: old.length }
 }
 
-const run = (rows: Rows, command: Command, maxRows: number): Reply => {
-  switch (command._tag) {
-    case "Write":
-      return write(rows, command.rows, maxRows)
-    case "Aggregate":
-      return aggregate(rows, command)
-    case "Page":
-      return page(rows, command)
-    case "Span":
-      return span(rows)
-    case "Trim":
-      return trim(rows, command)
-  }
-}
-
 /**
  * Runs a command on rows in memory and returns the rows to go on with: the reference of every store. It takes the rows over and may change them in
- * place; `undefined` is none. `maxRows` bounds them: the first written is evicted.
+ * place; `undefined` is none. `maxRows` bounds them: the first written are
+ * evicted, a 64th at a time.
  *
  * @category transitions
  * @since 0.1.0
@@ -219,4 +220,17 @@ export const step = (
   rows: Rows = { byAttempt: new Map(), byTime: undefined, lastId: 0 },
   command: Command,
   maxRows: number = Infinity
-): readonly [Rows, Reply] => [rows, run(rows, command, maxRows)]
+): readonly [Rows, Reply] => {
+  switch (command._tag) {
+    case "Write":
+      return [rows, write(rows, command.rows, maxRows)]
+    case "Aggregate":
+      return [rows, aggregate(rows, command)]
+    case "Page":
+      return [rows, page(rows, command)]
+    case "Span":
+      return [rows, span(rows)]
+    case "Trim":
+      return [rows, trim(rows, command)]
+  }
+}
