@@ -22,7 +22,7 @@ import type { Run } from "./run.ts"
 const url = process.env.TEST_POSTGRES_URL ?? "postgres://postgres@127.0.0.1:5432/test"
 
 const window = { calendar: "month" } as const
-const rules: ReadonlyArray<Budget.Rule> = [
+const all: ReadonlyArray<Budget.BudgetOptions> = [
   { name: "all", limit: 1_000_000, window },
   { name: "tenants", per: "tenant", limit: 1_000_000, window },
   { name: "users", per: "user", limit: 1_000_000, window: { rolling: "1 day" } }
@@ -59,7 +59,7 @@ const once = Effect.suspend(() => {
   return Effect.flatMap(Budget.Budget, (budget) => Attempt.guard(budget, attempt, use))
 })
 
-const runtimeOf = (store: Layer.Layer<Budget.Store, unknown>, budgets: ReadonlyArray<Budget.Rule>) =>
+const runtimeOf = (store: Layer.Layer<Budget.Store, unknown>, budgets: ReadonlyArray<Budget.BudgetOptions>) =>
   ManagedRuntime.make(
     Budget.layerNoDeps({ budgets, timeout: "30 seconds" }).pipe(
       Layer.provide([PriceBook.layer(), store])
@@ -68,8 +68,8 @@ const runtimeOf = (store: Layer.Layer<Budget.Store, unknown>, budgets: ReadonlyA
 
 const median = (values: ReadonlyArray<number>): number => [...values].sort((a, b) => a - b)[values.length >> 1]!
 
-const inDatabase = (client: Layer.Layer<SqlClient.SqlClient, unknown>, options?: BudgetSql.Options) =>
-  BudgetSql.layer(options).pipe(Layer.provide(Layer.fresh(client)))
+const inDatabase = (client: Layer.Layer<SqlClient.SqlClient, unknown>, options?: BudgetSql.StoreOptions) =>
+  BudgetSql.layerStore(options).pipe(Layer.provide(Layer.fresh(client)))
 
 const postgres = (statement: string) =>
   Effect.runPromiseExit(
@@ -99,7 +99,7 @@ export const run: Run = async (report) => {
   try {
     for (const { count, name, store } of stores) {
       for (const budgets of [1, 3]) {
-        const runtime = runtimeOf(store(budgets), rules.slice(0, budgets))
+        const runtime = runtimeOf(store(budgets), all.slice(0, budgets))
         const rates: Array<number> = []
         for (let round = 0; round <= rounds; round++) {
           const began = performance.now()
@@ -118,7 +118,7 @@ export const run: Run = async (report) => {
       }
     }
     for (const budgets of [1, 3]) {
-      const runtime = runtimeOf(Budget.layerStoreMemory(), rules.slice(0, budgets))
+      const runtime = runtimeOf(Budget.layerStoreMemory(), all.slice(0, budgets))
       const costs: Array<number> = []
       const count = 100_000
       for (let round = 0; round <= rounds; round++) {

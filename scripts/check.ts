@@ -27,18 +27,12 @@ type Check = () => Promise<string | void>
 /** What is known to fail, by check: lines that start so are counted and fail nothing. */
 const pending: Record<string, ReadonlyArray<string>> = {
   length: [
-    "src/Budget.ts:",
-    "src/Budget/Sql.ts:",
-    "src/Budget/internal/desk.ts:",
-    "src/CircuitBreaker.ts:",
-    "src/CircuitBreaker/internal/shared.ts:",
-    "src/ClaudeService.ts:",
     "src/RateLimiter.ts:",
     "src/RateLimiter/internal/Buckets.ts:",
     "src/RateLimiter/internal/script.ts:",
     "src/RateLimiter/internal/shared.ts:"
   ],
-  tables: ["src/Budget.ts:", "src/CircuitBreaker.ts:", "src/RateLimiter.ts:"],
+  tables: ["src/RateLimiter.ts:"],
   walk: ["create enters", "refusal enters"]
 }
 

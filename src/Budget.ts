@@ -1,24 +1,24 @@
 /**
  * Bounds what calls may cost, in US dollars, before they are sent.
  *
- * Each attempt reserves its worst case in every budget that it touches, in one step: in all of them or, where one has no room, in none, and then it
- * fails with `BudgetExceededError`. When the attempt ends, what it really cost replaces the reservation. At every instant, what is spent and
- * what is reserved together are within the limit, however many calls run at once and, over a shared store, in however many processes.
+ * Each attempt reserves its worst case in every budget that it counts towards, in one step: in all of them or, where one has no room, in none, and
+ * then it fails with `BudgetExceededError`. When the attempt ends, its cost replaces the reservation. Spent and reserved amounts together never
+ * exceed the limit at admission, however many calls run at once and, over a shared store, in however many processes.
  *
- * - **Worst case**: the estimated input in the dearest category that the request allows, and `max_tokens` of output.
- * - **An attempt that was not sent** costs nothing; one that was sent and of which nothing came back keeps its reservation as spent, since nobody
- *   knows better. A call that waits for its next attempt reserves nothing.
- * - **Windows**: a call counts in the window in which it was admitted, also when it ends in a later one. A rolling window moves by sixtieths,
- *   and a sixtieth counts until it is wholly outside.
- * - **Wrong estimates**: where calls cost more than was reserved for them, `snapshot` says how much (`overshotNanoUsd`), and where that
- *   passes the limit, an event and a log line say so.
- * - **Crashes**: a reservation is a lease, renewed while its call runs. What a crashed process had reserved is free again after `lease`, and
- *   counted as `lapsedNanoUsd`, for the API may have charged it. A process that cannot reach its store for so long is taken for crashed; what its calls
- *   cost is counted when it is back.
- * - **A store that does not answer** is no room: calls are refused with `BudgetUnavailableError`, one warning is logged, and settlements are kept
- *   until it answers again.
+ * - **Worst case**: the estimated input at the most expensive rate that the request allows, and `max_tokens` of output.
+ * - **Cost**: an attempt is charged what `Attempt.costOf` says, the same amount as in its ledger row. An attempt that was not sent costs nothing. One
+ *   that was sent and returned nothing costs its estimate. A call that waits for its next attempt reserves nothing.
+ * - **Windows**: an attempt counts in the window in which it was admitted, even if it ends in a later one. A rolling window advances in sixtieths of
+ *   its length, and a sixtieth counts until all of it is outside the window.
+ * - **Wrong estimates**: if a call costs more than was reserved, the excess is reported as `overshotNanoUsd`. If that exceeds the limit, an event is
+ *   published and logged.
+ * - **Crashes**: a reservation in a shared store is a lease, renewed while its call runs. What a crashed process had reserved is released after `lease`
+ *   and reported as `lapsedNanoUsd`, since the API may have charged it. A process that cannot reach its store for that long is treated as crashed;
+ *   the cost of its calls is counted once it reconnects.
+ * - **Outages**: if the store is unreachable, calls are refused with `BudgetUnavailableError` and settlements are queued until it recovers. One warning
+ *   is logged.
  *
- * **Example** (A monthly cap for each tenant, and a daily one for each user)
+ * **Example** (A monthly limit for each tenant, and a daily one for each user)
  *
  * ```ts
  * import * as Budget from "effect-claude/Budget"
@@ -27,7 +27,7 @@
  *   budgets: [
  *     { name: "tenants", per: "tenant", limit: 100, limits: { acme: 500 }, window: { calendar: "month", zone: "Europe/Berlin" } },
  *     { name: "users", per: "user", limit: 5, window: { calendar: "day" } },
- *     { name: "opus", limit: 1_000, only: { model: ["claude-opus-*"] }, window: { rolling: "7 days" } }
+ *     { name: "opus", limit: 1_000, filter: { model: ["claude-opus-*"] }, window: { rolling: "7 days" } }
  *   ]
  * })
  * ```
@@ -39,130 +39,81 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
-import * as Metric from "effect/Metric"
-import * as PubSub from "effect/PubSub"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
-import type * as Take from "effect/Take"
+import { admitted, costOf, type MessageAttempt, type Policy, type Settle } from "./Attempt.ts"
 import {
-  admitted,
-  type Attempt,
-  costOf,
-  type MessageAttempt,
-  type Policy,
-  type Settle as Settlement
-} from "./Attempt.ts"
-import {
-  Account,
-  type Batch,
-  type Done,
-  Event,
-  type Hold,
-  holdsOf,
-  type Level,
-  limitOf,
-  type Override,
-  type Reply,
-  type Reserve,
-  type Stored
-} from "./Budget/internal/account.ts"
-import * as Desk from "./Budget/internal/desk.ts"
-import { Memory } from "./Budget/internal/memory.ts"
-import { accountOf, accountText, type Line, linesOf, type Rule, toNanoUsd } from "./Budget/internal/rules.ts"
+  accountFor,
+  accountOf,
+  accountText,
+  type Budget as Definition,
+  type BudgetOptions,
+  budgetsOf,
+  type LimitOverride,
+  toNanoUsd
+} from "./Budget/internal/budgets.ts"
+import * as Client from "./Budget/internal/client.ts"
+import type { Account, Batch, Decision, Event, Reply, Reserve } from "./Budget/internal/data.ts"
+import { type AccountStatus, statusesOf } from "./Budget/internal/snapshot.ts"
+import { memoryOf, settlementOf } from "./Budget/internal/step.ts"
+import * as Telemetry from "./Budget/internal/telemetry.ts"
 import { BudgetExceededError, BudgetUnavailableError, UnpricedModelError } from "./ClaudeError.ts"
 import * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 
+export type { BudgetOptions, Dimension, Filter, LimitOverride, WindowOptions } from "./Budget/internal/budgets.ts"
 export type {
+  Account,
+  Balance,
   Batch,
-  Done,
+  Decision,
   Event,
-  Hold,
-  Level,
   Override,
+  Renewal,
   Reply,
+  Reservation,
   Reserve,
-  Rules,
-  Settle,
-  Share,
-  Slot,
-  Stored
-} from "./Budget/internal/account.ts"
-export type { Dimension, Only, Rule, WindowOf } from "./Budget/internal/rules.ts"
-export type { Span, Window } from "./Budget/internal/window.ts"
+  Settlement,
+  State
+} from "./Budget/internal/data.ts"
+export { Row } from "./Budget/internal/data.ts"
+export { keyOf, keysOf } from "./Budget/internal/rows.ts"
+export type { AccountStatus } from "./Budget/internal/snapshot.ts"
+export { step } from "./Budget/internal/step.ts"
+export type { Window } from "./Budget/internal/window.ts"
 
 /**
- * - `budgets`: those that hold; an attempt needs room in all that it touches.
- * - `output`: how much output is reserved for. `max`, the default: `max_tokens`. `learnt`: what 98 % of such calls (model and request
- *   type) stayed below, once 50 were seen; more calls fit, and some cost more than was reserved for them.
- * - `unpriced`: a model without a price is refused with `UnpricedModelError` (`refuse`, the default), taken for the dearest one of the catalogue, all
- *   that is reserved for it counting as spent (`dearest`), or let pass for nothing and told of (`allow`).
- * - `lease`: how long a reservation in a store that outlives this process does so. It is renewed four times as often. Default 2 minutes.
- * - `timeout`: how long an attempt waits for a store in another process, where its deadline allows. Default 2 seconds.
+ * - `budgets`: an attempt needs room in each that it counts towards.
+ * - `reserveOutput`: how much output is reserved for. `"max"`, the default: `max_tokens`. `"learned"`: what 98 % of such calls (model and request
+ *   type) stayed below, once 50 of them have ended. More calls fit, and some cost more than was reserved for them.
+ * - `unpriced`: what happens to a model without a price. `"refuse"`, the default: it fails with `UnpricedModelError`. `"mostExpensive"`: it reserves the
+ *   price of the most expensive model in the catalogue, and is charged all of it. `"allow"`: it is let through without counting, and reported.
+ * - `lease`: how long a reservation in a shared store outlives a crashed process. It is renewed four times as often. Default 2 minutes.
+ * - `timeout`: how long an attempt waits for a store in another process, within its deadline. Default 2 seconds.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
-  readonly budgets: ReadonlyArray<Rule>
-  readonly output?: "max" | "learnt" | undefined
-  readonly unpriced?: "refuse" | "dearest" | "allow" | undefined
+  readonly budgets: ReadonlyArray<BudgetOptions>
+  readonly reserveOutput?: "max" | "learned" | undefined
+  readonly unpriced?: "refuse" | "mostExpensive" | "allow" | undefined
   readonly lease?: Duration.Input | undefined
   readonly timeout?: Duration.Input | undefined
 }
 
 /**
- * One account of a budget as it stands, in integer nano-dollars (1 USD = 1_000_000_000).
+ * Admits an attempt when every budget that it counts towards has room for its worst case. Only attempts to get a message count.
  *
- * - `account`: the tenant, user, model, key or tag value; `""` where it is for all or for those that name none.
- * - `remainingNanoUsd`: negative where more is spent than the limit.
- * - `overshotNanoUsd`: what calls cost beyond what was reserved for them.
- * - `lapsedNanoUsd`: what was reserved by processes that ended without a word; it is free again, and the API may have charged it.
- * - `windowStart`, `windowEnd`: milliseconds since the epoch. A rolling window ends when it next moves; one without end has `Infinity`.
+ * It stands after the key pool, so that budgets of keys know the key, and before policies that wait.
  *
- * @category models
- * @since 0.1.0
- */
-export interface State {
-  readonly budget: string
-  readonly account: string
-  readonly limitNanoUsd: number
-  readonly spentNanoUsd: number
-  readonly reservedNanoUsd: number
-  readonly remainingNanoUsd: number
-  readonly overshotNanoUsd: number
-  readonly lapsedNanoUsd: number
-  readonly windowStart: number
-  readonly windowEnd: number
-}
-
-/**
- * Another limit of a budget, or of one of its accounts: US dollars, or `undefined` to take it back. It holds before `until` (milliseconds since
- * the epoch), by default until it is taken back. The one for an account goes before the one for its budget.
- *
- * @category models
- * @since 0.1.0
- */
-export interface OtherLimit {
-  readonly limit: number | undefined
-  readonly account?: string | undefined
-  readonly until?: number | undefined
-}
-
-/**
- * Admits an attempt when every budget that it touches has room for its worst case. Only attempts to get a message cost anything.
- *
- * Its place is after the key pool, so that budgets of keys know the key, and before whatever waits.
- *
- * - `events`: thresholds reached, budgets exceeded and overshot, each once for an account in its window (in a rolling window, once in its
- *   length), told by the process whose call did it; and models without a price, once. From the moment of subscribing. The last 256 are
- *   kept for a subscriber; one that is slower loses the oldest. It ends with the layer. Each is logged, too.
- * - `snapshot`: every account that has something in its window, and every budget that is not divided.
- * - `setBudgets`: in this process. What is spent stays with the name of a budget; one whose window changes starts anew.
- * - `override`: in all processes that share the store.
+ * - `events`: thresholds reached, budgets exceeded and overshot, each once per account and window (in a rolling window, once in its length), published
+ *   by the process whose call caused it; and models without a price, once each. A subscriber gets events from the moment of subscribing; at most
+ *   256 are buffered, then it loses the oldest. The stream ends with the layer. Each event is logged, too.
+ * - `snapshot`: every account with an amount in its window, and every budget that is not divided.
+ * - `setBudgets`: replaces the budgets of this process. What a budget has spent is kept by its name; one whose window changes starts anew.
+ * - `overrideLimit`: in all processes that share the store.
  *
  * @category services
  * @since 0.1.0
@@ -171,94 +122,126 @@ export class Budget extends Context.Service<
   Budget,
   Policy<BudgetExceededError | BudgetUnavailableError | UnpricedModelError> & {
     readonly events: Stream.Stream<Event>
-    readonly snapshot: Effect.Effect<ReadonlyArray<State>, BudgetUnavailableError>
-    readonly setBudgets: (budgets: ReadonlyArray<Rule>) => Effect.Effect<void>
-    readonly override: (budget: string, limit: OtherLimit) => Effect.Effect<void, BudgetUnavailableError>
+    readonly snapshot: Effect.Effect<ReadonlyArray<AccountStatus>, BudgetUnavailableError>
+    readonly setBudgets: (budgets: ReadonlyArray<BudgetOptions>) => Effect.Effect<void>
+    readonly overrideLimit: (budget: string, override: LimitOverride) => Effect.Effect<void, BudgetUnavailableError>
   }
 >()("effect-claude/Budget") {}
 
 /**
- * Where accounts are kept.
+ * Where accounts are kept: rows by keys.
  *
- * - `isLocal`: whether it is part of this process. Then `step` answers at once and never fails.
- * - `step`: all of a batch in one atomic step. Batches of one owner come one after another. When one fails or is interrupted, it may have been
- *   made; its settlements come again under its number, and are made once.
- * - `renew`: leases that still stand, for so long from now.
- * - `read`: the accounts of some budgets, and the overrides.
+ * `step` does one batch atomically and may fail. Whatever the rows live in, it is: lock and load the rows that `Budget.keysOf(batch)` names and, where
+ * the batch reads budgets, all rows whose `budget` is one of `batch.read`; call `Budget.step` with them and the time; write back the rows that it
+ * returns; answer with its reply. Rows are plain data; decode stored ones by the schema `Budget.Row`. Rows whose `forgetAt` has passed may be deleted
+ * at any time.
  *
- * Time is the store's.
+ * - `isLocal`: whether it is part of this process, answers at once and never fails. Then reservations have no leases, and batches are not sent again.
+ *
+ * **Example** (A store in a `Map`)
+ *
+ * ```ts
+ * import * as Budget from "effect-claude/Budget"
+ * import { Clock, Effect } from "effect"
+ *
+ * const rows = new Map<string, Budget.Row>()
+ *
+ * export const store: Budget.Store["Service"] = {
+ *   step: (batch) =>
+ *     Effect.map(Clock.currentTimeMillis, (now) => {
+ *       const [changed, reply] = Budget.step(rows, batch, now)
+ *       changed.forEach((row, key) => rows.set(key, row))
+ *       return reply
+ *     })
+ * }
+ * ```
  *
  * @category services
  * @since 0.1.0
  */
 export class Store extends Context.Service<Store, {
-  readonly isLocal: boolean
-  readonly step: (batch: Batch) => Effect.Effect<Done, unknown>
-  readonly renew: (leases: ReadonlyArray<string>, leaseMillis: number) => Effect.Effect<void, unknown>
-  readonly override: (override: Override) => Effect.Effect<void, unknown>
-  readonly read: (budgets: ReadonlyArray<string>) => Effect.Effect<{
-    readonly accounts: ReadonlyArray<Stored>
-    readonly overrides: ReadonlyArray<Override>
-    readonly now: number
-  }, unknown>
+  readonly isLocal?: boolean | undefined
+  readonly step: (batch: Batch) => Effect.Effect<Reply, unknown>
 }>()("effect-claude/Budget/Store") {}
 
 /**
- * Keeps accounts in this process. With `maxAccounts` of them (default 100,000), those whose window is over make room; where none is, calls that need a
- * new one are refused rather than that money spent is forgotten.
+ * Keeps accounts in this process. At `maxAccounts` of them (default 100,000), those whose window is over are deleted. If none is, calls that need a
+ * new account are refused, since deleting another would forget what it spent.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerStoreMemory = (options: { readonly maxAccounts?: number | undefined } = {}): Layer.Layer<Store> =>
+export const layerStoreMemory = (
+  { maxAccounts = 100_000 }: { readonly maxAccounts?: number | undefined } = {}
+): Layer.Layer<Store> =>
   Layer.effect(
     Store,
     Effect.map(Clock.Clock, (clock) => {
-      const memory = new Memory(options.maxAccounts ?? 100_000)
-      const now = () => clock.currentTimeMillisUnsafe()
-      return {
-        isLocal: true,
-        step: (batch) => Effect.sync(() => memory.step(batch, now())),
-        renew: (leases, leaseMillis) => Effect.sync(() => memory.renew(leases, leaseMillis, now())),
-        override: (override) => Effect.sync(() => memory.override(override)),
-        read: (budgets) => Effect.sync(() => ({ ...memory.read(budgets, now()), now: now() }))
-      }
+      const memory = memoryOf(maxAccounts)
+      return { isLocal: true, step: (batch) => Effect.sync(() => memory(batch, clock.currentTimeMillisUnsafe())) }
     })
   )
 
-const remainingGauge = Metric.gauge("anthropic_budget_remaining_usd", {
-  description:
-    "What is left of a budget, in US dollars; of a divided one, where the least is left, as this process last saw it"
-})
-
-const unpricedCalls = Metric.counter("anthropic_budget_unpriced_total", {
-  description: "Attempts at models without a price that budgets let pass",
-  incremental: true
-})
-
-/** The most settlements that are kept while the store does not answer. */
-const maxSettles = 100_000
-
-/** The most models without a price that are remembered as told of. */
-const maxUnpriced = 1_000
-
-/** What an attempt reserved. */
-interface Entry {
-  readonly lease: string
-  readonly nanoUsd: number
-  readonly holds: ReadonlyArray<Hold>
-}
+/** How many settlements are queued while the store does not answer. */
+const maxSettlements = 100_000
 
 type Own = BudgetExceededError | BudgetUnavailableError | UnpricedModelError
 
-/** An amount that can be counted; undefined where a price book says something else. */
+/** An amount in whole nano-dollars; undefined where a price book gives none that can be counted. */
 const amountOf = (nanoUsd: number | undefined): number | undefined =>
   nanoUsd !== undefined && nanoUsd >= 0 && nanoUsd <= Number.MAX_SAFE_INTEGER ? Math.ceil(nanoUsd) : undefined
 
-const usd = (nanoUsd: number): string => `$${(nanoUsd / 1e9).toFixed(4)}`
+/** A store in this process answers at once. */
+const local = (
+  { step }: Store["Service"],
+  report: (reply: Reply) => Effect.Effect<void>
+): Client.Client => ({
+  reserve: (ask) =>
+    Effect.flatMap(step({ reserves: [ask] }), (reply) => Effect.as(report(reply), reply.decisions[0])).pipe(
+      Effect.orDie
+    ),
+  settle: (settlement) => Effect.orDie(Effect.flatMap(step({ settlements: [settlement] }), report)),
+  step: (batch) => Effect.orDie(step(batch))
+})
+
+/** The most that an attempt can cost; undefined where its model has no price. */
+const ceilingOf = (
+  book: PriceBook.PriceBook["Service"],
+  { models }: Model.Catalogue,
+  { reserveOutput, unpriced }: Options,
+  { estimate, kind, request }: MessageAttempt,
+  at: number
+): number | undefined => {
+  const { inputTokens, maxOutputTokens } = estimate
+  const outputTokens = reserveOutput === "learned" ? kind.highOutput(maxOutputTokens) : maxOutputTokens
+  const tokens = { inputTokens, outputTokens, at }
+  const ceiling = amountOf(book.ceiling(request, tokens))
+  if (ceiling !== undefined || unpriced !== "mostExpensive") return ceiling
+  const ceilings = models.flatMap(({ id }) => amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? [])
+  return ceilings.length === 0 ? undefined : Math.max(...ceilings)
+}
+
+const refused = (
+  { account, resetsAt, ...amounts }: Extract<Decision, { _tag: "Refused" }>,
+  budget: Definition | undefined,
+  { nanoUsd }: Reserve,
+  { number }: MessageAttempt,
+  now: number
+) =>
+  new BudgetExceededError({
+    budget: account.budget,
+    account: budget?.dimension === undefined ? undefined : accountText(budget.dimension, account.account),
+    limitNanoUsd: amounts.limitNanoUsd,
+    spentNanoUsd: amounts.spentNanoUsd,
+    reservedNanoUsd: amounts.reservedNanoUsd,
+    neededNanoUsd: nanoUsd,
+    resetsAt,
+    retryAfter: resetsAt === undefined ? undefined : Duration.millis(Math.max(0, resetsAt - now)),
+    attempts: number - 1
+  })
 
 /**
- * Builds the policy over the `Store`. Budgets that make no sense are a defect.
+ * Builds the policy over the `Store`. Budgets with invalid options are a defect, a `RangeError` that says what is wrong.
  *
  * @category constructors
  * @since 0.1.0
@@ -268,110 +251,18 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const store = yield* Store
   const catalogue = yield* Model.Catalogue
   const clock = yield* Clock.Clock
-  const services = yield* Effect.context<never>()
   const owner = (yield* Random.nextIntBetween(0, 2 ** 52)).toString(36)
-  // A process and its own memory end together.
-  const leaseMillis = store.isLocal ? Infinity : Math.ceil(Duration.toMillis(options.lease ?? "2 minutes"))
+  const leaseMillis = Math.ceil(Duration.toMillis(options.lease ?? "2 minutes"))
   const timeoutMillis = Duration.toMillis(options.timeout ?? "2 seconds")
-  const entries = new Set<Entry>()
-  const unpriced = new Set<string>()
-  const least = new Map<string, { readonly gauge: Metric.Metric<number, unknown>; level: Level | undefined }>()
-  let lines = linesOf(options.budgets, catalogue)
+  let budgets = budgetsOf(options.budgets, catalogue)
   let leases = 0
 
-  const events = yield* PubSub.sliding<Take.Take<Event>>(256)
-  yield* Effect.addFinalizer(() => PubSub.end(events, Exit.void))
-
-  const lineOf = (name: string): Line | undefined => lines.find(({ rules }) => rules.name === name)
-
-  const textOf = (event: Event): string => {
-    if (event._tag === "Unpriced") return `Budget: ${event.model} has no price and is let pass for nothing.`
-    const text = accountText(lineOf(event.budget)?.dimension, event.account)
-    const who = `Budget: "${event.budget}"${text === undefined ? "" : ` of ${text}`}`
-    const limit = usd(event.limitNanoUsd)
-    switch (event._tag) {
-      case "Threshold":
-        return `${who} has spent ${event.percent} % of ${limit}.`
-      case "Exceeded":
-        return `${who} has no room and refuses calls: ${usd(event.spentNanoUsd)} spent and ` +
-          `${usd(event.reservedNanoUsd)} reserved of ${limit}.`
-      case "Overshot":
-        return `${who} is overshot, since calls cost more than was estimated: ${
-          usd(event.spentNanoUsd)
-        } spent of ${limit}.`
-    }
-  }
-
-  const tell = (event: Event): Effect.Effect<void> =>
-    Effect.andThen(PubSub.publish(events, [event]), Effect.logWarning(textOf(event)))
-
-  const gauge = (level: Level): void => {
-    let known = least.get(level.budget)
-    if (known === undefined) {
-      if (lineOf(level.budget) === undefined) return
-      known = { gauge: Metric.withAttributes(remainingGauge, { budget: level.budget }), level: undefined }
-      least.set(level.budget, known)
-    }
-    const { level: last } = known
-    const stands = last !== undefined && last.account !== level.account &&
-      last.remainingNanoUsd <= level.remainingNanoUsd && clock.currentTimeMillisUnsafe() < last.until
-    if (stands) return
-    known.level = level
-    known.gauge.updateUnsafe(level.remainingNanoUsd / 1e9, services)
-  }
-
-  const told = (done: Done): Effect.Effect<void> => {
-    done.levels.forEach(gauge)
-    // Whatever a logger does, what was reserved is known to be.
-    return done.events.length === 0 ? Effect.void : Effect.asVoid(Effect.exit(Effect.forEach(done.events, tell)))
-  }
-
-  const desk = yield* Desk.make(store, owner, { timeoutMillis, maxSettles }, told)
-
-  const run = yield* FiberSet.makeRuntime<never>()
-  let renewing = false
-
-  /** Renews the leases of the calls that run, while there are any. */
-  const renew: Effect.Effect<void> = Effect.suspend(() => {
-    renewing = entries.size > 0
-    if (!renewing) return Effect.void
-    const open = Effect.suspend(() => store.renew(Array.from(entries, ({ lease }) => lease), leaseMillis))
-    const once = Effect.exit(Effect.timeout(open, leaseMillis / 4))
-    return Effect.andThen(Effect.delay(once, leaseMillis / 4), renew)
-  })
-
-  const keep = (attempt: MessageAttempt, entry: Entry): Settlement => {
-    entries.add(entry)
-    if (!store.isLocal && !renewing) {
-      renewing = true
-      run(renew)
-    }
-    return Effect.suspend(() => {
-      entries.delete(entry)
-      const { holds, lease, nanoUsd } = entry
-      return desk.settle({ lease, heldNanoUsd: nanoUsd, spentNanoUsd: spentBy(attempt, nanoUsd), holds })
-    })
-  }
-
-  /** The most that an attempt can cost; undefined where nobody knows. */
-  const ceilingOf = ({ estimate, kind, request }: MessageAttempt, at: number): number | undefined => {
-    const { inputTokens, maxOutputTokens } = estimate
-    const outputTokens = options.output === "learnt" ? kind.highOutput(maxOutputTokens) : maxOutputTokens
-    const tokens = { inputTokens, outputTokens, at }
-    const ceiling = amountOf(book.ceiling(request, tokens))
-    if (ceiling !== undefined || options.unpriced !== "dearest") return ceiling
-    const ceilings = catalogue.models.flatMap(({ id }) =>
-      amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? []
-    )
-    return ceilings.length === 0 ? undefined : Math.max(...ceilings)
-  }
-
-  const flag = (model: string, at: number): Effect.Effect<void> => {
-    unpricedCalls.updateUnsafe(1, services)
-    if (unpriced.has(model) || unpriced.size >= maxUnpriced) return Effect.void
-    unpriced.add(model)
-    return tell(Event.Unpriced({ model, at }))
-  }
+  const find = (name: string): Definition | undefined => budgets.find((budget) => budget.name === name)
+  const telemetry = yield* Telemetry.make(find)
+  const { report } = telemetry
+  const client = store.isLocal === true
+    ? local(store, report)
+    : yield* Client.make({ step: store.step, owner, timeoutMillis, maxSettlements, report })
 
   const unavailable = (reason: "store" | "accounts", attempts = 0) =>
     new BudgetUnavailableError({
@@ -380,120 +271,76 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       attempts
     })
 
-  const exceeded = (
-    { at, limitNanoUsd, reservedNanoUsd, resetsAt, share, spentNanoUsd }: Extract<Reply, { _tag: "Refused" }>,
-    neededNanoUsd: number,
-    attempt: Attempt
-  ) =>
-    new BudgetExceededError({
-      budget: share.rules.name,
-      account: accountText(lineOf(share.rules.name)?.dimension, share.account),
-      limitNanoUsd,
-      spentNanoUsd,
-      reservedNanoUsd,
-      neededNanoUsd,
-      resetsAt,
-      retryAfter: resetsAt === undefined ? undefined : Duration.millis(resetsAt - at),
-      attempts: attempt.number - 1
-    })
-
-  const admit = (attempt: MessageAttempt, touched: ReadonlyArray<Line>): Effect.Effect<Settlement, Own> => {
+  const reserve = (attempt: MessageAttempt): Effect.Effect<Settle, Own> => {
+    const accounts: Array<Account> = []
+    for (const budget of budgets) {
+      if (budget.matches === undefined || budget.matches(attempt)) {
+        accounts.push(budget.whole ?? accountFor(budget, attempt))
+      }
+    }
+    if (accounts.length === 0) return admitted
     const now = clock.currentTimeMillisUnsafe()
-    const ceiling = ceilingOf(attempt, now)
+    const ceiling = ceilingOf(book, catalogue, options, attempt, now)
     if (ceiling === undefined && options.unpriced !== "allow") {
       return Effect.fail(new UnpricedModelError({ model: attempt.model, attempts: attempt.number - 1 }))
     }
-    const nanoUsd = ceiling ?? 0
-    const lease = `${owner}-${(++leases).toString(36)}`
-    const shares = touched.map((line) => line.share(attempt))
-    const ask: Reserve = { lease, leaseMillis, nanoUsd, shares }
+    const lease = store.isLocal === true ? undefined : { id: `${owner}-${++leases}`, millis: leaseMillis }
+    const ask: Reserve = { lease, nanoUsd: ceiling ?? 0, accounts }
     const boundMillis = Math.max(0, (attempt.context.deadline ?? Infinity) - now)
-    const reserved = Effect.flatMap(desk.reserve(ask, boundMillis), (reply): Effect.Effect<Settlement, Own> => {
-      switch (reply?._tag) {
+    const reserved = Effect.flatMap(client.reserve(ask, boundMillis), (decision): Effect.Effect<Settle, Own> => {
+      switch (decision?._tag) {
         case "Reserved":
-          return Effect.succeed(keep(attempt, { lease, nanoUsd, holds: holdsOf(ask, reply) }))
+          return Effect.succeed(Effect.suspend(() => {
+            const cost = costOf(book, attempt, clock.currentTimeMillisUnsafe())
+            const spent = cost === undefined ? 0 : amountOf(cost.cost?.nanoUsd) ?? ask.nanoUsd
+            return client.settle(settlementOf(ask, decision.slots, spent))
+          }))
         case "Refused":
-          return Effect.fail(exceeded(reply, nanoUsd, attempt))
+          return Effect.fail(
+            refused(decision, find(decision.account.budget), ask, attempt, clock.currentTimeMillisUnsafe())
+          )
         default:
-          return Effect.fail(unavailable(reply === undefined ? "store" : "accounts", attempt.number - 1))
+          return Effect.fail(unavailable(decision === undefined ? "store" : "accounts", attempt.number - 1))
       }
     })
-    return ceiling === undefined ? Effect.andThen(flag(attempt.model, now), reserved) : reserved
+    return ceiling === undefined ? Effect.andThen(telemetry.letThrough(attempt.model, now), reserved) : reserved
   }
 
-  const spentBy = (attempt: MessageAttempt, reserved: number): number => {
-    const cost = costOf(book, attempt, clock.currentTimeMillisUnsafe())
-    return cost === undefined ? 0 : amountOf(cost.cost?.nanoUsd) ?? reserved
-  }
-
-  const orUnavailable = <A>(effect: Effect.Effect<A, unknown>): Effect.Effect<A, BudgetUnavailableError> =>
-    Effect.mapError(store.isLocal ? effect : Effect.timeout(effect, timeoutMillis), () => unavailable("store"))
-
-  const stateOf = (
-    line: Line,
-    { account, slots }: Omit<Stored, "budget">,
-    limitNanoUsd: number,
-    now: number
-  ): State => {
-    const { from, until } = line.rules.window.at(now)
-    const sums = new Account(slots).sums(from)
-    return {
-      budget: line.rules.name,
-      account,
-      limitNanoUsd,
-      spentNanoUsd: sums.spent,
-      reservedNanoUsd: sums.reserved,
-      remainingNanoUsd: limitNanoUsd - sums.spent - sums.reserved,
-      overshotNanoUsd: sums.overshot,
-      lapsedNanoUsd: sums.lapsed,
-      windowStart: from,
-      windowEnd: until
-    }
-  }
-
-  const snapshot = Effect.suspend(() => orUnavailable(store.read(lines.map(({ rules }) => rules.name)))).pipe(
-    Effect.map(({ accounts, now, overrides }) =>
-      lines.flatMap((line) => {
-        const { name, window } = line.rules
-        const { from } = window.at(now)
-        const own = accounts.filter(({ budget, slots }) => budget === name && !new Account(slots).isIdle(from))
-        const shown = own.length === 0 && line.dimension === undefined ? [{ account: "", slots: [] }] : own
-        const find = (budget: string, account: string | undefined) =>
-          overrides.find((override) => override.budget === budget && override.account === account)
-        return shown.map((stored) => stateOf(line, stored, limitOf(line.shareOf(stored.account), now, find), now))
-      })
+  const ask = (batch: Batch): Effect.Effect<Reply, BudgetUnavailableError> =>
+    Effect.flatMap(
+      client.step(batch),
+      (reply) => reply === undefined ? Effect.fail(unavailable("store")) : Effect.succeed(reply)
     )
-  )
 
   return Budget.of({
-    admit: (attempt) =>
-      Effect.suspend(() => {
-        if (attempt.endpoint !== "messages") return admitted
-        const touched = lines.filter((line) => line.touches(attempt))
-        return touched.length === 0 ? admitted : admit(attempt, touched)
-      }),
+    admit: (attempt) => attempt.endpoint === "messages" ? Effect.suspend(() => reserve(attempt)) : admitted,
+    events: telemetry.events,
 
-    events: Stream.fromPubSubTake(events),
-    snapshot,
+    snapshot: Effect.suspend(() =>
+      Effect.map(ask({ read: budgets.map(({ name }) => name) }), (reply) => statusesOf(budgets, reply))
+    ),
 
-    setBudgets: (budgets) =>
+    setBudgets: (next) =>
       Effect.sync(() => {
-        lines = linesOf(budgets, catalogue)
-        least.clear()
+        budgets = budgetsOf(next, catalogue)
+        telemetry.reset()
       }),
 
-    override: (budget, { account, limit, until }) =>
-      orUnavailable(store.override({
-        budget,
-        account: account === undefined ? undefined : accountOf(lineOf(budget)?.dimension, account, catalogue),
-        limitNanoUsd: limit === undefined ? undefined : toNanoUsd(limit, `the other limit of ${budget}`),
-        until: Math.ceil(until ?? Infinity)
-      }))
+    overrideLimit: (budget, { account, limit, until }) =>
+      Effect.suspend(() => {
+        const override = {
+          budget,
+          account: account === undefined ? undefined : accountOf(find(budget)?.dimension, account, catalogue),
+          limitNanoUsd: limit === undefined ? undefined : toNanoUsd(limit, `the new limit of ${budget}`),
+          until: until === undefined || until === Infinity ? undefined : Math.ceil(until)
+        }
+        return Effect.asVoid(ask({ overrides: [override] }))
+      })
   })
 })
 
 /**
- * Budgets over a `Store` that the user provides.
+ * Budgets over the `Store` that you provide.
  *
  * @category layers
  * @since 0.1.0
@@ -502,7 +349,8 @@ export const layerNoDeps = (options: Options): Layer.Layer<Budget, never, PriceB
   Layer.effect(Budget, make(options))
 
 /**
- * Budgets for one process, which forget what was spent when their layer ends. Each call has budgets of its own: call it once and share the value.
+ * Budgets in the memory of this process; what was spent is forgotten when the layer ends. Each call of this function makes separate budgets: call it once
+ * and share the value.
  *
  * @category layers
  * @since 0.1.0
@@ -547,6 +395,6 @@ export const layerOff: Layer.Layer<Budget> = Layer.succeed(
     events: Stream.empty,
     snapshot: Effect.succeed([]),
     setBudgets: () => Effect.void,
-    override: () => Effect.void
+    overrideLimit: () => Effect.void
   })
 )

@@ -25,13 +25,10 @@ import type { Message, MessageTokensCount } from "@anthropic-ai/sdk/resources/me
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
 import * as Clock from "effect/Clock"
 import type * as Config from "effect/Config"
-import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
-import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Attempt from "./Attempt.ts"
 import * as Budget from "./Budget.ts"
@@ -51,6 +48,7 @@ import {
   type PartsServices,
   Policies
 } from "./ClaudeService/internal/parts.ts"
+import { type CallReport, ClaudeService, type Report, type StreamReport } from "./ClaudeService/internal/service.ts"
 import * as Streaming from "./ClaudeService/internal/streaming.ts"
 import * as CostLedger from "./CostLedger.ts"
 import * as CostOptimizer from "./CostOptimizer.ts"
@@ -74,86 +72,7 @@ export {
   type PartsServices,
   Policies
 } from "./ClaudeService/internal/parts.ts"
-
-/**
- * What a call took.
- *
- * - `attempts`: requests sent; `waits` are those before the second and later ones.
- * - `latency`: from the start of the call, waits included; for a stream, to its end.
- * - `model`: the one that served it, as the answer names it.
- * - `costNanoUsd`: what its last attempt cost, in integer nano-dollars; undefined where its model has no price. Attempts before it that
- *   failed are in the ledger.
- * - `changes`: what the optimizer did to the request; `advice`: what the caller might do.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Report {
-  readonly callId: string
-  readonly requestId: string | undefined
-  readonly attempts: number
-  readonly waits: ReadonlyArray<Duration.Duration>
-  readonly latency: Duration.Duration
-  readonly keyLabel: string | undefined
-  readonly model: string
-  readonly usage: Usage.Usage
-  readonly costNanoUsd: number | undefined
-  readonly changes: ReadonlyArray<Attempt.Change>
-  readonly advice: ReadonlyArray<Attempt.Change>
-}
-
-/**
- * A message and what it took to get it.
- *
- * @category models
- * @since 0.1.0
- */
-export interface CallReport extends Report {
-  readonly message: Message
-}
-
-/**
- * What a stream took, and how it ended: whole, broken or refused (`failed`), or given up by its reader.
- *
- * @category models
- * @since 0.1.0
- */
-export interface StreamReport extends Report {
-  readonly outcome: "completed" | "failed" | "aborted"
-}
-
-/**
- * Calls Claude under every policy of its layer.
- *
- * Requests and messages are the SDK's own types. What the caller says about its calls is in `CallContext`.
- *
- * @category services
- * @since 0.1.0
- */
-export class ClaudeService extends Context.Service<ClaudeService, {
-  /** The whole answer. */
-  readonly create: (request: Request) => Effect.Effect<Message, CallError>
-  /** The whole answer and what it took to get it. */
-  readonly createWithReport: (request: Request) => Effect.Effect<CallReport, CallError>
-  /** The joined text of the answer; fails with `IncompleteAnswerError` where it has none or was cut off. */
-  readonly text: (request: Request) => Effect.Effect<string, CallError | IncompleteAnswerError>
-  /**
-   * The answer as it is produced. Failures before the first content are retried transparently; later ones end the stream with
-   * `StreamInterruptedError`. The request lives as long as the stream is read.
-   */
-  readonly stream: (request: Request) => Stream.Stream<MessageStream.Event, StreamError>
-  /** The same. `onEnd` runs once with what it took, when the stream ends or breaks, or its reader stops. */
-  readonly streamWithReport: <R = never>(
-    request: Request,
-    onEnd: (report: StreamReport) => Effect.Effect<void, never, R>
-  ) => Stream.Stream<MessageStream.Event, StreamError, R>
-  /** Input tokens as the API counts them; free of charge. */
-  readonly countTokens: (params: CountTokensRequest) => Effect.Effect<MessageTokensCount, CallError>
-  /** The models that the key may use. */
-  readonly models: Effect.Effect<ReadonlyArray<ModelInfo>, CallError>
-  /** One model; an alias gives the model it stands for. */
-  readonly model: (id: string) => Effect.Effect<ModelInfo, CallError>
-}>()("effect-claude/ClaudeService") {}
+export { type CallReport, ClaudeService, type Report, type StreamReport } from "./ClaudeService/internal/service.ts"
 
 /** A call for a message: what all of its attempts share, and what the caller might do better. */
 interface MessageCall {
@@ -173,7 +92,8 @@ export const make = Effect.gen(function*() {
   const retries = yield* RetryPolicy.RetryPolicy
   const book = yield* PriceBook.PriceBook
   const breaker = yield* CircuitBreaker.CircuitBreaker
-  const kinds = new Attempt.CallKinds()
+  const { lookup } = yield* Model.Catalogue
+  const kinds = new Attempt.CallKinds(lookup)
   const { begin, beginMessage } = yield* beginnings(kinds)
   const perAttempt = Attempt.all(
     { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
@@ -186,47 +106,27 @@ export const make = Effect.gen(function*() {
     Attempt.learning(kinds)
   )
 
-  const reportOf = (
-    { advice, began }: MessageCall,
-    attempt: Attempt.MessageAttempt,
-    { waitedMillis }: RetryPolicy.Progress,
-    now: number
-  ): Report => {
-    const cost = Attempt.costOf(book, attempt, now)
-    const { key, number, outcome } = attempt
-    return {
-      callId: attempt.callId,
-      requestId: requestIdOf(outcome),
-      attempts: outcome._tag === "NotSent" ? number - 1 : number,
-      waits: waitedMillis.map((millis) => Duration.millis(millis)),
-      latency: Duration.millis(now - began),
-      keyLabel: key?.label,
-      model: cost?.model ?? attempt.model,
-      usage: outcome._tag === "NotSent" ? Usage.zero : outcome.usage,
-      costNanoUsd: cost?.cost?.nanoUsd,
-      changes: attempt.optimized?.changes ?? [],
-      advice
-    }
-  }
+  const once = <A>(
+    attempt: Attempt.Attempt,
+    send: Effect.Effect<A, ApiError>
+  ): Effect.Effect<A, ApiError | Refusal> =>
+    // `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
+    Effect.withSpan(Attempt.guard(perAttempt, attempt, send), "ClaudeService.attempt", spanOfAttempt(attempt))
 
   const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
-    inSpan(
+    Effect.withSpan(
       Effect.flatMap(beginMessage(request, false), (call) =>
         retries.retry((progress) => {
           const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
-          return Effect.flatMap(
-            inAttemptSpan(Attempt.guard(perAttempt, attempt, api.send(attempt)), attempt),
-            (message) =>
-              Effect.clockWith((clock) =>
-                Effect.succeed({ ...reportOf(call, attempt, progress, clock.currentTimeMillisUnsafe()), message })
-              )
-          )
+          const sent = once(attempt, Effect.suspend(() => api.send(attempt)))
+          return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
+            ...reportOf(book, call, attempt, progress, now),
+            message
+          }))
         })),
       "ClaudeService.create",
-      request.model
+      spanOf(request.model)
     )
-
-  const create = (request: Request) => Effect.map(createWithReport(request), (report) => report.message)
 
   /** A call that costs nothing. */
   const ask = <A>(
@@ -235,70 +135,33 @@ export const make = Effect.gen(function*() {
     model: string,
     send: (attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>
   ): Effect.Effect<A, CallError> =>
-    inSpan(
+    Effect.withSpan(
       Effect.flatMap(CallContext, (context) => {
-        const base = { ...begin(model, context), endpoint }
+        const base = { ...begin(model, context, lookup(model)), endpoint }
         return retries.retry(({ number }) => {
           const attempt: Attempt.Attempt = { ...base, number }
-          return inAttemptSpan(Attempt.guard(perAttempt, attempt, send(attempt)), attempt)
+          return once(attempt, Effect.suspend(() => send(attempt)))
         })
       }),
       name,
-      model
+      spanOf(model)
     )
 
-  /** Opens a stream up to its first content, under the policies of an attempt; a failure gives all of it back. */
-  const open = (
-    attempt: Attempt.MessageAttempt,
-    callScope: Scope.Scope
-  ): Effect.Effect<Streaming.Opened, ApiError | Refusal> =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(
-        Scope.fork(callScope),
-        (scope) =>
-          Stream.toPull(Attempt.guardStream(perAttempt, attempt, api.stream(attempt))).pipe(
-            Effect.flatMap((rest) =>
-              Effect.map(restore(Streaming.untilContent(rest)), (first) => ({ attempt, first, rest }))
-            ),
-            Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => Attempt.contentArrived(attempt, now))),
-            Effect.withSpanScoped("ClaudeService.attempt", spanOfAttempt(attempt)),
-            Scope.provide(scope),
-            Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
-          )
-      )
-    )
-
-  const streamWithReport = <R = never>(
-    request: Request,
-    onEnd?: (report: StreamReport) => Effect.Effect<void, never, R>
-  ): Stream.Stream<MessageStream.Event, StreamError, R> =>
-    Stream.unwrap(
-      Effect.gen(function*() {
-        const scope = yield* Effect.scope
-        const call = yield* beginMessage(request, true)
-        let last: readonly [Attempt.MessageAttempt, RetryPolicy.Progress] | undefined
-        if (onEnd !== undefined) {
-          // Added before the attempts' own scopes, so that it runs when they have settled.
-          yield* Effect.addFinalizer(() =>
-            Effect.flatMap(Clock.currentTimeMillis, (now) =>
-              last === undefined
-                ? Effect.void
-                : onEnd({ ...reportOf(call, ...last, now), outcome: endOf(last[0].outcome) }))
-          )
-        }
-        const opened = yield* retries.retry((progress) => {
-          const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
-          last = [attempt, progress]
-          return open(attempt, scope)
-        })
-        return Streaming.afterContent(book, opened)
-      }).pipe(Effect.withSpanScoped("ClaudeService.stream", spanOf(request.model)))
-    )
+  const streamWithReport = Streaming.make({
+    book,
+    perAttempt,
+    api,
+    retries,
+    begin: (request: Request) => beginMessage(request, true),
+    report: (call, attempt, progress, now) => reportOf(book, call, attempt, progress, now),
+    span: spanOf,
+    spanOfAttempt
+  })
 
   return ClaudeService.of({
-    create,
+    create: (request) => Effect.map(createWithReport(request), ({ message }) => message),
     createWithReport,
-    text: (request) => Effect.flatMap(create(request), MessageStream.completeText),
+    text: (request) => Effect.flatMap(createWithReport(request), ({ message }) => MessageStream.completeText(message)),
     stream: (request) => streamWithReport(request),
     streamWithReport,
     countTokens: (params) =>
@@ -311,43 +174,49 @@ export const make = Effect.gen(function*() {
 /** How calls begin: what all attempts of one share. */
 const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
   const optimizer = yield* CostOptimizer.CostOptimizer
-  const catalogue = yield* Model.Catalogue
   const run = (yield* Random.nextIntBetween(0, 36 ** 10)).toString(36).padStart(10, "0")
   const warned = new Set<string>()
   let calls = 0
 
-  const begin = (model: string, context: CallContext): Omit<Attempt.Common, "number"> => ({
+  const begin = (model: string, context: CallContext, facts: Model.Model): Omit<Attempt.Common, "number"> => ({
     callId: `call-${run}-${(++calls).toString(36)}`,
     model,
-    facts: catalogue.lookup(model),
+    facts,
     context,
     key: undefined,
     outcome: Attempt.Outcome.NotSent()
   })
 
+  const optimized = Effect.fnUntraced(function*(asked: Request, stream: boolean, { requestType }: CallContext) {
+    const lengths = (model: string) => kinds.of(model, requestType).lengths
+    const result = yield* optimizer.optimize(asked, { stream, lengths })
+    if (result.changes.length > 0) {
+      yield* Effect.annotateCurrentSpan({
+        "claude.asked_model": asked.model,
+        "claude.optimizer.rules": result.changes.map(({ rule }) => rule)
+      })
+    }
+    return result
+  })
+
   const beginMessage = Effect.fnUntraced(function*(asked: Request, stream: boolean) {
     const context = yield* CallContext
     const began = yield* Clock.currentTimeMillis
-    const lengths = (model: string) => kinds.of(model, context.requestType).lengths
-    const { advice, changes, request } = yield* optimizer.optimize(asked, { stream, lengths })
-    if (changes.length > 0) {
-      yield* Effect.annotateCurrentSpan({
-        "claude.asked_model": asked.model,
-        "claude.optimizer.rules": changes.map(({ rule }) => rule)
-      })
-    }
-    const common = begin(request.model, context)
-    const { facts } = common
+    const { advice, changes, request } = optimizer === CostOptimizer.off
+      ? { request: asked, changes: [], advice: [] }
+      : yield* optimized(asked, stream, context)
+    const kind = kinds.of(request.model, context.requestType)
+    const { facts } = kind
     if ((facts.deprecatedOn ?? facts.retiresOn) !== undefined && !warned.has(facts.id)) {
       yield* Deprecation.warn(facts, warned)
     }
     const base: MessageCall["base"] = {
-      ...common,
+      ...begin(request.model, context, facts),
       endpoint: "messages",
       request,
       estimate: Estimate.make(request, facts, context.estimate),
-      kind: kinds.of(request.model, context.requestType),
-      isFast: Model.isFast(facts, request.speed),
+      kind,
+      isFast: request.speed === "fast" && Model.isFast(facts, request.speed),
       optimized: changes.length === 0 ? undefined : { askedModel: asked.model, changes }
     }
     return { base, advice, began }
@@ -356,25 +225,37 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
   return { begin, beginMessage }
 })
 
-const requestIdOf = (outcome: Attempt.Outcome): string | undefined =>
-  outcome._tag === "NotSent" ? undefined : outcome._tag === "Failed" ? outcome.error.requestId : outcome.requestId
-
-const endOf = (outcome: Attempt.Outcome): StreamReport["outcome"] =>
-  outcome._tag === "Completed" ? "completed" : outcome._tag === "Aborted" ? "aborted" : "failed"
+/** What a call took, once its last attempt has settled. */
+const reportOf = (
+  book: PriceBook.PriceBook["Service"],
+  { advice, base, began }: MessageCall,
+  attempt: Attempt.MessageAttempt,
+  { waitedMillis }: RetryPolicy.Progress,
+  now: number
+): Report => {
+  const { key, number, outcome } = attempt
+  const cost = Attempt.costOf(book, attempt, now)
+  return {
+    callId: base.callId,
+    requestId: "requestId" in outcome ? outcome.requestId : "error" in outcome ? outcome.error.requestId : undefined,
+    attempts: outcome._tag === "NotSent" ? number - 1 : number,
+    waits: waitedMillis.map((millis) => Duration.millis(millis)),
+    latency: Duration.millis(now - began),
+    keyLabel: key?.label,
+    model: cost?.model ?? base.model,
+    usage: outcome._tag === "NotSent" ? Usage.zero : outcome.usage,
+    costNanoUsd: cost?.cost?.nanoUsd,
+    changes: base.optimized?.changes ?? [],
+    advice
+  }
+}
 
 const spanOf = (model: string) => ({ attributes: { "gen_ai.request.model": model }, captureStackTrace: false })
 
-const spanOfAttempt = (attempt: Attempt.Attempt) => ({
-  attributes: { "claude.call_id": attempt.callId, "claude.attempt": attempt.number },
+const spanOfAttempt = ({ callId, number }: Attempt.Attempt) => ({
+  attributes: { "claude.call_id": callId, "claude.attempt": number },
   captureStackTrace: false
 })
-
-// `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
-const inSpan = <A, E, R>(effect: Effect.Effect<A, E, R>, name: string, model: string): Effect.Effect<A, E, R> =>
-  Effect.withSpan(effect, name, spanOf(model))
-
-const inAttemptSpan = <A, E, R>(effect: Effect.Effect<A, E, R>, attempt: Attempt.Attempt): Effect.Effect<A, E, R> =>
-  Effect.withSpan(effect, "ClaudeService.attempt", spanOfAttempt(attempt))
 
 /**
  * The service over parts that you provide one by one; a part that is missing is a compile error. It is built anew over the parts of each

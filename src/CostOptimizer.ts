@@ -226,14 +226,19 @@ export const layer = (options: Options): Layer.Layer<CostOptimizer, never, Price
   Layer.effect(CostOptimizer, make(options))
 
 /**
- * Changes nothing: every request is returned as the same object.
+ * The optimizer that changes nothing: every request comes back as the object that was given.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const off: CostOptimizer["Service"] = {
+  optimize: (request) => Effect.succeed({ request, changes: [], advice: [] })
+}
+
+/**
+ * Changes nothing.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerOff: Layer.Layer<CostOptimizer> = Layer.succeed(
-  CostOptimizer,
-  CostOptimizer.of({
-    optimize: (request) => Effect.succeed({ request, changes: [], advice: [] })
-  })
-)
+export const layerOff: Layer.Layer<CostOptimizer> = Layer.succeed(CostOptimizer, off)

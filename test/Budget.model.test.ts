@@ -49,7 +49,7 @@ const windows: Record<string, (at: number, now: number) => boolean> = {
   rolling: (at, now) => (Math.floor(at / 60_000) + 1) * 60_000 > now - hour
 }
 
-const rulesWith = (limit: number): ReadonlyArray<Budget.Rule> => [
+const budgetsWith = (limit: number): ReadonlyArray<Budget.BudgetOptions> => [
   { name: "total", limit: 1_000 / 1e9 },
   { name: "day", per: "tenant", limit: limit / 1e9, window: { calendar: "day" } },
   { name: "rolling", limit: 120 / 1e9, window: { rolling: "1 hour" } }
@@ -62,7 +62,7 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
     ({ limit, steps }) =>
       Effect.gen(function*() {
         const budget = yield* Budget.Budget
-        yield* budget.setBudgets(rulesWith(limit))
+        yield* budget.setBudgets(budgetsWith(limit))
         const calls: Array<Call> = []
         const overrides = new Map<string | undefined, { readonly limit: number; readonly until: number }>()
         let configured = limit
@@ -135,13 +135,13 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
               break
             case "limit":
               configured = step.nanoUsd
-              yield* budget.setBudgets(rulesWith(configured))
+              yield* budget.setBudgets(budgetsWith(configured))
               break
             case "override": {
               const account = step.tenant === undefined ? undefined : tenants[step.tenant]
               const until = now + step.millis
               const limit = step.nanoUsd === undefined ? undefined : step.nanoUsd / 1e9
-              yield* budget.override("day", { limit, account, until })
+              yield* budget.overrideLimit("day", { limit, account, until })
               if (step.nanoUsd === undefined) overrides.delete(account)
               else overrides.set(account, { limit: step.nanoUsd, until })
             }
@@ -162,7 +162,7 @@ describe("Budget, against a reference", () => {
 
   law(
     "admits what fits and nothing else, and loses no nano-dollar, in SQLite",
-    BudgetSql.layer().pipe(Layer.provide(Layer.fresh(Sqlite.layer({ filename: ":memory:" }))), Layer.orDie),
+    BudgetSql.layerStore().pipe(Layer.provide(Layer.fresh(Sqlite.layer({ filename: ":memory:" }))), Layer.orDie),
     50
   )
 })

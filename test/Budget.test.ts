@@ -12,9 +12,9 @@ import * as settling from "./utils/settling.ts"
 
 const nano = (nanoUsd: number) => nanoUsd / 1e9
 
-const all: Budget.Rule = { name: "all", limit: nano(100) }
+const all: Budget.BudgetOptions = { name: "all", limit: nano(100) }
 
-const using = (options: Budget.Options | ReadonlyArray<Budget.Rule>, store = Budget.layerStoreMemory()) =>
+const using = (options: Budget.Options | ReadonlyArray<Budget.BudgetOptions>, store = Budget.layerStoreMemory()) =>
   Effect.provide(
     Budget.layerNoDeps("budgets" in options ? options : { budgets: options }).pipe(
       Layer.provide([layerPrices, store])
@@ -205,11 +205,11 @@ describe("Budget", () => {
         assert.deepInclude(yield* stateOf(name), { reservedNanoUsd: 20 })
       }
       assert.deepInclude(yield* stateOf("models", id), { reservedNanoUsd: 20, limitNanoUsd: 30 })
-      yield* (yield* Budget.Budget).override("models", { account: alias, limit: nano(25) })
+      yield* (yield* Budget.Budget).overrideLimit("models", { account: alias, limit: nano(25) })
       assert.strictEqual((yield* refused({ model: alias }))._tag, "BudgetExceededError")
     }).pipe(using([
-      { name: "only the alias", only: { model: ["claude-sonnet-4-5"] }, limit: nano(100) },
-      { name: "only the id", only: { model: ["claude-sonnet-4-5-20250929"] }, limit: nano(100) },
+      { name: "only the alias", filter: { model: ["claude-sonnet-4-5"] }, limit: nano(100) },
+      { name: "only the id", filter: { model: ["claude-sonnet-4-5-20250929"] }, limit: nano(100) },
       { name: "models", per: "model", limit: nano(5), limits: { "claude-sonnet-4-5": nano(30) } }
     ])))
 
@@ -226,8 +226,8 @@ describe("Budget", () => {
       assert.deepInclude(yield* stateOf("team"), { spentNanoUsd: 20, reservedNanoUsd: 0 })
       assert.deepInclude(yield* stateOf("tenants", "acme"), { limitNanoUsd: 500, spentNanoUsd: 30 })
     }).pipe(using([
-      { name: "opus", limit: nano(100), only: { model: ["claude-opus-*"] } },
-      { name: "team", limit: nano(50), only: { model: ["claude-opus-5"], tags: { team: ["a"] } } },
+      { name: "opus", limit: nano(100), filter: { model: ["claude-opus-*"] } },
+      { name: "team", limit: nano(50), filter: { model: ["claude-opus-5"], tags: { team: ["a"] } } },
       { name: "tenants", per: "tenant", limit: nano(5), limits: { acme: nano(500) } }
     ])))
 
@@ -300,7 +300,7 @@ describe("Budget", () => {
       assert.isTrue(Exit.isFailure(yield* Effect.exit(Attempt.guard(budget, attempt, Effect.void))))
       assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 0 })
     }).pipe(
-      using({ budgets: [{ ...all, limit: nano(10) }], unpriced: "dearest" }),
+      using({ budgets: [{ ...all, limit: nano(10) }], unpriced: "mostExpensive" }),
       Effect.provide(Logger.layer([
         Logger.make(() => {
           throw new Error("a bad logger")
@@ -318,7 +318,7 @@ describe("Budget", () => {
       }
       assert.deepInclude(yield* stateOf(), { spentNanoUsd: 120, remainingNanoUsd: -20, overshotNanoUsd: 20 })
       assert.deepStrictEqual(yield* told, ["Threshold 100", "Overshot 108"])
-    }).pipe(Effect.scoped, using([{ ...all, thresholds: [100] }])))
+    }).pipe(Effect.scoped, using([{ ...all, notifyAt: [100] }])))
 
   it.effect("changes while calls run: budgets here, other limits for all", () =>
     Effect.gen(function*() {
@@ -327,14 +327,14 @@ describe("Budget", () => {
       yield* budget.setBudgets([{ ...all, limit: nano(50) }])
       assert.deepInclude(yield* stateOf(), { limitNanoUsd: 50, remainingNanoUsd: -30 })
       assert.strictEqual((yield* refused())._tag, "BudgetExceededError")
-      yield* budget.override("all", { limit: nano(200), until: 60_000 })
+      yield* budget.overrideLimit("all", { limit: nano(200), until: 60_000 })
       assert.deepInclude(yield* stateOf(), { limitNanoUsd: 200, remainingNanoUsd: 120 })
       yield* admitted()
       yield* TestClock.adjust("1 minute")
       assert.strictEqual((yield* refused())._tag, "BudgetExceededError")
-      yield* budget.override("all", { limit: nano(90), account: "" })
+      yield* budget.overrideLimit("all", { limit: nano(90), account: "" })
       assert.deepInclude(yield* stateOf(), { limitNanoUsd: 90, remainingNanoUsd: 0 })
-      yield* budget.override("all", { limit: undefined, account: "" })
+      yield* budget.overrideLimit("all", { limit: undefined, account: "" })
       assert.deepInclude(yield* stateOf(), { limitNanoUsd: 50 })
       yield* budget.setBudgets([])
       yield* admitted({ output: 1_000 })
@@ -346,7 +346,7 @@ describe("Budget", () => {
         const error = yield* refused({ model: "claude-next", number: 2, tenant: "a" })
         assert.deepInclude(error, { _tag: "UnpricedModelError", model: "claude-next", attempts: 1 })
         yield* call({ model: "claude-next", tenant: "b" })
-      }).pipe(using([{ ...all, only: { tenant: ["a"] } }])))
+      }).pipe(using([{ ...all, filter: { tenant: ["a"] } }])))
 
     it.effect("is taken for the dearest, and keeps what it reserved", () =>
       Effect.gen(function*() {
@@ -355,7 +355,7 @@ describe("Budget", () => {
         completed(attempt)
         yield* settled(attempt)
         assert.deepInclude(yield* stateOf(), { spentNanoUsd: 20, reservedNanoUsd: 0 })
-      }).pipe(using({ budgets: [all], unpriced: "dearest" })))
+      }).pipe(using({ budgets: [all], unpriced: "mostExpensive" })))
 
     it.effect("is let pass, counted and told of once", () =>
       Effect.gen(function*() {
@@ -390,7 +390,7 @@ describe("Budget", () => {
       assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 1_050 })
       yield* admitted({ ...sketch, requestType: "essay" })
       assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 2_050 })
-    }).pipe(using({ budgets: [{ ...all, limit: 1 }], output: "learnt" })))
+    }).pipe(using({ budgets: [{ ...all, limit: 1 }], reserveOutput: "learned" })))
 
   it.effect("shows how much is left, and the least of a divided budget", () =>
     Effect.gen(function*() {
@@ -435,12 +435,11 @@ describe("Budget", () => {
       { budgets: [all], lease: "1 minute" },
       Layer.effect(
         Budget.Store,
-        Effect.map(Budget.Store, (store) => {
+        Effect.map(Budget.Store, ({ step }) => {
           let asked = 0
           return {
-            ...store,
-            isLocal: false,
-            renew: (...more) => asked++ === 0 ? Effect.die(new Error("broken")) : store.renew(...more)
+            step: (batch) =>
+              batch.renewals !== undefined && asked++ === 0 ? Effect.die(new Error("broken")) : step(batch)
           }
         })
       ).pipe(Layer.provide(Budget.layerStoreMemory()))
@@ -486,7 +485,7 @@ describe("Budget", () => {
     }).pipe(using(
       [
         { name: "users", per: "user", limit: nano(100), window: { calendar: "day" } },
-        { name: "tenant", limit: nano(100), only: { tenant: ["t"] } }
+        { name: "tenant", limit: nano(100), filter: { tenant: ["t"] } }
       ],
       Budget.layerStoreMemory({ maxAccounts: 2 })
     )))
@@ -519,14 +518,14 @@ describe("Budget", () => {
 
   it.effect("says what is wrong with budgets that make no sense", () =>
     Effect.gen(function*() {
-      const wrong: ReadonlyArray<readonly [ReadonlyArray<Budget.Rule>, string]> = [
+      const wrong: ReadonlyArray<readonly [ReadonlyArray<Budget.BudgetOptions>, string]> = [
         [[{ ...all, limit: -1 }], "the limit of all must be from 0"],
         [[{ ...all, limit: NaN }], "the limit of all must be from 0"],
-        [[all, all], "two have one name"],
+        [[all, all], "two budgets have the same name"],
         [[{ ...all, name: "" }], "each needs a name"],
-        [[{ ...all, thresholds: [0] }], "a threshold of all is 0 percent"],
-        [[{ ...all, window: { calendar: "day", zone: "Mars/Base" } }], "Mars/Base is no time zone"],
-        [[{ ...all, window: { rolling: 0 } }], "the window of all must be 1 millisecond at least"]
+        [[{ ...all, notifyAt: [0] }], "all cannot notify at 0 percent"],
+        [[{ ...all, window: { calendar: "day", zone: "Mars/Base" } }], "Mars/Base is not a time zone"],
+        [[{ ...all, window: { rolling: 0 } }], "the window of all must be 1 millisecond or longer"]
       ]
       for (const [budgets, what] of wrong) {
         const exit = yield* Effect.exit(Effect.void.pipe(using(budgets)))

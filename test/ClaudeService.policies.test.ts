@@ -34,7 +34,7 @@ const phase = Effect.map(
 
 const strict: ClaudeConfig.Options = {
   retry: { retries: 0 },
-  breaker: { inARow: 2, openFor: "10 seconds", jitter: 0 }
+  breaker: { consecutiveFailures: 2, openDuration: "10 seconds", jitter: 0 }
 }
 
 describe("the limiter", () => {
@@ -146,7 +146,10 @@ describe("the breaker", () => {
       const exit = yield* driven(
         Effect.provide(
           Effect.flip(ask),
-          under(fetch, { breaker: { inARow: 2, openFor: "1 hour", maxOpenFor: "1 hour" }, retry: { retries: 9 } })
+          under(fetch, {
+            breaker: { consecutiveFailures: 2, openDuration: "1 hour", maxOpenDuration: "1 hour" },
+            retry: { retries: 9 }
+          })
         )
       )
       assert.deepInclude(Exit.isSuccess(exit) ? exit.value : {}, { _tag: "CircuitOpenError", attempts: 2 })
@@ -320,7 +323,7 @@ describe("interruption", () => {
         fetch,
         {
           limiter: { limits, burst: "1 second" },
-          breaker: { inARow: 3, openFor: "1 second", maxOpenFor: "1 second" },
+          breaker: { consecutiveFailures: 3, openDuration: "1 second", maxOpenDuration: "1 second" },
           retry: { base: 50, budget: false }
         },
         keysOf(Simulator.apiKey)

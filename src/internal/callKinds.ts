@@ -1,6 +1,6 @@
 /** What calls of one kind, a model and a request type, really use: learnt once for every policy from the calls that ended. */
+import * as Model from "../Model.ts"
 import { BoundedMap } from "./boundedMap.ts"
-import { Quantile } from "./quantile.ts"
 
 /** `typicalOutput` is what this part of the calls stays within, and `highOutput` what nearly all do. */
 const typicalPart = 0.7
@@ -59,8 +59,36 @@ export interface Ended {
   readonly isCut: boolean
 }
 
+/** A quantile, followed online in constant memory, in the logarithm: short answers are learnt as fast as long ones. */
+class Quantile {
+  private readonly part: number
+  private log: number
+  private seen = 0
+
+  constructor(part: number, start: number) {
+    this.part = part
+    this.log = Math.log(start)
+  }
+
+  get value(): number {
+    return Math.exp(this.log)
+  }
+
+  add(value: number): void {
+    this.seen++
+    const step = Math.max(0.05, 1 / (1 + this.seen / 4))
+    const next = Math.log(Math.max(value, 1e-3))
+    if (next === this.log) return
+    const move = next > this.log ? this.part * step : (this.part - 1) * step
+    // Never past the value itself, so that calls that are all alike are learnt exactly.
+    this.log = next > this.log ? Math.min(next, this.log + move) : Math.max(next, this.log + move)
+  }
+}
+
 /** Starts from what is known of all calls of its model, and teaches that in turn. */
 export class CallKind {
+  /** What the catalogue knows about the model. */
+  readonly facts: Model.Model
   private readonly typical: Quantile
   private high: Quantile | undefined
   /** Input that counted, as a part of what was estimated: what the cache serves, and how far the estimate is off. */
@@ -72,7 +100,8 @@ export class CallKind {
   private readonly recent: Array<number> = []
   private oldest = 0
 
-  constructor(model?: CallKind) {
+  constructor(facts: Model.Model = Model.unknown, model?: CallKind) {
+    this.facts = facts
     this.typical = new Quantile(typicalPart, model?.typical.value ?? firstOutput)
     this.inputs = new Quantile(inputPart, model?.inputs.value ?? 1)
     this.pace = new Quantile(pacePart, model?.pace.value ?? firstMillisPerToken)
@@ -141,16 +170,31 @@ export class CallKind {
 /** The kinds that are known; the least recently used one makes room for a new one. */
 export class CallKinds {
   private readonly kinds = new BoundedMap<string, CallKind>(maxKinds)
+  private readonly lookup: (model: string) => Model.Model
+  /** Calls of one kind come in runs. */
+  private last:
+    | { readonly model: string; readonly requestType: string | undefined; readonly kind: CallKind }
+    | undefined
 
-  of(model: string, requestType: string | undefined): CallKind {
-    const key = requestType === undefined ? `${model}\n` : `${model}\n${requestType}\n`
-    return this.kind(key.length > maxKeyLength ? key.slice(0, maxKeyLength) : key, () => this.kind(model))
+  constructor(lookup: (model: string) => Model.Model = Model.lookup) {
+    this.lookup = lookup
   }
 
-  private kind(key: string, model?: () => CallKind): CallKind {
-    const known = this.kinds.get(key)
-    if (known !== undefined) return known
-    const kind = new CallKind(model?.())
+  of(model: string, requestType: string | undefined): CallKind {
+    const { last } = this
+    if (last !== undefined && last.model === model && last.requestType === requestType) return last.kind
+    const key = requestType === undefined ? `${model}\n` : `${model}\n${requestType}\n`
+    const bounded = key.length > maxKeyLength ? key.slice(0, maxKeyLength) : key
+    const kind = this.kinds.get(bounded) ?? this.add(bounded, model)
+    this.last = { model, requestType, kind }
+    return kind
+  }
+
+  private add(key: string, model: string): CallKind {
+    const facts = this.lookup(model)
+    const ofModel = this.kinds.get(model) ?? new CallKind(facts)
+    this.kinds.set(model, ofModel)
+    const kind = new CallKind(facts, ofModel)
     this.kinds.set(key, kind)
     return kind
   }

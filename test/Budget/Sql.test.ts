@@ -5,7 +5,7 @@ import * as BudgetSql from "effect-claude/Budget/Sql"
 import * as Sqlite from "effect-claude/Sqlite"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
-import { rulesOf, suite } from "../suites/BudgetStore.ts"
+import { accountOf, budgetOf, suite } from "../suites/BudgetStore.ts"
 import { attemptOf, completed, layerPrices } from "../utils/budgets.ts"
 import * as TestPostgres from "../utils/postgres.ts"
 import { proxy } from "../utils/proxy.ts"
@@ -13,9 +13,9 @@ import * as settling from "../utils/settling.ts"
 import * as TestSqlite from "../utils/sqlite.ts"
 
 /** The store as one more process has it. */
-const processOn = (client: Layer.Layer<SqlClient.SqlClient, unknown>, options: BudgetSql.Options = {}) =>
+const processOn = (client: Layer.Layer<SqlClient.SqlClient, unknown>, options: BudgetSql.StoreOptions = {}) =>
   Effect.map(
-    Layer.build(Layer.fresh(BudgetSql.layer(options)).pipe(Layer.provide(client))),
+    Layer.build(Layer.fresh(BudgetSql.layerStore(options)).pipe(Layer.provide(client))),
     Context.get(Budget.Store)
   )
 
@@ -41,7 +41,7 @@ describe("Budget/Sql", () => {
           budgets: [{ name: "users", per: "user", limit: 1, window: { calendar: "day" } }],
           lease: "12 hours"
         }).pipe(
-          Layer.provideMerge(BudgetSql.layer({ prefix: "my_" })),
+          Layer.provideMerge(BudgetSql.layerStore({ prefix: "my_" })),
           Layer.provide([layerPrices, Layer.succeed(SqlClient.SqlClient, sql)])
         )
       )
@@ -49,29 +49,29 @@ describe("Budget/Sql", () => {
       const store = Context.get(context, Budget.Store)
       const rows = Effect.map(
         Effect.all([
-          sql`SELECT account AS name FROM my_budget_account ORDER BY 1`,
-          sql`SELECT account AS name FROM my_budget_hold`,
-          sql`SELECT account AS name FROM my_budget_override`,
-          sql`SELECT 'w' AS name FROM my_budget_writer`
+          sql`SELECT account AS name FROM my_budget_row WHERE account IS NOT NULL ORDER BY 1`,
+          sql`SELECT account AS name FROM my_budget_row WHERE row LIKE '%"expiresAt"%'`,
+          sql`SELECT key AS name FROM my_budget_row WHERE row LIKE '%"Limit"%' ORDER BY 1`,
+          sql`SELECT 'owner' AS name FROM my_budget_row WHERE row LIKE '%"Owner"%'`
         ]),
-        (tables) => tables.map((rows) => rows.map(({ name }) => name).join())
+        (tables) => tables.map((rows) => rows.map(({ name }) => `${name}`.replaceAll("\n", "/")).join())
       )
       const open = attemptOf({ user: "a" })
       yield* settling.admit(budget, open)
       const ended = attemptOf({ user: "b" })
       yield* settling.admit(budget, ended)
       yield* settling.settle(ended)
-      yield* budget.override("users", { limit: 2, account: "c", until: 1_000 })
-      yield* budget.override("users", { limit: 3 })
+      yield* budget.overrideLimit("users", { limit: 2, account: "c", until: 1_000 })
+      yield* budget.overrideLimit("users", { limit: 3 })
       yield* Effect.repeat(Effect.yieldNow, { times: 20 })
-      assert.deepStrictEqual(yield* rows, ["a,b", "a", "*,=c", "w"])
+      assert.deepStrictEqual(yield* rows, ["a,b", "a", "users,users/c/", "owner"])
       yield* TestClock.adjust("3 days")
-      yield* store.renew([], 0)
-      assert.deepStrictEqual(yield* rows, ["a", "a", "*", "w"])
+      yield* store.step({ renewals: [] })
+      assert.deepStrictEqual(yield* rows, ["a", "a", "users", "owner"])
       yield* settling.settle(open)
       yield* TestClock.adjust("8 days")
-      yield* store.renew([], 0)
-      assert.deepStrictEqual(yield* rows, ["", "", "*", ""])
+      yield* store.step({ renewals: [] })
+      assert.deepStrictEqual(yield* rows, ["", "", "users", ""])
     }).pipe(Effect.scoped))
 })
 
@@ -79,18 +79,23 @@ it.effect("shows what a budget for all has spent, beside however many accounts o
   Effect.gen(function*() {
     const sql = yield* TestSqlite.connection({ filename: ":memory:" })
     const store = Context.get(
-      yield* Layer.build(BudgetSql.layer().pipe(Layer.provide(Layer.succeed(SqlClient.SqlClient, sql)))),
+      yield* Layer.build(BudgetSql.layerStore().pipe(Layer.provide(Layer.succeed(SqlClient.SqlClient, sql)))),
       Budget.Store
     )
+    const slots = [{ start: 0, spent: 5, reserved: 0, overshot: 0, lapsed: 0 }]
+    const spent = { _tag: "Account", budget: "", account: "", slots, alerts: {}, leases: {} }
     const some = (budget: string, count: number) =>
       sql`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ${count})
-        INSERT INTO effect_claude_budget_account (budget, account, slots, marks)
-        SELECT ${budget}, CASE ${count} WHEN 1 THEN '' ELSE i END, '[[0,5,0,0,0]]', '{}' FROM c`
+        INSERT INTO effect_claude_budget_row (key, budget, account, row)
+        SELECT ${budget} || i, ${budget}, account, json_set(json(${
+        JSON.stringify(spent)
+      }), '$.budget', ${budget}, '$.account', account)
+        FROM (SELECT i, CASE ${count} WHEN 1 THEN '' ELSE CAST(i AS TEXT) END AS account FROM c)`
     yield* some("users", 10_100)
     yield* some("whole", 1)
-    const { accounts } = yield* store.read(["users", "whole"])
-    assert.strictEqual(accounts.length, 10_000)
-    assert.isTrue(accounts.some(({ budget }) => budget === "whole"))
+    const { rows } = yield* store.step({ read: ["users", "whole"] })
+    assert.strictEqual(rows.length, 10_000)
+    assert.isTrue(rows.some(({ budget }) => budget === "whole"))
   }).pipe(Effect.scoped))
 
 describe.skipIf(!TestPostgres.isThere)("on a server", () => {
@@ -108,7 +113,10 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
   const wired = Effect.gen(function*() {
     const schema = yield* TestPostgres.schema
     const wire = yield* proxy(new URL(TestPostgres.url))
-    const store = BudgetSql.layer({ schema }).pipe(Layer.provide(TestPostgres.layerAt(`${wire.port}`)), Layer.orDie)
+    const store = BudgetSql.layerStore({ schema }).pipe(
+      Layer.provide(TestPostgres.layerAt(`${wire.port}`)),
+      Layer.orDie
+    )
     const context = yield* Layer.build(
       Budget.layerNoDeps({ budgets: [{ name: "all", limit: 1 }], timeout: "500 millis", lease: "2 seconds" }).pipe(
         Layer.provide([layerPrices, store])
@@ -153,13 +161,13 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
     Effect.gen(function*() {
       const { admitted, schema, wire } = yield* wired
       const other = yield* processOn(TestPostgres.layer, { schema })
-      const rules = rulesOf()
-      yield* wire.hangAt("(lease, budget, account, slot")
+      yield* wire.hangAt("ON CONFLICT (key) DO UPDATE")
       assert.deepInclude(yield* Effect.flip(admitted), { _tag: "BudgetUnavailableError", reason: "store" })
-      const share = { rules: { ...rules, name: "all" }, account: "", limitNanoUsd: 1e9 }
-      const reserves = [{ lease: "other", leaseMillis: 1_000, nanoUsd: 1, shares: [share] }]
-      const done = yield* other.step({ owner: "other", number: 1, settles: [], reserves })
-      assert.strictEqual(done.replies[0]?._tag, "Reserved")
+      const account = { ...accountOf(budgetOf(), 1e9), key: Budget.keyOf("all", ""), budget: "all" }
+      const { decisions } = yield* other.step({
+        reserves: [{ lease: { id: "other", millis: 1_000 }, nanoUsd: 1, accounts: [account] }]
+      })
+      assert.strictEqual(decisions[0]?._tag, "Reserved")
       yield* wire.mend
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
 
@@ -171,7 +179,7 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
       const first = yield* admitted
       completed(first, { inputTokens: 3 })
       const waiting = sql.withTransaction(Effect.gen(function*() {
-        yield* sql`SELECT 1 FROM ${sql(`${schema}.effect_claude_budget_account`)} FOR UPDATE`
+        yield* sql`SELECT 1 FROM ${sql(`${schema}.effect_claude_budget_row`)} FOR UPDATE`
         yield* settling.settle(first)
         const second = yield* Effect.forkChild(admitted, { startImmediately: true })
         yield* again(

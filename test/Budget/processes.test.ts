@@ -9,7 +9,7 @@ import { attemptOf, layerPrices } from "../utils/budgets.ts"
 import * as TestPostgres from "../utils/postgres.ts"
 import * as settling from "../utils/settling.ts"
 
-const rules = (limitNanoUsd: number): ReadonlyArray<Budget.Rule> => [
+const budgets = (limitNanoUsd: number): ReadonlyArray<Budget.BudgetOptions> => [
   { name: "all", limit: limitNanoUsd / 1e9 },
   { name: "tenants", per: "tenant", limit: 1 }
 ]
@@ -39,7 +39,7 @@ const worker = (
     Effect.acquireRelease(
       Effect.sync(() =>
         fork(path, [
-          JSON.stringify({ ...options, budgets: rules(options.limit ?? limit), schema, url: TestPostgres.url })
+          JSON.stringify({ ...options, budgets: budgets(options.limit ?? limit), schema, url: TestPostgres.url })
         ], {
           execArgv: [],
           stdio: ["ignore", "ignore", "inherit", "ipc"]
@@ -53,10 +53,10 @@ const worker = (
 /** The budget as this process has it. */
 const here = (schema: string) =>
   Layer.build(
-    Budget.layerNoDeps({ budgets: rules(limit), timeout: "30 seconds" }).pipe(
+    Budget.layerNoDeps({ budgets: budgets(limit), timeout: "30 seconds" }).pipe(
       Layer.provide([
         layerPrices,
-        BudgetSql.layer({ schema }).pipe(Layer.provide(TestPostgres.layer), Layer.orDie)
+        BudgetSql.layerStore({ schema }).pipe(Layer.provide(TestPostgres.layer), Layer.orDie)
       ])
     )
   )
@@ -140,7 +140,7 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
       const many = { calls: 1_000_000, lease: "2 seconds", settles: true, limit: 1e12 }
       const child = yield* worker(schema, many)
       yield* Effect.gen(function*() {
-        const until = (holds: (state: Budget.State) => boolean) =>
+        const until = (holds: (state: Budget.AccountStatus) => boolean) =>
           Effect.repeat(Effect.delay(stateOf, "20 millis"), { until: holds, times: 500 })
         const start = Effect.sync(() => void child.send("go"))
         yield* start
@@ -149,7 +149,7 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
         const end = yield* until(({ reservedNanoUsd }) => reservedNanoUsd === 0)
         const states = (yield* (yield* Budget.Budget).snapshot).filter(({ budget }) => budget === "tenants")
         assert.strictEqual(states.length, 5)
-        const sum = (of: (state: Budget.State) => number) => states.reduce((sum, state) => sum + of(state), 0)
+        const sum = (of: (state: Budget.AccountStatus) => number) => states.reduce((sum, state) => sum + of(state), 0)
         assert.strictEqual(sum(({ spentNanoUsd }) => spentNanoUsd), end.spentNanoUsd)
         assert.strictEqual(sum(({ lapsedNanoUsd }) => lapsedNanoUsd), end.lapsedNanoUsd)
         assert.strictEqual(sum(({ reservedNanoUsd }) => reservedNanoUsd), 0)

@@ -6,8 +6,8 @@ import * as RateLimiterRedis from "effect-claude/RateLimiter/Redis"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 import { Redis } from "effect/persistence"
-import { eventually } from "../suites/CircuitBreakerStore.ts"
 import { suite } from "../suites/RateLimiterStore.ts"
+import { eventually } from "../utils/eventually.ts"
 import * as TestRedis from "../utils/redis.ts"
 
 const layerOf = (server: TestRedis.Server, options: RateLimiterRedis.Options = {}) =>

@@ -4,7 +4,7 @@
  */
 import { assert, describe, type it } from "@effect/vitest"
 import { Effect, Fiber, type Scope } from "effect"
-import type * as Budget from "effect-claude/Budget"
+import * as Budget from "effect-claude/Budget"
 
 export type StoreOf = Budget.Store["Service"]
 
@@ -17,32 +17,32 @@ export interface SuiteOptions {
   readonly test: typeof it.effect | typeof it.live
 }
 
-/** Everything ever spent, as one slot. */
-const total: Budget.Rules["window"] = { at: () => ({ slot: 0, from: 0, until: Infinity }), leavesAt: () => Infinity }
+/** A budget that a store knows nothing of yet. */
+export interface Sketch {
+  readonly name: string
+  readonly window: Budget.Window
+  readonly thresholds: ReadonlyArray<number>
+}
 
 const dayMillis = 1_000
 
-/** A calendar whose days are short. */
-const day: Budget.Rules["window"] = {
-  at: (now) => {
-    const slot = Math.floor(now / dayMillis) * dayMillis
-    return { slot, from: slot, until: slot + dayMillis }
-  },
-  leavesAt: (slot) => slot + dayMillis
-}
+/** A calendar window that is short. */
+const day: Budget.Window = { _tag: "Calendar", unit: "second", zone: "UTC" }
 
 let names = 0
 
-export const rulesOf = (window: Budget.Rules["window"] = total): Budget.Rules => ({
+export const budgetOf = (window: Budget.Window = { _tag: "Total" }): Sketch => ({
   name: `budget-${++names}`,
   window,
   thresholds: [50, 100]
 })
 
-const share = (rules: Budget.Rules, limitNanoUsd: number, account = ""): Budget.Share => ({
-  rules,
+export const accountOf = ({ name, ...budget }: Sketch, limitNanoUsd: number, account = ""): Budget.Account => ({
+  key: Budget.keyOf(name, account),
+  budget: name,
   account,
-  limitNanoUsd
+  limitNanoUsd,
+  ...budget
 })
 
 /** One process with what it holds. */
@@ -56,46 +56,60 @@ class Process {
     this.owner = owner
   }
 
-  /** As an owner of its own, since those of one come one after another. */
-  step(batch: Partial<Budget.Batch>) {
-    return this.store.step({ owner: `${this.owner}-${++names}`, number: 1, settles: [], reserves: [], ...batch })
+  /** As an owner of its own, since the batches of one owner come one after another. */
+  step(batch: Budget.Batch) {
+    return this.store.step({ owner: `${this.owner}-${++names}`, number: 1, ...batch })
   }
 
-  ask(nanoUsd: number, shares: ReadonlyArray<Budget.Share>, leaseMillis = 60_000): Budget.Reserve {
-    return { lease: `${this.owner}-${++this.leases}`, leaseMillis, nanoUsd, shares }
+  ask(nanoUsd: number, accounts: ReadonlyArray<Budget.Account>, millis = 60_000): Budget.Reserve {
+    return { lease: { id: `${this.owner}-${++this.leases}`, millis }, nanoUsd, accounts }
   }
 
   reserve(ask: Budget.Reserve) {
-    return Effect.map(this.step({ reserves: [ask] }), ({ events, replies }) => ({ ask, events, reply: replies[0]! }))
+    return Effect.map(this.step({ reserves: [ask] }), ({ decisions, events, now }) => ({
+      ask,
+      decision: decisions[0]!,
+      events,
+      now
+    }))
   }
 
   /** A reservation that must have room. */
-  take(nanoUsd: number, shares: ReadonlyArray<Budget.Share>, leaseMillis?: number) {
-    return Effect.map(this.reserve(this.ask(nanoUsd, shares, leaseMillis)), ({ ask, reply }) => {
-      if (reply._tag !== "Reserved") throw new Error(`no room: ${JSON.stringify(reply)}`)
-      return settleOf(ask, reply.slots)
+  take(nanoUsd: number, accounts: ReadonlyArray<Budget.Account>, leaseMillis?: number) {
+    return Effect.map(this.reserve(this.ask(nanoUsd, accounts, leaseMillis)), ({ ask, decision }) => {
+      if (decision._tag !== "Reserved") throw new Error(`no room: ${JSON.stringify(decision)}`)
+      return settlementOf(ask, decision.slots)
     })
   }
 
-  settle(held: Budget.Settle, spentNanoUsd: number) {
-    return this.step({ settles: [{ ...held, spentNanoUsd }] })
+  settle(reserved: Budget.Settlement, spentNanoUsd: number) {
+    return this.step({ settlements: [{ ...reserved, spentNanoUsd }] })
   }
 
-  /** The reply to a reservation that must have none. */
-  refused(nanoUsd: number, shares: ReadonlyArray<Budget.Share>) {
-    return Effect.map(this.reserve(this.ask(nanoUsd, shares)), ({ events, reply }) => {
-      if (reply._tag !== "Refused") throw new Error("there was room")
-      return { ...reply, events }
+  renew(reserved: Budget.Settlement, millis: number) {
+    const accounts = reserved.reservations.map(({ account }) => account)
+    return this.step({ renewals: [{ lease: reserved.lease!, millis, accounts }] })
+  }
+
+  override(override: Budget.Override) {
+    return this.step({ overrides: [override] })
+  }
+
+  /** What a reservation is answered that must have no room. */
+  refused(nanoUsd: number, accounts: ReadonlyArray<Budget.Account>) {
+    return Effect.map(this.reserve(this.ask(nanoUsd, accounts)), ({ decision, events, now }) => {
+      if (decision._tag !== "Refused") throw new Error("there was room")
+      return { ...decision, events, at: now }
     })
   }
 
-  read(rules: Budget.Rules, account = "") {
-    return Effect.map(this.store.read([rules.name]), ({ accounts, now }) => {
-      const { from } = rules.window.at(now)
+  read({ name, window }: Sketch, account = "") {
+    return Effect.map(this.step({ read: [name] }), ({ now, rows }) => {
+      const from = window._tag === "Calendar" ? now - now % dayMillis : 0
       const sums = { spent: 0, reserved: 0, overshot: 0, lapsed: 0 }
-      for (const stored of accounts) {
-        if (stored.account !== account) continue
-        for (const slot of stored.slots) {
+      for (const row of rows) {
+        if (row._tag !== "Account" || row.account !== account) continue
+        for (const slot of row.slots) {
           if (slot.start < from) continue
           sums.spent += slot.spent
           sums.reserved += slot.reserved
@@ -108,11 +122,11 @@ class Process {
   }
 }
 
-const settleOf = (ask: Budget.Reserve, slots: ReadonlyArray<number>): Budget.Settle => ({
-  lease: ask.lease,
-  heldNanoUsd: ask.nanoUsd,
+const settlementOf = (ask: Budget.Reserve, slots: ReadonlyArray<number>): Budget.Settlement => ({
+  lease: ask.lease?.id,
+  reservedNanoUsd: ask.nanoUsd,
   spentNanoUsd: 0,
-  holds: ask.shares.map((share, index) => ({ share, slot: slots[index]! }))
+  reservations: ask.accounts.map((account, index) => ({ account, slot: slots[index]! }))
 })
 
 export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
@@ -128,34 +142,35 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
 
   /** To the start of a day, so that what follows falls into one. */
   const morning = (process: Process) =>
-    Effect.flatMap(process.store.read([]), ({ now }) => sleep(dayMillis - now % dayMillis + 5))
+    Effect.flatMap(process.step({ read: [] }), ({ now }) => sleep(dayMillis - now % dayMillis + 5))
 
   describe(`Budget.Store, ${name}`, () => {
     run("reserves in all accounts or in none", (here, there) =>
       Effect.gen(function*() {
-        const wide = rulesOf()
-        const narrow = rulesOf()
-        const both = [share(wide, 100, "a"), share(narrow, 50)]
+        const wide = budgetOf()
+        const narrow = budgetOf()
+        const both = [accountOf(wide, 100, "a"), accountOf(narrow, 50)]
         yield* here.take(30, both)
         const { spentNanoUsd, ...refusal } = yield* there.refused(30, both)
-        assert.deepInclude(refusal, { limitNanoUsd: 50, reservedNanoUsd: 30, resetsAt: undefined })
+        assert.deepInclude(refusal, { limitNanoUsd: 50, reservedNanoUsd: 30 })
+        assert.isUndefined(refusal.resetsAt)
         assert.strictEqual(spentNanoUsd, 0)
-        assert.strictEqual(refusal.share.rules.name, narrow.name)
+        assert.strictEqual(refusal.account.budget, narrow.name)
         assert.deepInclude(yield* here.read(wide, "a"), { spent: 0, reserved: 30 })
-        yield* there.take(70, [share(wide, 100, "a")])
-        yield* here.take(100, [share(wide, 100, "b")])
+        yield* there.take(70, [accountOf(wide, 100, "a")])
+        yield* here.take(100, [accountOf(wide, 100, "b")])
       }))
 
     run(
       "admits exactly those that fit of 1,000 at once, and never more at any instant",
       (here, there) =>
         Effect.gen(function*() {
-          const rules = rulesOf()
-          const one = share(rules, 137 * 7 + 3)
+          const budget = budgetOf()
+          const one = accountOf(budget, 137 * 7 + 3)
           let running = true
           const watcher = yield* Effect.forkScoped(Effect.gen(function*() {
             while (running) {
-              const { reserved, spent } = yield* there.read(rules)
+              const { reserved, spent } = yield* there.read(budget)
               assert.isAtMost(spent + reserved, one.limitNanoUsd)
               yield* Effect.yieldNow
             }
@@ -166,15 +181,15 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
           }, { concurrency: 64 })
           running = false
           yield* Fiber.join(watcher)
-          assert.strictEqual(replies.filter(({ reply }) => reply._tag === "Reserved").length, 137)
-          assert.deepInclude(yield* here.read(rules), { spent: 0, reserved: 137 * 7 })
+          assert.strictEqual(replies.filter(({ decision }) => decision._tag === "Reserved").length, 137)
+          assert.deepInclude(yield* here.read(budget), { spent: 0, reserved: 137 * 7 })
         })
     )
 
     run("replaces a reservation by what was spent", (here, there) =>
       Effect.gen(function*() {
-        const rules = rulesOf()
-        const one = [share(rules, 100)]
+        const budget = budgetOf()
+        const one = [accountOf(budget, 100)]
         const first = yield* here.take(60, one)
         const second = yield* here.take(40, one)
         yield* here.settle(first, 10)
@@ -182,82 +197,90 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
         yield* there.refused(1, one)
         yield* here.settle(second, 0)
         yield* there.take(40, one)
-        assert.deepInclude(yield* there.read(rules), { spent: 10, reserved: 90, overshot: 0 })
+        assert.deepInclude(yield* there.read(budget), { spent: 10, reserved: 90, overshot: 0 })
       }))
 
     run(
       "says how much was spent beyond what was reserved, and tells once that it passed the limit",
       (here, there) =>
         Effect.gen(function*() {
-          const rules = { ...rulesOf(), thresholds: [] }
-          const one = [share(rules, 100)]
+          const budget = { ...budgetOf(), thresholds: [] }
+          const one = [accountOf(budget, 100)]
           const first = yield* here.take(50, one)
           const second = yield* there.take(50, one)
           assert.deepStrictEqual((yield* here.settle(first, 60)).events, [])
           const [event, ...others] = (yield* there.settle(second, 55)).events
           assert.deepInclude(event, { _tag: "Overshot", spentNanoUsd: 115, limitNanoUsd: 100 })
           assert.deepStrictEqual(others, [])
-          assert.deepInclude(yield* here.read(rules), { spent: 115, reserved: 0, overshot: 15 })
+          assert.deepInclude(yield* here.read(budget), { spent: 115, reserved: 0, overshot: 15 })
         })
     )
 
-    run("makes the settlements of a batch once, however often it comes", (here) =>
-      Effect.gen(function*() {
-        if (here.store.isLocal) return // it is not asked again
-        const rules = rulesOf()
-        const one = [share(rules, 100)]
-        const held = yield* here.take(60, one)
-        const batch = { owner: `${rules.name}-owner-${Math.random()}`, settles: [{ ...held, spentNanoUsd: 25 }] }
-        yield* here.step(batch)
-        yield* here.step({ ...batch, reserves: [here.ask(5, one)] })
-        assert.deepInclude(yield* here.read(rules), { spent: 25, reserved: 5 })
-      }))
+    run(
+      "counts the settlements of an owner once, however often and in whatever batches they come",
+      (here, there) =>
+        Effect.gen(function*() {
+          const budget = budgetOf()
+          const one = [accountOf(budget, 100)]
+          const spent = yield* Effect.forEach(
+            [25, 10, 5],
+            (spentNanoUsd) => Effect.map(here.take(20, one), (reserved) => ({ ...reserved, spentNanoUsd }))
+          )
+          const owner = `${budget.name}-owner-${Math.random()}`
+          yield* here.step({ owner, number: 1, settlements: spent.slice(0, 2) })
+          yield* there.step({ owner, number: 1, settlements: spent.slice(0, 2), reserves: [here.ask(3, one)] })
+          assert.deepInclude(yield* here.read(budget), { spent: 35, reserved: 23 })
+          yield* here.step({ owner, number: 1, settlements: spent })
+          yield* here.step({ owner, number: 2, settlements: spent.slice(1) })
+          assert.deepInclude(yield* there.read(budget), { spent: 40, reserved: 3 })
+        })
+    )
 
     run(
       "frees leases that are not renewed, keeps those that are, and charges what ends later",
       (here, there) =>
         Effect.gen(function*() {
-          const rules = rulesOf()
-          const one = [share(rules, 100)]
+          const budget = budgetOf()
+          const one = [accountOf(budget, 100)]
           const crashed = yield* here.take(40, one, 1_000)
           const kept = yield* here.take(50, one, 1_000)
           yield* sleep(400)
-          yield* here.store.renew([kept.lease], 60_000)
+          yield* here.renew(kept, 60_000)
           yield* there.refused(20, one)
           yield* sleep(700)
-          assert.deepInclude(yield* there.read(rules), { reserved: 50, lapsed: 40 })
+          assert.deepInclude(yield* there.read(budget), { reserved: 50, lapsed: 40 })
           yield* there.take(50, one)
           yield* there.refused(1, one)
-          assert.deepInclude(yield* there.read(rules), { reserved: 100, lapsed: 40 })
-          yield* here.store.renew([crashed.lease], 60_000)
+          assert.deepInclude(yield* there.read(budget), { reserved: 100, lapsed: 40 })
+          yield* here.renew(crashed, 60_000)
           yield* here.settle(crashed, 30)
           yield* here.settle(kept, 10)
-          assert.deepInclude(yield* there.read(rules), { spent: 40, reserved: 50, overshot: 30 })
+          assert.deepInclude(yield* there.read(budget), { spent: 40, reserved: 50, overshot: 30 })
         })
     )
 
     run("counts a call in the window in which it was admitted", (here, there) =>
       Effect.gen(function*() {
-        const rules = rulesOf(day)
-        const one = [share(rules, 100)]
+        const budget = budgetOf(day)
+        const one = [accountOf(budget, 100)]
         yield* morning(here)
         const open = yield* here.take(80, one)
         yield* here.settle(yield* here.take(20, one), 20)
         const refusal = yield* there.refused(30, one)
         assert.strictEqual(refusal.resetsAt, refusal.at - refusal.at % dayMillis + dayMillis)
         yield* sleep(dayMillis)
-        assert.deepInclude(yield* there.read(rules), { spent: 0, reserved: 0 })
+        assert.deepInclude(yield* there.read(budget), { spent: 0, reserved: 0 })
         const next = yield* there.take(90, one)
         yield* here.settle(open, 70)
-        assert.deepInclude(yield* there.read(rules), { spent: 0, reserved: 90 })
+        assert.deepInclude(yield* there.read(budget), { spent: 0, reserved: 90 })
         yield* there.settle(next, 5)
-        assert.deepInclude(yield* there.read(rules), { spent: 5, reserved: 0 })
+        assert.deepInclude(yield* there.read(budget), { spent: 5, reserved: 0 })
       }))
 
     run("tells also that a window was overshot which is over by then", (here, there) =>
       Effect.gen(function*() {
-        const rules = { ...rulesOf(day), thresholds: [10] }
-        const one = [share(rules, 140)]
+        const budget = { ...budgetOf(day), thresholds: [10] }
+        const one = [accountOf(budget, 140)]
         yield* morning(here)
         yield* here.settle(yield* here.take(20, one), 20)
         const open = yield* here.take(100, one)
@@ -268,15 +291,15 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
           events.map((event) => event._tag === "Overshot" ? event.spentNanoUsd : event._tag),
           [150]
         )
-        assert.deepInclude(yield* there.read(rules), { spent: 0, reserved: 90 })
+        assert.deepInclude(yield* there.read(budget), { spent: 0, reserved: 90 })
       }))
 
     run(
       "tells of each threshold once in a window, whichever process reaches it",
       (here, there) =>
         Effect.gen(function*() {
-          const rules = rulesOf(day)
-          const one = [share(rules, 100)]
+          const budget = budgetOf(day)
+          const one = [accountOf(budget, 100)]
           yield* morning(here)
           const spend = (process: Process, nanoUsd: number) =>
             Effect.flatMap(process.take(nanoUsd, one), (held) => process.settle(held, nanoUsd))
@@ -298,33 +321,33 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
 
     run("holds another limit in every process, for as long as it lasts", (here, there) =>
       Effect.gen(function*() {
-        const rules = rulesOf()
-        const one = (account: string) => [share(rules, 100, account)]
-        const until = (yield* here.store.read([])).now + 800
-        yield* here.store.override({ budget: rules.name, account: undefined, limitNanoUsd: 50, until })
-        yield* here.store.override({ budget: rules.name, account: "a", limitNanoUsd: 200, until: Infinity })
+        const budget = budgetOf()
+        const one = (account: string) => [accountOf(budget, 100, account)]
+        const until = (yield* here.step({ read: [] })).now + 800
+        yield* here.override({ budget: budget.name, account: undefined, limitNanoUsd: 50, until })
+        yield* here.override({ budget: budget.name, account: "a", limitNanoUsd: 200, until: undefined })
         assert.strictEqual((yield* there.refused(60, one("b"))).limitNanoUsd, 50)
         yield* there.take(150, one("a"))
-        const { overrides } = yield* there.store.read([rules.name])
+        const { rows } = yield* there.step({ read: [budget.name] })
         assert.deepStrictEqual(
-          overrides.map(({ account, limitNanoUsd }) => `${account} ${limitNanoUsd}`).sort(),
+          rows.flatMap((row) => row._tag === "Limit" ? [`${row.account} ${row.limitNanoUsd}`] : []).sort(),
           ["a 200", "undefined 50"]
         )
         yield* sleep(810)
         yield* there.take(60, one("b"))
-        yield* there.store.override({ budget: rules.name, account: "a", limitNanoUsd: undefined, until: Infinity })
+        yield* there.override({ budget: budget.name, account: "a", limitNanoUsd: undefined, until: undefined })
         assert.strictEqual((yield* here.refused(1, one("a"))).limitNanoUsd, 100)
       }))
 
     run("does a batch in order, settlements first", (here) =>
       Effect.gen(function*() {
-        const rules = rulesOf()
-        const one = [share(rules, 100)]
-        const held = yield* here.take(100, one)
+        const budget = budgetOf()
+        const one = [accountOf(budget, 100)]
+        const reserved = yield* here.take(100, one)
         const asks = [here.ask(60, one), here.ask(60, one), here.ask(30, one)]
-        const { replies } = yield* here.step({ settles: [{ ...held, spentNanoUsd: 10 }], reserves: asks })
-        assert.deepStrictEqual(replies.map(({ _tag }) => _tag), ["Reserved", "Refused", "Reserved"])
-        assert.deepInclude(yield* here.read(rules), { spent: 10, reserved: 90 })
+        const { decisions } = yield* here.step({ settlements: [{ ...reserved, spentNanoUsd: 10 }], reserves: asks })
+        assert.deepStrictEqual(decisions.map(({ _tag }) => _tag), ["Reserved", "Refused", "Reserved"])
+        assert.deepInclude(yield* here.read(budget), { spent: 10, reserved: 90 })
       }))
   })
 }

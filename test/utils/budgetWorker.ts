@@ -8,24 +8,20 @@ import * as Attempt from "../../src/Attempt.ts"
 import * as Budget from "../../src/Budget.ts"
 import * as BudgetSql from "../../src/Budget/Sql.ts"
 import * as PriceBook from "../../src/PriceBook.ts"
+import * as ClaudeTest from "../../src/testing/ClaudeTest.ts"
 import * as Usage from "../../src/Usage.ts"
 
 const { budgets, calls, lease, schema, settles, url } = JSON.parse(process.argv[2] ?? "{}")
 
 const prices = Layer.succeed(PriceBook.PriceBook, { cost: () => undefined, ceiling: () => 10 })
 
-const attemptOf = (index: number): Attempt.Attempt =>
-  // The budget reads no more of it.
-  ({
-    callId: `call-${index}`,
-    number: 1,
-    endpoint: "messages",
-    model: "claude-sonnet-5-5",
-    context: { tenant: `t${index % 5}`, tags: {} },
+const attemptOf = (index: number): Attempt.MessageAttempt =>
+  ClaudeTest.attempt({
+    request: { model: "claude-sonnet-5-5", max_tokens: 6, messages: [] },
+    context: { tenant: `t${index % 5}` },
     estimate: { inputTokens: 4, maxOutputTokens: 6 },
-    request: {},
-    outcome: { _tag: "NotSent" }
-  }) as never
+    key: null
+  })
 
 const program = Effect.gen(function*() {
   const budget = yield* Budget.Budget
@@ -53,7 +49,7 @@ const layer = Layer.provide(
   Budget.layerNoDeps({ budgets, lease, timeout: "30 seconds" }),
   [
     prices,
-    BudgetSql.layer({ schema }).pipe(
+    BudgetSql.layerStore({ schema }).pipe(
       Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 }))
     )
   ]

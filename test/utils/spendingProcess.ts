@@ -26,7 +26,7 @@ export const accounts = (filename: string) =>
     CostLedger.layerNoDeps({ flushEvery: flushMillis }),
     Budget.layerNoDeps({ budgets: [{ name: "all", limit: 100 }], lease: leaseMillis, timeout: "30 seconds" })
   ).pipe(
-    Layer.provide([PriceBook.layer(), CostLedgerSql.layerStore(), BudgetSql.layer()]),
+    Layer.provide([PriceBook.layer(), CostLedgerSql.layerStore(), BudgetSql.layerStore()]),
     Layer.provide(Sqlite.layer({ filename }))
   )
 

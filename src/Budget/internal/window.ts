@@ -1,58 +1,66 @@
 /** Windows of budgets, and the slots in which they count. */
 import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
 
 /**
- * A moment of a window: what is admitted now counts in the slot that begins at `slot`; the slots from `from` on count now; until `until`
- * all this holds. Milliseconds since the epoch.
+ * Which spend counts together: everything ever spent, that of one calendar unit in a time zone (weeks begin on Monday), or that of the last
+ * `millis`.
+ */
+export type Window =
+  | { readonly _tag: "Total" }
+  | {
+    readonly _tag: "Calendar"
+    readonly unit: "second" | "minute" | "hour" | "day" | "week" | "month"
+    readonly zone: string
+  }
+  | { readonly _tag: "Rolling"; readonly millis: number }
+
+/**
+ * A window at one moment: what is admitted now counts in the slot that starts at `slot`, until `leaves`, and the slots from `from` on count now.
+ * All this holds before `until`. Milliseconds since the epoch.
  */
 export interface Span {
   readonly slot: number
   readonly from: number
   readonly until: number
+  readonly leaves: number
 }
 
-/** `leavesAt`: when what counts in a slot counts no more. */
-export interface Window {
-  readonly at: (now: number) => Span
-  readonly leavesAt: (slot: number) => number
+const total: Span = { slot: 0, from: 0, until: Infinity, leaves: Infinity }
+
+const next = {
+  second: { seconds: 1 },
+  minute: { minutes: 1 },
+  hour: { hours: 1 },
+  day: { days: 1 },
+  week: { weeks: 1 },
+  month: { months: 1 }
 }
 
-/** Spans come in runs: the last one usually holds. */
-const remembering = (find: (now: number) => Span): Window["at"] => {
-  let last: Span = { slot: 0, from: 0, until: -Infinity }
-  return (now) => now >= last.slot && now < last.until ? last : (last = find(now))
-}
-
-/** Everything ever spent. */
-export const total: Window = {
-  at: () => ({ slot: 0, from: 0, until: Infinity }),
-  leavesAt: () => Infinity
-}
-
-/** Days, weeks (from Monday) or months of a time zone. A day has 23 or 25 hours where its clocks change. */
-export const calendar = (part: "day" | "week" | "month", zone: DateTime.TimeZone): Window => {
-  const startOf = (at: DateTime.Zoned) => DateTime.startOf(at, part, { weekStartsOn: 1 })
-  const next = { day: { days: 1 }, week: { weeks: 1 }, month: { months: 1 } }[part]
-  const at = remembering((now) => {
-    const start = startOf(DateTime.makeZonedUnsafe(now, { timeZone: zone }))
-    const slot = DateTime.toEpochMillis(start)
-    return { slot, from: slot, until: DateTime.toEpochMillis(startOf(DateTime.add(start, next))) }
-  })
-  return { at, leavesAt: (slot) => at(slot).until }
-}
-
-/** How many slots make a rolling window. */
+/** Into how many slots a rolling window is divided. */
 const slots = 60
 
-/** The last `millis`, in slots; a slot counts until it is wholly outside. */
-export const rolling = (millis: number): Window => {
-  const size = Math.ceil(millis / slots)
-  const count = Math.ceil(millis / size)
-  return {
-    at: remembering((now) => {
+/** The span of a window at `now`. A day has 23 or 25 hours where its clocks change. */
+export const spanAt = (window: Window, now: number): Span => {
+  switch (window._tag) {
+    case "Total":
+      return total
+    case "Rolling": {
+      const size = Math.ceil(window.millis / slots)
+      const count = Math.ceil(window.millis / size)
       const slot = Math.floor(now / size) * size
-      return { slot, from: slot - count * size, until: slot + size }
-    }),
-    leavesAt: (slot) => slot + (count + 1) * size
+      return { slot, from: slot - count * size, until: slot + size, leaves: slot + (count + 1) * size }
+    }
+    case "Calendar": {
+      const startOf = (at: DateTime.Zoned) => DateTime.startOf(at, window.unit, { weekStartsOn: 1 })
+      const timeZone = Option.getOrThrow(DateTime.zoneFromString(window.zone))
+      const start = startOf(DateTime.makeZonedUnsafe(now, { timeZone }))
+      const slot = DateTime.toEpochMillis(start)
+      const until = DateTime.toEpochMillis(startOf(DateTime.add(start, next[window.unit])))
+      return { slot, from: slot, until, leaves: until }
+    }
   }
 }
+
+/** When what counts in a slot stops counting; `Infinity` where it never does. A slot of a rolling window counts until it is wholly outside. */
+export const leavesAt = (window: Window, slot: number): number => spanAt(window, slot).leaves

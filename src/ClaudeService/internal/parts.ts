@@ -74,6 +74,13 @@ export type Parts =
 
 type Only<Given, Options> = { readonly [Name in keyof Given]: Name extends keyof Options ? Given[Name] : never }
 
+type CheckedPart<Name extends keyof Known, Part> = Part extends AnyLayer
+  ? Part extends Layer.Layer<Known[Name][0], unknown, unknown> ? Part
+  : `The part "${Name}" takes its options or a layer of its own service`
+  : Name extends "keys" ? Part
+  : Part extends object ? Only<Part, Known[Name][1]>
+  : Part
+
 /**
  * Names the part that is not what it should be: a part that does not exist, a layer of another service, an option that does not exist.
  *
@@ -81,12 +88,7 @@ type Only<Given, Options> = { readonly [Name in keyof Given]: Name extends keyof
  * @since 0.1.0
  */
 export type Checked<P> = {
-  readonly [Name in keyof P]: Name extends keyof Known
-    ? P[Name] extends AnyLayer ? P[Name] extends Layer.Layer<Known[Name][0], unknown, unknown> ? P[Name]
-      : `The part "${Name}" takes its options or a layer of its own service`
-    : Name extends "keys" ? P[Name]
-    : P[Name] extends object ? Only<P[Name], Known[Name][1]>
-    : P[Name]
+  readonly [Name in keyof P]: Name extends keyof Known ? CheckedPart<Name, P[Name]>
     : Name extends "policies" | "models" ? P[Name]
     : `There is no part "${Name & string}"`
 }
@@ -192,11 +194,13 @@ const maxBuilds = 20
 
 const buildsMillis = 10_000
 
-const Recent = Context.Reference<Builds>("effect-claude/ClaudeService/Builds", { defaultValue: () => new Builds() })
+export const RecentBuilds = Context.Reference<Builds>("effect-claude/ClaudeService/Builds", {
+  defaultValue: () => new Builds()
+})
 
 /** Warns once where services are built again and again. */
 export const noteBuild: Effect.Effect<void> = Effect.flatMap(
-  Recent,
+  RecentBuilds,
   (builds) =>
     Effect.clockWith((clock) =>
       builds.add(clock.currentTimeMillisUnsafe())

@@ -3,9 +3,13 @@ import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Pull from "effect/Pull"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
 import * as Attempt from "../../Attempt.ts"
+import type { ClaudeApi } from "../../ClaudeApi.ts"
 import {
   type ApiError,
   DeadlineExceededError,
@@ -16,14 +20,17 @@ import {
 } from "../../ClaudeError.ts"
 import * as MessageStream from "../../MessageStream.ts"
 import type { PriceBook } from "../../PriceBook.ts"
+import type { Request } from "../../Request.ts"
+import type { Progress, RetryPolicy } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
+import type { Report, StreamReport } from "./service.ts"
 
 type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>
 
-export type EventPull = Pull.Pull<Events, ApiError | Refusal>
+type EventPull = Pull.Pull<Events, ApiError | Refusal>
 
 /** An attempt whose stream has begun: what was read of it, and the rest. */
-export interface Opened {
+interface Opened {
   readonly attempt: Attempt.MessageAttempt
   readonly first: ReadonlyArray<MessageStream.Event>
   readonly rest: EventPull
@@ -35,7 +42,7 @@ const maxHeldBack = 256
 const shows = (event: MessageStream.Event): boolean => MessageStream.isContent(event) || event.type === "message_delta"
 
 /** Pulls until there is something to show, or the message ended without any content. */
-export const untilContent = (
+const untilContent = (
   pull: EventPull
 ): Effect.Effect<ReadonlyArray<MessageStream.Event>, ApiError | Refusal> =>
   Effect.suspend(() => {
@@ -52,7 +59,7 @@ export const untilContent = (
   })
 
 /** Gives what was held back and then the rest; from here on a failure carries what had arrived. */
-export const afterContent = (
+const afterContent = (
   book: PriceBook["Service"],
   { attempt, first, rest }: Opened
 ): Stream.Stream<MessageStream.Event, StreamError> => {
@@ -89,4 +96,74 @@ export const afterContent = (
     waiting = undefined
     return Effect.succeed(noted(events))
   })))
+}
+
+/** What all attempts of a call share, as far as a stream needs it. */
+interface Call {
+  readonly base: Omit<Attempt.MessageAttempt, "number">
+}
+
+interface Parts<C extends Call> {
+  readonly book: PriceBook["Service"]
+  readonly perAttempt: Attempt.Policy<Refusal>
+  readonly api: Pick<ClaudeApi["Service"], "stream">
+  readonly retries: RetryPolicy["Service"]
+  readonly begin: (request: Request) => Effect.Effect<C>
+  readonly report: (call: C, attempt: Attempt.MessageAttempt, progress: Progress, now: number) => Report
+  readonly span: (model: string) => Tracer.SpanOptions
+  readonly spanOfAttempt: (attempt: Attempt.Attempt) => Tracer.SpanOptions
+}
+
+const endOf = (outcome: Attempt.Outcome): StreamReport["outcome"] =>
+  outcome._tag === "Completed" ? "completed" : outcome._tag === "Aborted" ? "aborted" : "failed"
+
+/** Makes the streams of a service: each attempt under its policies, up to its first content retried transparently. */
+export const make = <C extends Call>(
+  { api, begin, book, perAttempt, report, retries, span, spanOfAttempt }: Parts<C>
+) => {
+  /** Opens a stream up to its first content; a failure gives back all that its policies took. */
+  const open = (
+    attempt: Attempt.MessageAttempt,
+    callScope: Scope.Scope
+  ): Effect.Effect<Opened, ApiError | Refusal> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        Scope.fork(callScope),
+        (scope) =>
+          Stream.toPull(Attempt.guardStream(perAttempt, attempt, api.stream(attempt))).pipe(
+            Effect.flatMap((rest) => Effect.map(restore(untilContent(rest)), (first) => ({ attempt, first, rest }))),
+            Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => Attempt.contentArrived(attempt, now))),
+            Effect.withSpanScoped("ClaudeService.attempt", spanOfAttempt(attempt)),
+            Scope.provide(scope),
+            Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
+          )
+      )
+    )
+
+  return <R = never>(
+    request: Request,
+    onEnd?: (report: StreamReport) => Effect.Effect<void, never, R>
+  ): Stream.Stream<MessageStream.Event, StreamError, R> =>
+    Stream.unwrap(
+      Effect.gen(function*() {
+        const scope = yield* Effect.scope
+        const call = yield* begin(request)
+        let last: readonly [Attempt.MessageAttempt, Progress] | undefined
+        if (onEnd !== undefined) {
+          // Added before the attempts' own scopes, so that it runs when they have settled.
+          yield* Effect.addFinalizer(() =>
+            Effect.flatMap(Clock.currentTimeMillis, (now) =>
+              last === undefined
+                ? Effect.void
+                : onEnd({ ...report(call, ...last, now), outcome: endOf(last[0].outcome) }))
+          )
+        }
+        const opened = yield* retries.retry((progress) => {
+          const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
+          last = [attempt, progress]
+          return open(attempt, scope)
+        })
+        return afterContent(book, opened)
+      }).pipe(Effect.withSpanScoped("ClaudeService.stream", span(request.model)))
+    )
 }

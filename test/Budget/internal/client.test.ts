@@ -4,9 +4,9 @@ import * as Budget from "effect-claude/Budget"
 import * as BudgetSql from "effect-claude/Budget/Sql"
 import * as Sqlite from "effect-claude/Sqlite"
 import { TestClock } from "effect/testing"
-import { type Batch, holdsOf, type Reserve } from "../../../src/Budget/internal/account.ts"
-import * as Desk from "../../../src/Budget/internal/desk.ts"
-import { rulesOf } from "../../suites/BudgetStore.ts"
+import * as Client from "../../../src/Budget/internal/client.ts"
+import type { Batch, Reserve } from "../../../src/Budget/internal/data.ts"
+import { settlementOf } from "../../../src/Budget/internal/step.ts"
 
 const timeoutMillis = 1_000
 
@@ -22,13 +22,20 @@ const logged = () => {
   return { lines, layer: Logger.layer([logger]) }
 }
 
-/** A desk at a real database, and the trouble it has. */
-const open = Effect.fnUntraced(function*(maxSettles = 1_000) {
+/** A client of a real database, and the trouble that it has. */
+const open = Effect.fnUntraced(function*(maxSettlements = 1_000) {
   const context = yield* Layer.build(
-    BudgetSql.layer().pipe(Layer.provide(Layer.fresh(Sqlite.layer({ filename: ":memory:" }))))
+    BudgetSql.layerStore().pipe(Layer.provide(Layer.fresh(Sqlite.layer({ filename: ":memory:" }))))
   )
   const store = Context.get(context, Budget.Store)
-  const rules = { ...rulesOf(), thresholds: [] }
+  const account = {
+    key: Budget.keyOf("all", ""),
+    budget: "all",
+    account: "",
+    window: { _tag: "Total" },
+    thresholds: [],
+    limitNanoUsd: 1_000
+  } as const
   const state = { trouble: undefined as Trouble, batches: [] as Array<Batch> }
   const scope = yield* Scope.fork(yield* Effect.scope)
   const step = (batch: Batch) =>
@@ -45,55 +52,55 @@ const open = Effect.fnUntraced(function*(maxSettles = 1_000) {
           return store.step(batch)
       }
     })
-  const bounds = { timeoutMillis, maxSettles }
-  const desk = yield* Scope.provide(Desk.make({ isLocal: false, step }, "me", bounds, () => Effect.void), scope)
+  const client = yield* Scope.provide(
+    Client.make({ step, owner: "me", timeoutMillis, maxSettlements, report: () => Effect.void }),
+    scope
+  )
   let leases = 0
   const ask = (nanoUsd: number): Reserve => ({
-    lease: `lease-${++leases}`,
-    leaseMillis: 1e9,
+    lease: { id: `lease-${++leases}`, millis: 1e9 },
     nanoUsd,
-    shares: [{ rules, account: "", limitNanoUsd: 1_000 }]
+    accounts: [account]
   })
   const take = Effect.fnUntraced(function*(nanoUsd: number) {
     const asked = ask(nanoUsd)
-    const reply = yield* desk.reserve(asked, Infinity)
-    if (reply?._tag !== "Reserved") return yield* Effect.die("no room")
-    return (spentNanoUsd: number) =>
-      desk.settle({ lease: asked.lease, heldNanoUsd: nanoUsd, spentNanoUsd, holds: holdsOf(asked, reply) })
+    const decision = yield* client.reserve(asked, Infinity)
+    if (decision?._tag !== "Reserved") return yield* Effect.die("no room")
+    return (spentNanoUsd: number) => client.settle(settlementOf(asked, decision.slots, spentNanoUsd))
   })
-  const sums = Effect.map(store.read([rules.name]), ({ accounts }) => {
-    const { reserved, spent } = accounts[0]?.slots[0] ?? { reserved: 0, spent: 0 }
+  const sums = Effect.map(store.step({ read: ["all"] }), ({ rows: [row] }) => {
+    const { reserved, spent } = row?._tag === "Account" && row.slots[0] || { reserved: 0, spent: 0 }
     return `${spent} spent, ${reserved} reserved`
   })
-  return { ask, desk, end: Scope.close(scope, Exit.void), state, sums, take }
+  return { ask, client, end: Scope.close(scope, Exit.void), state, sums, take }
 })
 
 /** Until the work in the background is done. */
 const done = Effect.repeat(Effect.yieldNow, { times: 100 })
 
-describe("the desk of a remote store", () => {
+describe("the client of a store that is not local", () => {
   it.effect("asks in one step for all that came up while the store was busy", () =>
     Effect.gen(function*() {
-      const { ask, desk, state, sums } = yield* open()
-      const replies = yield* Effect.forEach(Array.from({ length: 300 }), () => desk.reserve(ask(10), Infinity), {
+      const { ask, client, state, sums } = yield* open()
+      const decisions = yield* Effect.forEach(Array.from({ length: 300 }), () => client.reserve(ask(10), Infinity), {
         concurrency: "unbounded"
       })
-      assert.strictEqual(replies.filter((reply) => reply?._tag === "Reserved").length, 100)
-      assert.deepStrictEqual(state.batches.map(({ reserves }) => reserves.length), [256, 44])
+      assert.strictEqual(decisions.filter((decision) => decision?._tag === "Reserved").length, 100)
+      assert.deepStrictEqual(state.batches.map(({ reserves }) => reserves?.length), [256, 44])
       assert.strictEqual(yield* sums, "0 spent, 1000 reserved")
     }).pipe(Effect.scoped))
 
   it.effect("refuses while the store is down, keeps settlements, and says so once", () => {
     const { layer, lines } = logged()
     return Effect.gen(function*() {
-      const { ask, desk, state, sums, take } = yield* open()
+      const { ask, client, state, sums, take } = yield* open()
       const settle = yield* take(100)
       state.trouble = "down"
-      assert.isUndefined(yield* desk.reserve(ask(1), Infinity))
+      assert.isUndefined(yield* client.reserve(ask(1), Infinity))
       yield* settle(40)
       yield* TestClock.adjust("999 millis")
       const tried = state.batches.length
-      assert.isUndefined(yield* desk.reserve(ask(1), Infinity))
+      assert.isUndefined(yield* client.reserve(ask(1), Infinity))
       assert.strictEqual(state.batches.length, tried, "it asks a store of which it knows that it is down")
       yield* TestClock.adjust("1 minute")
       assert.isBelow(state.batches.length, 15)
@@ -103,15 +110,15 @@ describe("the desk of a remote store", () => {
       assert.strictEqual(yield* sums, "40 spent, 0 reserved")
       yield* take(1)
       assert.deepStrictEqual(lines, [
-        "Budget: its store does not answer. Until it does, calls under a budget are refused.",
-        "Budget: its store answers again."
+        "Budget: the store does not answer. Calls are refused and settlements are queued until it recovers.",
+        "Budget: the store answers again."
       ])
     }).pipe(Effect.scoped, Effect.provide(layer))
   })
 
   it.effect("counts once what was settled when the answer was lost", () =>
     Effect.gen(function*() {
-      const { ask, desk, state, sums, take } = yield* open()
+      const { ask, client, state, sums, take } = yield* open()
       const settle = yield* take(100)
       const other = yield* take(100)
       state.trouble = "loses"
@@ -122,24 +129,24 @@ describe("the desk of a remote store", () => {
       yield* TestClock.adjust("1 second")
       yield* done
       assert.strictEqual(yield* sums, "90 spent, 0 reserved")
-      assert.strictEqual((yield* desk.reserve(ask(910), Infinity))?._tag, "Reserved")
+      assert.strictEqual((yield* client.reserve(ask(910), Infinity))?._tag, "Reserved")
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
   it.effect("waits for a store that hangs no longer than its bound, and gives back what came too late", () =>
     Effect.gen(function*() {
-      const { ask, desk, state, sums } = yield* open()
+      const { ask, client, state, sums } = yield* open()
       state.trouble = "hangs"
-      const hasty = yield* Effect.forkChild(desk.reserve(ask(10), 100), { startImmediately: true })
+      const hasty = yield* Effect.forkChild(client.reserve(ask(10), 100), { startImmediately: true })
       yield* TestClock.adjust(100)
       assert.isUndefined(yield* Fiber.join(hasty))
       const began = yield* Clock.currentTimeMillis
-      const fiber = yield* Effect.forkChild(desk.reserve(ask(10), Infinity), { startImmediately: true })
+      const fiber = yield* Effect.forkChild(client.reserve(ask(10), Infinity), { startImmediately: true })
       yield* TestClock.adjust(timeoutMillis)
       assert.isUndefined(yield* Fiber.join(fiber))
       assert.strictEqual((yield* Clock.currentTimeMillis) - began, timeoutMillis)
       state.trouble = undefined
       yield* TestClock.adjust("1 second")
-      assert.strictEqual((yield* desk.reserve(ask(10), Infinity))?._tag, "Reserved")
+      assert.strictEqual((yield* client.reserve(ask(10), Infinity))?._tag, "Reserved")
       assert.strictEqual(yield* sums, "0 spent, 10 reserved")
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
@@ -157,7 +164,7 @@ describe("the desk of a remote store", () => {
       assert.strictEqual(yield* sums, "20 spent, 300 reserved")
       assert.include(
         lines,
-        "Budget: its store answers again. 3 settlements were dropped meanwhile: what they cost is missing."
+        "Budget: the store answers again. 3 settlements were dropped meanwhile: their cost is not counted."
       )
     }).pipe(Effect.scoped, Effect.provide(layer))
   })
@@ -177,7 +184,7 @@ describe("the desk of a remote store", () => {
       const end = yield* Effect.forkChild(second.end, { startImmediately: true })
       yield* TestClock.adjust(timeoutMillis)
       yield* Fiber.join(end)
-      assert.include(lines, "Budget: 1 settlements were dropped at the end: what they cost is missing.")
+      assert.include(lines, "Budget: 1 settlements were dropped at the end: their cost is not counted.")
     }).pipe(Effect.scoped, Effect.provide(layer))
   })
 })

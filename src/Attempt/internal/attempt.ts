@@ -1,0 +1,230 @@
+/** What an attempt is, what becomes of it, and what a policy is. */
+import * as Data from "effect/Data"
+import type * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
+import type { CallContext } from "../../CallContext.ts"
+import type { ApiError } from "../../ClaudeError.ts"
+import type { Estimate } from "../../Estimate.ts"
+import type { CallKind } from "../../internal/callKinds.ts"
+import type { ModelRefusal } from "../../internal/modelRefusal.ts"
+import type * as Model from "../../Model.ts"
+import type * as PriceBook from "../../PriceBook.ts"
+import type { Request } from "../../Request.ts"
+import type * as Usage from "../../Usage.ts"
+
+/**
+ * An API key. `label` is what logs, errors and reports show instead of it; keys of one `group` (organization or
+ * workspace) share rate limits.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Key {
+  readonly label: string
+  readonly group: string
+  readonly secret: Redacted.Redacted<string>
+}
+
+/**
+ * One bucket as the server reports it: tokens or requests. `resetAt` (milliseconds since the epoch) is when it is full
+ * again, not when the next request fits.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limit {
+  readonly limit: number
+  readonly remaining: number
+  readonly resetAt: number | undefined
+}
+
+/**
+ * The rate-limit headers of one response; a family that was not sent is undefined.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limits {
+  readonly requests: Limit | undefined
+  readonly tokens: Limit | undefined
+  readonly inputTokens: Limit | undefined
+  readonly outputTokens: Limit | undefined
+}
+
+/**
+ * What an optimizer did to a request: the rule, what changed in words, and the integer nano-dollars that it probably saves; undefined where
+ * that is not known.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Change {
+  readonly rule: string
+  readonly what: string
+  readonly savedNanoUsd: number | undefined
+}
+
+/**
+ * What became of an attempt so far.
+ *
+ * - `NotSent`: nothing left this process; all that was taken for it goes back.
+ * - `Aborted`: sent, and nobody waited for the end. This stands from the moment of sending until something better is
+ *   known, with the usage seen so far; output that no total covered yet is counted from what arrived.
+ * - `Failed`: sent, and the API or the network failed it.
+ * - `Completed`: the whole answer arrived.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Outcome = Data.TaggedEnum<{
+  NotSent: {}
+  Aborted: {
+    readonly usage: Usage.Usage
+    /** What the head of the response and the start of the message said, once they arrived. */
+    readonly limits?: Limits | undefined
+    readonly model?: string | undefined
+    readonly requestId?: string | undefined
+  }
+  Failed: {
+    readonly usage: Usage.Usage
+    readonly error: ApiError
+    readonly limits: Limits | undefined
+    readonly model?: string | undefined
+  }
+  Completed: {
+    readonly usage: Usage.Usage
+    readonly limits: Limits | undefined
+    /** The model that served it, as the answer names it; undefined where the answer names none. */
+    readonly model: string | undefined
+    readonly requestId: string | undefined
+    readonly stopReason: string | undefined
+    /** Why the model refused, where it did: refusals are charged by rules of their own. */
+    readonly refusal?: ModelRefusal | undefined
+  }
+}>
+
+/**
+ * Makes and matches outcomes.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const Outcome = Data.taggedEnum<Outcome>()
+
+/**
+ * How far the cost of an attempt can be trusted.
+ *
+ * - `exact`: the API reported what was used, or said that it charges nothing.
+ * - `derived`: the answer was cut short: input as the API reported it, output counted from what arrived.
+ * - `estimated`: it was sent, and nothing came back that reports what was used.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Confidence = "exact" | "derived" | "estimated"
+
+/**
+ * What an attempt used and what that costs. `cost` is undefined where its model has no price.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AttemptCost {
+  readonly model: string
+  readonly usage: Usage.Usage
+  readonly cost: PriceBook.Cost | undefined
+  readonly confidence: Confidence
+}
+
+/**
+ * What all attempts have. The key pool writes `key`, the port writes `sentAt` and `outcome`; nobody else writes.
+ *
+ * - `callId`: the same for all attempts of a call.
+ * - `number`: 1 for the first.
+ * - `facts`: what the catalogue knows about `model`, or `Model.unknown`.
+ * - `sentAt`: milliseconds since the epoch; undefined until it is sent.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Common {
+  readonly callId: string
+  readonly number: number
+  readonly model: string
+  readonly facts: Model.Model
+  readonly context: CallContext
+  key: Key | undefined
+  sentAt?: number | undefined
+  outcome: Outcome
+}
+
+/**
+ * An attempt to get a message.
+ *
+ * - `kind`: what calls of this model and request type used before.
+ * - `isFast`: it will be served in fast mode, which has prices and rate limits of its own.
+ * - `optimized`: the model that the caller asked for and what was changed since; undefined where nothing was.
+ * - `cost`: what it cost, from its settlement on; `costOf` computes it once.
+ * - `onContent`: what policies want to do at the first content of a stream.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MessageAttempt extends Common {
+  readonly endpoint: "messages"
+  readonly request: Request
+  readonly estimate: Estimate
+  readonly kind: CallKind
+  readonly isFast: boolean
+  readonly optimized?: { readonly askedModel: string; readonly changes: ReadonlyArray<Change> } | undefined
+  cost?: AttemptCost | undefined
+  onContent?: ReadonlyArray<(now: number) => void> | undefined
+}
+
+/**
+ * An attempt to count the tokens of a prompt.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CountTokensAttempt extends Common {
+  readonly endpoint: "countTokens"
+}
+
+/**
+ * An attempt to read about models.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ModelsAttempt extends Common {
+  readonly endpoint: "models"
+}
+
+/**
+ * One attempt. Each endpoint has rate limits of its own, and only messages cost anything.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Attempt = MessageAttempt | CountTokensAttempt | ModelsAttempt
+
+/**
+ * Gives back or charges what was taken for an attempt, once, from what became of it. It reads `attempt.outcome` and cannot fail.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Settle = Effect.Effect<void>
+
+/**
+ * Admits an attempt and returns its settlement, which runs exactly once whatever happens to the attempt.
+ *
+ * `admit` runs uninterruptibly. A policy that waits makes the wait alone interruptible and undoes it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Policy<out Own = never> {
+  readonly admit: (attempt: Attempt) => Effect.Effect<Settle, Own>
+}

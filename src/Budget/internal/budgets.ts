@@ -1,0 +1,221 @@
+/** Budgets as they are configured, and the accounts of them that an attempt counts in. */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import type { Attempt } from "../../Attempt.ts"
+import { firstOf } from "../../internal/text.ts"
+import type { Catalogue } from "../../Model.ts"
+import type { Account } from "./data.ts"
+import { keyOf } from "./rows.ts"
+import type { Window } from "./window.ts"
+
+/**
+ * What divides a budget: each value has an account of its own.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type Dimension = "tenant" | "user" | "model" | "key" | { readonly tag: string }
+
+/**
+ * The attempts that count towards a budget: those that match all fields, each with one of its values. A `*` at the end of a value matches anything.
+ * The alias of a model matches its id, and its id the alias.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Filter {
+  readonly tenant?: ReadonlyArray<string> | undefined
+  readonly user?: ReadonlyArray<string> | undefined
+  readonly model?: ReadonlyArray<string> | undefined
+  readonly key?: ReadonlyArray<string> | undefined
+  readonly tags?: Readonly<Record<string, ReadonlyArray<string>>> | undefined
+}
+
+/**
+ * A rolling window of some length, or the calendar day, week (from Monday) or month of a time zone, by default UTC.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type WindowOptions =
+  | { readonly rolling: Duration.Input }
+  | { readonly calendar: "day" | "week" | "month"; readonly zone?: string | undefined }
+
+/**
+ * One budget.
+ *
+ * - `name`: unique. It labels metrics, and identifies the budget in a shared store.
+ * - `limit`: US dollars, rounded to nano-dollars.
+ * - `per`: gives each tenant, user, model (by its id), key (by its label) or value of a tag the limit for itself. Attempts without a value share the
+ *   account `""`. Values are cut after 200 characters. By default all attempts share one limit.
+ * - `limits`: limits of single values, in US dollars, in place of `limit`.
+ * - `filter`: which attempts count. Default all.
+ * - `window`: the period that the limit is for. By default it never resets.
+ * - `notifyAt`: percentages of the limit at which an event is published and logged. Default 50, 80 and 100.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface BudgetOptions {
+  readonly name: string
+  readonly limit: number
+  readonly per?: Dimension | undefined
+  readonly limits?: Readonly<Record<string, number>> | undefined
+  readonly filter?: Filter | undefined
+  readonly window?: WindowOptions | undefined
+  readonly notifyAt?: ReadonlyArray<number> | undefined
+}
+
+/**
+ * A limit that replaces that of a budget, or of one of its accounts: US dollars, or `undefined` to restore the configured one. It ends at `until`
+ * (milliseconds since the epoch), or when it is removed. The override of an account takes precedence over that of its budget.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LimitOverride {
+  readonly limit: number | undefined
+  readonly account?: string | undefined
+  readonly until?: number | undefined
+}
+
+/**
+ * A budget that was checked. Attempts that do not match count nowhere in it; without `matches`, all do. Where it is not divided, `whole` is its only
+ * account.
+ */
+export interface Budget {
+  readonly name: string
+  readonly window: Window
+  readonly dimension: Dimension | undefined
+  readonly matches: ((attempt: Attempt) => boolean) | undefined
+  readonly whole: Account | undefined
+  readonly account: (value: string) => Account
+}
+
+const wrong = (what: string): never => {
+  throw new RangeError(`Budget: ${what}`)
+}
+
+/** Dollars as integer nano-dollars. */
+export const toNanoUsd = (usd: number, what: string): number => {
+  const nanoUsd = Math.round(usd * 1e9)
+  return usd >= 0 && Number.isSafeInteger(nanoUsd)
+    ? nanoUsd
+    : wrong(`${what} must be from 0 to 9,000,000 US dollars, not ${usd}`)
+}
+
+const total: Window = { _tag: "Total" }
+
+const windowOf = (name: string, window: WindowOptions | undefined): Window => {
+  if (window === undefined) return total
+  if ("rolling" in window) {
+    const millis = Duration.toMillis(window.rolling)
+    return millis >= 1 && Number.isFinite(millis)
+      ? { _tag: "Rolling", millis }
+      : wrong(`the window of ${name} must be 1 millisecond or longer`)
+  }
+  const { calendar: unit, zone = "UTC" } = window
+  return Option.isSome(DateTime.zoneFromString(zone))
+    ? { _tag: "Calendar", unit, zone }
+    : wrong(`${zone} is not a time zone. Use one such as Europe/Berlin or +02:00`)
+}
+
+/** The longest name of a budget, and of an account. */
+const maxName = 100
+const maxAccount = 200
+
+/** Not every database can store NUL and half surrogates, or index a text of any length. */
+const storable = (value: string): string => firstOf(value, maxAccount).replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
+
+/** A model has one account, whether its id or an alias is asked for. */
+export const accountOf = (dimension: Dimension | undefined, value: string, { lookup }: Catalogue): string =>
+  storable(dimension === "model" ? lookup(value).id : value)
+
+const valueOf = (attempt: Attempt, dimension: Dimension): string | undefined => {
+  const { context, facts, key } = attempt
+  switch (dimension) {
+    case "tenant":
+      return context.tenant
+    case "user":
+      return context.user
+    case "model":
+      return facts.id
+    case "key":
+      return key?.label
+    default:
+      return context.tags[dimension.tag]
+  }
+}
+
+const isOneOf = (patterns: ReadonlyArray<string>) => {
+  const exact = new Set(patterns.filter((pattern) => !pattern.endsWith("*")))
+  const prefixes = patterns.filter((pattern) => pattern.endsWith("*")).map((pattern) => pattern.slice(0, -1))
+  return (value: string | undefined) =>
+    value !== undefined && (exact.has(value) || prefixes.some((prefix) => value.startsWith(prefix)))
+}
+
+const matchesOf = ({ tags, ...filter }: Filter, { lookup }: Catalogue): Budget["matches"] => {
+  const tests = [
+    // The keys of a filter without `tags` are dimensions.
+    ...Object.entries(filter).map(([name, values]) => [name as "tenant" | "user" | "model" | "key", values] as const),
+    ...Object.entries(tags ?? {}).map(([tag, values]) => [{ tag }, values] as const)
+  ].flatMap(([dimension, values]) =>
+    values === undefined
+      ? []
+      : [{ dimension, holds: isOneOf(dimension === "model" ? values.map((value) => lookup(value).id) : values) }]
+  )
+  return (attempt) => tests.every(({ dimension, holds }) => holds(valueOf(attempt, dimension)))
+}
+
+const budgetOf = (options: BudgetOptions, catalogue: Catalogue): Budget => {
+  const { filter, limit, limits = {}, name, notifyAt = [50, 80, 100], per } = options
+  if (name === "" || name.length > maxName || storable(name) !== name) {
+    wrong(`each needs a name, of at most ${maxName} printable characters`)
+  }
+  for (const percent of notifyAt) if (!(percent > 0)) wrong(`${name} cannot notify at ${percent} percent`)
+  const limitNanoUsd = toNanoUsd(limit, `the limit of ${name}`)
+  const others = new Map(
+    Object.entries(limits).map(([value, usd]) => [
+      accountOf(per, value, catalogue),
+      toNanoUsd(usd, `the limit of ${name} for ${value}`)
+    ])
+  )
+  const window = windowOf(name, options.window)
+  const thresholds = [...new Set(notifyAt)]
+  const account = (value: string): Account => ({
+    key: keyOf(name, value),
+    budget: name,
+    account: value,
+    window,
+    thresholds,
+    limitNanoUsd: others.get(value) ?? limitNanoUsd
+  })
+  return {
+    name,
+    window,
+    dimension: per,
+    matches: filter === undefined ? undefined : matchesOf(filter, catalogue),
+    whole: per === undefined ? account("") : undefined,
+    account
+  }
+}
+
+/** Checks budgets. Throws a `RangeError` where their options are invalid. */
+export const budgetsOf = (options: ReadonlyArray<BudgetOptions>, catalogue: Catalogue): ReadonlyArray<Budget> => {
+  const budgets = options.map((budget) => budgetOf(budget, catalogue))
+  return new Set(budgets.map(({ name }) => name)).size === budgets.length
+    ? budgets
+    : wrong("two budgets have the same name")
+}
+
+/** The account of a budget in which an attempt counts. */
+export const accountFor = ({ account, dimension }: Budget, attempt: Attempt): Account =>
+  account(dimension === undefined ? "" : storable(valueOf(attempt, dimension) ?? ""))
+
+/** An account in words, such as `tenant acme`; undefined where the budget is not divided. */
+export const accountText = (dimension: Dimension | undefined, account: string): string | undefined => {
+  if (dimension === undefined) return undefined
+  const name = typeof dimension === "string" ? dimension : dimension.tag
+  return account === "" ? `no ${name}` : `${name} ${account}`
+}

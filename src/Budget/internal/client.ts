@@ -1,0 +1,136 @@
+/** How the policy asks a store in another process: in batches, with leases that it renews. */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import { Outbox, StoreClient, worker } from "../../internal/storeClient.ts"
+import type { Batch, Decision, Reply, Reserve, Settlement } from "./data.ts"
+import * as Leases from "./leases.ts"
+import { settlementOf } from "./step.ts"
+
+/**
+ * - `reserve`: undefined where the store does not answer within `boundMillis`, or its own bound. When it is interrupted, it gives back what was reserved.
+ * - `settle`: reaches the store in the background, exactly once; it is kept while the store does not answer.
+ * - `step`: anything else, at once; undefined where the store does not answer.
+ */
+export interface Client {
+  readonly reserve: (ask: Reserve, boundMillis: number) => Effect.Effect<Decision | undefined>
+  readonly settle: (settlement: Settlement) => Effect.Effect<void>
+  readonly step: (batch: Batch) => Effect.Effect<Reply | undefined>
+}
+
+/**
+ * - `owner`: tells this process from others.
+ * - `timeoutMillis`: the longest that a step may take.
+ * - `maxSettlements`: how many settlements are kept while the store does not answer.
+ * - `report`: is given each reply.
+ */
+export interface Options {
+  readonly step: (batch: Batch) => Effect.Effect<Reply, unknown>
+  readonly owner: string
+  readonly timeoutMillis: number
+  readonly maxSettlements: number
+  readonly report: (reply: Reply) => Effect.Effect<void>
+}
+
+/** The most settlements in one step, and the most reservations. */
+const maxBatch = 256
+
+interface Waiting {
+  readonly ask: Reserve
+  readonly answered: Deferred.Deferred<void>
+  decision: Decision | undefined
+  /** Its caller was interrupted, or waits no longer. */
+  isGone: boolean
+}
+
+export const make = Effect.fnUntraced(function*(
+  { maxSettlements, owner, report, step, timeoutMillis }: Options
+): Effect.fn.Return<Client, never, Scope.Scope> {
+  const outbox = new Outbox<Settlement>(maxSettlements)
+  let waiting: Array<Waiting> = []
+
+  const store = new StoreClient<Batch, Reply>({
+    name: "Budget",
+    step,
+    timeoutMillis,
+    whileLost: "Calls are refused and settlements are queued until it recovers.",
+    onFound: () => {
+      const { dropped } = outbox
+      outbox.dropped = 0
+      return dropped === 0 ? undefined : `${dropped} settlements were dropped meanwhile: their cost is not counted.`
+    }
+  })
+  const leases = yield* Leases.make((renewals) => Effect.asVoid(store.step({ renewals })))
+
+  const giveBack = ({ ask, decision }: Waiting): void => {
+    if (decision?._tag === "Reserved") outbox.push(settlementOf(ask, decision.slots, 0))
+  }
+
+  const answer = (self: Waiting, decision: Decision | undefined): void => {
+    self.decision = decision
+    if (self.isGone) giveBack(self)
+    Deferred.doneUnsafe(self.answered, Effect.void)
+  }
+
+  const work = Effect.suspend(() => {
+    const asked = waiting.slice(0, maxBatch).filter(({ isGone }) => !isGone)
+    waiting = waiting.slice(maxBatch)
+    const { items: settlements, number } = outbox.take(maxBatch)
+    if (asked.length === 0 && settlements.length === 0) return Effect.void
+    const batch = { owner, number, settlements, reserves: asked.map(({ ask }) => ask) }
+    return Effect.flatMap(store.step(batch), (reply) => {
+      asked.forEach((self, index) => answer(self, reply?.decisions[index]))
+      if (reply === undefined) return Effect.void
+      outbox.acknowledge(number + settlements.length - 1)
+      return report(reply)
+    })
+  })
+
+  const { wake } = yield* worker(store, {
+    isLeft: () => waiting.length > 0 || outbox.size > 0,
+    work,
+    timeoutMillis,
+    atEnd: Effect.suspend(() => {
+      const left = outbox.dropped + outbox.size
+      return left === 0
+        ? Effect.void
+        : Effect.logWarning(`Budget: ${left} settlements were dropped at the end: their cost is not counted.`)
+    })
+  })
+
+  return {
+    reserve: (ask, boundMillis) =>
+      Clock.clockWith((clock) => {
+        if (store.waitMillis(clock.currentTimeMillisUnsafe()) > 0) return Effect.undefined
+        const self: Waiting = { ask, answered: Deferred.makeUnsafe(), decision: undefined, isGone: false }
+        waiting.push(self)
+        wake()
+        const wait = Effect.timeoutOption(Deferred.await(self.answered), Math.min(boundMillis, timeoutMillis))
+        return Effect.interruptible(wait).pipe(
+          Effect.onExit((exit) =>
+            Effect.sync(() => {
+              if (Exit.isSuccess(exit) && Option.isSome(exit.value)) return
+              self.isGone = true
+              giveBack(self)
+              wake()
+            })
+          ),
+          Effect.map(() => {
+            if (self.isGone) return undefined
+            if (self.decision?._tag === "Reserved") leases.start(ask)
+            return self.decision
+          })
+        )
+      }),
+    settle: (settlement) =>
+      Effect.sync(() => {
+        leases.end(settlement.lease)
+        outbox.push(settlement)
+        wake()
+      }),
+    step: (batch) => store.step(batch)
+  }
+})

@@ -1,0 +1,273 @@
+/** What a store of budgets keeps, and what it is asked and answers: plain data. */
+import * as Data from "effect/Data"
+import * as Schema from "effect/Schema"
+import type { Window } from "./window.ts"
+
+/**
+ * One account of a budget, as a batch names it: the budget's name, the value by which it is divided (`""` where it is not), and what holds for it
+ * while no override does.
+ *
+ * - `key`: of its row.
+ * - `thresholds`: percents of the limit.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Account {
+  readonly key: string
+  readonly budget: string
+  readonly account: string
+  readonly window: Window
+  readonly thresholds: ReadonlyArray<number>
+  readonly limitNanoUsd: number
+}
+
+/**
+ * Reserves `nanoUsd` in all accounts or in none. Unless it is renewed, the lease ends after `leaseMillis`; without a lease, the reservation stands
+ * until it is settled.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Reserve {
+  readonly lease?: { readonly id: string; readonly millis: number } | undefined
+  readonly nanoUsd: number
+  readonly accounts: ReadonlyArray<Account>
+}
+
+/**
+ * What was reserved in one account. It counts in the slot in which it was admitted.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Reservation {
+  readonly account: Account
+  readonly slot: number
+}
+
+/**
+ * Replaces what was reserved, `reservedNanoUsd` in each account, by what was spent. Where the lease has ended, nothing is left to replace, and what
+ * was spent is charged.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Settlement {
+  readonly lease?: string | undefined
+  readonly reservedNanoUsd: number
+  readonly spentNanoUsd: number
+  readonly reservations: ReadonlyArray<Reservation>
+}
+
+/**
+ * Extends a lease that has not ended: it ends `millis` from now.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Renewal {
+  readonly lease: string
+  readonly millis: number
+  readonly accounts: ReadonlyArray<Account>
+}
+
+/**
+ * Replaces the limit of one account, or of all accounts of a budget where `account` is undefined, before `until` (milliseconds since the epoch;
+ * undefined: for good). Without `limitNanoUsd`, it removes such an override.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Override {
+  readonly budget: string
+  readonly account: string | undefined
+  readonly limitNanoUsd: number | undefined
+  readonly until: number | undefined
+}
+
+/**
+ * One atomic step of a store: the settlements, then the reservations, then the rest, each in its order.
+ *
+ * - `owner`: the process; undefined where the store belongs to it. The batches of one owner come one after another.
+ * - `number`: that of the first settlement: an owner numbers its settlements from 1. A store that did not answer gets them again under their numbers,
+ *   and they count once.
+ * - `read`: names of budgets, whose rows are in the reply.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Batch {
+  readonly owner?: string | undefined
+  readonly number?: number | undefined
+  readonly settlements?: ReadonlyArray<Settlement> | undefined
+  readonly reserves?: ReadonlyArray<Reserve> | undefined
+  readonly renewals?: ReadonlyArray<Renewal> | undefined
+  readonly overrides?: ReadonlyArray<Override> | undefined
+  readonly read?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * The answer to a `Reserve`.
+ *
+ * - `Reserved`: `slots` are those of its accounts, in their order.
+ * - `Refused`: `account` is the first without room. `resetsAt` is when it has room even if nothing is given back; undefined where that is never.
+ * - `Full`: it needs a new account, and the store holds as many as it may.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Decision = Data.TaggedEnum<{
+  Reserved: { readonly slots: ReadonlyArray<number> }
+  Refused: {
+    readonly account: Account
+    readonly limitNanoUsd: number
+    readonly spentNanoUsd: number
+    readonly reservedNanoUsd: number
+    readonly resetsAt: number | undefined
+  }
+  Full: {}
+}>
+
+export const Decision = Data.taggedEnum<Decision>()
+
+/**
+ * What happens to a budget. Amounts are integer nano-dollars, `at` is in milliseconds since the epoch.
+ *
+ * - `Threshold`: so many percent of the limit are spent.
+ * - `Exceeded`: a call did not fit and was refused.
+ * - `Overshot`: more than the limit is spent, because calls cost more than was reserved for them.
+ * - `Unpriced`: a call of a model without a price was let through.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Event = Data.TaggedEnum<{
+  Threshold: {
+    readonly budget: string
+    readonly account: string
+    readonly percent: number
+    readonly limitNanoUsd: number
+    readonly spentNanoUsd: number
+    readonly at: number
+  }
+  Exceeded: {
+    readonly budget: string
+    readonly account: string
+    readonly limitNanoUsd: number
+    readonly spentNanoUsd: number
+    readonly reservedNanoUsd: number
+    readonly neededNanoUsd: number
+    readonly at: number
+  }
+  Overshot: {
+    readonly budget: string
+    readonly account: string
+    readonly limitNanoUsd: number
+    readonly spentNanoUsd: number
+    readonly at: number
+  }
+  Unpriced: { readonly model: string; readonly at: number }
+}>
+
+export const Event = Data.taggedEnum<Event>()
+
+/**
+ * What remains of an account, before `until` (milliseconds since the epoch; undefined: its window has no end).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Balance {
+  readonly budget: string
+  readonly account: string
+  readonly remainingNanoUsd: number
+  readonly until: number | undefined
+}
+
+/**
+ * What became of a batch: a decision for each `Reserve`, the events that it caused, the balances of the accounts that it touched, the rows that it
+ * read, and the time of the store in milliseconds since the epoch.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Reply {
+  readonly decisions: ReadonlyArray<Decision>
+  readonly events: ReadonlyArray<Event>
+  readonly balances: ReadonlyArray<Balance>
+  readonly rows: ReadonlyArray<AccountRow | LimitRow>
+  readonly now: number
+}
+
+/** What counts in one slot of a window. Integer nano-dollars. */
+const Slot = Schema.Struct({
+  /** Milliseconds since the epoch. */
+  start: Schema.Int,
+  spent: Schema.Int,
+  reserved: Schema.Int,
+  /** What calls cost beyond what was reserved for them. */
+  overshot: Schema.Int,
+  /** What was reserved under leases that ended without a settlement. */
+  lapsed: Schema.Int
+})
+
+export type Slot = typeof Slot.Type
+
+const Lease = Schema.Struct({ slot: Schema.Int, nanoUsd: Schema.Int, expiresAt: Schema.Int })
+
+const forgetAt = Schema.optional(Schema.Int)
+
+/** An account: its slots, oldest first, when it last raised each alert, and the leases of the calls that run. */
+const AccountRow = Schema.TaggedStruct("Account", {
+  budget: Schema.String,
+  account: Schema.String,
+  slots: Schema.Array(Slot),
+  alerts: Schema.Record(Schema.String, Schema.Int),
+  leases: Schema.Record(Schema.String, Lease),
+  /** No lease ends before this, and all have ended at `leasedUntil`. */
+  lapsesAt: Schema.optional(Schema.Int),
+  leasedUntil: Schema.optional(Schema.Int),
+  forgetAt
+})
+
+export type AccountRow = typeof AccountRow.Type
+
+/** The limit of one account, or of all accounts of a budget where `account` is undefined, while it is overridden. */
+const LimitRow = Schema.TaggedStruct("Limit", {
+  budget: Schema.String,
+  account: Schema.optional(Schema.String),
+  limitNanoUsd: Schema.Int,
+  /** Undefined: for good. */
+  until: Schema.optional(Schema.Int),
+  forgetAt
+})
+
+export type LimitRow = typeof LimitRow.Type
+
+/** A process: the number of its last settlement that was made. */
+const OwnerRow = Schema.TaggedStruct("Owner", { number: Schema.Int, forgetAt })
+
+/**
+ * A row as a store keeps it. From `forgetAt` on (milliseconds since the epoch; undefined: never) it says nothing any more and may be deleted.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Row = typeof Row.Type
+
+/**
+ * Decodes rows.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Row = Schema.Union([AccountRow, LimitRow, OwnerRow])
+
+/**
+ * Rows by their keys.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type State = ReadonlyMap<string, Row>

@@ -1,0 +1,107 @@
+/** What budgets tell: events with a log line for each, the gauge of what remains, and the count of calls without a price. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import * as Feed from "../../internal/feed.ts"
+import { accountText, type Budget } from "./budgets.ts"
+import { type Balance, Event, type Reply } from "./data.ts"
+
+const remainingGauge = Metric.gauge("anthropic_budget_remaining_usd", {
+  description:
+    "What remains of a budget, in US dollars; of a divided one, the least of any account, as this process last saw it"
+})
+
+const unpricedCalls = Metric.counter("anthropic_budget_unpriced_total", {
+  description: "Attempts at models without a price that budgets let through",
+  incremental: true
+})
+
+/** The most models without a price that are remembered as reported. */
+const maxUnpriced = 1_000
+
+const usd = (nanoUsd: number): string => `$${(nanoUsd / 1e9).toFixed(4)}`
+
+const textOf = (event: Event, budget: Budget | undefined): string => {
+  if (event._tag === "Unpriced") {
+    return `Budget: ${event.model} has no price, so its calls are let through without counting towards any budget.`
+  }
+  const account = accountText(budget?.dimension, event.account)
+  const who = `Budget: "${event.budget}"${account === undefined ? "" : ` of ${account}`}`
+  const limit = usd(event.limitNanoUsd)
+  switch (event._tag) {
+    case "Threshold":
+      return `${who} has spent ${event.percent} % of ${limit}.`
+    case "Exceeded":
+      return `${who} has no room and refuses calls: ${usd(event.spentNanoUsd)} spent and ` +
+        `${usd(event.reservedNanoUsd)} reserved of ${limit}.`
+    case "Overshot":
+      return `${who} is over its limit, because calls cost more than was reserved for them: ` +
+        `${usd(event.spentNanoUsd)} spent of ${limit}.`
+  }
+}
+
+interface Gauge {
+  readonly metric: Metric.Metric<number, unknown>
+  shown: Balance | undefined
+}
+
+/**
+ * - `report`: shows the balances of a reply and publishes its events. It succeeds whatever a logger does.
+ * - `letThrough`: counts a call of a model without a price; the first one of each model is an event.
+ * - `reset`: forgets what the gauges show, since budgets were replaced.
+ */
+export interface Telemetry {
+  readonly events: Stream.Stream<Event>
+  readonly report: (reply: Reply) => Effect.Effect<void>
+  readonly letThrough: (model: string, at: number) => Effect.Effect<void>
+  readonly reset: () => void
+}
+
+/** `find` finds a budget by its name, as it is configured now. */
+export const make = Effect.fnUntraced(function*(
+  find: (budget: string) => Budget | undefined
+): Effect.fn.Return<Telemetry, never, Scope.Scope> {
+  const feed = yield* Feed.make<Event>()
+  const clock = yield* Clock.Clock
+  const services = yield* Effect.context<never>()
+  const gauges = new Map<string, Gauge>()
+  const unpriced = new Set<string>()
+
+  const publish = (event: Event): Effect.Effect<void> => {
+    const budget = event._tag === "Unpriced" ? undefined : find(event.budget)
+    return Effect.andThen(feed.publish(event), Effect.logWarning(textOf(event, budget)))
+  }
+
+  const show = (balance: Balance): void => {
+    let gauge = gauges.get(balance.budget)
+    if (gauge === undefined) {
+      if (find(balance.budget) === undefined) return
+      gauge = { metric: Metric.withAttributes(remainingGauge, { budget: balance.budget }), shown: undefined }
+      gauges.set(balance.budget, gauge)
+    }
+    const { shown } = gauge
+    const isLeast = shown === undefined || shown.account === balance.account ||
+      balance.remainingNanoUsd < shown.remainingNanoUsd ||
+      (shown.until !== undefined && clock.currentTimeMillisUnsafe() >= shown.until)
+    if (!isLeast) return
+    gauge.shown = balance
+    gauge.metric.updateUnsafe(balance.remainingNanoUsd / 1e9, services)
+  }
+
+  return {
+    events: feed.stream,
+    report: ({ balances, events }) => {
+      for (const balance of balances) show(balance)
+      return events.length === 0 ? Effect.void : Effect.asVoid(Effect.exit(Effect.forEach(events, publish)))
+    },
+    letThrough: (model, at) => {
+      unpricedCalls.updateUnsafe(1, services)
+      if (unpriced.has(model) || unpriced.size >= maxUnpriced) return Effect.void
+      unpriced.add(model)
+      return publish(Event.Unpriced({ model, at }))
+    },
+    reset: () => gauges.clear()
+  }
+})
