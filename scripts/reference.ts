@@ -29,6 +29,9 @@ const order = [
 /** What is no option by its category, and set by users all the same. */
 const also = new Set(["CallContext.CallContext", "PriceBook.Price"])
 
+/** Options that are told elsewhere. */
+const hidden = new Set(["Keys", "ConfigOptions"])
+
 export const path = "docs/reference.md"
 
 /** The text of a docstring before its examples and tags, without the stars. */
@@ -302,7 +305,7 @@ export const generate = (): string => {
     for (const exported of [...all].sort((a, b) => Number(b.name === "Options") - Number(a.name === "Options"))) {
       const isType = ts.isInterfaceDeclaration(exported.node) || ts.isTypeAliasDeclaration(exported.node)
       const isChosen = exported.category === "options"
-        ? exported.name !== "Keys"
+        ? !hidden.has(exported.name)
         : also.has(`${module}.${exported.name}`)
       if (isType && isChosen) choose(exported)
     }
