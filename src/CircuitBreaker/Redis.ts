@@ -40,7 +40,7 @@ import type { ClaudeApi } from "../ClaudeApi.ts"
 import * as Script from "./internal/script.ts"
 
 /**
- * `prefix`: of all keys. Default `effect-claude:`.
+ * - `prefix`: of all keys. Default `effect-claude:`.
  *
  * @category options
  * @since 0.1.0

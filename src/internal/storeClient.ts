@@ -119,6 +119,11 @@ export class Outbox<Item> {
     return this.items.length
   }
 
+  /** All items that the store has not acknowledged. */
+  get pending(): ReadonlyArray<Item> {
+    return this.items
+  }
+
   /** How many of them were never sent. */
   get unsent(): number {
     return this.acknowledged + this.items.length - this.sent
