@@ -74,7 +74,7 @@ export type {
  *
  * The others only matter for a store that processes share:
  *
- * - `timeout`: the longest that a call waits for the store. Default 250 milliseconds.
+ * - `storeTimeout`: the longest that a call waits for the store. Default 250 milliseconds.
  * - `flushEvery`: how long what became of an attempt waits for an admission to go along with. Default 100 milliseconds.
  * - `processes`: how many processes share the limits, until the store first answers. Default 1.
  *
@@ -85,7 +85,7 @@ export interface Options {
   readonly limits?: Limits.Limits | Model.Tier | Limits.LimitsOf | undefined
   readonly burst?: Duration.Input | undefined
   readonly maxQueue?: number | undefined
-  readonly timeout?: Duration.Input | undefined
+  readonly storeTimeout?: Duration.Input | undefined
   readonly flushEvery?: Duration.Input | undefined
   readonly processes?: number | undefined
 }
@@ -201,7 +201,7 @@ const settings = (options: Options) => {
   return {
     burstMillis,
     maxQueue,
-    timeoutMillis: Duration.toMillis(options.timeout ?? "250 millis"),
+    timeoutMillis: Duration.toMillis(options.storeTimeout ?? "250 millis"),
     flushMillis: Duration.toMillis(options.flushEvery ?? "100 millis"),
     processes: Math.max(1, options.processes || 1)
   }
