@@ -89,7 +89,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
       )
     ),
     sleep: Effect.sleep,
-    toleranceMillis: 400,
+    toleranceMillis: 900,
     test: it.live
   })
 
