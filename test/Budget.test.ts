@@ -118,7 +118,7 @@ describe("Budget", () => {
       const ends = [
         [(attempt: Attempt.MessageAttempt) => completed(attempt, { inputTokens: 3, outputTokens: 2 }), 5],
         [() => {}, 0],
-        // Nobody knows what it produced: the reservation is spent.
+        // Nothing came back: it costs its estimate.
         [(attempt: Attempt.MessageAttempt) => sent(attempt), 10],
         [(attempt: Attempt.MessageAttempt) => sent(attempt, { inputTokens: 3, outputTokens: 1 }), 4],
         [(attempt: Attempt.MessageAttempt) => fail(attempt, new BadRequestError({ status: 400 })), 0],
@@ -132,6 +132,22 @@ describe("Budget", () => {
         spent += cost
         assert.deepInclude(yield* stateOf(), { spentNanoUsd: spent, reservedNanoUsd: 0 })
       }
+    }).pipe(using([all])))
+
+  it.effect("charges an attempt that returned nothing its estimate, the amount of its ledger row", () =>
+    Effect.gen(function*() {
+      const sketch = { requestType: "estimated", output: 60 }
+      const first = yield* admitted(sketch)
+      completed(first, { inputTokens: 4, outputTokens: 20 })
+      yield* settled(first)
+      yield* Attempt.guard(Attempt.learning(kinds), first, Effect.void)
+      const lost = yield* admitted(sketch)
+      assert.deepInclude(yield* stateOf(), { spentNanoUsd: 24, reservedNanoUsd: 64 })
+      sent(lost)
+      yield* settled(lost)
+      assert.deepInclude(lost.cost, { confidence: "estimated" })
+      assert.strictEqual(lost.cost?.cost?.nanoUsd, 24)
+      assert.deepInclude(yield* stateOf(), { spentNanoUsd: 48, reservedNanoUsd: 0 })
     }).pipe(using([all])))
 
   it.effect("asks nothing of what is free", () =>
