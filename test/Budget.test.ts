@@ -442,6 +442,30 @@ describe("Budget", () => {
       assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 10 })
     }).pipe(using({ budgets: [all], lease: "1 minute" }, layerFar)))
 
+  it.effect("renews the leases of calls that run, and no others", () => {
+    const renewed: Array<number> = []
+    return Effect.gen(function*() {
+      const attempts = yield* Effect.replicateEffect(admitted(), 3)
+      yield* TestClock.adjust("15 seconds")
+      yield* settled(attempts[0]!)
+      yield* TestClock.adjust("15 seconds")
+      for (const attempt of attempts.slice(1)) yield* settled(attempt)
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(renewed, [3, 2])
+    }).pipe(using(
+      { budgets: [all], lease: "1 minute" },
+      Layer.effect(
+        Budget.Store,
+        Effect.map(Budget.Store, ({ step }) => ({
+          step: (batch) => {
+            if (batch.renewals !== undefined) renewed.push(batch.renewals.length)
+            return step(batch)
+          }
+        }))
+      ).pipe(Layer.provide(Budget.layerStoreMemory()))
+    ))
+  })
+
   it.effect("goes on renewing leases after a store that broke", () =>
     Effect.gen(function*() {
       yield* admitted()

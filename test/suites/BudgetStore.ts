@@ -339,6 +339,18 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
         assert.strictEqual((yield* here.refused(1, one("a"))).limitNanoUsd, 100)
       }))
 
+    run("takes the limit that each request names, also within one batch", (here) =>
+      Effect.gen(function*() {
+        const budget = budgetOf()
+        const reserved = yield* here.take(50, [accountOf(budget, 100)])
+        const { balances, decisions } = yield* here.step({
+          settlements: [{ ...reserved, spentNanoUsd: 40 }],
+          reserves: [200, 130].map((limitNanoUsd) => here.ask(80, [accountOf(budget, limitNanoUsd)]))
+        })
+        assert.deepStrictEqual(decisions.map(({ _tag }) => _tag), ["Reserved", "Refused"])
+        assert.deepStrictEqual(balances.map(({ remainingNanoUsd }) => remainingNanoUsd), [10])
+      }))
+
     run("does a batch in order, settlements first", (here) =>
       Effect.gen(function*() {
         const budget = budgetOf()

@@ -217,12 +217,12 @@ export const budgetsOf = (options: ReadonlyArray<BudgetOptions>, catalogue: Cata
 
 /** The account of a budget in which an attempt counts. */
 export const accountFor = ({ account, dimension, recent }: Budget, attempt: Attempt): Account => {
-  const value = dimension === undefined ? "" : valueOf(attempt, dimension) ?? ""
+  const value = firstOf(dimension === undefined ? "" : valueOf(attempt, dimension) ?? "", maxAccount)
   const known = recent.get(value)
   if (known !== undefined) return known
   const found = account(storable(value))
   if (recent.size >= maxRecent) recent.clear()
-  if (value.length <= maxAccount) recent.set(value, found)
+  recent.set(value, found)
   return found
 }
 
