@@ -206,10 +206,14 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
         Effect.gen(function*() {
           const budget = { ...budgetOf(), thresholds: [] }
           const one = [accountOf(budget, 100)]
-          const first = yield* here.take(50, one)
-          const second = yield* there.take(50, one)
-          assert.deepStrictEqual((yield* here.settle(first, 60)).events, [])
-          const [event, ...others] = (yield* there.settle(second, 55)).events
+          const lowered = accountOf(budget, 20)
+          const { reservations: [reservation], ...before } = yield* here.take(25, one)
+          const under = { ...before, reservations: [{ ...reservation!, account: lowered }] }
+          assert.deepStrictEqual((yield* here.settle(under, 25)).events, [])
+          const first = yield* here.take(40, one)
+          const second = yield* there.take(35, one)
+          assert.deepStrictEqual((yield* here.settle(first, 50)).events, [])
+          const [event, ...others] = (yield* there.settle(second, 40)).events
           assert.deepInclude(event, { _tag: "Overshot", spentNanoUsd: 115, limitNanoUsd: 100 })
           assert.deepStrictEqual(others, [])
           assert.deepInclude(yield* here.read(budget), { spent: 115, reserved: 0, overshot: 15 })
