@@ -43,7 +43,7 @@ const wide: RateLimiter.Limits = {
 }
 
 /** Limiter and breaker the way a call passes them. */
-const admission = (breaking: CircuitBreaker.Options = {}) => {
+const admission = async (breaking: CircuitBreaker.Options = {}) => {
   const runtime = ManagedRuntime.make(Layer.merge(
     RateLimiter.layer({ limits: wide }),
     CircuitBreaker.layer(breaking).pipe(Layer.provide(ClaudeApi.layer()))
@@ -53,7 +53,7 @@ const admission = (breaking: CircuitBreaker.Options = {}) => {
     const { admit } = Attempt.both(yield* RateLimiter.RateLimiter, breaker)
     return { admit: (made: Attempt.Attempt) => Effect.flatMap(breaker.check(made), () => admit(made)) }
   })
-  return { runtime, policy: runtime.runSync(policy) }
+  return { runtime, policy: await runtime.runPromise(policy) }
 }
 
 /** The same effect so many times in one fiber. */
@@ -120,14 +120,14 @@ const consume = async () => {
 
 /** Limiter and breaker with so many attempts that were admitted and are not settled. */
 const withUnderway = async (count: number) => {
-  const { policy, runtime } = admission()
+  const { policy, runtime } = await admission()
   await runtime.runPromise(times(count, () => policy.admit(attempt())))
   return { runtime, each: once(policy) }
 }
 
-const withWindow = (windowCalls: number) => {
-  const { policy, runtime } = admission({ windowCalls })
-  runtime.runSync(times(windowCalls, once(policy)))
+const withWindow = async (windowSize: number) => {
+  const { policy, runtime } = await admission({ windowSize })
+  await runtime.runPromise(times(windowSize, once(policy)))
   return { runtime, each: once(policy) }
 }
 
@@ -159,7 +159,7 @@ const withQueue = async (count: number) => {
 
 export const run: Run = async (tell) => {
   const peer = await consume()
-  const { policy, runtime } = admission()
+  const { policy, runtime } = await admission()
   await report(
     tell,
     { metric: "cost_ratio", case: "uncontended", peer: "effect/persistence" },

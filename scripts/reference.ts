@@ -29,6 +29,9 @@ const order = [
 /** What is no option by its category, and set by users all the same. */
 const also = new Set(["CallContext.CallContext", "PriceBook.Price"])
 
+/** Options that are told elsewhere. */
+const hidden = new Set(["Keys", "ConfigOptions"])
+
 export const path = "docs/reference.md"
 
 /** The text of a docstring before its examples and tags, without the stars. */
@@ -65,8 +68,8 @@ export const itemsOf = (text: string): { readonly prose: string; readonly items:
 export const splitDefault = (text: string): readonly [meaning: string, value: string] => {
   const sentence = /(?:^|(?<=[.)`] ))[Dd]efault(?:s to|:)? ((?:[^.]|\.(?=\S))+)\.?\s*/.exec(text)
   const value = sentence?.[1] ?? /(?:, default|[Bb]y default) ((?:[^.;,]|[.,](?=\S))+)/.exec(text)?.[1] ?? ""
-  if (value === "") return [text, /(`\w+`), the default/.exec(text)?.[1] ?? ""]
-  const short = value.split(/[;,:] /)[0]! // splitting gives one at least
+  if (value === "") return [text, /(`"?\w+"?`), the default/.exec(text)?.[1] ?? ""]
+  const short = value.split(/[;:] |, (?=[a-z])/)[0]! // splitting gives one at least
   return [sentence !== null && short === value ? text.replace(sentence[0], "").trim() : text, short]
 }
 
@@ -180,16 +183,32 @@ const namedIn = (checker: ts.TypeChecker, node: ts.Node): ReadonlyArray<ts.Decla
   return found
 }
 
-const optionsSection = (checker: ts.TypeChecker, { module, name, node }: Export): string => {
+/** What the function does whose options these are: `trimHistory` of `TrimHistoryOptions`. */
+const functionOf = (all: ReadonlyArray<Export>, { module, name }: Export): ReadonlyArray<string> => {
+  const called = `${name[0]!.toLowerCase()}${name.slice(1).replace(/Options$/, "")}` // a name has a first letter
+  const found = name.endsWith("Options") ? all.find((one) => one.module === module && one.name === called) : undefined
+  const text = found === undefined ? "" : textOf(commentOf(found.node)).split("\n\n")[0]! // splitting gives one at least
+  return text === "" ? [] : [`\`${called}\`: ${text}`]
+}
+
+const optionsSection = (
+  checker: ts.TypeChecker,
+  about: ReadonlyArray<string>,
+  { category, module, name, node }: Export
+): string => {
   const declaration = node as ts.InterfaceDeclaration | ts.TypeAliasDeclaration // only these are asked for
   const { items, prose } = itemsOf(textOf(commentOf(node)))
   const { own, parents } = propertiesOf(checker, declaration)
-  const rows = own.map((property) => {
+  const isUnion = ts.isTypeAliasDeclaration(declaration) && ts.isUnionTypeNode(declaration.type)
+  const written = isUnion
+    ? declaration.type.getText().replace(/^\| /, "").replace(/\s+/g, " ").replace(/readonly | \| undefined/g, "")
+    : ""
+  const rows = (isUnion ? [] : own).map((property) => {
     const declared = property.valueDeclaration ?? property.declarations?.[0]
     const ownText = declared === undefined ? "" : textOf(commentOf(declared))
     const [meaning, value] = splitDefault(items.get(property.name) ?? ownText)
     const takesUndefined = declared !== undefined && declared.getText().endsWith(" | undefined")
-    const isRequired = (property.flags & ts.SymbolFlags.Optional) === 0 && !takesUndefined
+    const isRequired = (property.flags & ts.SymbolFlags.Optional) === 0 && !takesUndefined && category === "options"
     const type = ts.isTypeAliasDeclaration(declaration) ? [] : [`\`${cell(typeText(checker, property, node))}\``]
     return [
       `\`${property.name}\``,
@@ -201,7 +220,9 @@ const optionsSection = (checker: ts.TypeChecker, { module, name, node }: Export)
   const typed = ts.isTypeAliasDeclaration(declaration) ? [] : ["type"]
   return [
     `### \`${module.split("/").length === 1 ? `${module}.${name}` : `${module}: ${name}`}\``,
+    ...about,
     ...(prose === "" ? [] : [prose]),
+    ...(written === "" ? [] : [`\`${written}\``]),
     ...(parents.length === 0 ? [] : [`Also the options of ${parents.map((parent) => `\`${parent}\``).join(" and ")}.`]),
     ...(rows.length === 0 ? [] : [table(["option", ...typed, "default", "meaning"], rows)])
   ].join("\n\n")
@@ -281,14 +302,14 @@ export const generate = (): string => {
       chosen.add(exported)
       for (const declared of namedIn(checker, exported.node)) choose(byNode.get(declared))
     }
-    for (const exported of all) {
+    for (const exported of [...all].sort((a, b) => Number(b.name === "Options") - Number(a.name === "Options"))) {
       const isType = ts.isInterfaceDeclaration(exported.node) || ts.isTypeAliasDeclaration(exported.node)
       const isChosen = exported.category === "options"
-        ? exported.name !== "Keys"
+        ? !hidden.has(exported.name)
         : also.has(`${module}.${exported.name}`)
       if (isType && isChosen) choose(exported)
     }
-    const pages = [...chosen].map((exported) => optionsSection(checker, exported))
+    const pages = [...chosen].map((exported) => optionsSection(checker, functionOf(all, exported), exported))
     if (pages.length > 0) sections.push(`## ${module}`, ...pages)
   }
 
@@ -323,10 +344,32 @@ export const generate = (): string => {
   }\n`
 }
 
+/** The rows of tables that begin with a name in backticks, and the HTTP statuses in each. */
+const statusesIn = (text: string): ReadonlyMap<string, string> =>
+  new Map(
+    [...text.matchAll(/^\| `(\w+)` \|(?:.*\|)? ([^|]*) \|$/gm)].map(([, name, cell]) =>
+      [name!, [...new Set(cell!.match(/\b[45]\d\d\b/g))].sort().join(", ")] as const // the groups take part in the match
+    )
+  )
+
+/** Errors whose HTTP statuses differ between README and the reference. */
+export const disagreeing = (readme: string, reference: string): ReadonlyArray<string> => {
+  const told = statusesIn(readme)
+  const statuses = reference.slice(reference.indexOf("## HTTP statuses"))
+  return [...statusesIn(statuses)].flatMap(([name, should]) =>
+    told.get(name) === should
+      ? []
+      : [`README.md: ${name} has the HTTP statuses ${should}, not ${told.get(name) ?? "none"}`]
+  )
+}
+
 /** What is wrong with the page as it stands. */
 export const stale = (): ReadonlyArray<string> => {
+  const page = generate()
+  const wrong = disagreeing(readFileSync("README.md", "utf8"), page)
+  if (wrong.length > 0) return wrong
   const stands = readFileSync(path, "utf8").split("\n")
-  const should = generate().split("\n")
+  const should = page.split("\n")
   const line = should.findIndex((text, index) => text !== stands[index])
   if (line === -1 && stands.length === should.length) return []
   return [

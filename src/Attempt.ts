@@ -111,7 +111,7 @@ export const guard = <Own, A, E, R>(
   use: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | Own, R> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(policy.admit(attempt), (settle) => Effect.onExit(restore(use), () => settle))
+    Effect.flatMap(policy.admit(attempt), (settle) => Effect.ensuring(restore(use), settle))
   )
 
 /**

@@ -209,14 +209,18 @@ const ceilingOf = (
   book: PriceBook.PriceBook["Service"],
   { models }: Model.Catalogue,
   { reserveOutput, unpriced }: Options,
-  { estimate, kind, request }: MessageAttempt,
+  { context, estimate: { inputTokens, maxOutputTokens }, kind, request }: MessageAttempt,
   at: number
 ): number | undefined => {
-  const { inputTokens, maxOutputTokens } = estimate
   const outputTokens = reserveOutput === "learned" ? kind.highOutput(maxOutputTokens) : maxOutputTokens
   const tokens = { inputTokens, outputTokens, at }
-  const ceiling = amountOf(book.ceiling(request, tokens))
-  if (ceiling !== undefined || unpriced !== "mostExpensive") return ceiling
+  const uncounted = amountOf((context.expectedCost ?? 0) * 1e9) ?? 0
+  const ceiling = amountOf(book.ceiling(request, tokens)) ?? (uncounted > 0 ? 0 : undefined)
+  if (ceiling !== undefined || unpriced !== "mostExpensive") {
+    return ceiling === undefined
+      ? undefined
+      : ceiling + uncounted
+  }
   const ceilings = models.flatMap(({ id }) => amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? [])
   return ceilings.length === 0 ? undefined : Math.max(...ceilings)
 }

@@ -19,7 +19,7 @@
  * @since 0.1.0
  */
 import Anthropic from "@anthropic-ai/sdk"
-import type { Message, MessageTokensCount } from "@anthropic-ai/sdk/resources/messages"
+import type { Message, MessageCreateParamsNonStreaming, MessageTokensCount } from "@anthropic-ai/sdk/resources/messages"
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
@@ -222,7 +222,8 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         attempt,
         attempt.request,
         (client, options) => {
-          const params = toParams(attempt.request) // into which an untyped caller may have put `stream`
+          // An untyped caller may have put `stream` into it. The SDK changes none of its arrays.
+          const params = attempt.request as MessageCreateParamsNonStreaming
           return client.messages.create("stream" in params ? { ...params, stream: false } : params, options)
         },
         isMessage,
@@ -230,7 +231,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           usage: Usage.fromReported(message.usage, () => cacheTtl(attempt.request)),
           model: message.model,
           stopReason: message.stop_reason ?? undefined,
-          refusal: refusalOfMessage(message)
+          refusal: message.stop_reason === "refusal" ? refusalOfMessage(message) : undefined
         })
       ),
 

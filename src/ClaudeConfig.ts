@@ -126,10 +126,10 @@ export const config: Config.Config<Options> = Config.all({
   budget,
   breaker: Config.all({
     mode: optional(Config.Literals(["normal", "observe", "forcedOpen", "disabled"], "CLAUDE_BREAKER")),
-    windowTime: duration("CLAUDE_BREAKER_WINDOW"),
+    windowDuration: duration("CLAUDE_BREAKER_WINDOW"),
     failureRate: optional(Config.schema(Share, "CLAUDE_BREAKER_FAILURE_RATE")),
-    slowCall: duration("CLAUDE_BREAKER_SLOW_CALL"),
-    openFor: duration("CLAUDE_BREAKER_OPEN_FOR"),
-    maxOpenFor: duration("CLAUDE_BREAKER_MAX_OPEN_FOR")
+    slowCallDuration: duration("CLAUDE_BREAKER_SLOW_CALL"),
+    openDuration: duration("CLAUDE_BREAKER_OPEN_FOR"),
+    maxOpenDuration: duration("CLAUDE_BREAKER_MAX_OPEN_FOR")
   })
 })

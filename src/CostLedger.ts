@@ -47,7 +47,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { admitted, costOf, type MessageAttempt, type Policy } from "./Attempt.ts"
+import { admitted, costOf, type Policy } from "./Attempt.ts"
 import { type CostLedgerError, make as makeClient } from "./CostLedger/internal/client.ts"
 import * as Reports from "./CostLedger/internal/reports.ts"
 import * as Retention from "./CostLedger/internal/retention.ts"
@@ -229,7 +229,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const store = yield* Store
   const clock = yield* Clock.Clock
   const feed = yield* Feed.make<Row.Row>()
-  const ask = makeClient(store.step)
+  const ask = makeClient((command) => store.step(command))
   const settings: Writer.Settings = {
     flushMillis: Duration.toMillis(options.flushEvery ?? "1 second"),
     storeMillis: Duration.toMillis(options.storeTimeout ?? "5 seconds"),
@@ -247,22 +247,22 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     })
   }
 
-  const record = (attempt: MessageAttempt) =>
-    Effect.sync(() => {
-      const admittedAt = clock.currentTimeMillisUnsafe()
-      return Effect.suspend(() => {
-        const { outcome } = attempt
-        if (outcome._tag === "NotSent") return Effect.void
-        const at = attempt.sentAt ?? admittedAt
-        const cost = costOf(book, attempt, at)
-        if (cost === undefined) return Effect.void
-        const row = Row.make(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe())
-        return Effect.andThen(feed.publish(row), writer.write(row))
-      })
-    })
-
   return CostLedger.of({
-    admit: (attempt) => attempt.endpoint === "messages" ? record(attempt) : admitted,
+    admit: (attempt) =>
+      attempt.endpoint === "messages"
+        ? Effect.sync(() => {
+          const admittedAt = clock.currentTimeMillisUnsafe()
+          return Effect.suspend(() => {
+            const { outcome } = attempt
+            if (outcome._tag === "NotSent") return Effect.void
+            const at = attempt.sentAt ?? admittedAt
+            const cost = costOf(book, attempt, at)
+            if (cost === undefined) return Effect.void
+            const row = Row.make(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe())
+            return Effect.andThen(feed.publish(row), writer.write(row))
+          })
+        })
+        : admitted,
     status: Effect.sync(writer.status),
     flush: writer.flush,
     feed: feed.stream,

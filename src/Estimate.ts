@@ -203,7 +203,9 @@ const block = (counter: Counter, value: unknown): number => {
 }
 
 const content = (counter: Counter, value: unknown): number =>
-  Array.isArray(value)
+  Predicate.isString(value)
+    ? text(counter, value)
+    : Array.isArray(value)
     ? inside(counter, value, () => value.reduce((sum: number, item) => sum + block(counter, item), 0))
     : block(counter, value)
 
@@ -228,8 +230,11 @@ const tool = (counter: Counter, value: unknown): number => {
   return json(counter, value) + (type === "custom" ? 0 : definition(counter, type))
 }
 
-const tools = (counter: Counter, { tool_choice, tools }: Request, facts: Model.Model): number => {
-  if (!Array.isArray(tools) || tools.length === 0) return 0
+const tools = (
+  counter: Counter,
+  { tool_choice, tools = [] }: Request,
+  facts: Model.Model
+): number => {
   const { auto, forced } = facts.toolPromptTokens ?? highestToolPrompt
   const isForced = tool_choice?.type === "any" || tool_choice?.type === "tool"
   return tools.reduce((sum, value) => sum + tool(counter, value), isForced ? forced : auto)
@@ -248,11 +253,14 @@ const tools = (counter: Counter, { tool_choice, tools }: Request, facts: Model.M
  */
 export const inputTokens = (request: Request, facts: Model.Model = Model.lookup(request.model)): number => {
   const counter: Counter = { tokenizer: facts.tokenizer, path: new Set() }
-  let sum = tokensPerRequest + content(counter, request.system) + tools(counter, request, facts)
-  for (const message of Array.isArray(request.messages) ? request.messages : []) {
+  const { messages, output_config, system, tools: given } = request
+  let sum = tokensPerRequest + (system === undefined ? 0 : content(counter, system))
+  if (Array.isArray(given) && given.length > 0) sum += tools(counter, request, facts)
+  for (const message of Array.isArray(messages) ? messages : []) {
     sum += tokensPerMessage + content(counter, message?.content)
   }
-  return sum + json(counter, request.output_config?.format ?? undefined)
+  const format = output_config?.format ?? undefined
+  return format === undefined ? sum : sum + json(counter, format)
 }
 
 /**

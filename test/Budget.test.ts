@@ -150,6 +150,24 @@ describe("Budget", () => {
       assert.deepInclude(yield* stateOf(), { spentNanoUsd: 48, reservedNanoUsd: 0 })
     }).pipe(using([all])))
 
+  it.effect("reserves on top what a caller expects of that which cannot be counted, all of it where there is no price", () =>
+    Effect.gen(function*() {
+      const priced = yield* admitted({ expectedCost: nano(30) })
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 40 })
+      completed(priced)
+      yield* settled(priced)
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 0, spentNanoUsd: 10 })
+      const unpriced = yield* admitted({ model: "next", expectedCost: nano(25) })
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 25, spentNanoUsd: 10 })
+      completed(unpriced)
+      yield* settled(unpriced)
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 0, spentNanoUsd: 35 })
+      assert.strictEqual((yield* refused({ expectedCost: nano(56) }))._tag, "BudgetExceededError")
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 0 })
+      yield* admitted({ expectedCost: NaN })
+      assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 10 })
+    }).pipe(using([all])))
+
   it.effect("asks nothing of what is free", () =>
     Effect.gen(function*() {
       const budget = yield* Budget.Budget

@@ -17,7 +17,7 @@ const Settings = {
   byTime: Schema.Boolean,
   size: between(1, 12),
   minimumCalls: between(1, 8),
-  inARow: between(1, 6),
+  consecutiveFailures: between(1, 6),
   failurePercent: between(1, 120),
   slowPercent: between(1, 120),
   openSeconds: between(1, 8),
@@ -30,17 +30,17 @@ const Settings = {
 type Settings = { readonly [K in keyof typeof Settings]: (typeof Settings)[K]["Type"] }
 
 const optionsOf = (settings: Settings): CircuitBreaker.Options => ({
-  ...(settings.byTime ? { windowTime: Duration.seconds(settings.size) } : { windowCalls: settings.size }),
+  ...(settings.byTime ? { windowDuration: Duration.seconds(settings.size) } : { windowSize: settings.size }),
   minimumCalls: settings.minimumCalls,
-  inARow: settings.inARow,
+  consecutiveFailures: settings.consecutiveFailures,
   failureRate: settings.failurePercent / 100,
-  slowRate: settings.slowPercent / 100,
-  slowCall: slowMillis,
-  openFor: Duration.seconds(settings.openSeconds),
-  maxOpenFor: Duration.seconds(settings.openSeconds * 2 ** settings.doublings),
-  trials: settings.trials,
-  successes: Math.min(settings.trials, settings.successes),
-  halfOpenFor: Duration.seconds(settings.halfOpenSeconds),
+  slowCallRate: settings.slowPercent / 100,
+  slowCallDuration: slowMillis,
+  openDuration: Duration.seconds(settings.openSeconds),
+  maxOpenDuration: Duration.seconds(settings.openSeconds * 2 ** settings.doublings),
+  halfOpenCalls: settings.trials,
+  successThreshold: Math.min(settings.trials, settings.successes),
+  halfOpenDuration: Duration.seconds(settings.halfOpenSeconds),
   jitter: 0
 })
 
@@ -150,14 +150,14 @@ class Reference {
     } else {
       ticket.end = verdict === undefined ? "nothing" : verdict.failed ? "failed" : "succeeded"
       if (verdict !== undefined) this.seen.push({ at: now, ...verdict })
-      const { failurePercent, inARow, minimumCalls, size, slowPercent } = this.settings
+      const { failurePercent, consecutiveFailures, minimumCalls, size, slowPercent } = this.settings
       const window = this.window(now)
       const failures = window.filter(({ failed }) => failed).length
       const slow = window.filter(({ slow }) => slow).length
       const enough = window.length >= (this.settings.byTime ? minimumCalls : Math.min(minimumCalls, size))
       const calls = window.length + this.admitted.filter(({ early, end }) => early && end === "underway").length
       if (
-        this.longestRow() >= inARow ||
+        this.longestRow() >= consecutiveFailures ||
         (enough && failures > 0 && failures / calls >= failurePercent / 100) ||
         (enough && slow > 0 && slow / calls >= slowPercent / 100)
       ) this.open(now)

@@ -23,11 +23,11 @@ const api = ClaudeApi.layer()
 
 /** Opens after two failures in a row, for ten seconds. */
 const twoInARow: CircuitBreaker.Options = {
-  inARow: 2,
+  consecutiveFailures: 2,
   failureRate: Infinity,
-  openFor: "10 seconds",
-  maxOpenFor: "40 seconds",
-  halfOpenFor: "4 seconds",
+  openDuration: "10 seconds",
+  maxOpenDuration: "40 seconds",
+  halfOpenDuration: "4 seconds",
   jitter: 0
 }
 
@@ -128,7 +128,12 @@ describe("CircuitBreaker", () => {
   })
 
   describe("thresholds", () => {
-    const rate: CircuitBreaker.Options = { windowCalls: 4, minimumCalls: 4, failureRate: 0.5, inARow: Infinity }
+    const rate: CircuitBreaker.Options = {
+      windowSize: 4,
+      minimumCalls: 4,
+      failureRate: 0.5,
+      consecutiveFailures: Infinity
+    }
 
     it.effect("waits for the minimum of calls and then opens at the rate", () =>
       Effect.gen(function*() {
@@ -161,7 +166,7 @@ describe("CircuitBreaker", () => {
         assert.deepInclude(yield* state, { calls: 2, failures: 1 })
         yield* TestClock.adjust("2 seconds")
         assert.deepInclude(yield* state, { calls: 1, failures: 0 })
-      }).pipe(using({ windowTime: "10 seconds" })))
+      }).pipe(using({ windowDuration: "10 seconds" })))
 
     it.effect("opens on answers that come too slowly", () =>
       Effect.gen(function*() {
@@ -173,7 +178,7 @@ describe("CircuitBreaker", () => {
           if (latency === "10 seconds") assert.deepInclude(yield* state, { calls: 2, slow: 1 })
         }
         assert.strictEqual(yield* phase, "open")
-      }).pipe(using({ ...rate, slowCall: "10 seconds", slowRate: 0.75 })))
+      }).pipe(using({ ...rate, slowCallDuration: "10 seconds", slowCallRate: 0.75 })))
 
     it.effect("ends the latency of a stream at its first content", () =>
       Effect.gen(function*() {
@@ -185,7 +190,7 @@ describe("CircuitBreaker", () => {
         assert.strictEqual((yield* state).calls, 0)
         yield* settle(admitted, completed)
         assert.deepInclude(yield* state, { calls: 1, slow: 0 })
-      }).pipe(using({ slowCall: "10 seconds", windowCalls: 10 })))
+      }).pipe(using({ slowCallDuration: "10 seconds", windowSize: 10 })))
 
     it.effect("does not flap at a rate of failures below its own", () =>
       Effect.gen(function*() {
@@ -198,7 +203,12 @@ describe("CircuitBreaker", () => {
         assert.strictEqual((yield* state).openings, 0)
       }).pipe(using({})))
 
-    for (const options of [{}, { windowCalls: 100 }, { windowTime: "10 seconds", inARow: Infinity }] as const) {
+    for (
+      const options of [{}, { windowSize: 100 }, {
+        windowDuration: "10 seconds",
+        consecutiveFailures: Infinity
+      }] as const
+    ) {
       it.effect(`does not take slow answers for failures that came first, with ${JSON.stringify(options)}`, () =>
         Effect.gen(function*() {
           let seed = 7
@@ -217,12 +227,12 @@ describe("CircuitBreaker", () => {
     it.effect("refuses settings that make no sense", () =>
       Effect.gen(function*() {
         const senseless = [
-          { trials: 0 },
-          { successes: 2, trials: 1 },
-          { windowCalls: 0 },
+          { halfOpenCalls: 0 },
+          { successThreshold: 2, halfOpenCalls: 1 },
+          { windowSize: 0 },
           { failureRate: 0 },
           { jitter: 2 },
-          { inARow: NaN }
+          { consecutiveFailures: NaN }
         ]
         for (const options of senseless) {
           const exit = yield* Effect.exit(Effect.provide(phase, CircuitBreaker.layer(options).pipe(Layer.provide(api))))
@@ -319,7 +329,7 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* phase, "halfOpen")
         yield* settle(second, down)
         assert.deepInclude(yield* state, { phase: "open", openings: 2 })
-      }).pipe(using({ ...twoInARow, trials: 2 })))
+      }).pipe(using({ ...twoInARow, halfOpenCalls: 2 })))
 
     it.effect("closes at as many successes as it is told, whatever the other trials find later", () =>
       Effect.gen(function*() {
@@ -330,7 +340,7 @@ describe("CircuitBreaker", () => {
         yield* settle(trials[0]!, down)
         yield* settle(trials[2]!, down)
         assert.deepInclude(yield* state, { phase: "closed", calls: 0 })
-      }).pipe(using({ ...twoInARow, trials: 3, successes: 1 })))
+      }).pipe(using({ ...twoInARow, halfOpenCalls: 3, successThreshold: 1 })))
 
     it.effect("lets another trial go when the first says nothing in time, and still hears the first", () =>
       Effect.gen(function*() {
@@ -351,7 +361,7 @@ describe("CircuitBreaker", () => {
         yield* TestClock.adjust("3 seconds")
         yield* settle(admitted, completed)
         assert.strictEqual(yield* phase, "open")
-      }).pipe(using({ ...twoInARow, slowCall: "2 seconds" })))
+      }).pipe(using({ ...twoInARow, slowCallDuration: "2 seconds" })))
 
     it.effect("closes on the first content of a stream", () =>
       Effect.gen(function*() {
@@ -380,8 +390,8 @@ describe("CircuitBreaker", () => {
       }).pipe(using(twoInARow)))
   })
 
-  describe("waitForTrial", () => {
-    const waiting = { ...twoInARow, waitForTrial: true }
+  describe("waitForHalfOpen", () => {
+    const waiting = { ...twoInARow, waitForHalfOpen: true }
     const trial = Effect.andThen(Effect.andThen(opened, TestClock.adjust("10 seconds")), admit())
 
     it.effect("admits those who wait when the trial succeeds, and refuses them when it fails", () =>
@@ -489,9 +499,9 @@ describe("CircuitBreaker", () => {
       yield* TestClock.adjust("10 seconds")
       yield* call(completed)
       assert.deepStrictEqual(yield* Fiber.join(told), [
-        { group, from: "closed", to: "open", at: 0, openFor: Duration.seconds(10) },
-        { group, from: "open", to: "halfOpen", at: 10_000, openFor: undefined },
-        { group, from: "halfOpen", to: "closed", at: 10_000, openFor: undefined }
+        { group, from: "closed", to: "open", at: 0, openDuration: Duration.seconds(10) },
+        { group, from: "open", to: "halfOpen", at: 10_000, openDuration: undefined },
+        { group, from: "halfOpen", to: "closed", at: 10_000, openDuration: undefined }
       ])
     }).pipe(using(twoInARow)))
 
@@ -585,7 +595,7 @@ describe("CircuitBreaker", () => {
       yield* breaker.restore(saved)
       assert.deepStrictEqual(yield* counts, [0, 0])
       const slots = [{ index: -3, calls: 2, failures: 1, slow: 0 }]
-      const broken = { ...saved.circuits[group]!, window: { _tag: "Time" as const, slotMillis: 3_000, slots } }
+      const broken = { ...saved.circuits[group]!, window: { _tag: "Duration" as const, slotMillis: 3_000, slots } }
       yield* breaker.restore(new CircuitBreaker.Saved({ circuits: { [group]: broken } }))
       yield* TestClock.setTime(Duration.toMillis("10 hours"))
       yield* call(completed)
@@ -614,7 +624,10 @@ describe("CircuitBreaker", () => {
 
   it.effect("takes its settings from configuration", () =>
     Effect.gen(function*() {
-      const layer = CircuitBreaker.layerConfig({ inARow: Config.Int("IN_A_ROW"), openFor: Config.Duration("OPEN_FOR") })
+      const layer = CircuitBreaker.layerConfig({
+        consecutiveFailures: Config.Int("IN_A_ROW"),
+        openDuration: Config.Duration("OPEN_FOR")
+      })
         .pipe(Layer.provide(api))
       const environment = ConfigProvider.layer(ConfigProvider.fromUnknown({ IN_A_ROW: "1", OPEN_FOR: "1 minute" }))
       yield* Effect.gen(function*() {

@@ -37,8 +37,8 @@ describe("ClaudeConfig", () => {
       })
       assert.strictEqual(breaker?.mode, "observe")
       assert.strictEqual(breaker?.failureRate, 0.3)
-      assert.deepStrictEqual(breaker?.windowTime, Duration.minutes(1))
-      assert.deepStrictEqual(breaker?.openFor, Duration.seconds(3))
+      assert.deepStrictEqual(breaker?.windowDuration, Duration.minutes(1))
+      assert.deepStrictEqual(breaker?.openDuration, Duration.seconds(3))
     }))
 
   it.effect("reads budgets for all calls together", () =>

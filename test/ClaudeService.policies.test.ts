@@ -24,7 +24,7 @@ const ask = ClaudeService.create(hello)
 
 const group = Effect.map(
   Effect.flatMap(RateLimiter.RateLimiter, (limiter) => limiter.snapshot),
-  ([first]) => ({ waiting: first?.waiting ?? 0, underway: first?.underway ?? 0 })
+  ([first]) => ({ waiting: first?.waiting ?? 0, inFlight: first?.inFlight ?? 0 })
 )
 
 const phase = Effect.map(
@@ -34,7 +34,7 @@ const phase = Effect.map(
 
 const strict: ClaudeConfig.Options = {
   retry: { retries: 0 },
-  breaker: { inARow: 2, openFor: "10 seconds", jitter: 0 }
+  breaker: { consecutiveFailures: 2, openDuration: "10 seconds", jitter: 0 }
 }
 
 describe("the limiter", () => {
@@ -114,7 +114,7 @@ describe("the breaker", () => {
         const error = yield* Effect.flip(ask)
         assert.deepInclude(error, { _tag: "CircuitOpenError", isRetryable: false, attempts: 0 })
         assert.strictEqual(state.requests, 2)
-        assert.deepStrictEqual(yield* group, { waiting: 0, underway: 0 })
+        assert.deepStrictEqual(yield* group, { waiting: 0, inFlight: 0 })
         assert.strictEqual(yield* Clock.currentTimeMillis, 0)
       }).pipe(Effect.provide(under(fetch, { ...strict, limiter: { limits: { requestsPerMinute: 2 } } })))
     }))
@@ -126,7 +126,7 @@ describe("the breaker", () => {
       yield* Effect.gen(function*() {
         const calls = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(Effect.exit(ask)))
         yield* settle
-        assert.deepStrictEqual(yield* group, { waiting: 1, underway: 2 })
+        assert.deepStrictEqual(yield* group, { waiting: 1, inFlight: 2 })
         for (const gate of gates) yield* Deferred.succeed(gate, apiError(500, "api_error"))
         yield* settle
         assert.strictEqual(yield* phase, "open")
@@ -134,7 +134,7 @@ describe("the breaker", () => {
         const [, , third] = yield* Effect.forEach(calls, Fiber.join)
         assert.include(String(third), "CircuitOpenError")
         assert.strictEqual(state.requests, 2)
-        assert.deepStrictEqual(yield* group, { waiting: 0, underway: 0 })
+        assert.deepStrictEqual(yield* group, { waiting: 0, inFlight: 0 })
       }).pipe(
         Effect.provide(under(fetch, { ...strict, limiter: { limits: { requestsPerMinute: 20 }, burst: "6 seconds" } }))
       )
@@ -146,7 +146,10 @@ describe("the breaker", () => {
       const exit = yield* driven(
         Effect.provide(
           Effect.flip(ask),
-          under(fetch, { breaker: { inARow: 2, openFor: "1 hour", maxOpenFor: "1 hour" }, retry: { retries: 9 } })
+          under(fetch, {
+            breaker: { consecutiveFailures: 2, openDuration: "1 hour", maxOpenDuration: "1 hour" },
+            retry: { retries: 9 }
+          })
         )
       )
       assert.deepInclude(Exit.isSuccess(exit) ? exit.value : {}, { _tag: "CircuitOpenError", attempts: 2 })
@@ -237,7 +240,7 @@ describe("what a call costs", () => {
           isRetryable: false
         })
         assert.strictEqual(state.requests, 1)
-        assert.deepStrictEqual(yield* group, { waiting: 0, underway: 0 })
+        assert.deepStrictEqual(yield* group, { waiting: 0, inFlight: 0 })
         const unpriced = yield* Effect.flip(ClaudeService.create({ ...hello, model: "claude-tomorrow" }))
         assert.strictEqual(unpriced._tag, "UnpricedModelError")
       }).pipe(Effect.provide(under(fetch, { budget: { budgets: [{ name: "all", limit: 0.0031 }] } })))
@@ -320,7 +323,7 @@ describe("interruption", () => {
         fetch,
         {
           limiter: { limits, burst: "1 second" },
-          breaker: { inARow: 3, openFor: "1 second", maxOpenFor: "1 second" },
+          breaker: { consecutiveFailures: 3, openDuration: "1 second", maxOpenDuration: "1 second" },
           retry: { base: 50, budget: false }
         },
         keysOf(Simulator.apiKey)
@@ -340,13 +343,13 @@ describe("interruption", () => {
         }
         yield* Fiber.interruptAll(fibers)
         yield* settle
-        for (const { underway, waiting } of yield* limiter.snapshot) assert.deepStrictEqual([waiting, underway], [0, 0])
+        for (const { inFlight, waiting } of yield* limiter.snapshot) assert.deepStrictEqual([waiting, inFlight], [0, 0])
         // Nothing sticks: after a while the next call goes out, and finds every bucket full again.
         yield* TestClock.adjust("2 minutes")
         const { levels } = (yield* limiter.snapshot)[0]!
         for (const dimension of ["requests", "inputTokens", "outputTokens"] as const) {
           assert.approximately(levels[dimension]!.free, levels[dimension]!.capacity, 1e-6)
-          assert.approximately(levels[dimension]!.held, 0, 1e-6)
+          assert.approximately(levels[dimension]!.reserved, 0, 1e-6)
         }
         assert.isTrue(Exit.isSuccess(yield* driven(ask)))
       }).pipe(Effect.provide(layer))

@@ -21,6 +21,21 @@ describe("CostLedger on memory", () => {
     }).pipe(Effect.scoped))
 })
 
+it.effect("CostLedger on memory makes room for a 64th of its rows at once, and never holds more than it may", () =>
+  Effect.gen(function*() {
+    const store = asking(yield* memory(128))
+    const evicted: Array<number> = []
+    for (let at = 0; at < 140; at++) {
+      evicted.push(yield* store.write([row({ callId: `call-${at}`, at })]))
+      const { rows } = yield* store.page(all, 1_000, undefined)
+      assert.isAtMost(rows.length, 128)
+      assert.isAtLeast(rows.length, Math.min(at + 1, 126))
+      assert.strictEqual(rows.at(-1)?.at, at)
+      assert.strictEqual(rows.length + evicted.reduce((sum, count) => sum + count, 0), at + 1)
+    }
+    assert.deepStrictEqual(evicted.filter((count) => count > 0), [3, 3, 3, 3])
+  }).pipe(Effect.scoped))
+
 /** A store as its docstring describes it. */
 const mapStore = (): CostLedger.Store["Service"] => {
   const ledgers = new Map<string, CostLedger.Rows>()

@@ -8,6 +8,7 @@ import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 import * as Config from "effect/Config"
 import { TestClock } from "effect/testing"
+import * as MapStore from "./utils/rateLimiterMapStore.ts"
 
 /** What the calls under each limiter taught. */
 const taught = new WeakMap<RateLimiter.RateLimiter["Service"], Attempt.CallKinds>()
@@ -132,17 +133,9 @@ const refused = (sketch: Sketch = {}) =>
     return error
   })
 
-/** A store that books, as one across a network does. */
-const booking = Layer.effect(
-  RateLimiter.Store,
-  Effect.map(RateLimiter.Store, (store) => ({
-    aheadMillis: 60_000,
-    open: (options) => {
-      const buckets = store.open(options)
-      return { ...buckets, reserve: (ask) => Effect.andThen(Effect.yieldNow, buckets.reserve(ask)) }
-    }
-  }))
-).pipe(Layer.provide(Layer.fresh(RateLimiter.layerStoreMemory)))
+/** Over a store across a network, where reservations are made ahead. */
+const far = (options: RateLimiter.Options) =>
+  RateLimiter.layerNoDeps(options).pipe(Layer.provide(Layer.fresh(MapStore.layer(Effect.yieldNow))))
 
 const limited = (options: RateLimiter.Options) => Effect.provide(RateLimiter.layer(options))
 
@@ -484,11 +477,11 @@ describe("RateLimiter", () => {
       const first = yield* call()
       completed(first.attempt, {}, { requests: limit(1_000, 999) })
       yield* first.end
-      assert.deepStrictEqual((yield* levels()).levels.requests, { perMinute: 60, capacity: 60, free: 59, held: 0 })
+      assert.deepStrictEqual((yield* levels()).levels.requests, { perMinute: 60, capacity: 60, free: 59, reserved: 0 })
       const second = yield* call()
       completed(second.attempt, {}, { requests: limit(30, 3) })
       yield* second.end
-      assert.deepStrictEqual((yield* levels()).levels.requests, { perMinute: 30, capacity: 30, free: 4, held: 0 })
+      assert.deepStrictEqual((yield* levels()).levels.requests, { perMinute: 30, capacity: 30, free: 4, reserved: 0 })
     }).pipe(limited({ limits: { requestsPerMinute: 60 } })))
 
   it.effect("lets the headers of the attempt sent last win", () =>
@@ -656,7 +649,7 @@ describe("RateLimiter", () => {
     }).pipe(Effect.provide([RateLimiter.layer(), layer]))
   })
 
-  it.effect("books for one of those that come at once over a store that books, and lets the urgent pass the others", () =>
+  it.effect("makes one reservation ahead for those that come at once over a far store, and lets the urgent pass the others", () =>
     Effect.gen(function*() {
       yield* call()
       const limiter = yield* RateLimiter.RateLimiter
@@ -673,13 +666,9 @@ describe("RateLimiter", () => {
       assert.isTrue(yield* urgent.isAdmitted)
       yield* TestClock.adjust("1 minute")
       assert.isTrue(bulk.every((fiber) => fiber.pollUnsafe() !== undefined))
-    }).pipe(Effect.provide(
-      RateLimiter.layerNoDeps({ limits: { requestsPerMinute: 60 }, burst: "1 second" }).pipe(
-        Layer.provide(booking)
-      )
-    )))
+    }).pipe(Effect.provide(far({ limits: { requestsPerMinute: 60 }, burst: "1 second" }))))
 
-  it.effect("waits no longer for a slot that is booked when the clock is set back", () =>
+  it.effect("waits no longer for a reservation when the clock is set back", () =>
     Effect.gen(function*() {
       const time = yield* Clock.Clock
       let back = 0
@@ -704,24 +693,36 @@ describe("RateLimiter", () => {
       back = Duration.toMillis("1 hour")
       yield* TestClock.adjust("1 minute")
       assert.isTrue(fibers.every((fiber) => fiber.pollUnsafe() !== undefined))
-    }).pipe(Effect.provide(booking)))
+    }).pipe(Effect.provide(Layer.fresh(MapStore.layer(Effect.yieldNow)))))
 
-  it.effect("forgets no buckets for others that it has already", () =>
+  it.effect("keeps ten thousand bucket sets in memory, and forgets the least recently used one first", () =>
     Effect.gen(function*() {
       const store = yield* RateLimiter.Store
-      const open = (index: number) => store.open({ keyGroup: `${index}`, group: "opus-4", burstMillis: 60_000 })
       const amounts = { requests: 1, inputTokens: 0, outputTokens: 0, tokens: 0 }
-      const ask = {
-        limits: { requestsPerMinute: 1 },
-        charge: amounts,
-        hold: { ...amounts, requests: 0 },
-        withinMillis: 0
-      }
-      yield* open(0).reserve(ask)
-      for (let index = 1; index < 10_000; index++) open(index)
-      open(9_999)
-      assert.isUndefined((yield* open(0).reserve(ask)).ticket)
+      const limits = { requestsPerMinute: 1 }
+      const ask = { usage: amounts, reserve: { ...amounts, requests: 0 }, withinMillis: 0 }
+      const take = (index: number) =>
+        Effect.map(
+          store.step({ key: `${index}`, burstMillis: 60_000, limits, ask }),
+          (reply) => reply._tag === "Done" ? reply.reservation?._tag : reply._tag
+        )
+      for (let index = 0; index < 10_000; index++) assert.strictEqual(yield* take(index), "Granted")
+      assert.strictEqual(yield* take(0), "Full")
+      assert.strictEqual(yield* take(10_000), "Granted")
+      assert.deepStrictEqual([yield* take(0), yield* take(1)], ["Full", "Granted"])
     }).pipe(Effect.provide(RateLimiter.layerStoreMemory)))
+
+  it.effect("waits no millisecond longer than the refill takes, however it was interrupted in between", () =>
+    Effect.gen(function*() {
+      yield* call()
+      const first = yield* call()
+      completed(first.attempt)
+      yield* first.end
+      yield* TestClock.adjust("12 millis")
+      const waiting = yield* call()
+      yield* TestClock.adjust("29988 millis")
+      assert.isTrue(yield* waiting.isAdmitted)
+    }).pipe(limited({ limits: { requestsPerMinute: 2 } })))
 
   it.effect("lets everything pass when it is off", () =>
     Effect.gen(function*() {

@@ -29,7 +29,7 @@ const ours = Model.make({
 const policies = Layer.mergeAll(
   RetryPolicy.layer({ retries: 0 }),
   RateLimiter.layer({ limits: "start", burst: "1 second" }),
-  CircuitBreaker.layer({ inARow: 1, jitter: 0 }),
+  CircuitBreaker.layer({ consecutiveFailures: 1, jitter: 0 }),
   CostLedger.layer(),
   Budget.layer({ budgets: [{ name: "all", limit: 1, window: { calendar: "day" } }] }),
   CostOptimizer.layerOff

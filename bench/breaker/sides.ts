@@ -23,7 +23,7 @@ export interface Side {
  */
 export type Trip = "inARow" | "rate"
 
-export const inARow = 10
+export const consecutiveFailures = 10
 export const openMillis = 5_000
 export const windowMillis = 10_000
 export const minimumCalls = 50
@@ -70,11 +70,11 @@ export const defaults = (): Side => effectClaude("effect-claude", {})
 export const ours = (trip: Trip, slow: boolean): Side =>
   effectClaude("effect-claude", {
     ...(trip === "inARow"
-      ? { inARow, failureRate: Infinity }
-      : { failureRate: 0.5, windowTime: windowMillis, minimumCalls }),
-    ...(slow ? { slowCall: slowMillis, slowRate: 0.5 } : undefined),
-    openFor: openMillis,
-    maxOpenFor: openMillis,
+      ? { consecutiveFailures, failureRate: Infinity }
+      : { failureRate: 0.5, windowDuration: windowMillis, minimumCalls }),
+    ...(slow ? { slowCallDuration: slowMillis, slowCallRate: 0.5 } : undefined),
+    openDuration: openMillis,
+    maxOpenDuration: openMillis,
     jitter: 0
   })
 
@@ -82,7 +82,7 @@ export const cockatiel = (trip: Trip, slow: boolean): Side => {
   const breaker = Cockatiel.circuitBreaker(Cockatiel.handleAll, {
     halfOpenAfter: openMillis,
     breaker: trip === "inARow"
-      ? new Cockatiel.ConsecutiveBreaker(inARow)
+      ? new Cockatiel.ConsecutiveBreaker(consecutiveFailures)
       : new Cockatiel.SamplingBreaker({
         threshold: 0.5,
         duration: windowMillis,
@@ -112,7 +112,7 @@ export const opossum = (trip: Trip, slow: boolean): Side => {
     rollingCountTimeout: trip === "inARow" ? 1_000 : windowMillis,
     rollingCountBuckets: 10,
     rollingPercentilesEnabled: false,
-    volumeThreshold: trip === "inARow" ? inARow : minimumCalls
+    volumeThreshold: trip === "inARow" ? consecutiveFailures : minimumCalls
   })
   return {
     name: "opossum",
@@ -130,7 +130,7 @@ export const effect = (trip: Trip, slow: boolean): Side => {
   const runtime = ManagedRuntime.make(
     EffectBreaker.layer({
       tripPolicy: trip === "inARow"
-        ? EffectBreaker.consecutive(inARow)
+        ? EffectBreaker.consecutive(consecutiveFailures)
         : EffectBreaker.rate({ threshold: 0.5, size: windowMillis / 20, minimumCalls }),
       openDuration: Duration.millis(openMillis)
     }).pipe(Layer.provide(EffectBreaker.layerStoreMemory()))

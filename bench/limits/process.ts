@@ -83,23 +83,16 @@ const main = async ({ admissions, api, compress, minutes, prefix, processes, red
   ).pipe(Layer.provide(layerRedis))
   const store = Layer.effect(
     RateLimiter.Store,
-    Effect.map(RateLimiter.Store, (store) => ({
-      ...store,
-      open: (options) => {
-        const buckets = store.open(options)
-        return {
-          ...buckets,
-          reserve: (ask) =>
-            Effect.tap(buckets.reserve(ask), ({ ticket }) =>
-              Effect.sync(() => {
-                if (ticket !== undefined) granted++
-              }))
-        }
-      }
+    Effect.map(RateLimiter.Store, (store): RateLimiter.Store["Service"] => ({
+      step: (batch) =>
+        Effect.tap(store.step(batch), (reply) =>
+          Effect.sync(() => {
+            if (reply._tag === "Done" && reply.reservation?._tag === "Granted") granted++
+          }))
     }))
-  ).pipe(Layer.provide(RateLimiterRedis.layer({ prefix, processes })), Layer.provide(counted))
+  ).pipe(Layer.provide(RateLimiterRedis.layerStore({ prefix })), Layer.provide(counted))
 
-  const one = Sides.ours({ baseUrl: api, fetch: undefined, compress }, rates, store)
+  const one = Sides.ours({ baseUrl: api, fetch: undefined, compress }, rates, store, { processes })
 
   const load = async (): Promise<Result> => {
     const began = Date.now()
@@ -155,10 +148,7 @@ const main = async ({ admissions, api, compress, minutes, prefix, processes, red
     return { admissions: warm(times.admissions), pings: warm(times.pings) }
   }).pipe(
     Effect.provide(
-      RateLimiter.layerNoDeps({ limits: "scale" }).pipe(
-        Layer.provide(RateLimiterRedis.layer({ prefix, processes })),
-        Layer.provideMerge(layerRedis)
-      )
+      RateLimiterRedis.layer({ limits: "scale", prefix, processes }).pipe(Layer.provideMerge(layerRedis))
     )
   )
 

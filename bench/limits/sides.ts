@@ -38,17 +38,19 @@ export interface Ours extends Side {
   readonly call: (sizes: Sizes, options: Options) => Promise<number>
 }
 
-/** `rates`: what our side is told; undefined where the headers alone are to teach it. `store`: where its buckets are, by default here. */
+/** `rates`: what our side knows; undefined where only the headers teach it. `store`: where its buckets are, by default here. */
 export const ours = (
   target: Target,
   rates: Rates | undefined,
-  store: Layer.Layer<RateLimiter.Store> = RateLimiter.layerStoreMemory
+  store: Layer.Layer<RateLimiter.Store> = RateLimiter.layerStoreMemory,
+  options: RateLimiter.Options = {}
 ): Ours => {
   const burst = minute / target.compress
   const runtime = ManagedRuntime.make(Layer.mergeAll(
     ClaudeApi.layer({ baseUrl: target.baseUrl, fetch: target.fetch }),
     RetryPolicy.layer(),
     RateLimiter.layerNoDeps({
+      ...options,
       burst,
       limits: rates === undefined ? undefined : {
         requestsPerMinute: rates.requests * target.compress,

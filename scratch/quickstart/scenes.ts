@@ -97,8 +97,12 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
     yield* scene("An outage", "For two seconds the API answers HTTP 500; a call every 100 ms, none tried again.")
     const breaker = yield* CircuitBreaker.CircuitBreaker
     const told = breaker.transitions.pipe(
-      Stream.runForEach(({ from, openFor, to }) =>
-        say(aside(`  circuit: ${from} -> ${to}${openFor === undefined ? "" : ` for ${Duration.format(openFor)}`}`))
+      Stream.runForEach(({ from, openDuration, to }) =>
+        say(
+          aside(
+            `  circuit: ${from} -> ${to}${openDuration === undefined ? "" : ` for ${Duration.format(openDuration)}`}`
+          )
+        )
       )
     )
     yield* Effect.forkScoped(told, { startImmediately: true })
@@ -126,7 +130,7 @@ export const scenes = Effect.fnUntraced(function*(model: string) {
     Effect.scoped,
     Effect.provide(Target.simulated(url, watch, {
       retry: { retries: 0 },
-      breaker: { inARow: 3, openFor: "500 millis", maxOpenFor: "1 second" }
+      breaker: { consecutiveFailures: 3, openDuration: "500 millis", maxOpenDuration: "1 second" }
     }))
   )
 

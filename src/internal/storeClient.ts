@@ -55,7 +55,8 @@ export class StoreClient<Batch, Reply> {
   waitMillis(now: number): number {
     if (this.link._tag === "Found") return 0
     const { backoffMillis, tryAt } = this.link
-    // A clock that was set back prolongs no wait.
+    // A clock that was set back begins the wait anew: it would not end before the clock has caught up.
+    if (tryAt - now > backoffMillis) this.link = { _tag: "Lost", backoffMillis, tryAt: now + backoffMillis }
     return Math.max(0, Math.min(backoffMillis, tryAt - now))
   }
 
@@ -116,6 +117,11 @@ export class Outbox<Item> {
 
   get size(): number {
     return this.items.length
+  }
+
+  /** All items that the store has not acknowledged. */
+  get pending(): ReadonlyArray<Item> {
+    return this.items
   }
 
   /** How many of them were never sent. */

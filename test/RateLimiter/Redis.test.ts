@@ -6,19 +6,15 @@ import * as RateLimiterRedis from "effect-claude/RateLimiter/Redis"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 import { Redis } from "effect/persistence"
-import { eventually } from "../suites/CircuitBreakerStore.ts"
+import type { BucketSet } from "../../src/RateLimiter/internal/BucketSet.ts"
+import * as Client from "../../src/RateLimiter/internal/client.ts"
 import { suite } from "../suites/RateLimiterStore.ts"
+import { amounts, type Asked, reserve } from "../utils/bucketSets.ts"
+import { eventually } from "../utils/eventually.ts"
 import * as TestRedis from "../utils/redis.ts"
 
 const layerOf = (server: TestRedis.Server, options: RateLimiterRedis.Options = {}) =>
   Layer.fresh(RateLimiterRedis.layer(options)).pipe(Layer.provide(TestRedis.connection(server)))
-
-const amounts = (requests: number, inputTokens = 0, outputTokens = 0): RateLimiter.Amounts => ({
-  requests,
-  inputTokens,
-  outputTokens,
-  tokens: inputTokens + outputTokens
-})
 
 /** A bucket of sixty that takes ten minutes to fill, so that a test sees next to nothing of its refill. */
 const limits: RateLimiter.Limits = { requestsPerMinute: 6 }
@@ -31,57 +27,66 @@ const attemptOf = (inputTokens: number): Attempt.Attempt =>
     key: { label: "k", group: "g", secret: Redacted.make("s") }
   })
 
-const ask = (requests: number, options: Partial<RateLimiter.Ask> = {}): RateLimiter.Ask => ({
+const ask = (requests: number, options: Partial<Asked> = {}): Asked => ({
   limits,
-  charge: amounts(requests),
-  hold: amounts(0),
+  usage: amounts(requests),
+  reserve: amounts(0),
   withinMillis: 0,
   ...options
 })
 
+const clientOf = (
+  store: RateLimiter.Store["Service"],
+  { flushMillis = 20, processes = 1, timeoutMillis = 1_000 }: Partial<Client.Options> = {}
+) =>
+  Effect.map(
+    Client.make({ step: store.step, timeoutMillis, flushMillis, processes }),
+    (open) => open("opus-5 team", burstMillis)
+  )
+
 /** One more process on the same buckets. */
-const processOn = (server: TestRedis.Server, options: RateLimiterRedis.Options = {}) =>
-  Layer.build(layerOf(server, { flushEvery: "20 millis", timeout: "1 second", ...options })).pipe(
-    Effect.map((context) =>
-      Context.get(context, RateLimiter.Store).open({ keyGroup: "team", group: "opus-5", burstMillis })
-    ),
+const processOn = (server: TestRedis.Server, options: Partial<Client.Options> = {}) =>
+  Layer.build(Layer.provide(RateLimiterRedis.layerStore(), TestRedis.connection(server))).pipe(
+    Effect.flatMap((context) => clientOf(Context.get(context, RateLimiter.Store), options)),
     // A connection closes when what it was asked is answered.
     Effect.tap(Effect.addFinalizer(() => server.revive))
   )
 
-/** Takes one after the other until there is none left, and says how many. */
-const drain = Effect.fnUntraced(function*(buckets: RateLimiter.BucketSet) {
+/** Takes one after the other until there is none left, and returns how many. */
+const drain = Effect.fnUntraced(function*(buckets: BucketSet) {
   let taken = 0
-  while ((yield* buckets.reserve(ask(1))).ticket !== undefined) taken++
+  while ((yield* reserve(buckets, ask(1))).ticket !== undefined) taken++
   return taken
 })
 
-const free = (buckets: RateLimiter.BucketSet) =>
-  Effect.map(Effect.andThen(buckets.reserve(ask(0)), buckets.levels), ({ requests }) => requests?.free ?? NaN)
+const free = (buckets: BucketSet) =>
+  Effect.map(Effect.andThen(reserve(buckets, ask(0)), buckets.levels), ({ requests }) => requests?.free ?? NaN)
 
-const share = (buckets: RateLimiter.BucketSet) => Effect.map(buckets.levels, ({ share }) => share)
+const share = (buckets: BucketSet) => Effect.map(buckets.levels, ({ share }) => share)
 
-const isBack = (buckets: RateLimiter.BucketSet) => eventually(share(buckets), (share) => share === 1, 20)
+const isBack = (buckets: BucketSet) => eventually(share(buckets), (share) => share === 1, 20)
 
 /** What was logged of the store. */
 const logged = () => {
   const lines: Array<string> = []
   const logger = Logger.make<unknown, void>(({ message }) => {
-    const line = String(message)
+    const line = String(Array.isArray(message) ? message[0] : message)
     if (line.startsWith("RateLimiter:")) lines.push(line)
   })
   return { lines, layer: Logger.layer([logger]) }
 }
 
-const gone = "RateLimiter: its store does not answer. Until it does, each process goes on with its share of the limits."
-const back = "RateLimiter: its store answers again."
+const gone = "RateLimiter: the store does not answer. Until it does, each process goes on with its share of the limits."
+const back = "RateLimiter: the store answers again."
 
 describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
   suite({
     name: "Redis",
     layer: Layer.unwrap(
-      // Nothing here is about a store that is slow.
-      Effect.map(TestRedis.server({ durable: false }), (server) => layerOf(server, { timeout: "10 seconds" }))
+      Effect.map(
+        TestRedis.server({ durable: false }),
+        (server) => Layer.fresh(RateLimiterRedis.layerStore()).pipe(Layer.provide(TestRedis.connection(server)))
+      )
     ),
     sleep: Effect.sleep,
     toleranceMillis: 400,
@@ -94,14 +99,14 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
       const server = yield* TestRedis.server({ durable: true })
       const here = yield* processOn(server)
       const there = yield* processOn(server)
-      for (let i = 0; i < 10; i++) yield* Effect.all([here.reserve(ask(1)), there.reserve(ask(1))])
+      for (let i = 0; i < 10; i++) yield* Effect.all([reserve(here, ask(1)), reserve(there, ask(1))])
 
       yield* server.kill
       // Forty are left, twenty for each; what the last refill brought may be one more.
       const taken = yield* drain(here)
       assert.isAtLeast(taken, 19)
       assert.isAtMost(taken, 21)
-      for (let i = 0; i < 5; i++) assert.isDefined((yield* there.reserve(ask(1))).ticket)
+      for (let i = 0; i < 5; i++) assert.isDefined((yield* reserve(there, ask(1))).ticket)
       assert.strictEqual(yield* share(there), 0.5)
 
       yield* server.start
@@ -120,12 +125,12 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
       const server = yield* TestRedis.server({ durable: false })
       const here = yield* processOn(server)
       const there = yield* processOn(server)
-      const held = yield* here.reserve(ask(10, { hold: amounts(10) }))
-      yield* there.reserve(ask(0))
-      yield* here.reserve(ask(0))
+      const held = yield* reserve(here, ask(10, { reserve: amounts(10) }))
+      yield* reserve(there, ask(0))
+      yield* reserve(here, ask(0))
 
       yield* server.pause
-      const asking = yield* Effect.forkChild(Effect.all([here.reserve(ask(7)), here.reserve(ask(7))], {
+      const asking = yield* Effect.forkChild(Effect.all([reserve(here, ask(7)), reserve(here, ask(7))], {
         concurrency: "unbounded"
       }))
       const slots = yield* Fiber.join(asking)
@@ -133,10 +138,10 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
       // Of forty that were free it has twenty, and six of them are left.
       assert.isAtMost(yield* drain(here), 7)
       // Who was refused the whole is not told that it is too large for ever.
-      assert.isBelow((yield* here.reserve(ask(50))).waitMillis, Infinity)
+      assert.isBelow((yield* reserve(here, ask(50))).waitMillis, Infinity)
       yield* here.report({
         ticket: held.ticket!,
-        charge: amounts(-10),
+        usage: amounts(-10),
         release: amounts(10),
         observed: undefined,
         pause: undefined
@@ -159,11 +164,11 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
         const server = yield* TestRedis.server({ durable: false })
         const here = yield* processOn(server)
         const there = yield* processOn(server)
-        const input = { ...ask(40), charge: amounts(40, 100) }
-        const { ticket } = yield* here.reserve(input)
+        const input = { ...ask(40), usage: amounts(40, 100) }
+        const { ticket } = yield* reserve(here, input)
         const report = {
           ticket: ticket!,
-          charge: amounts(0),
+          usage: amounts(0),
           release: amounts(0),
           observed: undefined,
           pause: undefined
@@ -176,7 +181,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
             limits: { requests: undefined, inputTokens: limit, outputTokens: undefined, tokens: undefined }
           }
         })
-        yield* eventually(Effect.andThen(there.reserve(ask(0)), there.levels), ({ inputTokens }) =>
+        yield* eventually(Effect.andThen(reserve(there, ask(0)), there.levels), ({ inputTokens }) =>
           inputTokens !== undefined)
         yield* server.kill
         yield* server.start
@@ -184,11 +189,11 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
         assert.strictEqual((yield* here.levels).inputTokens?.perMinute, 60)
 
         yield* here.report({ ...report, pause: { reason: "throttle", millis: 500_000 } })
-        yield* eventually(there.reserve(ask(1)), ({ waitMillis }) =>
+        yield* eventually(reserve(there, ask(1)), ({ waitMillis }) =>
           waitMillis > 400_000)
         yield* server.kill
         yield* server.start
-        assert.isAbove((yield* there.reserve(ask(1))).waitMillis, 400_000)
+        assert.isAbove((yield* reserve(there, ask(1))).waitMillis, 400_000)
       }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
     60_000
   )
@@ -201,9 +206,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
         const limiters = yield* Effect.forEach([0, 1], () =>
           Effect.map(
             Layer.build(
-              Layer.fresh(RateLimiter.layerNoDeps({ limits: { inputTokensPerMinute: 1_000 } })).pipe(
-                Layer.provide(layerOf(server))
-              )
+              layerOf(server, { limits: { inputTokensPerMinute: 1_000 } })
             ),
             Context.get(RateLimiter.RateLimiter)
           ))
@@ -231,12 +234,12 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
         const server = yield* TestRedis.server({ durable: false })
         const there = yield* processOn(server)
         const scope = yield* Scope.make()
-        const here = yield* Scope.provide(processOn(server, { flushEvery: "1 hour" }), scope)
-        const { ticket } = yield* here.reserve(ask(10, { hold: amounts(20) }))
+        const here = yield* Scope.provide(processOn(server, { flushMillis: 3_600_000 }), scope)
+        const { ticket } = yield* reserve(here, ask(10, { reserve: amounts(20) }))
         assert.isAtMost(yield* free(there), 31)
         yield* here.report({
           ticket: ticket!,
-          charge: amounts(-10),
+          usage: amounts(-10),
           release: amounts(20),
           observed: undefined,
           pause: undefined
@@ -244,7 +247,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
         yield* Scope.close(scope, yield* Effect.exit(Effect.void))
         assert.isAbove(yield* free(there), 59)
         yield* server.pause
-        yield* there.reserve(ask(0))
+        yield* reserve(there, ask(0))
         assert.strictEqual(yield* share(there), 1)
       }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
     60_000
@@ -264,11 +267,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
         const counts: Array<Array<number>> = []
         const processes = yield* Effect.forEach([0, 1, 2, 3], (index) =>
           Effect.gen(function*() {
-            const context = yield* Layer.build(
-              Layer.fresh(RateLimiter.layerNoDeps(options)).pipe(
-                Layer.provide(layerOf(server, { timeout: "10 seconds" }))
-              )
-            )
+            const context = yield* Layer.build(layerOf(server, { ...options, timeout: "10 seconds" }))
             const limiter = Context.get(context, RateLimiter.RateLimiter)
             const mine = counts[index] = [0, 0, 0, 0, 0]
             const worker = Effect.fnUntraced(function*(at: number) {
@@ -311,10 +310,10 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
     "goes on with its share of the limits when all that Redis says is $answer",
     ({ answer }) =>
       Effect.gen(function*() {
-        const context = yield* Layer.build(RateLimiterRedis.layer({ processes: 2 })).pipe(
+        const context = yield* Layer.build(RateLimiterRedis.layerStore()).pipe(
           Effect.provide(TestRedis.saying(answer))
         )
-        const buckets = Context.get(context, RateLimiter.Store).open({ keyGroup: "team", group: "opus-5", burstMillis })
+        const buckets = yield* clientOf(Context.get(context, RateLimiter.Store), { processes: 2 })
         assert.strictEqual(yield* drain(buckets), 30)
       }).pipe(Effect.scoped, Effect.provide(Logger.layer([])))
   )
@@ -323,13 +322,20 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
     Effect.gen(function*() {
       const server = yield* TestRedis.server({ durable: false })
       const connection = yield* Layer.build(TestRedis.connection(server))
-      const context = yield* Layer.build(RateLimiterRedis.layerConfig({ prefix: Config.String("PREFIX") })).pipe(
-        Effect.provide(connection),
-        Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown({ PREFIX: "mine:" }))
-      )
-      const store = Context.get(context, RateLimiter.Store)
-      yield* store.open({ keyGroup: "team", group: "opus-5", burstMillis }).reserve(ask(1))
-      const keys = yield* Context.get(connection, Redis.Redis).send<ReadonlyArray<string>>("KEYS", "*")
-      assert.deepStrictEqual(keys, ["mine:limits:{opus-5 team}"])
+      const config = ConfigProvider.fromUnknown({ PREFIX: "mine:", RPM: "1" })
+      const built = <A>(layer: Layer.Layer<A, Config.ConfigError, Redis.Redis>) =>
+        Layer.build(layer).pipe(
+          Effect.provide(connection),
+          Effect.provideService(ConfigProvider.ConfigProvider, config)
+        )
+      const keys = Context.get(connection, Redis.Redis).send<ReadonlyArray<string>>("KEYS", "*")
+      const prefix = Config.String("PREFIX")
+      const store = Context.get(yield* built(RateLimiterRedis.layerStoreConfig({ prefix })), RateLimiter.Store)
+      yield* reserve(yield* clientOf(store), ask(1))
+      assert.deepStrictEqual(yield* keys, ["mine:limits:{opus-5 team}"])
+      const limits = Config.all({ requestsPerMinute: Config.Number("RPM") })
+      const context = yield* built(RateLimiterRedis.layerConfig({ prefix, limits }))
+      yield* Context.get(context, RateLimiter.RateLimiter).admit(attemptOf(1))
+      assert.deepStrictEqual([...yield* keys].sort(), ["mine:limits:{opus-5 g}", "mine:limits:{opus-5 team}"])
     }).pipe(Effect.scoped))
 })

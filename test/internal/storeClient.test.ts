@@ -81,6 +81,8 @@ describe("StoreClient", () => {
       yield* client.step(1)
       yield* TestClock.setTime(0)
       assert.strictEqual(yield* waitOf(client), 1_000)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* waitOf(client), 0)
     })))
 })
 

@@ -1,311 +1,383 @@
-/** What every store of circuits does, for all processes that use it. Times are real, and short. */
-import { assert, it } from "@effect/vitest"
-import { Effect, type Scope } from "effect"
-import type { Admission, Change, Circuit, Permit, Result, Rules, Store } from "effect-claude/CircuitBreaker"
+/**
+ * What every store of circuits does, step by step. `sleep` lets time pass where the store keeps it: times are short, so that a store with a clock of its
+ * own can be asked too.
+ */
+import { assert, describe, type it } from "@effect/vitest"
+import { Effect, type Layer } from "effect"
+import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 
-/** The store as one more process has it, over the same circuits. */
-export type Process = Effect.Effect<Store["Service"], never, Scope.Scope>
-
-export const rules: Rules = {
-  window: { _tag: "Calls", size: 10 },
-  inARow: 3,
-  failureRate: 0.5,
-  slowRate: 0.5,
-  minimumCalls: 4,
-  openMillis: 100,
-  maxOpenMillis: 400,
-  jitter: 0,
-  trials: 1,
-  successes: 1,
-  halfOpenMillis: 60_000
+export interface SuiteOptions {
+  readonly name: string
+  readonly layer: Layer.Layer<CircuitBreaker.Store, unknown>
+  readonly sleep: (millis: number) => Effect.Effect<void>
+  /** `it.effect` for a store on `Clock`, `it.live` for one with a clock of its own. */
+  readonly test: typeof it.effect | typeof it.live
 }
 
-/** Waits for what another process is told in the background. */
-export const eventually = <A>(
-  effect: Effect.Effect<A>,
-  holds: (value: A) => boolean,
-  seconds = 10
-): Effect.Effect<A> =>
-  Effect.gen(function*() {
-    for (let left = seconds * 100; left > 0; left--) {
-      const value = yield* effect
-      if (holds(value)) return value
-      yield* Effect.sleep(10)
-    }
-    const value = yield* effect
-    assert.isTrue(holds(value), `still ${JSON.stringify(value)}`)
-    return value
-  })
+type Batch = CircuitBreaker.Batch
+type Rules = CircuitBreaker.Rules
 
-export const phaseIs = (circuit: Circuit, phase: string) => eventually(circuit.view, (view) => view.phase === phase)
+const rules: Rules = {
+  windowDuration: 60_000,
+  windowSize: 10,
+  consecutiveFailures: 3,
+  failureRate: 0.5,
+  slowCallRate: 0.5,
+  minimumCalls: 4,
+  openDuration: 60_000,
+  maxOpenDuration: 240_000,
+  jitter: 0,
+  halfOpenCalls: 1,
+  successThreshold: 1,
+  halfOpenDuration: 60_000
+}
 
-export const permit = (circuit: Circuit): Effect.Effect<Permit> =>
-  Effect.map(circuit.admit, (admission) => {
-    if (admission._tag === "Refusal") throw new Error("refused")
-    return admission
-  })
+/** Open no longer than a test waits. */
+const brief: Rules = { ...rules, openDuration: 50, maxOpenDuration: 200 }
 
-/** The first permit that there is. */
-export const permitSoon = (circuit: Circuit): Effect.Effect<Permit> =>
-  Effect.map(eventually(circuit.admit, isPermit), (admission) => {
-    if (admission._tag === "Refusal") throw new Error("refused")
-    return admission
-  })
-
-const isPermit = (admission: Admission): admission is Permit => admission._tag === "Permit"
-
-export const count = Effect.fnUntraced(function*(circuit: Circuit, ...results: ReadonlyArray<Result | undefined>) {
-  for (const result of results) circuit.settle(yield* permit(circuit), result)
-})
+const proposal: CircuitBreaker.Proposal = {
+  when: "ifNone",
+  isOpen: false,
+  waitMillis: 0,
+  openings: 0,
+  openMillis: 0,
+  closedMillis: 0,
+  window: null
+}
 
 let keys = 0
 
-/** One circuit as two processes hold it. */
-export const pair = Effect.fnUntraced(function*(
-  process: Process,
-  rules: Rules,
-  changed: (change: Change) => void = () => {}
-) {
-  const key = `circuit-${keys++}`
-  const here = yield* (yield* process).circuit(key, rules, changed)
-  const there = yield* (yield* process).circuit(key, rules, changed)
-  return [here, there] as const
+/** One circuit, and what a process that knows its epoch says to it. */
+const circuit = Effect.fnUntraced(function*(rules: Rules) {
+  const store = yield* CircuitBreaker.Store
+  const key = `circuit-${++keys}`
+  const quiet: Batch = {
+    key,
+    rules,
+    epoch: 0,
+    results: [],
+    early: 0,
+    tripped: false,
+    round: 0,
+    returned: 0,
+    ask: false,
+    openShare: 1,
+    proposal: undefined
+  }
+  const say = (batch: Partial<Batch> = {}) => Effect.suspend(() => Effect.orDie(store.step({ ...quiet, ...batch })))
+  let { epoch } = yield* say()
+  /** Says it in the epoch that was answered last. */
+  const tell = (batch: Partial<Batch>) =>
+    Effect.map(Effect.suspend(() => say({ epoch, ...batch })), (reply) => {
+      epoch = reply.epoch
+      return reply
+    })
+  return {
+    say,
+    tell,
+    count: (...results: ReadonlyArray<CircuitBreaker.Result>) => tell({ results }),
+    ask: tell({ ask: true }),
+    look: say()
+  }
 })
 
-/** `environment` is what one test is given for itself. */
-export const suite = (environment: Effect.Effect<Process, never, Scope.Scope>): void => {
-  const circuits = (rules: Rules, changed?: (change: Change) => void) =>
-    Effect.flatMap(environment, (process) => pair(process, rules, changed))
+const times = (count: number): ReadonlyArray<number> => Array.from({ length: count }, (_, index) => index)
 
-  const live = (name: string, test: Effect.Effect<void, never, Scope.Scope>) => it.live(name, () => Effect.scoped(test))
+export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
+  const holds = (title: string, body: Effect.Effect<void, never, CircuitBreaker.Store>) =>
+    test(title, () => Effect.provide(body, layer))
 
-  live(
-    "counts the results of all processes together",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits({ ...rules, inARow: Infinity, openMillis: 60_000, maxOpenMillis: 60_000 })
-      yield* count(here, 1, 0)
-      yield* count(there, 0, 0)
-      yield* Effect.sleep(50)
-      yield* count(there, 1)
-      yield* Effect.sleep(50)
-      assert.strictEqual((yield* here.view).phase, "closed")
-      yield* count(there, 1)
-      yield* phaseIs(here, "open")
-      yield* phaseIs(there, "open")
-      assert.strictEqual((yield* there.admit)._tag, "Refusal")
-      assert.strictEqual((yield* here.peek)?._tag, "Refusal")
-    })
-  )
+  /** Fails it until it opens, and waits until a half-open call may go. */
+  const due = Effect.fnUntraced(function*(rules: Rules) {
+    const made = yield* circuit(rules)
+    yield* made.tell({ tripped: true })
+    yield* sleep(60)
+    return made
+  })
 
-  live(
-    "opens after failures in a row, over a success of nobody",
-    Effect.gen(function*() {
-      const [here] = yield* circuits({ ...rules, minimumCalls: Infinity })
-      yield* count(here, 1, 1, 0, 1, 1, undefined)
-      assert.strictEqual((yield* here.view).phase, "closed")
-      yield* count(here, 1)
-      yield* phaseIs(here, "open")
-    })
-  )
-
-  live(
-    "takes failures for a row in the order in which their attempts were admitted",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits({ ...rules, minimumCalls: Infinity })
-      const early = yield* permit(here)
-      yield* count(here, 1)
-      here.settle(early, 0)
-      const between = yield* permit(here)
-      yield* count(here, 1)
-      yield* Effect.sleep(50)
-      assert.strictEqual((yield* here.view).phase, "closed")
-      here.settle(between, 1)
-      yield* phaseIs(there, "open")
-    })
-  )
-
-  live(
-    "takes attempts under way for successes at first, when failures may be the first to end",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits({ ...rules, inARow: Infinity })
-      const underway = yield* Effect.all([permit(here), permit(here), permit(there), permit(there), permit(there)])
-      yield* count(there, 0, 0)
-      yield* count(here, 1, 1)
-      yield* count(there, 1)
-      yield* Effect.sleep(50)
-      assert.strictEqual((yield* here.view).phase, "closed")
-      for (const [index, circuit] of [here, here, there, there].entries()) circuit.settle(underway[index]!, 1)
-      yield* phaseIs(here, "open")
-      yield* phaseIs(there, "open")
-    })
-  )
-
-  live(
-    "closes at as many successes as its rules say, with more trials under way",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits({ ...rules, trials: 2, successes: 1 })
-      yield* count(here, 1, 1, 1)
-      yield* phaseIs(there, "open")
-      const first = yield* permitSoon(here)
-      yield* permitSoon(there)
-      here.settle(first, 0)
-      yield* phaseIs(here, "closed")
-      yield* phaseIs(there, "closed")
-    })
-  )
-
-  live(
-    "opens on slow answers and judges by time",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits({ ...rules, window: { _tag: "Time", millis: 60_000 } })
-      yield* count(there, 0, 0, 0, 2)
-      yield* Effect.sleep(50)
-      assert.strictEqual((yield* there.view).phase, "closed")
-      yield* count(there, 2, 2)
-      yield* phaseIs(there, "open")
-      yield* phaseIs(here, "open")
-    })
-  )
-
-  live(
-    "forgets the results of a time that is over",
-    Effect.gen(function*() {
-      const time = { ...rules, inARow: Infinity, minimumCalls: 6, window: { _tag: "Time" as const, millis: 200 } }
-      const [here] = yield* circuits(time)
-      yield* count(here, 1, 1, 1, 1, 1)
-      yield* Effect.sleep(300)
-      yield* count(here, 1)
-      yield* Effect.sleep(50)
-      assert.strictEqual((yield* here.view).phase, "closed")
-    })
-  )
-
-  live(
-    "lets one trial go among all processes, and its success closes the circuit for all",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits(rules)
-      yield* count(here, 1, 1, 1)
-      yield* phaseIs(there, "open")
-      const trial = yield* permitSoon(there)
-      assert.isAbove(trial.round, 0)
-      for (const circuit of [here, there]) {
-        // A process may think a little longer that it is open.
-        const refusal = yield* eventually(circuit.admit, (admission) => admission._tag === "Permit" || admission.trial)
-        assert.deepInclude(refusal, { _tag: "Refusal", trial: true })
-      }
-      there.settle(trial, 0)
-      yield* phaseIs(there, "closed")
-      yield* phaseIs(here, "closed")
-      yield* count(here, 0)
-    })
-  )
-
-  live(
-    "opens again, and for longer, when the trial fails",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits(rules)
-      yield* count(here, 1, 1, 1)
-      yield* phaseIs(here, "open")
-      here.settle(yield* permitSoon(here), 1)
-      yield* eventually(there.view, ({ openings, phase }) => phase === "open" && openings === 2)
-      there.settle(yield* permitSoon(there), 0)
-      yield* phaseIs(here, "closed")
-    })
-  )
-
-  live(
-    "hands a permit that came back to another process",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits(rules)
-      yield* count(here, 1, 1, 1)
-      yield* phaseIs(there, "open")
-      here.settle(yield* permitSoon(here), undefined)
-      there.settle(yield* permitSoon(there), 0)
-      yield* phaseIs(here, "closed")
-    })
-  )
-
-  live(
-    "needs as many successes as it lets trials go",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits({ ...rules, trials: 2, successes: 2 })
-      yield* count(here, 1, 1, 1)
-      yield* phaseIs(there, "open")
-      const first = yield* permitSoon(here)
-      const second = yield* permitSoon(there)
-      assert.strictEqual((yield* there.admit)._tag, "Refusal")
-      here.settle(first, 0)
-      yield* Effect.sleep(50)
-      assert.strictEqual((yield* here.view).phase, "halfOpen")
-      there.settle(second, 0)
-      yield* phaseIs(here, "closed")
-    })
-  )
-
-  live(
-    "lets another trial go when the first says nothing, and its success still counts",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits({ ...rules, halfOpenMillis: 100 })
-      yield* count(here, 1, 1, 1)
-      yield* phaseIs(there, "open")
-      const first = yield* permitSoon(here)
-      const second = yield* permitSoon(there)
-      assert.isAbove(second.round, first.round)
-      here.settle(first, 0)
-      yield* phaseIs(there, "closed")
-    })
-  )
-
-  live(
-    "ignores results of an earlier stretch",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits(rules)
-      const late = yield* Effect.all([permit(here), permit(there)])
-      yield* count(here, 1, 1, 1)
-      yield* phaseIs(there, "open")
-      there.settle(yield* permitSoon(there), 0)
-      yield* phaseIs(here, "closed")
-      here.settle(late[0], 1)
-      there.settle(late[1], 1)
-      yield* count(here, 1)
-      yield* Effect.sleep(50)
-      assert.strictEqual((yield* here.view).phase, "closed")
-    })
-  )
-
-  live(
-    "takes over a state from outside, for all",
-    Effect.gen(function*() {
-      const [here, there] = yield* circuits({ ...rules, openMillis: 60_000, maxOpenMillis: 60_000 })
-      yield* count(there, 0)
-      const before = yield* there.save
-      yield* count(here, 1, 1, 1)
-      yield* phaseIs(there, "open")
-      const saved = yield* there.save
-      yield* there.restore(before)
-      yield* phaseIs(there, "closed")
-      yield* phaseIs(here, "closed")
-      yield* here.restore(saved)
-      const { openings, waitMillis } = yield* eventually(there.view, (view) => view.phase === "open")
-      assert.strictEqual(openings, 1)
-      assert.isTrue(waitMillis > 30_000 && waitMillis <= 60_000)
-    })
-  )
-
-  live(
-    "tells each process of the steps it learns of",
-    Effect.gen(function*() {
-      const told: Array<string> = []
-      const [here, there] = yield* circuits(
-        rules,
-        ({ from, to }) => {
-          if (from !== to) told.push(`${from} ${to}`)
-        }
+  describe(`CircuitBreaker.Store: ${name}`, () => {
+    describe("a closed circuit", () => {
+      holds(
+        "counts the results of all batches together, and opens at the rate",
+        Effect.gen(function*() {
+          const { count, look } = yield* circuit(rules)
+          yield* count("failure", "success")
+          yield* count("success", "success")
+          assert.strictEqual((yield* count("failure")).phase, "closed")
+          const opened = yield* count("failure")
+          assert.deepInclude(opened, { phase: "open", openings: 1, openMillis: 60_000, permits: 0, granted: 0 })
+          const { phase, waitMillis } = yield* look
+          assert.strictEqual(phase, "open")
+          assert.isTrue(waitMillis > 50_000 && waitMillis <= 60_000)
+        })
       )
-      yield* count(here, 1, 1, 1)
-      yield* phaseIs(here, "open")
-      yield* phaseIs(there, "open")
-      assert.deepStrictEqual(told, ["closed open", "closed open"])
+
+      holds(
+        "loses none of the batches that come at once, and counts none twice",
+        Effect.gen(function*() {
+          const { say, tell } = yield* circuit({ ...rules, windowSize: 100, minimumCalls: 40 })
+          const { epoch } = yield* tell({})
+          yield* Effect.forEach(times(39), () => say({ epoch, results: ["failure"] }), { concurrency: "unbounded" })
+          assert.strictEqual((yield* say()).phase, "closed")
+          assert.strictEqual((yield* say({ epoch, results: ["failure"] })).phase, "open")
+        })
+      )
+
+      holds(
+        "judges by the last results only",
+        Effect.gen(function*() {
+          const { count } = yield* circuit(rules)
+          for (const _ of times(4)) yield* count("success")
+          for (const _ of times(3)) yield* count("failure")
+          for (const _ of times(10)) yield* count("success")
+          for (const _ of times(4)) assert.strictEqual((yield* count("failure")).phase, "closed")
+          assert.strictEqual((yield* count("failure")).phase, "open")
+        })
+      )
+
+      holds(
+        "stops counting where a batch opens it",
+        Effect.gen(function*() {
+          const { count } = yield* circuit({ ...rules, minimumCalls: 2 })
+          assert.strictEqual((yield* count("failure", "failure", "success", "success", "success")).phase, "open")
+        })
+      )
+
+      holds(
+        "opens on slow calls, and judges by time",
+        Effect.gen(function*() {
+          const { count } = yield* circuit({ ...rules, windowSize: 0 })
+          assert.strictEqual((yield* count("success", "success", "success", "slowSuccess")).phase, "closed")
+          assert.strictEqual((yield* count("slowSuccess", "slowSuccess")).phase, "open")
+        })
+      )
+
+      holds(
+        "forgets the results of a time that is over",
+        Effect.gen(function*() {
+          const { count } = yield* circuit({ ...rules, windowSize: 0, windowDuration: 200, minimumCalls: 6 })
+          yield* count("failure", "failure", "failure", "failure", "failure")
+          yield* sleep(300)
+          assert.strictEqual((yield* count("failure")).phase, "closed")
+          assert.strictEqual((yield* count("failure", "failure", "failure", "failure", "failure")).phase, "open")
+        })
+      )
+
+      holds(
+        "counts attempts in flight as successes, as many as are left of all that were reported",
+        Effect.gen(function*() {
+          const { tell } = yield* circuit(rules)
+          yield* tell({ early: 2, results: ["success", "success"] })
+          yield* tell({ early: 3, results: ["failure", "failure"] })
+          assert.strictEqual((yield* tell({ results: ["failure"] })).phase, "closed")
+          assert.strictEqual((yield* tell({ early: -1, results: ["failure"] })).phase, "closed")
+          assert.strictEqual((yield* tell({ early: -1, returned: 1 })).phase, "closed")
+          assert.strictEqual((yield* tell({ early: -1, returned: 1 })).phase, "open")
+        })
+      )
+
+      holds(
+        "opens when a process has seen enough consecutive failures",
+        Effect.gen(function*() {
+          const { tell } = yield* circuit({ ...rules, minimumCalls: Infinity })
+          assert.strictEqual((yield* tell({ results: ["failure", "failure"] })).phase, "closed")
+          assert.strictEqual((yield* tell({ results: ["failure"], tripped: true })).phase, "open")
+        })
+      )
+
+      holds(
+        "gives no permit to those who ask",
+        Effect.gen(function*() {
+          const { ask } = yield* circuit(rules)
+          assert.deepInclude(yield* ask, { phase: "closed", granted: 0, waitMillis: 0 })
+        })
+      )
+
+      holds(
+        "is one for each key",
+        Effect.gen(function*() {
+          const one = yield* circuit(rules)
+          const other = yield* circuit(rules)
+          yield* one.tell({ tripped: true })
+          assert.strictEqual((yield* one.look).phase, "open")
+          assert.strictEqual((yield* other.look).phase, "closed")
+        })
+      )
     })
-  )
+
+    describe("an open circuit", () => {
+      holds(
+        "grants nothing before its time, and one half-open call after it",
+        Effect.gen(function*() {
+          const early = yield* circuit(rules)
+          yield* early.tell({ tripped: true })
+          assert.deepInclude(yield* early.ask, { phase: "open", granted: 0 })
+
+          const { look, say, tell } = yield* due(brief)
+          assert.deepInclude(yield* look, { phase: "open", waitMillis: 0 })
+          const first = yield* tell({ ask: true })
+          assert.deepInclude(first, { phase: "halfOpen", permits: 0 })
+          assert.isAbove(first.granted, 0)
+          assert.isTrue(first.waitMillis > 50_000 && first.waitMillis <= 60_000)
+          assert.deepInclude(yield* say({ ask: true }), { phase: "halfOpen", granted: 0 })
+        })
+      )
+
+      holds(
+        "is open for the share that jitter leaves",
+        Effect.gen(function*() {
+          const { tell } = yield* circuit(rules)
+          assert.strictEqual((yield* tell({ tripped: true, openShare: 0.75 })).openMillis, 45_000)
+        })
+      )
+
+      holds(
+        "ignores results of an earlier epoch, and never gives an epoch again",
+        Effect.gen(function*() {
+          const { ask, count, look, say, tell } = yield* circuit(brief)
+          const { epoch: first } = yield* look
+          const { epoch: second } = yield* tell({ tripped: true })
+          yield* sleep(60)
+          const { epoch: third } = yield* ask
+          const { epoch: fourth } = yield* count("success")
+          assert.strictEqual(new Set([first, second, third, fourth]).size, 4)
+          for (const epoch of [first, second, third]) {
+            yield* say({ epoch, results: ["failure", "failure", "failure", "failure"], tripped: true, early: 5 })
+          }
+          assert.strictEqual((yield* count("failure", "success", "success")).phase, "closed")
+          assert.strictEqual((yield* count("failure")).phase, "open")
+        })
+      )
+    })
+
+    describe("a half-open circuit", () => {
+      holds(
+        "closes on success, for all, with an empty window",
+        Effect.gen(function*() {
+          const { ask, count, look } = yield* due(brief)
+          yield* ask
+          assert.strictEqual((yield* count("success")).phase, "closed")
+          assert.strictEqual((yield* look).phase, "closed")
+          assert.strictEqual((yield* count("failure", "failure", "failure")).phase, "closed")
+          assert.strictEqual((yield* count("failure")).phase, "open")
+        })
+      )
+
+      holds(
+        "opens again, and for longer, on failure, up to the longest",
+        Effect.gen(function*() {
+          const { ask, count } = yield* due(brief)
+          for (const [index, openMillis] of [100, 200, 200].entries()) {
+            yield* ask
+            assert.deepInclude(yield* count("failure"), { phase: "open", openings: index + 2, openMillis })
+            yield* sleep(openMillis + 10)
+          }
+        })
+      )
+
+      holds(
+        "opens on a slow answer where slowness opens",
+        Effect.gen(function*() {
+          const strict = yield* due(brief)
+          yield* strict.ask
+          assert.strictEqual((yield* strict.count("slowSuccess")).phase, "open")
+          const lenient = yield* due({ ...brief, slowCallRate: Infinity })
+          yield* lenient.ask
+          assert.strictEqual((yield* lenient.count("slowSuccess")).phase, "closed")
+        })
+      )
+
+      holds(
+        "grants a permit again that came back, once, and none of another round",
+        Effect.gen(function*() {
+          const { ask, tell } = yield* due(brief)
+          const { granted } = yield* ask
+          assert.strictEqual((yield* tell({ round: granted + 1, returned: 1 })).permits, 0)
+          assert.strictEqual((yield* tell({ round: granted, returned: 1 })).permits, 1)
+          assert.strictEqual((yield* ask).granted, granted)
+          assert.strictEqual((yield* ask).granted, 0)
+        })
+      )
+
+      holds(
+        "needs as many successes as its threshold, of the calls that it lets go",
+        Effect.gen(function*() {
+          const { ask, count } = yield* due({ ...brief, halfOpenCalls: 3, successThreshold: 2 })
+          for (const permits of [2, 1, 0]) assert.strictEqual((yield* ask).permits, permits)
+          assert.strictEqual((yield* ask).granted, 0)
+          assert.strictEqual((yield* count("success")).phase, "halfOpen")
+          assert.strictEqual((yield* count("success")).phase, "closed")
+        })
+      )
+
+      holds(
+        "begins another round when no verdict comes, and the first verdict still counts",
+        Effect.gen(function*() {
+          const { ask, count } = yield* due({ ...brief, halfOpenDuration: 50 })
+          const first = yield* ask
+          yield* sleep(60)
+          const second = yield* ask
+          assert.isAbove(second.granted, first.granted)
+          assert.strictEqual(second.epoch, first.epoch)
+          assert.strictEqual((yield* count("success")).phase, "closed")
+        })
+      )
+    })
+
+    describe("a state from outside", () => {
+      const opened: CircuitBreaker.Proposal = {
+        ...proposal,
+        isOpen: true,
+        waitMillis: 30_000,
+        openings: 3,
+        openMillis: 40_000
+      }
+
+      holds(
+        "is taken over where the store has none",
+        Effect.gen(function*() {
+          const key = `circuit-${++keys}`
+          const store = yield* CircuitBreaker.Store
+          const batch: Batch = {
+            key,
+            rules,
+            epoch: 0,
+            results: [],
+            early: 0,
+            tripped: false,
+            round: 0,
+            returned: 0,
+            ask: false,
+            openShare: 1,
+            proposal: opened
+          }
+          const reply = yield* Effect.orDie(store.step(batch))
+          assert.deepInclude(reply, { phase: "open", openings: 3, openMillis: 40_000 })
+          assert.isTrue(reply.waitMillis > 20_000 && reply.waitMillis <= 30_000)
+        })
+      )
+
+      holds(
+        "replaces a closed circuit if it is open, and any circuit if it must",
+        Effect.gen(function*() {
+          const { look, tell } = yield* circuit(rules)
+          assert.strictEqual((yield* tell({ proposal: opened })).phase, "closed")
+          assert.strictEqual((yield* tell({ proposal: { ...proposal, when: "ifWorse", openings: 9 } })).openings, 0)
+          assert.strictEqual((yield* tell({ proposal: { ...opened, when: "ifWorse" } })).phase, "open")
+          assert.strictEqual((yield* tell({ proposal: { ...opened, when: "ifWorse", openings: 9 } })).openings, 3)
+          assert.strictEqual((yield* tell({ proposal: { ...proposal, when: "always" } })).phase, "closed")
+          assert.strictEqual((yield* look).phase, "closed")
+        })
+      )
+
+      holds(
+        "waits no longer than the rules allow",
+        Effect.gen(function*() {
+          const { tell } = yield* circuit(rules)
+          const { waitMillis } = yield* tell({ proposal: { ...opened, when: "always", waitMillis: 1e12 } })
+          assert.isAtMost(waitMillis, rules.maxOpenDuration)
+        })
+      )
+    })
+  })
 }

@@ -1,9 +1,9 @@
 /**
  * What every store of the rate limiter does. `sleep` lets time pass where the store keeps it: waits are short, so that a store with a clock of
- * its own can be asked too, and are compared with some tolerance.
+ * its own can be tested too, and are compared with some tolerance.
  */
 import { assert, describe, type it } from "@effect/vitest"
-import { Effect, Fiber, type Layer } from "effect"
+import { Effect, type Layer } from "effect"
 import type * as Attempt from "effect-claude/Attempt"
 import * as RateLimiter from "effect-claude/RateLimiter"
 
@@ -28,6 +28,13 @@ const amounts = (requests: number, inputTokens = 0, outputTokens = 0): RateLimit
 
 const nothing = amounts(0)
 
+const plus = (a: RateLimiter.Amounts, b: RateLimiter.Amounts, sign: number): RateLimiter.Amounts => ({
+  requests: a.requests + sign * b.requests,
+  inputTokens: a.inputTokens + sign * b.inputTokens,
+  outputTokens: a.outputTokens + sign * b.outputTokens,
+  tokens: a.tokens + sign * b.tokens
+})
+
 const headers = (limits: Partial<Attempt.Limits>): Attempt.Limits => ({
   requests: undefined,
   tokens: undefined,
@@ -37,239 +44,303 @@ const headers = (limits: Partial<Attempt.Limits>): Attempt.Limits => ({
 })
 
 let keys = 0
+let processes = 0
+
+/** One process that sends batches, each of which is answered before the next. */
+class Process {
+  private readonly store: RateLimiter.Store["Service"]
+  readonly key: string
+  call = 0
+  firstReport = 1
+  reserved = nothing
+  epoch = 0
+  private readonly name = `process-${++processes}`
+
+  constructor(store: RateLimiter.Store["Service"], key: string) {
+    this.store = store
+    this.key = key
+  }
+
+  send(batch: Partial<RateLimiter.Batch>, sender: Partial<RateLimiter.Sender> = {}) {
+    return Effect.suspend(() => {
+      const call = ++this.call
+      return this.store.step({
+        key: this.key,
+        burstMillis: 60_000,
+        read: true,
+        ...batch,
+        sender: {
+          process: this.name,
+          call,
+          acknowledged: call - 1,
+          abandoned: [],
+          reserved: this.reserved,
+          epoch: this.epoch,
+          firstReport: this.firstReport,
+          known: undefined,
+          ends: false,
+          ...sender
+        }
+      })
+    })
+  }
+
+  step(batch: Partial<RateLimiter.Batch>, sender?: Partial<RateLimiter.Sender>) {
+    return Effect.map(this.send(batch, sender), (reply) => {
+      if (reply._tag !== "Done") return assert.fail(reply.reason)
+      this.epoch = reply.view!.epoch
+      this.firstReport += batch.reports?.length ?? 0
+      if (reply.reservation?._tag === "Granted") this.reserved = plus(this.reserved, batch.ask!.reserve, 1)
+      return { reservation: reply.reservation, view: reply.view! }
+    })
+  }
+}
 
 export const suite = ({ layer, name, sleep, test, toleranceMillis }: SuiteOptions) => {
-  const open = (group = "opus-5") =>
-    Effect.map(Store, (store) => store.open({ keyGroup: `${name}-${++keys}`, group, burstMillis: 60_000 }))
+  const open = (group = "opus-5") => Effect.map(Store, (store) => new Process(store, `${group} ${name}-${++keys}`))
+
+  const beside = (process: Process) => Effect.map(Store, (store) => new Process(store, process.key))
 
   /** Ten a second, and a bucket of 600. */
   const limits: RateLimiter.Limits = { requestsPerMinute: 600 }
 
-  const ask = (
-    charge: RateLimiter.Amounts,
-    options: { limits?: RateLimiter.Limits; hold?: RateLimiter.Amounts; withinMillis?: number } = {}
-  ): RateLimiter.Ask => ({
-    limits: options.limits ?? limits,
-    charge,
-    hold: options.hold ?? nothing,
-    withinMillis: options.withinMillis ?? 0
-  })
+  interface Options {
+    readonly limits?: RateLimiter.Limits
+    readonly reserve?: RateLimiter.Amounts
+    readonly withinMillis?: number
+  }
 
-  const take = (buckets: RateLimiter.BucketSet, ...args: Parameters<typeof ask>) =>
-    Effect.flatMap(buckets.reserve(ask(...args)), ({ ticket, waitMillis }) => {
+  const reserve = (process: Process, usage: RateLimiter.Amounts, options: Options = {}) =>
+    Effect.map(
+      process.step({
+        limits: options.limits ?? limits,
+        ask: { usage, reserve: options.reserve ?? nothing, withinMillis: options.withinMillis ?? 0 }
+      }),
+      ({ reservation }) => reservation!
+    )
+
+  const granted = (...args: Parameters<typeof reserve>) =>
+    Effect.map(
+      reserve(...args),
+      (reservation) => reservation._tag === "Granted" ? reservation : assert.fail(`${reservation._tag}, not granted`)
+    )
+
+  const take = (...args: Parameters<typeof reserve>) =>
+    Effect.map(granted(...args), ({ ticket, waitMillis }) => {
       assert.strictEqual(waitMillis, 0)
-      return ticket === undefined ? Effect.die("not taken") : Effect.succeed(ticket)
+      return ticket
     })
 
-  const refused = (buckets: RateLimiter.BucketSet, ...args: Parameters<typeof ask>) =>
-    Effect.map(buckets.reserve(ask(...args)), (slot) => {
-      assert.isUndefined(slot.ticket)
-      return slot
-    })
+  const refused = (...args: Parameters<typeof reserve>) =>
+    Effect.map(
+      reserve(...args),
+      (reservation) => reservation._tag === "Full" ? reservation : assert.fail(`${reservation._tag}, not full`)
+    )
 
-  const report = (
-    buckets: RateLimiter.BucketSet,
-    ticket: RateLimiter.Ticket,
-    change: Partial<RateLimiter.Report>
-  ) =>
-    buckets.report({
-      ticket,
-      charge: nothing,
-      release: nothing,
-      observed: undefined,
-      pause: undefined,
-      ...change
-    })
+  const report = (process: Process, ticket: RateLimiter.Ticket, change: Partial<RateLimiter.Report>) => {
+    process.reserved = plus(process.reserved, change.release ?? nothing, -1)
+    const rest = { usage: nothing, observed: undefined, pause: undefined }
+    return process.step({ reports: [{ ...rest, ...change, ticket, release: nothing }] })
+  }
 
-  const near = (actual: number, expected: number) => assert.approximately(actual, expected, toleranceMillis)
-
-  /** Until a report has arrived, which nobody waits for. */
-  const eventually = <A>(look: Effect.Effect<A>, is: (value: A) => boolean) =>
-    Effect.gen(function*() {
-      for (let i = 0; i < 100; i++) {
-        const value = yield* look
-        if (is(value)) return value
-        yield* sleep(20)
-      }
-      return yield* Effect.die("it never came to that")
-    })
+  const near = (actual: number | undefined, expected: number) =>
+    assert.approximately(actual ?? NaN, expected, toleranceMillis)
 
   describe(`RateLimiter.Store, ${name}`, () => {
     test("takes all dimensions or none", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
+        const process = yield* open()
         const both = { limits: { requestsPerMinute: 2, inputTokensPerMinute: 100 } }
-        yield* take(buckets, amounts(1, 80), both)
-        near((yield* refused(buckets, amounts(1, 80), both)).waitMillis, 36_000)
-        yield* take(buckets, amounts(1, 20), both)
-        near((yield* refused(buckets, amounts(1, 0), both)).waitMillis, 30_000)
+        yield* take(process, amounts(1, 80), both)
+        near((yield* refused(process, amounts(1, 80), both)).waitMillis, 36_000)
+        yield* take(process, amounts(1, 20), both)
+        near((yield* refused(process, amounts(1, 0), both)).waitMillis, 30_000)
       }).pipe(Effect.provide(layer)))
 
     test("refills continuously", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
-        yield* take(buckets, amounts(600))
-        near((yield* refused(buckets, amounts(10))).waitMillis, 1_000)
+        const process = yield* open()
+        yield* take(process, amounts(600))
+        near((yield* refused(process, amounts(10))).waitMillis, 1_000)
         yield* sleep(1_010)
-        yield* take(buckets, amounts(10))
+        yield* take(process, amounts(10))
       }).pipe(Effect.provide(layer)))
 
-    test("books a slot ahead when it is near enough, and the next one after it", () =>
+    test("makes a reservation ahead when it is near enough, and the next one after it", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
-        yield* take(buckets, amounts(600))
-        const first = yield* buckets.reserve(ask(amounts(10), { withinMillis: 5_000 }))
-        const second = yield* buckets.reserve(ask(amounts(10), { withinMillis: 5_000 }))
-        assert.isDefined(first.ticket)
-        assert.isDefined(second.ticket)
+        const process = yield* open()
+        yield* take(process, amounts(600))
+        const first = yield* granted(process, amounts(10), { withinMillis: 5_000 })
+        const second = yield* granted(process, amounts(10), { withinMillis: 5_000 })
         near(first.waitMillis, 1_000)
         near(second.waitMillis, 2_000)
-        near((yield* refused(buckets, amounts(10), { withinMillis: 2_500 })).waitMillis, 3_000)
+        near((yield* refused(process, amounts(10), { withinMillis: 2_500 })).waitMillis, 3_000)
       }).pipe(Effect.provide(layer)))
 
-    test("never gives out more than there is, however many ask at once", () =>
+    test("never gives out more than there is, however many processes ask at once", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
+        const process = yield* open()
         const slow = { limits: { requestsPerMinute: 20 } }
-        const slots = yield* Effect.all(Array.from({ length: 100 }, () => buckets.reserve(ask(amounts(1), slow))), {
-          concurrency: "unbounded"
-        })
-        assert.strictEqual(slots.filter(({ ticket }) => ticket !== undefined).length, 20)
-        const sequences = slots.flatMap(({ ticket }) => ticket === undefined ? [] : [ticket.sequence])
+        const ask = Effect.flatMap(beside(process), (one) => reserve(one, amounts(1), slow))
+        const all = yield* Effect.all(Array.from({ length: 100 }, () => ask), { concurrency: "unbounded" })
+        const sequences = all.flatMap((one) => one._tag === "Granted" ? [one.ticket.sequence] : [])
+        assert.strictEqual(sequences.length, 20)
         assert.strictEqual(new Set(sequences).size, 20)
       }).pipe(Effect.provide(layer)))
 
-    test("refuses for ever what is larger than a whole bucket", () =>
+    test("refuses what is larger than a whole bucket", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
-        const slot = yield* refused(buckets, amounts(1, 200), {
-          limits: { inputTokensPerMinute: 100 },
-          withinMillis: 1e9
-        })
-        assert.strictEqual(slot.waitMillis, Infinity)
+        const process = yield* open()
+        const options = { limits: { inputTokensPerMinute: 100 }, withinMillis: 1e9 }
+        assert.deepStrictEqual(yield* reserve(process, amounts(1, 200), options), { _tag: "TooLarge" })
+        yield* take(process, amounts(1, 130), options)
       }).pipe(Effect.provide(layer)))
 
-    test("gives back and charges what is reported, also to who opened the same buckets elsewhere", () =>
+    test("gives back and takes what is reported, also for other processes", () =>
       Effect.gen(function*() {
-        const store = yield* Store
-        const options = { keyGroup: `${name}-${++keys}`, group: "opus-5", burstMillis: 60_000 }
-        const here = store.open(options)
-        const there = store.open(options)
+        const here = yield* open()
+        const there = yield* beside(here)
         const ticket = yield* take(here, amounts(600))
         yield* refused(there, amounts(100))
-        yield* report(here, ticket, { charge: amounts(-500) })
-        const levels = eventually(
-          Effect.andThen(there.reserve(ask(amounts(0))), there.levels),
-          ({ requests }) => requests !== undefined && requests.free >= 500
-        )
-        assert.isAtMost((yield* levels).requests!.free, 560)
-        yield* report(here, ticket, { charge: amounts(1_000) })
-        const overdrawn = yield* eventually(there.reserve(ask(amounts(1))), ({ waitMillis }) => waitMillis > 0)
-        assert.isAbove(overdrawn.waitMillis, 30_000)
+        yield* report(here, ticket, { usage: amounts(-500) })
+        const { view } = yield* there.step({})
+        assert.isAtLeast(view.buckets.requests!.level, 500)
+        assert.isAtMost(view.buckets.requests!.level, 560)
+        assert.strictEqual(view.processes, 2)
+        yield* report(here, ticket, { usage: amounts(1_000) })
+        assert.isAbove((yield* refused(there, amounts(1))).waitMillis, 30_000)
       }).pipe(Effect.provide(layer)))
 
-    test("keeps room for what is held until it is released", () =>
+    test("keeps free what is reserved until it is released", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
-        const output = { limits: { outputTokensPerMinute: 1_000 }, hold: amounts(0, 0, 900) }
-        const ticket = yield* take(buckets, amounts(1), output)
-        yield* refused(buckets, amounts(1), output)
-        yield* report(buckets, ticket, { charge: amounts(0, 0, 50), release: amounts(0, 0, 900) })
-        const slot = yield* eventually(buckets.reserve(ask(amounts(1), output)), ({ ticket }) => ticket !== undefined)
-        assert.strictEqual(slot.waitMillis, 0)
+        const process = yield* open()
+        const output = { limits: { outputTokensPerMinute: 1_000 }, reserve: amounts(0, 0, 900) }
+        const ticket = yield* take(process, amounts(1), output)
+        yield* refused(process, amounts(1), output)
+        yield* report(process, ticket, { usage: amounts(0, 0, 50), release: amounts(0, 0, 900) })
+        yield* take(process, amounts(1), output)
       }).pipe(Effect.provide(layer)))
 
-    test("holds new limits from the next question on", () =>
+    test("applies new limits from the next batch on", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
-        yield* take(buckets, amounts(600))
-        near((yield* refused(buckets, amounts(1), { limits: { requestsPerMinute: 60 } })).waitMillis, 1_000)
-        near((yield* refused(buckets, amounts(1), { limits: { requestsPerMinute: 120 } })).waitMillis, 500)
+        const process = yield* open()
+        yield* take(process, amounts(600))
+        near((yield* refused(process, amounts(1), { limits: { requestsPerMinute: 60 } })).waitMillis, 1_000)
+        near((yield* refused(process, amounts(1), { limits: { requestsPerMinute: 120 } })).waitMillis, 500)
       }).pipe(Effect.provide(layer)))
 
     test("lets headers lower a bucket, the attempt sent last winning and a missing family changing nothing", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
+        const process = yield* open()
         const two = { limits: { requestsPerMinute: 600, inputTokensPerMinute: 60_000 } }
-        const first = yield* take(buckets, amounts(1, 10), two)
-        const second = yield* take(buckets, amounts(1, 10), two)
+        const first = yield* take(process, amounts(1, 10), two)
+        const second = yield* take(process, amounts(1, 10), two)
         const observe = (ticket: RateLimiter.Ticket, requests: Attempt.Limit) =>
-          report(buckets, ticket, { observed: { limits: headers({ requests }), now: 0 } })
+          report(process, ticket, { observed: { limits: headers({ requests }), now: 0 } })
         yield* observe(second, { limit: 600, remaining: 0, resetAt: undefined })
         yield* observe(first, { limit: 600, remaining: 600, resetAt: undefined })
-        const slot = yield* eventually(buckets.reserve(ask(amounts(50, 10), two)), ({ ticket }) => ticket === undefined)
-        assert.isAbove(slot.waitMillis, 2_000)
-        yield* take(buckets, amounts(0, 50_000), two)
+        assert.isAbove((yield* refused(process, amounts(50, 10), two)).waitMillis, 2_000)
+        yield* take(process, amounts(0, 50_000), two)
       }).pipe(Effect.provide(layer)))
 
     test("learns limits that are not configured", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
+        const process = yield* open()
         const unknown = { limits: {} }
-        const ticket = yield* take(buckets, amounts(1, 10), unknown)
-        yield* report(buckets, ticket, {
+        const ticket = yield* take(process, amounts(1, 10), unknown)
+        yield* report(process, ticket, {
           observed: { limits: headers({ requests: { limit: 600, remaining: 1, resetAt: undefined } }), now: 0 }
         })
-        const slot = yield* eventually(
-          buckets.reserve(ask(amounts(100), unknown)),
-          ({ ticket }) => ticket === undefined
-        )
-        assert.isBelow(slot.waitMillis, 10_100)
+        assert.isBelow((yield* refused(process, amounts(100), unknown)).waitMillis, 10_100)
       }).pipe(Effect.provide(layer)))
 
-    test("pauses for all, and says when it is a wait for money", () =>
+    test("pauses for all, and tells when a spend limit is reached", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
-        const ticket = yield* take(buckets, amounts(1))
-        yield* report(buckets, ticket, { pause: { reason: "throttle", millis: 1_000 } })
-        const paused = yield* eventually(buckets.reserve(ask(amounts(1))), ({ waitMillis }) => waitMillis > 0)
+        const process = yield* open()
+        const ticket = yield* take(process, amounts(1))
+        yield* report(process, ticket, { pause: { reason: "throttle", millis: 1_000 } })
+        const paused = yield* refused(yield* beside(process), amounts(1))
         assert.isFalse(paused.closed)
         assert.isAtMost(paused.waitMillis, 1_000)
         yield* sleep(1_020)
-        yield* take(buckets, amounts(1))
-        yield* report(buckets, ticket, { pause: { reason: "spend", millis: 10_000 } })
-        const closed = yield* eventually(
-          Effect.delay(buckets.reserve(ask(amounts(1))), 0),
-          ({ waitMillis }) => waitMillis > 1_000
-        )
+        yield* take(process, amounts(1))
+        yield* report(process, ticket, { pause: { reason: "spend", millis: 10_000 } })
+        const closed = yield* refused(process, amounts(1))
         assert.isTrue(closed.closed)
+        assert.isAbove(closed.waitMillis, 1_000)
       }).pipe(Effect.provide(layer)))
 
-    test("gives back a slot that was booked, and the next one begins sooner", () =>
+    test("gives back a reservation ahead, and the next one begins sooner", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
-        yield* take(buckets, amounts(600))
-        const { ticket } = yield* buckets.reserve(ask(amounts(300), { withinMillis: 60_000 }))
-        assert.isAbove((yield* refused(buckets, amounts(1))).waitMillis, 20_000)
-        yield* report(buckets, ticket!, { charge: amounts(-300) })
-        yield* eventually(buckets.reserve(ask(amounts(1))), ({ waitMillis }) => waitMillis < 1_000)
+        const process = yield* open()
+        yield* take(process, amounts(600))
+        const { ticket } = yield* granted(process, amounts(300), { withinMillis: 60_000 })
+        assert.isAbove((yield* refused(process, amounts(1))).waitMillis, 20_000)
+        yield* report(process, ticket, { usage: amounts(-300) })
+        assert.isBelow((yield* granted(process, amounts(1), { withinMillis: 1_000 })).waitMillis, 1_000)
       }).pipe(Effect.provide(layer)))
 
-    test("leaves nothing behind of who was interrupted while it asked", () =>
+    test("takes in each report once, and rejects a batch that is out of order", () =>
       Effect.gen(function*() {
-        const buckets = yield* open()
-        const slow = { limits: { requestsPerMinute: 6 } }
-        yield* take(buckets, amounts(0), slow)
-        for (let yields = 0; yields < 20; yields++) {
-          const asking = yield* Effect.forkChild(buckets.reserve(ask(amounts(2), slow)), { startImmediately: true })
-          for (let i = 0; i < yields * 3; i++) yield* Effect.yieldNow
-          const exit = asking.pollUnsafe()
-          yield* Fiber.interrupt(asking)
-          const ticket = exit?._tag === "Success" ? exit.value.ticket : undefined
-          if (ticket !== undefined) yield* report(buckets, ticket, { charge: amounts(-2) })
-          yield* eventually(
-            Effect.andThen(buckets.reserve(ask(amounts(0), slow)), buckets.levels),
-            ({ requests }) => requests !== undefined && requests.free === requests.capacity
-          )
-        }
+        const process = yield* open()
+        const ticket = yield* take(process, amounts(0), { limits: { inputTokensPerMinute: 1_000 } })
+        const reportOf = (inputTokens: number): RateLimiter.Report => ({
+          ticket,
+          usage: amounts(0, inputTokens),
+          release: nothing,
+          observed: undefined,
+          pause: undefined
+        })
+        const used = Effect.map(process.step({}), ({ view }) => 1_000 - view.buckets.inputTokens!.level)
+        yield* process.send({ reports: [reportOf(100), reportOf(200)] })
+        yield* process.send({ reports: [reportOf(100), reportOf(200), reportOf(400)] })
+        near(yield* used, 700)
+        assert.deepStrictEqual(
+          yield* process.send({ reports: [reportOf(1)] }, { call: process.call, firstReport: 4 }),
+          { _tag: "Rejected", reason: "outOfOrder" }
+        )
+        near(yield* used, 700)
       }).pipe(Effect.provide(layer)))
 
-    test("keeps the buckets of groups and key groups apart", () =>
+    test("takes back what was granted in a batch whose answer was lost", () =>
       Effect.gen(function*() {
-        const one = yield* open()
-        const other = yield* open("opus-4")
-        yield* take(one, amounts(600))
-        yield* take(other, amounts(600))
+        const process = yield* open()
+        const output = { limits: { outputTokensPerMinute: 1_000 }, reserve: amounts(0, 0, 100) }
+        yield* take(process, amounts(0, 0, 500), output)
+        const lost = process.call
+        process.reserved = nothing
+        assert.strictEqual((yield* process.step({}, { acknowledged: lost - 1 })).view.reserved.outputTokens, 100)
+        const { view } = yield* process.step({}, { abandoned: [lost] })
+        assert.strictEqual(view.reserved.outputTokens, 0)
+        near(view.buckets.outputTokens!.level, 1_000)
+        near((yield* process.step({}, { abandoned: [lost] })).view.buckets.outputTokens!.level, 1_000)
+      }).pipe(Effect.provide(layer)))
+
+    test("asks a process that knows other buckets for what it knows, and the scarcer holds", () =>
+      Effect.gen(function*() {
+        const process = yield* open()
+        yield* take(process, amounts(1))
+        process.epoch += 1
+        assert.deepStrictEqual(yield* process.send({}), { _tag: "Rejected", reason: "otherEpoch" })
+        const bucket = { perMinute: 600, capacity: 600, level: 100, observed: undefined }
+        const known = { buckets: { requests: bucket }, pausedMillis: 0, closed: false, ramp: undefined }
+        near((yield* process.step({}, { known })).view.buckets.requests!.level, 100)
+      }).pipe(Effect.provide(layer)))
+
+    test("forgets what a process had reserved that has ended", () =>
+      Effect.gen(function*() {
+        const process = yield* open()
+        const other = yield* beside(process)
+        yield* take(process, amounts(1), { reserve: amounts(0, 0, 100) })
+        assert.deepInclude((yield* other.step({})).view, { processes: 2, reserved: amounts(0, 0, 100) })
+        yield* process.step({}, { ends: true })
+        assert.deepInclude((yield* other.step({})).view, { processes: 1, reserved: nothing })
+      }).pipe(Effect.provide(layer)))
+
+    test("keeps buckets of different keys apart", () =>
+      Effect.gen(function*() {
+        yield* take(yield* open(), amounts(600))
+        yield* take(yield* open("opus-4"), amounts(600))
       }).pipe(Effect.provide(layer)))
   })
 }

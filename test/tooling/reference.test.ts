@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { itemsOf, splitDefault, textOf } from "../../scripts/reference.ts"
+import { disagreeing, itemsOf, splitDefault, textOf } from "../../scripts/reference.ts"
 
 describe("reference", () => {
   it("reads the options of a docstring and what stands around them", () => {
@@ -31,5 +31,15 @@ describe("reference", () => {
     ])
     assert.deepStrictEqual(splitDefault("`max`, the default: all."), ["`max`, the default: all.", "`max`"])
     assert.deepStrictEqual(splitDefault("Replaces the default one."), ["Replaces the default one.", ""])
+  })
+
+  it("compares the HTTP statuses of README with those of the reference", () => {
+    const reference =
+      "| `A` | 400 |\n\n## HTTP statuses\n\n| `A` | 503; 413 for large ones |\n| `B` | that of its `cause` |\n"
+    assert.deepStrictEqual(disagreeing("| `A` | when | what | 413, 503 |\n| `B` | | | of its cause |\n", reference), [])
+    assert.deepStrictEqual(disagreeing("| `A` | when 413 | what | 503 |\n", reference), [
+      "README.md: A has the HTTP statuses 413, 503, not 503",
+      "README.md: B has the HTTP statuses , not none"
+    ])
   })
 })

@@ -21,7 +21,9 @@ export const layerPrices: Layer.Layer<PriceBook.PriceBook> = Layer.succeed(Price
 
 const priceOf = (model: string): number => model === "claude-opus-5" ? 2 : 1
 
-export interface Sketch extends Partial<Pick<CallContext, "user" | "tenant" | "requestType" | "tags">> {
+export interface Sketch
+  extends Partial<Pick<CallContext, "user" | "tenant" | "requestType" | "tags" | "expectedCost">>
+{
   readonly model?: string
   readonly input?: number
   readonly output?: number

@@ -1,47 +1,41 @@
 /**
- * The machine of a circuit once more, in the language of Redis: one step is one call. It keeps one hash for each circuit, reads the clock
- * of the server, and needs nothing that Redis 6 or Valkey lack.
+ * The step of a circuit once more, in the language of Redis: one step is one call. It keeps one hash for each circuit, reads the clock of the server,
+ * and needs nothing that Redis 6 or Valkey lack.
  */
-import type { Rules } from "./circuit.ts"
-import type { Report } from "./shared.ts"
-import { slotCount } from "./window.ts"
+import type { Batch, Phase, Reply } from "./circuit.ts"
+import { digits, maxEarlyMillis, slotCount } from "./machine.ts"
 
-/** After so long nothing is early any more. */
-const earlyMillis = 600_000
+/** The argument of `lua`: the batch as JSON, with numbers that JSON knows, and a digit for each result. `idleMillis`: when an unused key expires. */
+export const args = ({ proposal, results, rules, ...batch }: Batch, idleMillis: number): string => {
+  const { closedMillis = 0, isOpen = false, openings = 0, openMillis = 0, waitMillis = 0, when = "ifNone" } =
+    proposal ?? {}
+  const given = {
+    closedMillis,
+    isOpen,
+    openings,
+    openMillis: Math.round(openMillis),
+    waitMillis: Math.round(waitMillis),
+    when
+  }
+  return JSON.stringify(
+    {
+      ...batch,
+      rules,
+      proposal: given,
+      results: results.map((result) => digits[result]).join(""),
+      idleMillis: Math.ceil(idleMillis)
+    },
+    (_, value) => value === Infinity ? 1e15 : value
+  )
+}
 
-const proposals: Record<Report["propose"], number> = { ifNone: 0, ifWorse: 1, always: 2 }
+const phases: ReadonlyArray<Phase> = ["closed", "open", "halfOpen"]
 
-/** `Infinity` as a number that Lua reads. */
-const finite = (value: number): number => Math.min(value, 1e15)
+/** The longest that a key lives without use beside what its circuit needs: its window and its open time. */
+const idleMillis = 3_600_000
 
-/** The arguments of `lua`, in its order. */
-export const args = (rules: Rules, report: Report, idleMillis: number): ReadonlyArray<string | number> => [
-  rules.window._tag === "Calls" ? rules.window.size : 0,
-  rules.window._tag === "Calls" ? 0 : rules.window.millis / slotCount,
-  finite(rules.failureRate),
-  finite(rules.slowRate),
-  finite(rules.minimumCalls),
-  rules.openMillis,
-  rules.maxOpenMillis,
-  finite(rules.trials),
-  finite(rules.successes),
-  rules.halfOpenMillis,
-  Math.ceil(idleMillis),
-  report.epoch,
-  report.results,
-  report.early,
-  report.row ? 1 : 0,
-  report.round,
-  report.back,
-  report.ask ? 1 : 0,
-  report.factor,
-  proposals[report.propose],
-  Math.round(report.openMillis),
-  report.openings,
-  Math.round(report.openedMillis)
-]
-
-export const phases = ["closed", "open", "halfOpen"] as const
+export const idleOf = ({ rules }: Batch): number =>
+  Math.max(idleMillis, 2 * rules.maxOpenDuration, rules.windowSize > 0 ? 0 : 2 * rules.windowDuration)
 
 /** What `lua` answers: the index of the phase, then the other fields of a reply in their order. */
 export type Answer = readonly [
@@ -49,7 +43,7 @@ export type Answer = readonly [
   epoch: number,
   waitMillis: number,
   openings: number,
-  openedMillis: number,
+  openMillis: number,
   permits: number,
   granted: number
 ]
@@ -58,69 +52,76 @@ export type Answer = readonly [
 export const isAnswer = (answer: Answer): boolean =>
   Array.isArray(answer) && answer.length === 7 && answer.every(Number.isFinite) && answer[0] in phases
 
+export const replyOf = ([phase, epoch, waitMillis, openings, openMillis, permits, granted]: Answer): Reply => ({
+  phase: phases[phase]!, // isAnswer has seen that it is one of the three
+  epoch,
+  waitMillis,
+  openings,
+  openMillis,
+  permits,
+  granted
+})
+
 export const lua = `
 local key = KEYS[1]
-local size, slotMillis = tonumber(ARGV[1]), tonumber(ARGV[2])
-local failureRate, slowRate, minimumCalls = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local openFor, maxOpenFor, trials, successesToClose = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local halfOpenFor, idle = tonumber(ARGV[10]), tonumber(ARGV[11])
-local reportEpoch, results, earlyMore, row = tonumber(ARGV[12]), ARGV[13], tonumber(ARGV[14]), ARGV[15] == "1"
-local backRound, back, ask, factor = tonumber(ARGV[16]), tonumber(ARGV[17]), ARGV[18] == "1", tonumber(ARGV[19])
-local propose, givenOpen = tonumber(ARGV[20]), tonumber(ARGV[21])
-local givenOpenings, givenOpened = tonumber(ARGV[22]), tonumber(ARGV[23])
+local batch = cjson.decode(ARGV[1])
+local rules, proposal, results = batch.rules, batch.proposal, batch.results
+local size, slotMillis = rules.windowSize, rules.windowDuration / ${slotCount}
 
 local time = redis.call("TIME")
 local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now = math.floor(micros / 1000)
 
 local fields = redis.call("HMGET", key, "phase", "epoch", "until", "openings", "opened", "closedAt", "round", "permits",
-  "successes", "early")
+  "successes", "early", "earlyAt")
 local known = fields[1]
 local function field(index) return tonumber(fields[index]) or 0 end
 local phase, epoch, waitUntil, openings, opened = field(1), field(2), field(3), field(4), field(5)
-local closedAt, round, permits, successes, early = field(6), field(7), field(8), field(9), field(10)
+local closedAt, round, permits, successes, early, earlyAt = field(6), field(7), field(8), field(9), field(10), field(11)
 local changed, forget = false, false
 local write = {}
 
 -- An epoch is never given twice, also when the data was lost in between.
 local function become(to)
-  phase, epoch, early = to, math.max(epoch + 1, micros), 0
+  phase, epoch, early, earlyAt = to, math.max(epoch + 1, micros), 0, now
   changed, forget = true, true
 end
 
 local function open()
   if phase == 0 and now - closedAt >= opened then openings = 0 end
-  opened = math.floor(math.min(maxOpenFor, openFor * 2 ^ math.min(openings, 60)) * factor + 0.5)
+  opened = math.floor(math.min(rules.maxOpenDuration, rules.openDuration * 2 ^ math.min(openings, 60)) * batch.openShare + 0.5)
   openings = openings + 1
   waitUntil = now + opened
   become(1)
 end
 
-local function close()
-  closedAt = now
+local function close(at)
+  closedAt = at
   become(0)
 end
 
-if not known or propose == 2 or (propose == 1 and phase == 0 and givenOpen > 0) then
-  openings, opened = givenOpenings, givenOpened
-  if givenOpen >= 0 then
-    waitUntil = now + math.min(givenOpen, maxOpenFor)
+local isWorse = phase == 0 and proposal.isOpen and proposal.waitMillis > 0
+if not known or proposal.when == "always" or (proposal.when == "ifWorse" and isWorse) then
+  openings, opened = proposal.openings, proposal.openMillis
+  if proposal.isOpen then
+    waitUntil = now + math.min(proposal.waitMillis, rules.maxOpenDuration)
     become(1)
-  else close() end
+  else close(now - proposal.closedMillis) end
 end
 
 -- A clock that was set back makes no wait longer than the rules do.
-if phase == 1 then waitUntil = math.min(waitUntil, now + maxOpenFor) end
-if phase == 2 then waitUntil = math.min(waitUntil, now + halfOpenFor) end
+if phase == 1 then waitUntil = math.min(waitUntil, now + rules.maxOpenDuration) end
+if phase == 2 then waitUntil = math.min(waitUntil, now + rules.halfOpenDuration) end
 
--- Those that were early are so until the last result of their report is counted.
+-- Those that were early are so until the last result of their batch is counted.
 local earlyBefore = early
+-- No attempt takes so long: what is left over then is of processes that died.
+local isLeft = now - earlyAt < ${maxEarlyMillis}
 
 local function trips(calls, failures, slow, isLast)
-  if calls < minimumCalls then return false end
-  -- No answer takes so long: what is left over then is of processes that died.
-  if now - closedAt < ${earlyMillis} then calls = calls + (isLast and early or math.max(early, earlyBefore)) end
-  return (failures > 0 and failures >= failureRate * calls) or (slow > 0 and slow >= slowRate * calls)
+  if calls < rules.minimumCalls then return false end
+  if isLeft then calls = calls + (isLast and early or math.max(early, earlyBefore)) end
+  return (failures > 0 and failures >= rules.failureRate * calls) or (slow > 0 and slow >= rules.slowCallRate * calls)
 end
 
 local function countOf(text, set) return select(2, string.gsub(text, set, "")) end
@@ -144,6 +145,7 @@ local function countCalls()
     if result == "2" or result == "3" then slow = slow + 1 end
     if trips(calls, failures, slow, index == #all) then return open() end
   end
+  if #results == 0 and trips(calls, failures, slow, true) then return open() end
   write = { "ring", string.sub(all, first) }
 end
 
@@ -171,33 +173,34 @@ local function countTime()
     if isSlow then slow, mine[3] = slow + 1, mine[3] + 1 end
     if trips(calls, failures, slow, index == #results) then return open() end
   end
+  if #results == 0 and trips(calls, failures, slow, true) then return open() end
   write = { "slot" .. (current % ${slotCount}), string.format("%.0f:%d:%d:%d", current, mine[1], mine[2], mine[3]) }
 end
 
-if reportEpoch == epoch then
-  if #results > 0 or earlyMore ~= 0 then changed = true end
-  if phase == 0 then early = math.max(0, early + earlyMore) end
+if batch.epoch == epoch then
+  if #results > 0 or batch.early ~= 0 then changed = true end
+  if phase == 0 and batch.early ~= 0 then early, earlyAt = math.max(0, early + batch.early), now end
   if phase == 2 then
     for result in string.gmatch(results, ".") do
-      if result == "0" or (result == "2" and slowRate > 1) then
+      if result == "0" or (result == "2" and rules.slowCallRate > 1) then
         successes = successes + 1
-        if successes >= successesToClose then close() break end
+        if successes >= rules.successThreshold then close(now) break end
       else open() break end
     end
-    if phase == 2 and back > 0 and backRound == round then
-      permits = math.min(trials, permits + back)
+    if phase == 2 and batch.returned > 0 and batch.round == round then
+      permits = math.min(rules.halfOpenCalls, permits + batch.returned)
       changed = true
     end
-  elseif phase == 0 and row then open()
-  elseif phase == 0 and #results > 0 then
+  elseif phase == 0 and batch.tripped then open()
+  elseif phase == 0 and (#results > 0 or batch.returned > 0) then
     if size > 0 then countCalls() else countTime() end
   end
 end
 
 local granted = 0
-if ask and phase ~= 0 and (now >= waitUntil or phase == 2) then
+if batch.ask and phase ~= 0 and (now >= waitUntil or phase == 2) then
   if now >= waitUntil then
-    round, permits, waitUntil = round + 1, trials, now + halfOpenFor
+    round, permits, waitUntil = round + 1, rules.halfOpenCalls, now + rules.halfOpenDuration
     if phase == 1 then
       successes = 0
       become(2)
@@ -215,9 +218,9 @@ if changed then
   if forget then redis.call("DEL", key) end
   redis.call("HSET", key, "phase", phase, "epoch", int(epoch), "until", int(waitUntil), "openings", int(openings),
     "opened", int(opened), "closedAt", int(closedAt), "round", int(round), "permits", int(permits), "successes", int(successes),
-    "early", int(early))
+    "early", int(early), "earlyAt", int(earlyAt))
   if #write > 0 then redis.call("HSET", key, unpack(write)) end
-  redis.call("PEXPIRE", key, int(idle))
+  redis.call("PEXPIRE", key, int(batch.idleMillis))
 end
 
 local wait = 0

@@ -1,379 +1,342 @@
 /**
- * A circuit that several processes share through a remote store.
+ * A circuit that several processes share through a store outside of them.
  *
- * Each process keeps a mirror of it, by which it decides at once while the circuit is closed, and tells the store its results in the
- * background. It asks the store, and waits for that no longer than a bound, for the permit of a trial and where the mirror is old.
- * While the store does not answer, the mirror is a circuit of its own.
+ * Each process keeps a copy of it, by which it decides at once while the circuit is closed, and reports its results in the background. It asks the store,
+ * and waits for that no longer than the timeout, for the permit of a half-open call and where the copy is stale. While the store does not answer, the copy
+ * is a circuit of its own.
  */
-import * as Clock from "effect/Clock"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FiberSet from "effect/FiberSet"
-import type * as Scope from "effect/Scope"
-import type { Admission, Change, Circuit, Permit, Phase, Refusal, Result, Rules } from "./circuit.ts"
-import { Machine } from "./machine.ts"
-import { isFailure, isSlow } from "./window.ts"
+import { StoreClient } from "../../internal/storeClient.ts"
+import type {
+  Admission,
+  Batch,
+  Circuit,
+  Permit,
+  Proposal,
+  Refusal,
+  Reply,
+  Result,
+  SavedCircuit,
+  State,
+  View
+} from "./circuit.ts"
+import { Follower, refusalOf, viewOf } from "./gate.ts"
+import { closed, counted, isFailure, isSlow, step } from "./machine.ts"
+import { proposalOf, saved } from "./saved.ts"
 
-/**
- * What a process tells the store in one step.
- *
- * - `epoch`: the stretch that `results` and `back` belong to; the store ignores them in another one.
- * - `results`: a digit for each, in order.
- * - `early`: in the epoch, how many more attempts are under way that rates take for successes than when it was last told.
- * - `row`: in the epoch, so many of this process failed in a row as open it.
- * - `back`: so many permits of `round` come back.
- * - `ask`: a permit is wanted, where the circuit is not closed.
- * - `factor`: what is left of the time that the circuit stays open, should it open.
- * - `propose`: when the state that follows replaces the store's: where it has none, also where it is closed and this is open, or always.
- * - `openMillis`: how long it is open yet; -1 where it is closed.
- */
-export interface Report {
-  readonly epoch: number
-  readonly results: string
-  readonly early: number
-  readonly row: boolean
-  readonly round: number
-  readonly back: number
-  readonly ask: boolean
-  readonly factor: number
-  readonly propose: "ifNone" | "ifWorse" | "always"
-  readonly openMillis: number
-  readonly openings: number
-  readonly openedMillis: number
-}
-
-/** The circuit after a step. `granted` is the round of the permit that was asked for, 0 where there was none. */
-export interface Reply {
-  readonly phase: Phase
-  readonly epoch: number
-  readonly waitMillis: number
-  readonly openings: number
-  readonly openedMillis: number
-  readonly permits: number
-  readonly granted: number
-}
-
-/** One atomic step of the circuit `key`. */
-export type Remote = (key: string, rules: Rules, report: Report) => Effect.Effect<Reply, unknown>
-
-/**
- * - `boundMillis`: the longest that a call waits for the store.
- * - `syncMillis`: how old a mirror gets before it is renewed in the background.
- * - `freshMillis`: how old it gets before an attempt waits for its renewal.
- */
-export interface Times {
-  readonly boundMillis: number
-  readonly syncMillis: number
-  readonly freshMillis: number
-}
-
-/** The longest time without the store before it is tried again, in milliseconds. */
-const maxLostMillis = 10_000
-
-/** The most results that wait to be told; the oldest make room. */
+/** The most results that wait to be reported; the oldest make room. */
 const maxPending = 1_000
 
-/** What the store is yet to be told; `urgent` is what others should know at once. */
+/** What the circuits of one breaker share: the way to the store, and how long they wait for it. Times are milliseconds. */
+export interface Link {
+  readonly client: StoreClient<Batch, Reply>
+  readonly clock: Clock.Clock
+  readonly run: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
+  readonly storeTimeout: number
+  readonly syncInterval: number
+  readonly staleAfter: number
+  /** One circuit tries whether a lost store is back; the others leave it alone until that is known. */
+  isTrying: boolean
+}
+
+export const makeLink = (
+  step: (batch: Batch) => Effect.Effect<Reply, unknown>,
+  options: Omit<Link, "client" | "isTrying">
+): Link => ({
+  ...options,
+  isTrying: false,
+  client: new StoreClient({
+    name: "CircuitBreaker",
+    step,
+    timeoutMillis: options.storeTimeout,
+    whileLost: "Until it does, each process decides by what it sees itself."
+  })
+})
+
+/** What the store is yet to be told about one epoch; `isUrgent` is what others should know at once. */
 interface Pending {
   readonly epoch: number
-  results: string
+  results: Array<Result>
   round: number
-  back: number
-  urgent: boolean
+  returned: number
+  isUrgent: boolean
 }
 
-const nothing = (epoch: number): Pending => ({ epoch, results: "", round: 0, back: 0, urgent: false })
+const nothing = (epoch: number): Pending => ({ epoch, results: [], round: 0, returned: 0, isUrgent: false })
 
-/** What all circuits of one store know about it. `losses` tells a mirror that it must come back first. */
-interface Link {
-  lost: boolean
-  losses: number
-  lostMillis: number
-  tryAt: number
-}
+/** Who asks the store, and what became of that. */
+type Asking = { readonly fiber: Fiber.Fiber<void> }
 
-class Mirror extends Machine {
-  private told = { epoch: 0, early: 0 }
+export class SharedCircuit extends Follower implements Circuit {
+  protected override readonly isCopy = true
+  private readonly link: Link
+  /** The circuit as this process sees it: the state of the store, with the results of this process. */
+  private copy: State
+  private pending = nothing(0)
+  /** The state from outside that the store has not taken over yet. */
+  private proposal: Proposal | undefined
+  /** The losses of the client as of the last answer; -1 before the first. */
+  private joined = -1
+  private syncedAt = -Infinity
+  private asking: Asking | undefined
+  private isReporting = false
+  private isPlanned = false
 
-  /** What `Report.early` is now; it is told once. */
-  tellEarly(): number {
-    const before = this.told.epoch === this.epoch ? this.told.early : 0
-    this.told = { epoch: this.epoch, early: this.early }
-    return this.early - before
+  constructor(link: Link, ...following: ConstructorParameters<typeof Follower>) {
+    super(...following)
+    this.link = link
+    this.copy = closed(this.rules, this.now(), 0, 0, 0)
+  }
+
+  enter(now: number): Permit | undefined {
+    if (this.phase !== "closed" || this.isStale(now)) return undefined
+    this.touch(now)
+    return this.inFlight.admit(this.epoch, now, this.rules)
+  }
+
+  admit(): Effect.Effect<Admission> {
+    const now = this.now()
+    if (this.isStale(now)) return this.ask()
+    if (this.phase !== "closed" && this.isShared && this.refusal(now) === undefined) return this.ask()
+    this.touch(now)
+    return Effect.succeed(this.decide(now))
+  }
+
+  settle(permit: Permit, result: Result | undefined): Effect.Effect<void> {
+    const now = this.now()
+    if (!this.isShared) {
+      const batch = this.verdict(permit, result)
+      if (batch !== undefined) this.stepAlone(batch, now)
+      this.touch(now)
+    } else if (result === undefined && permit.round > 0) this.giveBack(permit, now)
+    else this.count(permit, result, now)
+    return Effect.void
+  }
+
+  peek(): Effect.Effect<Refusal | undefined> {
+    const now = this.now()
+    this.touch(now)
+    return Effect.succeed(this.refusal(now))
+  }
+
+  view(): Effect.Effect<View> {
+    const now = this.now()
+    this.touch(now)
+    return Effect.succeed(viewOf(this.look(now)))
+  }
+
+  save(): Effect.Effect<SavedCircuit> {
+    return Effect.succeed(saved(this.copy, this.rules, this.inFlight.row))
+  }
+
+  restore(circuit: SavedCircuit): Effect.Effect<void> {
+    const now = this.now()
+    this.proposal = proposalOf(circuit, now)
+    this.stepAlone(this.question(false, this.proposal), now)
+    this.resume(circuit.consecutiveFailures)
+    this.pending = nothing(0)
+    this.pending.isUrgent = true
+    this.touch(now)
+    this.later()
+    return Effect.void
+  }
+
+  private get isTripped(): boolean {
+    return this.inFlight.longest >= this.rules.consecutiveFailures
+  }
+
+  private now(): number {
+    return this.link.clock.currentTimeMillisUnsafe()
+  }
+
+  /** The store decides, and the copy shows what it decided. */
+  private get isShared(): boolean {
+    return this.joined === this.link.client.losses && !this.link.client.isLost
+  }
+
+  /** Whether an attempt asks the store although the circuit may be closed. */
+  private isStale(now: number): boolean {
+    if (this.joined < 0) return !this.link.client.isLost
+    return this.isShared && now - this.syncedAt >= this.link.staleAfter
+  }
+
+  /** One step of the copy alone. */
+  private stepAlone(batch: Batch, now: number): Reply {
+    const { copy } = this
+    const [state, reply] = step(
+      copy.phase === "closed" ? { ...copy, early: this.inFlight.early, earlyAt: now } : copy,
+      batch,
+      now
+    )
+    this.copy = state
+    this.adopt(reply, now)
+    return reply
+  }
+
+  private look(now: number): Reply {
+    const [state, reply] = step(this.copy, { ...this.question(false), tripped: false }, now)
+    this.copy = state
+    return reply
+  }
+
+  private refusal(now: number): Refusal | undefined {
+    return refusalOf(this.look(now))
+  }
+
+  /** An admission without the store, or a refusal where only the store could grant one. */
+  private decide(now: number): Admission {
+    if (this.phase === "closed") return this.inFlight.admit(this.epoch, now, this.rules)
+    if (!this.isShared) return this.admission(this.stepAlone(this.question(true), now), now)
+    return this.refusal(now) ?? { _tag: "Refusal", isHalfOpen: true, waitMillis: this.link.storeTimeout }
+  }
+
+  /** One step of the store, undefined where it did not answer in time. It is reported once, whether the store heard it or not. */
+  private exchange(ask: boolean): Effect.Effect<Reply | undefined> {
+    return Effect.suspend(() => {
+      const { client } = this.link
+      const { pending, proposal } = this
+      const isOfNow = pending.epoch === this.epoch
+      this.pending = nothing(0)
+      if (client.isLost) this.link.isTrying = true
+      const batch: Batch = {
+        ...this.question(ask, proposal ?? this.asProposal(this.now())),
+        epoch: pending.epoch,
+        results: pending.results,
+        round: pending.round,
+        returned: pending.returned,
+        early: isOfNow ? this.inFlight.early - this.inFlight.reported : 0,
+        tripped: isOfNow && this.isTripped
+      }
+      if (isOfNow) this.inFlight.reported = this.inFlight.early
+      return Effect.map(client.step(batch), (reply) => {
+        this.link.isTrying = false
+        const now = this.now()
+        if (reply === undefined) this.judge(now)
+        // A state that was given meanwhile is newer than what the store says.
+        if (reply === undefined || this.proposal !== proposal) return undefined
+        this.proposal = undefined
+        this.joined = client.losses
+        this.syncedAt = now
+        this.follow(reply, now)
+        return reply
+      })
+    })
+  }
+
+  /** What the store is to take over from the copy, should it have lost the circuit or missed an opening. */
+  private asProposal(now: number): Proposal {
+    const circuit = saved(this.copy, this.rules, 0)
+    return { ...proposalOf(circuit, now), when: this.isShared ? "ifNone" : "ifWorse", window: null }
   }
 
   /** What the store says holds. */
-  adopt(reply: Reply, now: number): void {
-    this.until = now + reply.waitMillis
-    this.openings = reply.openings
-    this.openedMillis = reply.openedMillis
-    this.permits = reply.permits
-    if (reply.epoch === this.epoch && reply.phase === this.phase) return
-    if (reply.phase === "closed") this.closedAt = now
-    this.window.clear()
-    this.become(reply.phase, now, reply.epoch)
+  private follow(reply: Reply, now: number): void {
+    const { copy } = this
+    const { epoch, openMillis, openings, permits, phase, waitMillis } = reply
+    const common = { epoch, openMillis, openings }
+    const until = now + waitMillis
+    if (phase === "open") this.copy = { phase, ...common, until }
+    else if (phase === "halfOpen") {
+      const [round, successes] = copy.phase === phase && copy.epoch === epoch ? [copy.round, copy.successes] : [1, 0]
+      this.copy = { phase, ...common, until, permits, round: reply.granted || round, successes }
+    } else if (copy.phase === "closed" && copy.epoch === epoch) this.copy = { ...copy, ...common }
+    else this.copy = closed(this.rules, now, epoch, openings, openMillis)
+    this.adopt(reply, now)
   }
 
-  state(now: number): Pick<Report, "openMillis" | "openings" | "openedMillis"> {
-    const openMillis = this.phase === "closed" ? -1 : this.phase === "open" ? Math.max(0, this.until - now) : 0
-    return { openMillis, openings: this.openings, openedMillis: this.openedMillis }
+  /** Opens a copy whose results say so, when the store cannot. */
+  private judge(now: number): void {
+    this.stepAlone({ ...this.question(false), returned: 1 }, now)
   }
 
-  factor(): number {
-    return 1 - this.rules.jitter * this.chance()
+  private readonly report: Effect.Effect<void> = Effect.suspend(() => {
+    this.isReporting = true
+    return Effect.flatMap(this.exchange(false), () => {
+      this.isReporting = false
+      return this.pending.isUrgent && this.isShared ? this.report : Effect.void
+    })
+  })
+
+  /** Renews the copy and reports what there is to report, in the background, where it is time. */
+  private touch(now: number): void {
+    if (this.isReporting || this.asking !== undefined) return
+    const { client, isTrying, run, syncInterval } = this.link
+    const isDue = client.isLost
+      ? !isTrying && client.waitMillis(now) === 0
+      : this.pending.isUrgent || !this.isShared || now - this.syncedAt >= syncInterval || now < this.syncedAt
+    if (isDue) run(this.report)
   }
 
-  weighs(result: Result): boolean {
-    return isFailure(result) || (isSlow(result) && this.rules.slowRate <= 1)
+  /** Reports what is left also when no other call gives rise to it. */
+  private later(): void {
+    const isLeft = this.proposal !== undefined || (this.isShared && this.pending.results.length > 0)
+    if (this.isPlanned || !isLeft) return
+    this.isPlanned = true
+    const soon = Effect.sync(() => {
+      this.isPlanned = false
+      this.pending.isUrgent = true
+      this.touch(this.now())
+      this.later()
+    })
+    this.link.run(Effect.delay(soon, this.link.syncInterval))
+  }
+
+  /** What is pending for the epoch that the copy shows. */
+  private noted(): Pending {
+    if (this.pending.epoch !== this.epoch) this.pending = nothing(this.epoch)
+    return this.pending
+  }
+
+  private giveBack(permit: Permit, now: number): void {
+    if (permit.epoch !== this.epoch) return
+    const pending = this.noted()
+    pending.returned = pending.round === permit.round ? pending.returned + 1 : 1
+    pending.round = permit.round
+    pending.isUrgent = true
+    this.touch(now)
+  }
+
+  /** Counts a result in the copy, which does not judge by it, and reports it. */
+  private count(permit: Permit, result: Result | undefined, now: number): void {
+    if (permit.epoch !== this.epoch) return
+    this.verdict(permit, result)
+    if (result !== undefined && this.copy.phase === "closed") this.copy = counted(this.copy, result, this.rules, now)
+    if (result === undefined && !this.isTripped) return
+    const pending = this.noted()
+    if (result !== undefined) pending.results.push(result)
+    if (pending.results.length > maxPending) pending.results.shift()
+    const isBad = result === undefined || isFailure(result) || (isSlow(result) && this.rules.slowCallRate <= 1)
+    pending.isUrgent ||= permit.round > 0 || isBad
+    this.touch(now)
+    this.later()
+  }
+
+  /** Asks the store for a permit; who comes meanwhile waits for the same answer. */
+  private ask(): Effect.Effect<Admission> {
+    const { asking } = this
+    if (asking !== undefined) {
+      return Effect.map(Effect.interruptible(Fiber.await(asking.fiber)), () => this.decide(this.now()))
+    }
+    let granted: Permit | undefined
+    let isGone = false
+    const leave = () => {
+      isGone = true
+      if (granted !== undefined) this.giveBack(granted, this.now())
+    }
+    const fiber = this.link.run(Effect.map(this.exchange(true), (reply) => {
+      this.asking = undefined
+      if (reply !== undefined && reply.granted > 0) {
+        granted = { _tag: "Permit", epoch: reply.epoch, round: reply.granted, at: this.now() }
+        if (isGone) leave()
+      }
+      this.touch(this.now())
+    }))
+    if (fiber.pollUnsafe() === undefined) this.asking = { fiber }
+    return Effect.interruptible(Fiber.await(fiber)).pipe(
+      Effect.onInterrupt(() => Effect.sync(leave)),
+      Effect.map(() => granted ?? this.decide(this.now()))
+    )
   }
 }
-
-/** Makes the circuits of one store. */
-export const make = Effect.fnUntraced(function*(
-  remote: Remote,
-  times: Times
-): Effect.fn.Return<
-  (key: string, rules: Rules, changed: (change: Change) => void, chance: () => number) => Circuit,
-  never,
-  Scope.Scope
-> {
-  const clock = yield* Clock.Clock
-  const run = yield* FiberSet.makeRuntime<never>()
-  const link: Link = { lost: false, losses: 0, lostMillis: 0, tryAt: 0 }
-
-  const lose = (now: number): Effect.Effect<void> => {
-    const told = link.lost
-    link.lost = true
-    link.losses++
-    link.lostMillis = Math.min(maxLostMillis, Math.max(1_000, link.lostMillis * 2))
-    link.tryAt = now + link.lostMillis
-    return told
-      ? Effect.void
-      : Effect.logWarning("CircuitBreaker: its store does not answer. Until it does, each process judges for itself.")
-  }
-
-  const regain = (): Effect.Effect<void> => {
-    if (!link.lost) return Effect.void
-    link.lost = false
-    link.lostMillis = 0
-    return Effect.logInfo("CircuitBreaker: its store answers again.")
-  }
-
-  return (key, rules, changed, chance) => {
-    const mirror = new Mirror(rules, changed, chance)
-    let pending = nothing(0)
-    /** How many states were given from outside, and how many of them the store took over. */
-    let given = 0
-    let taken = 0
-    /** The losses of the link as of the last answer; -1 before the first. */
-    let joined = -1
-    let syncedAt = -Infinity
-    let asking: Fiber.Fiber<void> | undefined
-    let telling = false
-    let planned = false
-
-    /** The store decides, and the mirror shows what it decided. */
-    const isShared = (): boolean => joined === link.losses && !link.lost
-
-    /** One step of the store, undefined where it did not answer in time. It is told once, whether it heard or not. */
-    const exchange = (ask: boolean): Effect.Effect<Reply | undefined> =>
-      Clock.clockWith((clock) => {
-        const now = clock.currentTimeMillisUnsafe()
-        const { losses } = link
-        const proposed = given
-        const { back, epoch, results, round } = pending
-        pending = nothing(0)
-        const isOfNow = epoch === mirror.epoch
-        // The others leave the store alone until it is known whether it is back.
-        if (link.lost) link.tryAt = now + times.boundMillis
-        const report: Report = {
-          epoch,
-          results,
-          early: isOfNow ? mirror.tellEarly() : 0,
-          row: isOfNow && mirror.hasRow,
-          round,
-          back,
-          ask,
-          factor: mirror.factor(),
-          propose: proposed > taken ? "always" : isShared() ? "ifNone" : "ifWorse",
-          ...mirror.state(now)
-        }
-        return Effect.exit(Effect.timeout(remote(key, rules, report), times.boundMillis)).pipe(
-          Effect.flatMap((exit): Effect.Effect<Reply | undefined> => {
-            const then = clock.currentTimeMillisUnsafe()
-            if (Exit.isFailure(exit)) {
-              const lost = losses === link.losses ? lose(then) : Effect.void
-              mirror.judge(then)
-              return Effect.as(lost, undefined)
-            }
-            const regained = regain()
-            // A state that was given meanwhile is newer than what the store says.
-            if (given !== proposed) return Effect.as(regained, undefined)
-            taken = proposed
-            joined = link.losses
-            syncedAt = then
-            mirror.adopt(exit.value, then)
-            return Effect.as(regained, exit.value)
-          })
-        )
-      })
-
-    const tell: Effect.Effect<void> = Effect.suspend(() => {
-      telling = true
-      return Effect.flatMap(exchange(false), () => {
-        telling = false
-        return pending.urgent && isShared() ? tell : Effect.void
-      })
-    })
-
-    /** Renews the mirror and tells what there is to tell, in the background, where it is time. */
-    const touch = (now: number): void => {
-      if (telling || asking !== undefined) return
-      const due = link.lost
-        ? now >= link.tryAt || now < link.tryAt - maxLostMillis
-        : pending.urgent || !isShared() || now - syncedAt >= times.syncMillis || now < syncedAt
-      if (due) run(tell)
-    }
-
-    /** What is pending for the stretch that the mirror shows. */
-    const noted = (): Pending => {
-      if (pending.epoch !== mirror.epoch) pending = nothing(mirror.epoch)
-      return pending
-    }
-
-    const giveBack = (permit: Permit, now: number): void => {
-      if (permit.epoch !== mirror.epoch) return
-      const pending = noted()
-      pending.back = pending.round === permit.round ? pending.back + 1 : 1
-      pending.round = permit.round
-      pending.urgent = true
-      touch(now)
-    }
-
-    const count = (permit: Permit, result: Result | undefined, now: number): void => {
-      if (permit.epoch !== mirror.epoch) return
-      if (permit.round === 0) mirror.count(permit, result, now)
-      if (result === undefined && !mirror.hasRow) return
-      const pending = noted()
-      pending.results = (pending.results + (result ?? "")).slice(-maxPending)
-      pending.urgent ||= permit.round > 0 || result === undefined || mirror.weighs(result)
-      touch(now)
-      later()
-    }
-
-    /** Tells what is left to tell also when no other call gives rise to it. */
-    const later = (): void => {
-      const isLeft = given > taken || (isShared() && pending.results !== "")
-      if (planned || !isLeft) return
-      planned = true
-      run(Clock.clockWith((clock) =>
-        Effect.delay(
-          Effect.sync(() => {
-            planned = false
-            pending.urgent = true
-            touch(clock.currentTimeMillisUnsafe())
-            later()
-          }),
-          times.syncMillis
-        )
-      ))
-    }
-
-    /** A refusal as the mirror knows it; the store may have news sooner. */
-    const refusalAt = (now: number): Refusal | undefined => {
-      const refusal = mirror.peek(now)
-      return refusal && { ...refusal, againMillis: Math.min(refusal.againMillis, times.syncMillis) }
-    }
-
-    const afterOthers = (now: number): Admission => {
-      if (!isShared() || mirror.phase === "closed") return mirror.admit(now)
-      const { boundMillis } = times
-      return refusalAt(now) ?? { _tag: "Refusal", trial: true, waitMillis: boundMillis, againMillis: boundMillis }
-    }
-
-    /** Whether an attempt asks the store although the circuit may be closed. */
-    const isOld = (now: number): boolean => joined < 0 ? !link.lost : isShared() && now - syncedAt >= times.freshMillis
-
-    const enter = (now: number): Permit | undefined => {
-      if (isOld(now) || mirror.phase !== "closed") return undefined
-      touch(now)
-      return mirror.enter(now)
-    }
-
-    const ask: Effect.Effect<Admission> = Clock.clockWith((clock) => {
-      const now = () => clock.currentTimeMillisUnsafe()
-      if (asking !== undefined) {
-        return Effect.map(Effect.interruptible(Fiber.await(asking)), () => afterOthers(now()))
-      }
-      let granted: Permit | undefined
-      let gone = false
-      const left = () => {
-        gone = true
-        if (granted !== undefined) giveBack(granted, now())
-      }
-      const fiber = run(Effect.map(exchange(true), (reply) => {
-        asking = undefined
-        if (reply !== undefined && reply.granted > 0) {
-          granted = { _tag: "Permit", epoch: reply.epoch, round: reply.granted, at: now() }
-          if (gone) left()
-        }
-        touch(now())
-      }))
-      if (fiber.pollUnsafe() === undefined) asking = fiber
-      return Effect.interruptible(Fiber.await(fiber)).pipe(
-        Effect.onInterrupt(() => Effect.sync(left)),
-        Effect.map(() => granted ?? afterOthers(now()))
-      )
-    })
-
-    const atNow = <A>(f: (now: number) => Effect.Effect<A>): Effect.Effect<A> =>
-      Clock.clockWith((clock) => f(clock.currentTimeMillisUnsafe()))
-
-    return {
-      isClosed: () => mirror.phase === "closed",
-
-      enter,
-
-      peek: atNow((now) => {
-        touch(now)
-        return Effect.succeed(refusalAt(now))
-      }),
-
-      admit: atNow((now) => {
-        const turn = enter(now)
-        if (turn !== undefined) return Effect.succeed(turn)
-        if (isOld(now) || (isShared() && mirror.peek(now) === undefined)) return ask
-        touch(now)
-        return Effect.succeed(isShared() ? afterOthers(now) : mirror.admit(now))
-      }),
-
-      settle: (permit, result) => {
-        const now = clock.currentTimeMillisUnsafe()
-        if (!isShared()) {
-          mirror.settle(permit, result, now)
-          touch(now)
-        } else if (result === undefined && permit.round > 0) giveBack(permit, now)
-        else count(permit, result, now)
-      },
-
-      view: atNow((now) => {
-        touch(now)
-        return Effect.succeed(mirror.view(now))
-      }),
-
-      save: Effect.sync(() => mirror.save()),
-
-      restore: (saved) =>
-        atNow((now) => {
-          mirror.restore(saved, now)
-          given++
-          pending = nothing(0)
-          pending.urgent = true
-          touch(now)
-          later()
-          return Effect.void
-        })
-    }
-  }
-})

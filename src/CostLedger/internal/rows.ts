@@ -163,7 +163,7 @@ const write = (rows: Rows, added: ReadonlyArray<Row>, maxRows: number): Reply =>
 
 /** Makes room for more than one row: a map finds its first key slowly where many before it were deleted. */
 const evict = (byAttempt: Rows["byAttempt"], maxRows: number): number => {
-  const left = maxRows - 1 - (maxRows >> 6)
+  const left = maxRows - 1 - Math.floor(maxRows / 64)
   let evicted = 0
   for (const oldest of byAttempt.keys()) {
     if (byAttempt.size <= left) break

@@ -1,388 +1,329 @@
-/**
- * One bucket set with its queue: admits at once where nobody waits and there is room, else in turn. While somebody waits a fiber asks for
- * the first of the queue; nothing runs otherwise.
- */
+/** The attempts of one group, which share buckets: admits at once where nobody waits and there is room, else in turn. */
 import type * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import type { Attempt, Settle } from "../../Attempt.ts"
-import {
-  type Amounts,
-  type Ask,
-  dimensions,
-  forgetMillis,
-  isTooLarge,
-  type Levels,
-  minutesOf,
-  type Report,
-  type Slot,
-  type Ticket,
-  waitAt,
-  zero
-} from "./Buckets.ts"
+import { RateLimitedLocallyError } from "../../ClaudeError.ts"
+import { type Dimension, dimensions, zero } from "./Amounts.ts"
+import type { BucketSet, Levels, Need } from "./BucketSet.ts"
+import * as InFlight from "./InFlight.ts"
 import type { Limits } from "./Limits.ts"
-import { Queue, type Waiter } from "./Queue.ts"
+import { giveBack, Line, type Refused } from "./Line.ts"
+import { forgetMillis } from "./State.ts"
+import type { Ticket } from "./Store.ts"
 
-/**
- * The buckets of one group, wherever they are kept.
- *
- * - `reserve`: one atomic step that takes all dimensions or none. It ends within a bound that the store documents, and does
- *   not fail: a store that is out of reach decides by itself what it can answer for.
- * - `report`: takes note and returns; nobody waits for it to arrive.
- * - `levels`: as last seen.
- *
- * @category models
- * @since 0.1.0
- */
-export interface BucketSet {
-  readonly reserve: (ask: Ask) => Effect.Effect<Slot>
-  readonly report: (report: Report) => Effect.Effect<void>
-  readonly levels: Effect.Effect<Levels>
-}
-
-/** Why one is not admitted, and the wait that it would have been. */
-export interface Refused {
-  readonly reason: "deadline" | "queueFull" | "tooLarge" | "closed"
-  readonly waitMillis: number | undefined
-}
-
-/** What an attempt takes on admission: `charge` and, for output that is predicted, `hold`. */
-export interface Need {
-  readonly charge: Amounts
-  readonly hold: Amounts
-}
-
-/** What follows in the same step on being admitted, at once or after a wait, or not. */
-export interface Door<out E> {
-  readonly admitted: (ticket: Ticket, waited: boolean) => Effect.Effect<Settle>
-  readonly refused: (refused: Refused) => Effect.Effect<never, E>
-}
-
-interface Waiting extends Waiter {
-  readonly ask: Need
-  readonly admitted: Deferred.Deferred<Ticket, Refused>
-  ticket: Ticket | undefined
-}
-
-export interface GroupOptions {
+export interface Options {
+  readonly keyGroup: string
+  /** A model group, one with `-fast` behind it, or `count-tokens`. */
+  readonly name: string
+  /** The limits as configured now. */
+  readonly configured: () => Limits
   readonly buckets: BucketSet
   readonly clock: Clock.Clock
   readonly scope: Scope.Scope
-  readonly aheadMillis: number
-  readonly burstMillis: number
   readonly maxQueue: number
-  /** Looks at the attempts that are under way: what they used so far is charged as it arrives. */
-  readonly look: Effect.Effect<void>
+  /** What metrics look up. */
+  readonly services: Context.Context<never>
 }
 
-/** While somebody waits, the attempts that are under way are looked at this often. */
-const tickMillis = 250
+/** What bounds the attempts that may go out at once. */
+type Bound =
+  /** Limits are configured, and the buckets keep to them. */
+  | { readonly _tag: "Configured" }
+  /** Headers reported limits, and the buckets keep to them until those are forgotten. */
+  | { readonly _tag: "Observed"; readonly until: number }
+  /** No limit is known: so many at once. Each that succeeds adds one, a refusal halves them. */
+  | { readonly _tag: "Unknown"; readonly window: number }
 
-/** How many attempts go out at once before any limit is known; each that succeeds adds one. */
+/** How many attempts go out at once before any limit is known. */
 const firstWindow = 4
 
-const plus = (a: Amounts, b: Amounts): Amounts => ({
-  requests: a.requests + b.requests,
-  inputTokens: a.inputTokens + b.inputTokens,
-  outputTokens: a.outputTokens + b.outputTokens,
-  tokens: a.tokens + b.tokens
+const unknown: Bound = { _tag: "Unknown", window: firstWindow }
+
+const boundBy = (limits: Limits): Bound => {
+  const isLimited = limits.requestsPerMinute !== undefined || limits.inputTokensPerMinute !== undefined ||
+    limits.outputTokensPerMinute !== undefined || limits.tokensPerMinute !== undefined
+  return isLimited ? { _tag: "Configured" } : unknown
+}
+
+/** The bound after an attempt is settled. */
+const nextBound = (bound: Bound, now: number, hasHeaders: boolean, isCompleted: boolean, isRefused: boolean): Bound => {
+  if (bound._tag === "Configured") return bound
+  if (hasHeaders) return { _tag: "Observed", until: now + forgetMillis }
+  if (bound._tag === "Observed" && now <= bound.until) return bound
+  const window = (bound._tag === "Observed" ? firstWindow : bound.window) + (isCompleted ? 1 : 0)
+  return { _tag: "Unknown", window: isRefused ? Math.max(1, Math.floor(window / 2)) : window }
+}
+
+/** Attempts in flight are looked at no more often than this. */
+const lookMillis = 250
+
+/** So many of them at a time, in turn, that a look never takes long. */
+const maxLooked = 1_000
+
+/** The gauges of a group are written no more often than this. */
+const gaugeMillis = 1_000
+
+const waits = Metric.histogram("anthropic_rate_limit_wait_seconds", {
+  description: "How long attempts waited for room in the rate limits",
+  boundaries: [0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300]
 })
 
-const minus = (a: Amounts): Amounts => ({
-  requests: -a.requests,
-  inputTokens: -a.inputTokens,
-  outputTokens: -a.outputTokens,
-  tokens: -a.tokens
+const remaining = Metric.gauge("anthropic_rate_limit_remaining", {
+  description: "Requests or tokens that the rate limits have room for now"
 })
+
+const outputRatio = Metric.histogram("anthropic_rate_limit_output_ratio", {
+  description: "Output tokens that were produced, divided by those that were predicted",
+  boundaries: [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8]
+})
+
+const metricsOf = (group: string) => {
+  const gauge = (dimension: string) => Metric.withAttributes(remaining, { group, dimension })
+  return {
+    waits: Metric.withAttributes(waits, { group }),
+    outputRatio: Metric.withAttributes(outputRatio, { group }),
+    remaining: {
+      requests: gauge("requests"),
+      inputTokens: gauge("input_tokens"),
+      outputTokens: gauge("output_tokens"),
+      tokens: gauge("tokens")
+    } satisfies Record<Dimension, unknown>
+  }
+}
 
 /** Whether there may be no room for one more, as far as is known, when others are asking for about as much. */
-const isCrowded = (levels: Levels, { charge, hold }: Need, asking: number): boolean => {
-  let known = false
+const isCrowded = (levels: Levels, { reserve, usage }: Need, asking: number): boolean => {
+  let isKnown = false
   for (const dimension of dimensions) {
     const level = levels[dimension]
     if (level === undefined) continue
-    known = true
-    if ((charge[dimension] + hold[dimension]) * (asking + 1) > level.free) return true
+    isKnown = true
+    if ((usage[dimension] + reserve[dimension]) * (asking + 1) > level.free) return true
   }
-  return !known || levels.pausedMillis > 0
+  return !isKnown || levels.pausedMillis > 0
 }
 
 export class Group {
+  readonly keyGroup: string
+  readonly name: string
   readonly buckets: BucketSet
-  private limits: Limits
-  /** Attempts that have what they asked for and are not settled, those whose slot has not begun included. */
-  private taken = 0
-  private readonly options: GroupOptions
-  private readonly queue = new Queue<Waiting>()
-  private window = firstWindow
-  /** When headers last told of limits. */
-  private learntAt: number | undefined
-  /** The one that left the queue for a slot that is booked and has not begun. */
-  private booked: Waiting | undefined
-  /** How many wait for such a slot without ever having been in the queue. */
-  private kept = 0
-  /** How many ask without having been in the queue, and have no answer yet. */
+  readonly clock: Clock.Clock
+  readonly scope: Scope.Scope
+  readonly maxQueue: number
+  /** Attempts that have what they asked for and are not settled, those whose reservation has not begun included. */
+  admitted = 0
+  /** How many wait for a reservation that begins later without having been in the line. */
+  early = 0
+  /** How many ask without having been in the line, and have no answer yet. */
   private asking = 0
-  private pumping = false
-  /** Something changed since the pump last asked. */
-  private stirred = false
-  private resume: (() => void) | undefined
+  private limits: Limits
+  private bound: Bound
+  /** From the first one on that must wait. */
+  private line: Line | undefined
+  private readonly inFlight = new Set<InFlight.InFlight>()
+  private unlooked = this.inFlight.values()
+  private lookedAt = 0
+  private gaugedAt = 0
+  private readonly metrics: ReturnType<typeof metricsOf>
+  private readonly services: Context.Context<never>
+  private readonly configured: () => Limits
 
-  constructor(limits: Limits, options: GroupOptions) {
-    this.limits = limits
-    this.options = options
+  constructor(options: Options) {
+    this.keyGroup = options.keyGroup
+    this.name = options.name
     this.buckets = options.buckets
-  }
-
-  /** Those whose slot is booked and has not begun. */
-  private get ahead(): number {
-    return this.kept + (this.booked === undefined ? 0 : 1)
+    this.clock = options.clock
+    this.scope = options.scope
+    this.maxQueue = options.maxQueue
+    this.services = options.services
+    this.configured = options.configured
+    this.limits = options.configured()
+    this.bound = boundBy(this.limits)
+    this.metrics = metricsOf(options.name)
   }
 
   get waiting(): number {
-    return this.queue.size + this.ahead
+    return this.early + (this.line === undefined ? 0 : this.line.size)
   }
 
   /** Attempts that were admitted and are not settled. */
-  get underway(): number {
-    return this.taken - this.ahead
+  get inFlightCount(): number {
+    return this.admitted - this.early - (this.line?.booked ?? 0)
   }
 
-  /** Whether another attempt may go out as far as the buckets do not know: before any limit is known, a few at a time. */
-  private get isOpen(): boolean {
-    return this.taken < this.window || this.limits.requestsPerMinute !== undefined ||
-      this.limits.inputTokensPerMinute !== undefined || this.limits.outputTokensPerMinute !== undefined ||
-      this.limits.tokensPerMinute !== undefined || this.isLearnt
+  /** Whether another attempt may go out, as far as the buckets do not know: before any limit is known, a few at a time. */
+  get isOpen(): boolean {
+    const { bound } = this
+    if (bound._tag === "Configured") return true
+    if (bound._tag === "Unknown") return this.admitted < bound.window
+    return this.clock.currentTimeMillisUnsafe() <= bound.until || this.admitted < firstWindow
   }
 
-  /** Whether headers told of limits and those are not forgotten. */
-  private get isLearnt(): boolean {
-    return this.learntAt !== undefined && this.options.clock.currentTimeMillisUnsafe() - this.learntAt <= forgetMillis
-  }
-
-  /** Headers told of limits. */
-  learnt(): void {
-    const wasOpen = this.isOpen
-    this.learntAt = this.options.clock.currentTimeMillisUnsafe()
-    // When they are forgotten it begins anew.
-    this.window = firstWindow
-    if (!wasOpen) this.wake()
-  }
-
-  /** One that was admitted is settled; who waits may look again. */
-  answered(succeeded: boolean, limited: boolean): void {
-    this.taken--
-    if (succeeded) this.window++
-    if (limited) this.window = Math.max(1, Math.floor(this.window / 2))
-    this.wake()
-  }
-
-  wake(): void {
-    this.stirred = true
-    this.resume?.()
-  }
-
-  /** Holds new limits from now on, for those who wait as well. Asking for nothing tells the store. */
-  setLimits(limits: Limits): Effect.Effect<void> {
+  /** Applies the limits as configured now, also to those who wait. */
+  get reconfigure(): Effect.Effect<void> {
     return Effect.suspend(() => {
-      this.limits = limits
-      return Effect.map(this.buckets.reserve(this.ask({ charge: zero, hold: zero }, 0)), () => this.wake())
+      this.limits = this.configured()
+      this.bound = boundBy(this.limits)
+      // Asking for nothing tells the store.
+      return Effect.map(this.reserve({ usage: zero, reserve: zero }, 0), () => this.line?.wake())
     })
   }
 
-  private ask({ charge, hold }: Need, withinMillis: number): Ask {
-    return { limits: this.limits, charge, hold, withinMillis }
+  reserve(need: Need, leftMillis: number): ReturnType<BucketSet["reserve"]> {
+    return this.buckets.reserve(this.limits, need, leftMillis)
   }
 
-  private giveBack({ charge, hold }: Need, ticket: Ticket): Effect.Effect<void> {
-    return this.buckets.report({ ticket, charge: minus(charge), release: hold, observed: undefined, pause: undefined })
+  /** Runs uninterruptibly, except where it waits. */
+  admit(attempt: Attempt): Effect.Effect<Settle, RateLimitedLocallyError> {
+    const began = this.clock.currentTimeMillisUnsafe()
+    const need = InFlight.needOf(attempt)
+    const admitted = this.early > 0 || (this.line !== undefined && this.line.size > 0) || !this.isOpen
+      ? this.wait(attempt, need, began)
+      : this.asking === 0
+      ? this.ask(attempt, need, began)
+      : this.askWithOthers(attempt, need, began)
+    return Math.abs(began - this.lookedAt) < lookMillis ? admitted : Effect.andThen(this.look(), admitted)
   }
 
-  /** The longest wait for a slot that is worth booking. */
-  private within(deadline: number | undefined): number {
-    const { aheadMillis, clock } = this.options
-    return deadline === undefined || aheadMillis === 0
-      ? aheadMillis
-      : Math.max(0, Math.min(aheadMillis, deadline - clock.currentTimeMillisUnsafe()))
-  }
-
-  /** Runs uninterruptibly, save where it waits. */
-  admit<E>({ context: { deadline, priority } }: Attempt, need: Need, door: Door<E>): Effect.Effect<Settle, E> {
-    if (this.waiting > 0 || !this.isOpen) return this.enqueue(priority, deadline, need, door)
-    if (this.asking === 0) return this.askAtOnce(priority, deadline, need, door)
-    // Those that come at once and will have to wait do so in the queue, in the order of their priorities, and are not all booked.
+  /** Those that come at once and will have to wait do so in the line, in the order of their priorities, and do not all get reservations. */
+  private askWithOthers(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
     return Effect.flatMap(this.buckets.levels, (levels) =>
       this.waiting > 0 || isCrowded(levels, need, this.asking)
-        ? this.enqueue(priority, deadline, need, door)
-        : this.askAtOnce(priority, deadline, need, door))
+        ? this.wait(attempt, need, began)
+        : this.ask(attempt, need, began))
   }
 
-  private askAtOnce<E>(
-    priority: Waiting["priority"],
-    deadline: number | undefined,
-    need: Need,
-    door: Door<E>
-  ): Effect.Effect<Settle, E> {
-    this.taken++
+  private ask(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
+    this.admitted++
     this.asking++
-    return Effect.flatMap(this.buckets.reserve(this.ask(need, this.within(deadline))), (slot) => {
-      this.asking--
-      if (slot.ticket === undefined) {
-        this.taken--
-        return this.enqueue(priority, deadline, need, door)
+    const { deadline } = attempt.context
+    return Effect.flatMap(
+      this.buckets.reserve(this.limits, need, deadline === undefined ? Infinity : deadline - began),
+      ({ reservation }) => {
+        this.asking--
+        if (reservation._tag === "Granted") {
+          return reservation.waitMillis === 0
+            ? Effect.succeed(this.settlement(attempt, need, reservation.ticket, began))
+            : Effect.map(
+              this.waitEarly(need, reservation.ticket, reservation.waitMillis),
+              (ticket) => this.settlement(attempt, need, ticket, began)
+            )
+        }
+        this.admitted--
+        return this.wait(attempt, need, began)
       }
-      // A store elsewhere takes its time to answer.
-      if (slot.waitMillis === 0) return door.admitted(slot.ticket, this.options.aheadMillis > 0)
-      return Effect.flatMap(this.keep(need, slot.ticket, slot.waitMillis), (ticket) => door.admitted(ticket, true))
-    })
+    )
   }
 
-  /** Waits for a slot that is booked. */
-  private keep(need: Need, ticket: Ticket, millis: number): Effect.Effect<Ticket> {
-    this.kept++
+  /** Waits for a reservation that begins later. */
+  private waitEarly(need: Need, ticket: Ticket, millis: number): Effect.Effect<Ticket> {
+    this.early++
     return Effect.interruptible(Effect.sleep(millis)).pipe(
       Effect.as(ticket),
       Effect.onExit((exit) => {
-        this.kept--
-        this.wake()
+        this.early--
+        this.line?.wake()
         if (Exit.isSuccess(exit)) return Effect.void
-        this.taken--
-        return this.giveBack(need, ticket)
+        this.admitted--
+        return giveBack(this.buckets, need, ticket)
       })
     )
   }
 
-  private enqueue<E>(
-    priority: Waiting["priority"],
-    deadline: number | undefined,
-    ask: Need,
-    door: Door<E>
-  ): Effect.Effect<Settle, E> {
-    const inTurn = Effect.flatMap(this.buckets.levels, (levels): Effect.Effect<Ticket, Refused> => {
-      const { clock, maxQueue, scope } = this.options
-      const need = plus(ask.charge, ask.hold)
-      if (isTooLarge(levels, this.options.burstMillis / levels.share, ask.charge)) {
-        return Effect.fail({ reason: "tooLarge", waitMillis: undefined })
-      }
-      const waitMillis = this.expected(levels, priority, need)
-      if (levels.closed) return Effect.fail({ reason: "closed", waitMillis })
-      if (this.waiting >= maxQueue) return Effect.fail({ reason: "queueFull", waitMillis })
-      const leftMillis = deadline === undefined ? undefined : deadline - clock.currentTimeMillisUnsafe()
-      if (leftMillis !== undefined && waitMillis >= leftMillis) return Effect.fail({ reason: "deadline", waitMillis })
-      const waiter: Waiting = { priority, need, ask, admitted: Deferred.makeUnsafe(), ticket: undefined }
-      this.queue.add(waiter)
-      if (this.queue.peek() === waiter) this.wake()
-      const granted = Deferred.await(waiter.admitted)
-      const inTime = leftMillis === undefined ? granted : Effect.timeoutOrElse(granted, {
-        duration: leftMillis,
-        orElse: () => Effect.fail<Refused>({ reason: "deadline", waitMillis })
-      })
-      const waited = Effect.onExit(
-        Effect.interruptible(inTime),
-        (exit) => Exit.isSuccess(exit) ? Effect.void : this.leave(waiter)
-      )
-      if (this.pumping) return waited
-      this.pumping = true
-      return Effect.andThen(Effect.forkIn(Effect.interruptible(this.pump()), scope), waited)
-    })
-    return Effect.matchEffect(inTurn, {
-      onFailure: door.refused,
-      onSuccess: (ticket) => door.admitted(ticket, true)
+  private wait(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
+    const { deadline, priority } = attempt.context
+    this.line ??= new Line(this)
+    return Effect.matchEffect(this.line.wait(priority, deadline, need), {
+      onFailure: (refused) => Effect.fail(this.errorOf(refused, attempt, need)),
+      onSuccess: (ticket) => Effect.succeed(this.settlement(attempt, need, ticket, began))
     })
   }
 
-  /** The wait of one that comes now, as far as it can be known. */
-  private expected(levels: Levels, priority: Waiting["priority"], need: Amounts): number {
-    const { all, same, share } = this.queue.ahead(priority)
-    const inTurn = waitAt(levels, plus(all, need), 1)
-    const byShare = waitAt(levels, plus(same, need), share)
-    return Math.max(levels.pausedMillis, Math.min(inTurn, byShare))
+  private errorOf(refused: Refused, attempt: Attempt, { usage }: Need): RateLimitedLocallyError {
+    const common = { group: this.name, attempts: attempt.number - 1 }
+    if (refused._tag === "TooLarge") {
+      const size = { needed: usage.inputTokens, limit: refused.limit }
+      return new RateLimitedLocallyError({ ...common, ...size, reason: "tooLarge", retryAfter: undefined })
+    }
+    const reasons = { Closed: "spend", Deadline: "deadline", QueueFull: "queueFull" } as const
+    const retryAfter = Duration.millis(refused.waitMillis)
+    return new RateLimitedLocallyError({ ...common, reason: reasons[refused._tag], retryAfter })
   }
 
-  /** Gives up a place, or what was granted in the same instant. */
-  private leave(waiter: Waiting): Effect.Effect<void> {
+  /** It is in flight from now on. */
+  private settlement(attempt: Attempt, need: Need, ticket: Ticket, began: number): Settle {
+    const admittedAt = this.clock.currentTimeMillisUnsafe()
+    const self: InFlight.InFlight = {
+      attempt,
+      ticket,
+      kind: attempt.endpoint === "messages" ? attempt.kind : undefined,
+      predictedOutput: need.reserve.outputTokens,
+      admittedAt,
+      used: need.usage,
+      reserved: need.reserve,
+      isObserved: false
+    }
+    this.inFlight.add(self)
+    this.metrics.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, this.services)
     return Effect.suspend(() => {
-      const first = this.queue.peek() === waiter
-      if (this.queue.remove(waiter)) {
-        if (first) this.wake()
-        return Effect.void
+      this.inFlight.delete(self)
+      const { outcome } = attempt
+      const now = this.clock.currentTimeMillisUnsafe()
+      const isCompleted = outcome._tag === "Completed"
+      if (isCompleted && self.kind !== undefined) {
+        const ratio = outcome.usage.outputTokens / Math.max(1, self.predictedOutput)
+        this.metrics.outputRatio.updateUnsafe(ratio, this.services)
       }
-      if (this.booked === waiter) {
-        this.booked = undefined
-        Deferred.doneUnsafe(waiter.admitted, Exit.interrupt())
-      }
-      const { ask, ticket } = waiter
-      if (ticket === undefined) return Effect.void
-      waiter.ticket = undefined
-      this.taken--
-      return Effect.andThen(this.giveBack(ask, ticket), Effect.sync(() => this.wake()))
-    })
-  }
-
-  /** Sleeps for so long, or until something changed. */
-  private pause(millis: number): Effect.Effect<void> {
-    if (this.stirred) return Effect.void
-    const woken = Effect.callback<void>((resume) => {
-      this.resume = () => {
-        this.resume = undefined
-        resume(Effect.void)
-      }
-      return Effect.sync(() => {
-        this.resume = undefined
+      const report = InFlight.close(self, now)
+      const reported = Effect.map(this.buckets.report(report), () => {
+        this.admitted--
+        this.bound = nextBound(this.bound, now, report.observed !== undefined, isCompleted, report.pause !== undefined)
+        this.line?.wake()
       })
+      return Math.abs(now - this.gaugedAt) < gaugeMillis ? reported : Effect.andThen(reported, this.gauge(now))
     })
-    return millis === Infinity ? woken : Effect.asVoid(Effect.timeoutOption(woken, millis))
   }
 
-  /** Serves the queue until it is empty. */
-  private readonly pump = Effect.fnUntraced(function*(this: Group) {
-    while (true) {
-      const waiter = this.queue.peek()
-      if (waiter === undefined) {
-        this.pumping = false
-        return
+  /** Takes what the attempts in flight used so far, not of all at once. */
+  look(): Effect.Effect<void> {
+    const now = this.clock.currentTimeMillisUnsafe()
+    if (Math.abs(now - this.lookedAt) < lookMillis) return Effect.void
+    this.lookedAt = now
+    const reports: Array<Effect.Effect<unknown>> = []
+    for (let left = maxLooked; left > 0; left--) {
+      const next = this.unlooked.next()
+      if (next.done === true) {
+        this.unlooked = this.inFlight.values()
+        break
       }
-      this.stirred = false
-      yield* this.options.look
-      if (!this.isOpen || this.kept > 0) {
-        // The head of a stream that is under way may tell of limits.
-        yield* this.pause(this.kept > 0 ? Infinity : tickMillis)
-        continue
-      }
-      const slot = yield* this.buckets.reserve(this.ask(waiter.ask, this.options.aheadMillis))
-      if (slot.ticket !== undefined) {
-        yield* this.grant(waiter, slot.ticket, slot.waitMillis)
-      } else if (slot.waitMillis === Infinity || slot.closed) {
-        this.queue.remove(waiter)
-        Deferred.doneUnsafe(waiter.admitted, Exit.fail(refusal(slot)))
-      } else {
-        yield* this.pause(this.taken > 0 ? Math.min(slot.waitMillis, tickMillis) : slot.waitMillis)
-      }
+      const report = InFlight.look(next.value, now, this.waiting > 0)
+      if (report === undefined) continue
+      reports.push(
+        report.observed === undefined
+          ? this.buckets.report(report)
+          : Effect.map(this.buckets.report(report), () => {
+            this.bound = nextBound(this.bound, now, true, false, false)
+            this.line?.wake()
+          })
+      )
     }
-  })
+    return reports.length === 0 ? Effect.void : Effect.asVoid(Effect.all(reports))
+  }
 
-  private readonly grant = Effect.fnUntraced(
-    function*(this: Group, waiter: Waiting, ticket: Ticket, waitMillis: number) {
-      const levels = yield* this.buckets.levels
-      this.queue.served(waiter, minutesOf(levels, waiter.need))
-      if (!this.queue.remove(waiter)) return yield* this.giveBack(waiter.ask, ticket)
-      this.taken++
-      waiter.ticket = ticket
-      if (waitMillis > 0) {
-        this.booked = waiter
-        // It may leave meanwhile. The time is not read: a clock that is set back must not prolong the wait.
-        yield* Effect.raceFirst(Effect.sleep(waitMillis), Effect.exit(Deferred.await(waiter.admitted)))
-        if (this.booked !== waiter) return
-        this.booked = undefined
+  private gauge(now: number): Effect.Effect<void> {
+    this.gaugedAt = now
+    return Effect.map(this.buckets.levels, (levels) => {
+      for (const dimension of dimensions) {
+        const level = levels[dimension]
+        if (level !== undefined) {
+          this.metrics.remaining[dimension].updateUnsafe(Math.floor(level.free), this.services)
+        }
       }
-      Deferred.doneUnsafe(waiter.admitted, Exit.succeed(ticket))
-    }
-  )
+    })
+  }
 }
-
-const refusal = ({ closed, waitMillis }: Slot): Refused => ({
-  reason: closed ? "closed" : "tooLarge",
-  waitMillis: closed ? waitMillis : undefined
-})

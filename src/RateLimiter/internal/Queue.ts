@@ -6,7 +6,7 @@
  * that comes back from idleness starts where the others are, so that it cannot save up.
  */
 import type { CallContext } from "../../CallContext.ts"
-import { type Amounts, dimensions, zero } from "./Buckets.ts"
+import { type Amounts, dimensions, type MutableAmounts, zero } from "./Amounts.ts"
 
 export type Priority = CallContext["priority"]
 
@@ -34,7 +34,7 @@ interface Lane<W> {
   last: Node<W> | undefined
   /** How far it has been served. */
   pass: number
-  readonly need: { -readonly [K in keyof Amounts]: number }
+  readonly need: MutableAmounts
 }
 
 export interface Ahead {
@@ -116,7 +116,7 @@ export class Queue<W extends Waiter> {
 
   /** What stands before one that comes now. */
   ahead(priority: Priority): Ahead {
-    const all = { ...zero } as { -readonly [K in keyof Amounts]: number } // a copy of our own
+    const all: MutableAmounts = { ...zero }
     let weight = 0
     for (const lane of this.order) {
       for (const dimension of dimensions) all[dimension] += lane.need[dimension]

@@ -1,57 +1,55 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Logger } from "effect"
+import type { Batch, Reply } from "effect-claude/CircuitBreaker"
 import { TestClock } from "effect/testing"
-import { fresh, type Rules } from "../../../src/CircuitBreaker/internal/circuit.ts"
-import * as Shared from "../../../src/CircuitBreaker/internal/shared.ts"
+import { type Circuit, fresh } from "../../../src/CircuitBreaker/internal/circuit.ts"
+import { admit, rules as standard, sharedCircuit, view } from "../../utils/circuits.ts"
 
-const rules: Rules = {
-  window: { _tag: "Calls", size: 10 },
-  inARow: 3,
+const rules = {
+  ...standard,
   failureRate: Infinity,
-  slowRate: Infinity,
+  slowCallRate: Infinity,
   minimumCalls: 10,
-  openMillis: 10_000,
-  maxOpenMillis: 10_000,
-  jitter: 0,
-  trials: 1,
-  successes: 1,
-  halfOpenMillis: 5_000
+  openDuration: 10_000,
+  maxOpenDuration: 10_000,
+  halfOpenDuration: 5_000
 }
 
-const times = { boundMillis: 250, syncMillis: 200, freshMillis: 2_000 }
+const times = { storeTimeout: 250, syncInterval: 200, staleAfter: 2_000 }
 
-const closed: Shared.Reply = {
+const closed: Reply = {
   phase: "closed",
   epoch: 100,
   waitMillis: 0,
   openings: 0,
-  openedMillis: 0,
+  openMillis: 0,
   permits: 0,
   granted: 0
 }
-const open: Shared.Reply = {
+const open: Reply = {
   ...closed,
   phase: "open",
   epoch: 200,
   waitMillis: 10_000,
   openings: 1,
-  openedMillis: 10_000
+  openMillis: 10_000
 }
-const due: Shared.Reply = { ...open, waitMillis: 0 }
-const granted: Shared.Reply = { ...open, phase: "halfOpen", epoch: 300, waitMillis: 5_000, granted: 4 }
+const due: Reply = { ...open, waitMillis: 0 }
+const granted: Reply = { ...open, phase: "halfOpen", epoch: 300, waitMillis: 5_000, granted: 4 }
 
 /** A store that answers as it is told to, and what it was told. */
 const make = Effect.gen(function*() {
-  const reports: Array<Shared.Report> = []
+  const reports: Array<Batch> = []
   const lines: Array<unknown> = []
-  const store = { answer: Effect.succeed(closed) as Effect.Effect<Shared.Reply, string>, reports, lines }
-  const logger = Logger.layer([Logger.make(({ message }) => void lines.push(...[message].flat()))])
-  const circuits = yield* Shared.make((_key, _rules, report) =>
+  const store = { answer: Effect.succeed(closed) as Effect.Effect<Reply, string>, reports, lines }
+  const logger = Logger.layer([Logger.make(({ message }) => void lines.push([message].flat()[0]))])
+  const step = (batch: Batch) =>
     Effect.suspend(() => {
-      reports.push(report)
+      reports.push(batch)
       return store.answer
-    }), times).pipe(Effect.provide(logger))
-  return { store, circuit: circuits("key", rules, () => {}, () => 0) }
+    })
+  const circuit = yield* sharedCircuit({ step }, "key", rules, times).pipe(Effect.provide(logger))
+  return { store, circuit }
 })
 
 /** What came of an effect that had no time to wait. */
@@ -66,16 +64,18 @@ const atOnce = <A>(effect: Effect.Effect<A>) =>
 
 const tick = TestClock.adjust(0)
 
+const peek = (circuit: Circuit) => Effect.suspend(() => circuit.peek())
+
 describe("a shared circuit", () => {
   it.effect("asks at the first attempt, and then decides at once even when the store hangs", () =>
     Effect.gen(function*() {
       const { circuit, store } = yield* make
-      assert.deepInclude(yield* circuit.admit, { _tag: "Permit", epoch: 100, round: 0 })
+      assert.deepInclude(yield* admit(circuit), { _tag: "Permit", epoch: 100, round: 0 })
       store.answer = Effect.never
       for (let i = 0; i < 1_000; i++) {
-        const admission = yield* atOnce(circuit.admit)
+        const admission = yield* atOnce(admit(circuit))
         assert.strictEqual(admission._tag, "Permit")
-        if (admission._tag === "Permit") circuit.settle(admission, 0)
+        if (admission._tag === "Permit") yield* circuit.settle(admission, "success")
         yield* TestClock.adjust(10)
       }
       assert.isBelow(store.reports.length, 12)
@@ -84,18 +84,22 @@ describe("a shared circuit", () => {
   it.effect("tells failures at once and the rest soon, each once and in order", () =>
     Effect.gen(function*() {
       const { circuit, store } = yield* make
-      const count = Effect.fnUntraced(function*(result: 0 | 1) {
-        const admission = yield* circuit.admit
-        if (admission._tag === "Permit") circuit.settle(admission, result)
+      const count = Effect.fnUntraced(function*(result: "success" | "failure") {
+        const admission = yield* admit(circuit)
+        if (admission._tag === "Permit") yield* circuit.settle(admission, result)
         yield* tick
       })
-      yield* count(0)
-      yield* count(0)
+      yield* count("success")
+      yield* count("success")
       assert.strictEqual(store.reports.length, 1)
-      yield* count(1)
-      yield* count(0)
+      yield* count("failure")
+      yield* count("success")
       yield* TestClock.adjust(200)
-      assert.deepStrictEqual(store.reports.map(({ results }) => results), ["", "001", "0"])
+      assert.deepStrictEqual(store.reports.map(({ results }) => results), [
+        [],
+        ["success", "success", "failure"],
+        ["success"]
+      ])
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(store.reports.length, 3)
     }).pipe(Effect.scoped))
@@ -105,41 +109,41 @@ describe("a shared circuit", () => {
       const { circuit, store } = yield* make
       const permits = []
       for (let i = 0; i < 4; i++) {
-        const admission = yield* circuit.admit
+        const admission = yield* admit(circuit)
         if (admission._tag === "Permit") permits.push(admission)
       }
       for (const index of [0, 1, 3]) {
-        circuit.settle(permits[index]!, 1)
+        yield* circuit.settle(permits[index]!, "failure")
         yield* tick
       }
-      assert.deepInclude(store.reports.at(-1), { results: "1", row: false, early: -1 })
-      circuit.settle(permits[2]!, undefined)
+      assert.deepInclude(store.reports.at(-1), { results: ["failure"], tripped: false, early: -1 })
+      yield* circuit.settle(permits[2]!, undefined)
       yield* tick
-      assert.deepInclude(store.reports.at(-1), { results: "", row: true, early: -1 })
+      assert.deepInclude(store.reports.at(-1), { results: [], tripped: true, early: -1 })
     }).pipe(Effect.scoped))
 
   it.effect("waits for a renewal where the mirror is old", () =>
     Effect.gen(function*() {
       const { circuit, store } = yield* make
-      yield* circuit.admit
+      yield* admit(circuit)
       yield* TestClock.adjust(2_000)
       store.answer = Effect.delay(Effect.succeed(open), 20)
-      const caller = yield* Effect.forkChild(circuit.admit)
+      const caller = yield* Effect.forkChild(admit(circuit))
       yield* TestClock.adjust(20)
-      assert.deepInclude(yield* Fiber.join(caller), { _tag: "Refusal", trial: false, waitMillis: 10_000 })
+      assert.deepInclude(yield* Fiber.join(caller), { _tag: "Refusal", isHalfOpen: false, waitMillis: 10_000 })
     }).pipe(Effect.scoped))
 
   it.effect("waits no longer than the bound, then not at all, says so once, and comes back by itself", () =>
     Effect.gen(function*() {
       const { circuit, store } = yield* make
       store.answer = Effect.never
-      const callers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(circuit.admit))
+      const callers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(admit(circuit)))
       yield* TestClock.adjust(249)
       assert.isUndefined(callers[0]!.pollUnsafe())
       yield* TestClock.adjust(1)
       for (const caller of callers) assert.strictEqual((yield* Fiber.join(caller))._tag, "Permit")
       for (let second = 0; second < 20; second++) {
-        yield* atOnce(circuit.admit)
+        yield* atOnce(admit(circuit))
         yield* TestClock.adjust("1 second")
       }
       assert.isBelow(store.reports.length, 8)
@@ -147,9 +151,9 @@ describe("a shared circuit", () => {
 
       store.answer = Effect.succeed(open)
       yield* TestClock.adjust("10 seconds")
-      yield* atOnce(circuit.admit)
+      yield* atOnce(admit(circuit))
       yield* tick
-      assert.deepInclude(yield* atOnce(circuit.admit), { _tag: "Refusal", waitMillis: 10_000 })
+      assert.deepInclude(yield* atOnce(admit(circuit)), { _tag: "Refusal", waitMillis: 10_000 })
       assert.strictEqual(store.lines.length, 2)
     }).pipe(Effect.scoped))
 
@@ -158,10 +162,12 @@ describe("a shared circuit", () => {
       const { circuit, store } = yield* make
       yield* TestClock.setTime(7_200_000)
       store.answer = Effect.fail("gone")
-      yield* circuit.admit
+      yield* admit(circuit)
       store.answer = Effect.succeed(closed)
       yield* TestClock.setTime(3_600_000)
-      yield* circuit.admit
+      yield* admit(circuit)
+      yield* TestClock.adjust("1 second")
+      yield* admit(circuit)
       yield* tick
       assert.strictEqual(store.lines.length, 2)
     }).pipe(Effect.scoped))
@@ -169,36 +175,41 @@ describe("a shared circuit", () => {
   it.effect("opens by itself without the store, tries by itself, and brings that along when it is back", () =>
     Effect.gen(function*() {
       const { circuit, store } = yield* make
-      yield* circuit.admit
+      yield* admit(circuit)
       store.answer = Effect.fail("gone")
       for (let i = 0; i < 3; i++) {
-        const admission = yield* atOnce(circuit.admit)
-        if (admission._tag === "Permit") circuit.settle(admission, 1)
+        const admission = yield* atOnce(admit(circuit))
+        if (admission._tag === "Permit") yield* circuit.settle(admission, "failure")
         yield* tick
       }
-      assert.deepInclude(yield* circuit.view, { phase: "open", waitMillis: 10_000 })
+      assert.deepInclude(yield* view(circuit), { phase: "open", waitMillis: 10_000 })
       yield* TestClock.adjust("4 seconds")
       store.answer = Effect.succeed(open)
-      yield* circuit.peek
+      yield* peek(circuit)
       yield* tick
-      assert.deepInclude(store.reports.at(-1), { propose: "ifWorse", openMillis: 6_000, openings: 1 })
+      assert.deepInclude(store.reports.at(-1)?.proposal, {
+        when: "ifWorse",
+        isOpen: true,
+        waitMillis: 6_000,
+        openings: 1
+      })
       store.answer = Effect.fail("gone")
       yield* TestClock.adjust("10 seconds")
-      const trial = yield* circuit.admit
+      const trial = yield* admit(circuit)
       assert.strictEqual(trial._tag, "Permit")
-      if (trial._tag === "Permit") circuit.settle(trial, 0)
-      assert.strictEqual((yield* circuit.view).phase, "closed")
+      if (trial._tag === "Permit") yield* circuit.settle(trial, "success")
+      assert.strictEqual((yield* view(circuit)).phase, "closed")
     }).pipe(Effect.scoped))
 
   it.effect("asks for one trial at a time", () =>
     Effect.gen(function*() {
       const { circuit, store } = yield* make
       store.answer = Effect.succeed(due)
-      yield* circuit.peek
+      yield* peek(circuit)
       yield* tick
       const before = store.reports.length
       store.answer = Effect.delay(Effect.succeed(granted), 20)
-      const callers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(circuit.admit))
+      const callers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(admit(circuit)))
       yield* TestClock.adjust(20)
       const admissions = yield* Effect.forEach(callers, (caller) => Fiber.join(caller))
       assert.deepStrictEqual(admissions.map(({ _tag }) => _tag), ["Permit", "Refusal", "Refusal"])
@@ -209,12 +220,12 @@ describe("a shared circuit", () => {
     Effect.gen(function*() {
       const { circuit, store } = yield* make
       store.answer = Effect.succeed(due)
-      yield* circuit.peek
+      yield* peek(circuit)
       yield* tick
       for (const release of ["after", "before"] as const) {
-        const answer = yield* Deferred.make<Shared.Reply>()
+        const answer = yield* Deferred.make<Reply>()
         store.answer = Deferred.await(answer)
-        const caller = yield* Effect.forkChild(Effect.uninterruptible(circuit.admit), { startImmediately: true })
+        const caller = yield* Effect.forkChild(Effect.uninterruptible(admit(circuit)), { startImmediately: true })
         yield* tick
         const leaving = Fiber.interrupt(caller)
         const answering = Deferred.succeed(answer, granted)
@@ -222,11 +233,11 @@ describe("a shared circuit", () => {
         else yield* Effect.andThen(answering, leaving)
         yield* tick
         if (release === "after" || caller.pollUnsafe()?._tag === "Failure") {
-          assert.deepInclude(store.reports.at(-1), { epoch: 300, round: 4, back: 1 })
+          assert.deepInclude(store.reports.at(-1), { epoch: 300, round: 4, returned: 1 })
         }
         store.answer = Effect.succeed({ ...due, epoch: 400 })
         yield* TestClock.adjust("10 seconds")
-        yield* circuit.peek
+        yield* peek(circuit)
         yield* tick
       }
     }).pipe(Effect.scoped))
@@ -234,13 +245,13 @@ describe("a shared circuit", () => {
   it.effect("hands a state from outside to the store as soon as it answers", () =>
     Effect.gen(function*() {
       const { circuit, store } = yield* make
-      yield* circuit.admit
+      yield* admit(circuit)
       store.answer = Effect.fail("gone")
       yield* circuit.restore({ ...fresh, openUntil: 5_000, openings: 3 })
       yield* TestClock.adjust("2 seconds")
       store.answer = Effect.succeed(open)
       yield* TestClock.adjust("10 seconds")
-      assert.deepInclude(store.reports.at(-1), { propose: "always", openings: 3 })
+      assert.deepInclude(store.reports.at(-1)?.proposal, { when: "always", openings: 3 })
       const { length } = store.reports
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(store.reports.length, length)
@@ -250,6 +261,6 @@ describe("a shared circuit", () => {
     Effect.gen(function*() {
       const { circuit, store } = yield* Effect.scoped(make)
       store.answer = Effect.never
-      assert.strictEqual((yield* circuit.admit)._tag, "Permit")
+      assert.strictEqual((yield* admit(circuit))._tag, "Permit")
     }))
 })

@@ -2,15 +2,19 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import { Redis } from "effect/persistence"
 import type * as Attempt from "../../../src/Attempt.ts"
+import { type Amounts, dimensions, zero } from "../../../src/RateLimiter/internal/Amounts.ts"
 import * as Buckets from "../../../src/RateLimiter/internal/Buckets.ts"
 import type { Limits } from "../../../src/RateLimiter/internal/Limits.ts"
 import * as Script from "../../../src/RateLimiter/internal/script.ts"
+import type { State } from "../../../src/RateLimiter/internal/State.ts"
+import type { Batch, Reply, Report, Sender, Ticket } from "../../../src/RateLimiter/internal/Store.ts"
+import * as wire from "../../../src/RateLimiter/internal/wire.ts"
 import { between } from "../../utils/between.ts"
 import * as TestRedis from "../../utils/redis.ts"
 
 /** The script with its clock in our hands. */
 const script = Redis.script(
-  (key: string, message: Script.Message, now: number) => [key, Script.encode(message), now],
+  (key: string, batch: Batch, now: number) => [key, wire.encode(batch), now],
   { numberOfKeys: 1, lua: Script.lua("tonumber(ARGV[2])") }
 ).withReturnType<string>()
 
@@ -19,21 +23,19 @@ const layer = Layer.unwrap(
   Effect.map(TestRedis.server({ durable: false }), TestRedis.connection)
 )
 
-const quiet: Omit<Script.Message, "id" | "call"> = {
-  acked: 0,
-  gone: [],
-  held: Buckets.zero,
-  born: 0,
-  burst: 60_000,
-  first: 1,
-  reports: [],
-  limits: undefined,
-  ask: undefined,
+const sender: Sender = {
+  process: "me",
+  call: 1,
+  acknowledged: 0,
+  abandoned: [],
+  reserved: zero,
+  epoch: 0,
+  firstReport: 1,
   known: undefined,
-  bye: false
+  ends: false
 }
 
-const amounts = (requests: number, inputTokens = 0, outputTokens = 0): Buckets.Amounts => ({
+const amounts = (requests: number, inputTokens = 0, outputTokens = 0): Amounts => ({
   requests,
   inputTokens,
   outputTokens,
@@ -58,7 +60,7 @@ const Step = Schema.Union([
     requests: Schema.Union([between(0, 3), between(0, 300)]),
     input: between(0, 900),
     output: between(0, 900),
-    held: between(0, 2_000),
+    reserve: between(0, 2_000),
     within: Schema.Literals([0, 0, 500, 20_000, 60_000, 1e15])
   }),
   Schema.Struct({
@@ -84,6 +86,13 @@ const Step = Schema.Union([
   Schema.Struct({ do: Schema.Literal("wait"), millis: between(0, 90_000), micros: between(0, 999) }),
   Schema.Struct({ do: Schema.Literal("wait"), millis: between(-5_000, 900_000), micros: between(0, 999) }),
   Schema.Struct({
+    do: Schema.Literal("process"),
+    name: Schema.Literals(["me", "you"]),
+    lost: Schema.Boolean,
+    known: Schema.Boolean,
+    ends: Schema.Boolean
+  }),
+  Schema.Struct({
     do: Schema.Literal("limits"),
     requests: limit(2_000),
     input: limit(4_000),
@@ -99,62 +108,100 @@ const same = (actual: number, expected: number, what: string) =>
     `${what}: ${actual}, and not ${expected}`
   )
 
-describe.skipIf(!TestRedis.isInstalled)("the script of the buckets", () => {
+describe.skipIf(!TestRedis.isInstalled)("the script of the limiter", () => {
   it.layer(layer, { excludeTestServices: true })((it) => {
     let keys = 0
     const seen = new Set<string>()
 
+    /** The same batch to both, and the same answer of both. */
+    const twins = Effect.gen(function*() {
+      const run = (yield* Redis.Redis).eval(script)
+      const key = `same-${++keys}`
+      let state: State | undefined
+      return (batch: Omit<Batch, "key">, now: number) =>
+        Effect.map(run(key, { ...batch, key }, now), (text) => {
+          const [next, expected] = Buckets.step(state, { ...batch, key }, now)
+          const actual = wire.decode(text)
+          state = next
+          check(actual, expected)
+          return expected
+        })
+    })
+
+    const check = (actual: Reply, expected: Reply) => {
+      if (actual._tag === "Rejected" || expected._tag === "Rejected") {
+        seen.add("rejected")
+        return assert.deepStrictEqual(actual, expected)
+      }
+      const [mine, other] = [actual.reservation, expected.reservation]
+      assert.strictEqual(mine?._tag, other?._tag)
+      if (other !== undefined) seen.add(other._tag)
+      if (mine?._tag === "Full" && other?._tag === "Full") {
+        same(mine.waitMillis, other.waitMillis, "wait")
+        assert.strictEqual(mine.closed, other.closed)
+      }
+      if (mine?._tag === "Granted" && other?._tag === "Granted") {
+        same(mine.waitMillis, other.waitMillis, "wait")
+        assert.deepStrictEqual(mine.ticket, other.ticket)
+      }
+      const [view, twin] = [actual.view!, expected.view!]
+      for (const dimension of dimensions) {
+        const [mine, other] = [view.buckets[dimension], twin.buckets[dimension]]
+        assert.strictEqual(mine === undefined, other === undefined, dimension)
+        same(view.reserved[dimension], twin.reserved[dimension], `${dimension} reserved`)
+        if (mine === undefined || other === undefined) continue
+        same(mine.perMinute, other.perMinute, `${dimension} per minute`)
+        same(mine.capacity, other.capacity, `${dimension} capacity`)
+        same(mine.level, other.level, `${dimension} level`)
+        assert.strictEqual(mine.observed, other.observed, `${dimension} observed`)
+      }
+      assert.strictEqual(view.processes, twin.processes)
+      assert.strictEqual(view.epoch, twin.epoch)
+      same(view.pausedMillis, twin.pausedMillis, "pause")
+      assert.strictEqual(view.closed, twin.closed)
+      if (twin.closed) seen.add("closed")
+      assert.strictEqual(view.ramp === undefined, twin.ramp === undefined, "ramp")
+      if (view.ramp !== undefined && twin.ramp !== undefined) {
+        seen.add("ramp")
+        same(view.ramp.from, twin.ramp.from, "ramp from")
+        same(view.ramp.perMinute, twin.ramp.perMinute, "ramp per minute")
+        same(view.ramp.level, twin.ramp.level, "ramp level")
+        assert.strictEqual(view.ramp.doublingMillis, twin.ramp.doublingMillis)
+        same(view.ramp.until, twin.ramp.until, "ramp until")
+      }
+    }
+
     it.effect.prop(
-      "does step by step what the buckets in memory do",
+      "answers every batch as step does",
       { burst: between(1, 120), steps: Schema.Array(Step) },
       ({ burst, steps }) =>
         Effect.gen(function*() {
-          const run = (yield* Redis.Redis).eval(script)
-          const key = `same-${++keys}`
+          const both = yield* twins
           let now = 1.79e12
           let limits: Limits = { requestsPerMinute: 1_200, inputTokensPerMinute: 2_000, outputTokensPerMinute: 2_000 }
-          const burstMillis = burst * 1_000
-          const state = Buckets.make(burstMillis, now)
-          let calls = 0
-          let reports = 0
-          let held = Buckets.zero
-          const granted: Array<{ ticket: Buckets.Ticket; hold: Buckets.Amounts }> = []
-          const step = (message: Partial<Script.Message>) =>
-            Effect.map(
-              run(
-                key,
-                { ...quiet, id: "me", call: ++calls, acked: calls - 1, held, burst: burstMillis, ...message },
-                now
-              ),
-              (text) => Script.decode(text)!
-            )
-          const { born } = yield* step({})
-
-          const check = (reply: Script.Reply) => {
-            for (const dimension of Buckets.dimensions) {
-              const mine = reply.buckets[dimension]
-              const other = state.buckets[dimension]
-              assert.strictEqual(mine === undefined, other === undefined, dimension)
-              if (mine === undefined || other === undefined) continue
-              same(mine.perMinute, other.perMinute, `${dimension} per minute`)
-              same(mine.capacity, other.capacity, `${dimension} capacity`)
-              same(mine.level, other.level, `${dimension} level`)
-              assert.strictEqual(mine.heard, other.heard, `${dimension} heard`)
-              same(reply.held[dimension], state.held[dimension], `${dimension} held`)
-            }
-            same(reply.pausedMillis, Math.max(0, state.pausedUntil - now), "pause")
-            assert.strictEqual(reply.closed, state.closed)
-            assert.strictEqual(reply.ramp === undefined, state.ramp === undefined, "ramp")
-            if (reply.ramp !== undefined && state.ramp !== undefined) {
-              seen.add("ramp")
-              same(reply.ramp.from + now, state.ramp.from, "ramp from")
-              same(reply.ramp.perMinute, state.ramp.perMinute, "ramp per minute")
-              same(reply.ramp.level, state.ramp.level, "ramp level")
-              assert.strictEqual(reply.ramp.doublingMillis, state.ramp.doublingMillis)
-              same(reply.ramp.until, state.ramp.until, "ramp until")
-            }
-            if (state.closed) seen.add("closed")
+          const processes = new Map(
+            ["me", "you"].map((process) => [process, { ...sender, process, call: 0 as number, reports: 0 }])
+          )
+          let process = processes.get("me")!
+          const granted: Array<{ ticket: Ticket; reserve: Amounts }> = []
+          const step = (batch: Partial<Batch>, change: Partial<Sender> = {}) => {
+            const { reports, ...mine } = process
+            process.call++
+            process.reports += batch.reports?.length ?? 0
+            return both({
+              burstMillis: burst * 1_000,
+              read: true,
+              ...batch,
+              sender: {
+                ...mine,
+                call: process.call,
+                acknowledged: process.call - 1,
+                firstReport: reports + 1,
+                ...change
+              }
+            }, now)
           }
+          yield* step({})
 
           for (const one of steps) {
             switch (one.do) {
@@ -169,40 +216,42 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the buckets", () => {
                   tokensPerMinute: one.tokens
                 }
                 break
-              case "reserve": {
-                const charge = amounts(one.requests, one.input / 4, one.output)
-                const hold = amounts(0, 0, one.held)
-                const expected = Buckets.reserve(state, { limits, charge, hold, withinMillis: one.within }, now)
-                const reply = yield* step({
-                  limits: JSON.parse(JSON.stringify({
-                    requests: limits.requestsPerMinute,
-                    inputTokens: limits.inputTokensPerMinute,
-                    outputTokens: limits.outputTokensPerMinute,
-                    tokens: limits.tokensPerMinute
-                  })),
-                  ask: { charge, hold, within: one.within }
-                })
-                const { slot } = reply
-                same(slot.waitMillis, expected.waitMillis, "wait")
-                assert.strictEqual(slot.closed, expected.closed)
-                assert.strictEqual(slot.ticket === undefined, expected.ticket === undefined)
-                seen.add(slot.waitMillis === Infinity ? "too large" : slot.ticket === undefined ? "refused" : "granted")
-                if (slot.ticket !== undefined && expected.ticket !== undefined) {
-                  assert.strictEqual(slot.ticket.sequence - born, expected.ticket.sequence)
-                  assert.deepStrictEqual(slot.ticket.charged, expected.ticket.charged)
-                  granted.push({ ticket: expected.ticket, hold })
-                  held = amounts(0, 0, held.outputTokens + one.held)
+              case "process": {
+                process = processes.get(one.name)!
+                const bucket = { perMinute: 900, capacity: 800, level: 700, observed: 900 }
+                const known = {
+                  buckets: { inputTokens: bucket },
+                  pausedMillis: 100,
+                  closed: one.lost,
+                  ramp: one.ends ? { from: 50, perMinute: 30, level: 1, doublingMillis: 1_000, until: 90 } : undefined
                 }
-                check(reply)
+                const last = process.call
+                yield* step({}, {
+                  acknowledged: one.lost ? Math.max(0, last - 2) : last,
+                  abandoned: one.known ? [last, last - 1] : [],
+                  epoch: one.lost ? 1 : 0,
+                  known: one.known ? known : undefined,
+                  ends: one.ends,
+                  ...(one.lost && one.ends ? { call: last } : undefined)
+                })
+                if (one.ends) process.reports = 0
+                break
+              }
+              case "reserve": {
+                const usage = amounts(one.requests, one.input / 4, one.output)
+                const ask = { usage, reserve: amounts(0, 0, one.reserve), withinMillis: one.within }
+                const reply = yield* step({ limits, ask })
+                if (reply._tag !== "Done" || reply.reservation?._tag !== "Granted") break
+                granted.push({ ticket: reply.reservation.ticket, reserve: ask.reserve })
+                process.reserved = amounts(0, 0, process.reserved.outputTokens + one.reserve)
                 break
               }
               case "report": {
                 const self = granted[one.which % Math.max(1, granted.length)]
                 if (self === undefined) break
-                const charge = amounts(0, one.input, one.output)
-                const release = one.release ? self.hold : Buckets.zero
-                self.hold = one.release ? Buckets.zero : self.hold
-                held = amounts(0, 0, held.outputTokens - release.outputTokens)
+                const release = one.release ? self.reserve : zero
+                self.reserve = one.release ? zero : self.reserve
+                process.reserved = amounts(0, 0, process.reserved.outputTokens - release.outputTokens)
                 const family = (seen: typeof Seen.Type): Attempt.Limit | undefined =>
                   seen && {
                     limit: seen.limit,
@@ -218,11 +267,9 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the buckets", () => {
                     tokens: family(one.observed.tokens)
                   }
                 }
-                Buckets.report(state, { ticket: self.ticket, charge, release, observed, pause: one.pause }, now)
-                const ticket = { ...self.ticket, sequence: self.ticket.sequence + born }
-                check(
-                  yield* step({ first: ++reports, reports: [{ charge, ticket, observed, pause: one.pause }] })
-                )
+                const usage = amounts(0, one.input, one.output)
+                const report: Report = { ticket: self.ticket, usage, release: zero, observed, pause: one.pause }
+                yield* step({ reports: [report] })
                 if (observed !== undefined) seen.add("observed")
                 break
               }
@@ -234,76 +281,56 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the buckets", () => {
 
     it.effect("came by all there is", () =>
       Effect.sync(() => {
-        assert.deepStrictEqual([...seen].sort(), ["closed", "granted", "observed", "ramp", "refused", "too large"])
+        assert.deepStrictEqual([...seen].sort(), [
+          "Full",
+          "Granted",
+          "TooLarge",
+          "closed",
+          "observed",
+          "ramp",
+          "rejected"
+        ])
       }))
 
-    /** What one process says after the other, each as its next call. */
+    /** What processes send one after the other, each as its next batch. */
     const talk = Effect.gen(function*() {
-      const run = (yield* Redis.Redis).eval(script)
-      const key = `talk-${++keys}`
+      const both = yield* twins
       const calls = new Map<string, number>()
-      return (id: string, message: Partial<Script.Message>, now = 1.79e12) =>
+      return (process: string, batch: Partial<Batch>, change: Partial<Sender> = {}, now = 1.79e12) =>
         Effect.suspend(() => {
-          const call = (calls.get(id) ?? 0) + 1
-          calls.set(id, call)
-          return Effect.map(run(key, { ...quiet, id, call, acked: call - 1, ...message }, now), Script.decode)
+          const call = (calls.get(process) ?? 0) + 1
+          calls.set(process, call)
+          const from = { ...sender, process, call, acknowledged: call - 1, ...change }
+          return Effect.map(
+            both({ burstMillis: 60_000, read: true, ...batch, sender: from }, now),
+            (reply) => reply._tag === "Done" ? reply.view! : assert.fail(reply.reason)
+          )
         })
     })
 
-    const limits = { inputTokens: 1_000 }
-    const asked = (input: number, held: number) => ({
-      limits,
-      ask: { charge: amounts(1, input), hold: { ...Buckets.zero, inputTokens: held }, within: 0 }
-    })
-    const told = (input: number) => ({
-      charge: amounts(0, input),
-      ticket: { sequence: 1, charged: Buckets.zero },
-      observed: undefined,
-      pause: undefined
-    })
-
-    it.effect("takes in each report once, and a call that comes out of turn not at all", () =>
+    it.effect("counts the processes, and frees what one had reserved that sent nothing for five minutes", () =>
       Effect.gen(function*() {
-        const say = yield* talk
-        yield* say("a", { limits, reports: [told(1), told(2)] })
-        const twice = yield* say("a", { reports: [told(1), told(2), told(4)] })
-        assert.strictEqual(twice?.buckets.inputTokens?.level, 993)
-        assert.strictEqual((yield* Effect.exit(say("a", { call: 1, first: 4, reports: [told(8)] })))._tag, "Failure")
-        assert.strictEqual((yield* say("b", { reports: [told(16)] }))?.buckets.inputTokens?.level, 977)
-      }))
-
-    it.effect("takes back what was granted in a call whose answer was lost", () =>
-      Effect.gen(function*() {
-        const say = yield* talk
-        yield* say("a", asked(100, 50))
-        yield* say("a", { ...asked(10, 5), acked: 0 })
-        const both = yield* say("b", {})
-        assert.strictEqual(both?.held.inputTokens, 55)
-        const after = yield* say("a", { gone: [1], held: { ...Buckets.zero, inputTokens: 5 } })
-        assert.strictEqual(after?.held.inputTokens, 5)
-        assert.strictEqual(after?.buckets.inputTokens?.level, 990)
-        assert.strictEqual((yield* say("a", { gone: [1] }))?.buckets.inputTokens?.level, 990)
-      }))
-
-    it.effect("counts the processes, and frees what one that was not heard of for five minutes held", () =>
-      Effect.gen(function*() {
-        const say = yield* talk
-        yield* say("a", asked(0, 300))
-        yield* say("c", {})
-        assert.deepInclude(yield* say("b", {}), { processes: 3, held: { ...Buckets.zero, inputTokens: 300 } })
-        yield* say("c", { bye: true })
-        assert.strictEqual((yield* say("b", {}, 1.79e12 + 300_000))?.processes, 2)
-        assert.deepInclude(yield* say("b", {}, 1.79e12 + 300_001), { processes: 1, held: Buckets.zero })
+        const send = yield* talk
+        const reserve = { ...zero, inputTokens: 300 }
+        const limits = { inputTokensPerMinute: 1_000 }
+        yield* send("a", { limits, ask: { usage: amounts(1), reserve, withinMillis: 0 } })
+        yield* send("c", {})
+        assert.deepInclude(yield* send("b", {}), { processes: 3, reserved: reserve })
+        yield* send("c", {}, { ends: true })
+        assert.strictEqual((yield* send("b", {}, {}, 1.79e12 + 300_000)).processes, 2)
+        assert.deepInclude(yield* send("b", {}, {}, 1.79e12 + 300_001), { processes: 1, reserved: zero })
       }))
 
     it.effect("sets keys to expire, later where a pause is long", () =>
       Effect.gen(function*() {
         const redis = yield* Redis.Redis
-        const say = yield* talk
-        const left = redis.send<number>("PTTL", `talk-${keys}`)
-        yield* say("a", {})
+        const send = yield* talk
+        const left = redis.send<number>("PTTL", `same-${keys}`)
+        yield* send("a", {})
         assert.approximately(yield* left, 3_600_000, 60_000)
-        yield* say("a", { reports: [{ ...told(0), pause: { reason: "spend", millis: 7_200_000 } }] })
+        const ticket = { sequence: 1, used: zero }
+        const pause = { reason: "spend", millis: 7_200_000 } as const
+        yield* send("a", { reports: [{ ticket, usage: zero, release: zero, observed: undefined, pause }] })
         assert.approximately(yield* left, 10_800_000, 60_000)
       }))
   })

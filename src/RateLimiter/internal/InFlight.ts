@@ -1,0 +1,151 @@
+/** The attempts that were admitted and are not settled: what each took of the limits, and what it turns out to use. */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import { type Attempt, type CallKind, countedInput, type Outcome } from "../../Attempt.ts"
+import type { RateLimitError } from "../../ClaudeError.ts"
+import type { Usage } from "../../Usage.ts"
+import { type Amounts, minus } from "./Amounts.ts"
+import type { Need } from "./BucketSet.ts"
+import type { Pause, Report, Ticket } from "./Store.ts"
+
+export interface InFlight {
+  readonly attempt: Attempt
+  readonly ticket: Ticket
+  readonly kind: CallKind | undefined
+  readonly predictedOutput: number
+  readonly admittedAt: number
+  /** What was taken for it so far, and what is still reserved. */
+  used: Amounts
+  reserved: Amounts
+  /** Its rate-limit headers were reported. */
+  isObserved: boolean
+}
+
+/** The longest pause for which a group is closed at once; then the next answer decides anew. */
+const maxPauseMillis = 60 * 60_000
+
+/** For a refusal without a hint. */
+const defaultPauseMillis = 1_000
+
+const amounts = (requests: number, inputTokens: number, outputTokens: number): Amounts => ({
+  requests,
+  inputTokens,
+  outputTokens,
+  tokens: inputTokens + outputTokens
+})
+
+/** What an attempt will probably use: input is taken at once, output reserved. */
+export const needOf = (attempt: Attempt): Need => {
+  if (attempt.endpoint !== "messages") return { usage: amounts(1, 0, 0), reserve: amounts(0, 0, 0) }
+  const { estimate, kind } = attempt
+  return {
+    usage: amounts(1, kind.input(estimate.inputTokens), 0),
+    reserve: amounts(0, 0, estimate.expectedOutputTokens ?? kind.typicalOutput(estimate.maxOutputTokens))
+  }
+}
+
+/** By how much a usage exceeds what was taken. */
+const beyond = ({ used }: InFlight, requests: number, inputTokens: number, outputTokens: number): Amounts => ({
+  requests: requests - used.requests,
+  inputTokens: inputTokens - used.inputTokens,
+  outputTokens: outputTokens - used.outputTokens,
+  tokens: inputTokens + outputTokens - used.tokens
+})
+
+const isKnown = (usage: Usage): boolean =>
+  usage.inputTokens + usage.cacheReadTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens > 0
+
+/**
+ * What an attempt used in the end, beyond what was taken. Where its outcome says nothing, what was taken and reserved on admission stands, unless the
+ * API said that it did not take the request on.
+ */
+const usageOf = (self: InFlight): Amounts => {
+  const { attempt, predictedOutput, used } = self
+  const { outcome } = attempt
+  switch (outcome._tag) {
+    case "NotSent":
+      return beyond(self, 0, 0, 0)
+    case "Completed":
+      return beyond(self, 1, countedInput(attempt, outcome.usage), outcome.usage.outputTokens)
+    case "Failed":
+      if (outcome.error._tag === "RateLimitError") return beyond(self, 0, 0, 0)
+      if (outcome.error.billed === "no") return beyond(self, outcome.error._tag === "ConnectionError" ? 0 : 1, 0, 0)
+      break
+    case "Aborted":
+      break
+  }
+  return isKnown(outcome.usage)
+    ? beyond(self, 1, countedInput(attempt, outcome.usage), outcome.usage.outputTokens)
+    : beyond(self, 1, used.inputTokens, Math.max(predictedOutput, used.outputTokens))
+}
+
+const pauseFor = ({ limit, retryAfter }: RateLimitError, now: number): Pause => {
+  const hint = retryAfter === undefined ? undefined : Duration.toMillis(retryAfter)
+  const millis = (wait: number) => Math.min(hint ?? wait, maxPauseMillis)
+  if (limit === "spend") return { reason: "spend", millis: millis(untilNextMonth(now)) }
+  return { reason: limit === "acceleration" ? "acceleration" : "throttle", millis: millis(defaultPauseMillis) }
+}
+
+/** Spend limits start anew at midnight UTC on the first. */
+const untilNextMonth = (now: number): number =>
+  DateTime.makeUnsafe(now).pipe(
+    DateTime.startOf("month"),
+    DateTime.add({ months: 1 }),
+    DateTime.toEpochMillis
+  ) - now
+
+/** The headers of its response, once. */
+const observed = (self: InFlight, outcome: Outcome, now: number): Report["observed"] => {
+  const limits = !self.isObserved && "limits" in outcome ? outcome.limits : undefined
+  if (limits === undefined) return undefined
+  self.isObserved = true
+  return { limits, now }
+}
+
+/**
+ * What is new since the last look; undefined where nothing is. A stream shows what has arrived. `assume`: what a plain call has produced shows
+ * only at its end, so it is taken to be produced at the usual pace. Else a bucket that looks full, while the server's is drawn on, would
+ * lose its refill.
+ */
+export const look = (self: InFlight, now: number, assume: boolean): Report | undefined => {
+  const { attempt } = self
+  const { outcome } = attempt
+  if (outcome._tag !== "Aborted") return undefined
+  const { usage } = outcome
+  const isStream = isKnown(usage)
+  const assumed = assume && !isStream ? self.kind?.producedIn(now - self.admittedAt) ?? 0 : 0
+  const output = Math.max(
+    self.used.outputTokens,
+    Math.min(assumed, self.predictedOutput),
+    isStream ? usage.outputTokens : 0
+  )
+  const input = isStream ? countedInput(attempt, usage) : self.used.inputTokens
+  const headers = observed(self, outcome, now)
+  const isSame = output === self.used.outputTokens && input === self.used.inputTokens
+  if (isSame && headers === undefined) return undefined
+  const reserved = amounts(0, 0, Math.max(0, self.predictedOutput - output))
+  const report: Report = {
+    ticket: self.ticket,
+    usage: beyond(self, 1, input, output),
+    release: minus(self.reserved, reserved),
+    observed: headers,
+    pause: undefined
+  }
+  self.used = amounts(1, input, output)
+  self.reserved = reserved
+  return report
+}
+
+/** What an attempt used in the end: the rest is taken or given back. */
+export const close = (self: InFlight, now: number): Report => {
+  const { outcome } = self.attempt
+  return {
+    ticket: self.ticket,
+    usage: usageOf(self),
+    release: self.reserved,
+    observed: observed(self, outcome, now),
+    pause: outcome._tag === "Failed" && outcome.error._tag === "RateLimitError"
+      ? pauseFor(outcome.error, now)
+      : undefined
+  }
+}

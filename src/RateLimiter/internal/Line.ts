@@ -1,0 +1,233 @@
+/** The callers that wait for room in one group. While somebody waits a fiber asks for the first of the queue; nothing runs otherwise. */
+import type * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
+import type { CallContext } from "../../CallContext.ts"
+import { type Amounts, dimensions, minus, plus, zero } from "./Amounts.ts"
+import type { BucketSet, Levels, Need } from "./BucketSet.ts"
+import { Queue, type Waiter } from "./Queue.ts"
+import { capacityOf, estimateSlack, minute } from "./State.ts"
+import type { Ticket } from "./Store.ts"
+
+/** Why an attempt is not admitted, and how long it would have to wait. */
+export type Refused =
+  | { readonly _tag: "Deadline" | "QueueFull" | "Closed"; readonly waitMillis: number }
+  | { readonly _tag: "TooLarge"; readonly limit: number }
+
+interface Waiting extends Waiter {
+  readonly each: Need
+  readonly admitted: Deferred.Deferred<Ticket, Refused>
+  ticket: Ticket | undefined
+}
+
+/** What serves the first of the queue. */
+type Server =
+  /** Nobody waits. */
+  | { readonly _tag: "Idle" }
+  /** It asks for room. `isStale`: something changed since it began. */
+  | { readonly _tag: "Asking"; isStale: boolean }
+  /** It sleeps until there may be room, or something changes. */
+  | { readonly _tag: "Sleeping"; readonly wake: () => void }
+  /** It waits with the caller, who left the queue for a reservation that begins later. */
+  | { readonly _tag: "Booked"; readonly waiter: Waiting }
+
+/** The group whose callers wait here. */
+export interface Served {
+  readonly buckets: BucketSet
+  readonly clock: Clock.Clock
+  readonly scope: Scope.Scope
+  readonly maxQueue: number
+  /** Whether another attempt may go out, as far as the buckets do not know. */
+  readonly isOpen: boolean
+  /** How many wait for a reservation that begins later, without having been in the queue. */
+  readonly early: number
+  /** Attempts that have what they asked for and are not settled. */
+  admitted: number
+  /** Looks at the attempts in flight: what they used so far is taken as it arrives. */
+  readonly look: () => Effect.Effect<void>
+  readonly reserve: (need: Need, leftMillis: number) => ReturnType<BucketSet["reserve"]>
+}
+
+/** While somebody waits, the attempts in flight are looked at this often. */
+const tickMillis = 250
+
+const idle: Server = { _tag: "Idle" }
+
+export class Line {
+  private readonly group: Served
+  private readonly queue = new Queue<Waiting>()
+  private server: Server = idle
+
+  constructor(group: Served) {
+    this.group = group
+  }
+
+  /** How many wait, the one whose reservation has not begun included. */
+  get size(): number {
+    return this.queue.size + this.booked
+  }
+
+  /** 1 while one has a reservation that has not begun, else 0. */
+  get booked(): number {
+    return this.server._tag === "Booked" ? 1 : 0
+  }
+
+  /** Something changed: there may be room for the first. */
+  wake(): void {
+    if (this.server._tag === "Asking") this.server.isStale = true
+    else if (this.server._tag === "Sleeping") this.server.wake()
+  }
+
+  /** Waits in turn. Uninterruptible, except for the wait. */
+  wait(priority: CallContext["priority"], deadline: number | undefined, each: Need): Effect.Effect<Ticket, Refused> {
+    return Effect.flatMap(this.group.buckets.levels, (levels): Effect.Effect<Ticket, Refused> => {
+      const { clock, early, maxQueue, scope } = this.group
+      const need = plus(each.usage, each.reserve)
+      if (each.usage.inputTokens > estimateSlack * maxInput(levels)) return Effect.fail(tooLarge(levels))
+      const waitMillis = this.expected(levels, priority, need)
+      if (levels.closed) return Effect.fail({ _tag: "Closed", waitMillis })
+      if (this.size + early >= maxQueue) return Effect.fail({ _tag: "QueueFull", waitMillis })
+      const leftMillis = deadline === undefined ? undefined : deadline - clock.currentTimeMillisUnsafe()
+      const late: Refused = { _tag: "Deadline", waitMillis }
+      if (leftMillis !== undefined && waitMillis >= leftMillis) return Effect.fail(late)
+      const waiter: Waiting = { priority, need, each, admitted: Deferred.makeUnsafe(), ticket: undefined }
+      this.queue.add(waiter)
+      if (this.queue.peek() === waiter) this.wake()
+      const granted = Deferred.await(waiter.admitted)
+      const inTime = leftMillis === undefined
+        ? granted
+        : Effect.timeoutOrElse(granted, { duration: leftMillis, orElse: () => Effect.fail(late) })
+      const waited = Effect.onExit(
+        Effect.interruptible(inTime),
+        (exit) => Exit.isSuccess(exit) ? Effect.void : this.leave(waiter)
+      )
+      if (this.server !== idle) return waited
+      this.server = { _tag: "Asking", isStale: false }
+      return Effect.andThen(Effect.forkIn(Effect.interruptible(this.serve()), scope), waited)
+    })
+  }
+
+  /** How long one that comes now will wait, as far as can be known. */
+  private expected(levels: Levels, priority: CallContext["priority"], need: Amounts): number {
+    const { all, same, share } = this.queue.ahead(priority)
+    const inTurn = waitAt(levels, plus(all, need), 1)
+    const byShare = waitAt(levels, plus(same, need), share)
+    return Math.max(levels.pausedMillis, Math.min(inTurn, byShare))
+  }
+
+  /** Gives up a place, or what was granted in the same instant. */
+  private leave(waiter: Waiting): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const isFirst = this.queue.peek() === waiter
+      if (this.queue.remove(waiter)) {
+        if (isFirst) this.wake()
+        return Effect.void
+      }
+      if (this.server._tag === "Booked" && this.server.waiter === waiter) {
+        this.server = { _tag: "Asking", isStale: false }
+        Deferred.doneUnsafe(waiter.admitted, Exit.interrupt())
+      }
+      const { each, ticket } = waiter
+      if (ticket === undefined) return Effect.void
+      waiter.ticket = undefined
+      this.group.admitted--
+      return Effect.andThen(giveBack(this.group.buckets, each, ticket), Effect.sync(() => this.wake()))
+    })
+  }
+
+  /** Sleeps for so long, or until something changes. */
+  private sleep(millis: number): Effect.Effect<void> {
+    if (this.server._tag === "Asking" && this.server.isStale) return Effect.void
+    const woken = Effect.callback<void>((resume) => {
+      const wake = () => {
+        this.server = { _tag: "Asking", isStale: true }
+        resume(Effect.void)
+      }
+      this.server = { _tag: "Sleeping", wake }
+    })
+    return millis === Infinity ? woken : Effect.asVoid(Effect.timeoutOption(woken, millis))
+  }
+
+  /** Serves the queue until it is empty. */
+  private readonly serve = Effect.fnUntraced(function*(this: Line) {
+    const { group } = this
+    while (true) {
+      const waiter = this.queue.peek()
+      if (waiter === undefined) {
+        this.server = idle
+        return
+      }
+      this.server = { _tag: "Asking", isStale: false }
+      yield* group.look()
+      if (!group.isOpen || group.early > 0) {
+        // The head of a stream in flight may report limits.
+        yield* this.sleep(group.early > 0 ? Infinity : tickMillis)
+        continue
+      }
+      const { reservation } = yield* group.reserve(waiter.each, Infinity)
+      if (reservation._tag === "Granted") {
+        yield* this.grant(waiter, reservation.ticket, reservation.waitMillis)
+      } else if (reservation._tag === "TooLarge" || reservation.closed) {
+        const levels = yield* group.buckets.levels
+        this.queue.remove(waiter)
+        const refused: Refused = reservation._tag === "Full" ? { ...reservation, _tag: "Closed" } : tooLarge(levels)
+        Deferred.doneUnsafe(waiter.admitted, Exit.fail(refused))
+      } else {
+        const { waitMillis } = reservation
+        yield* this.sleep(group.admitted > 0 ? Math.min(waitMillis, tickMillis) : waitMillis)
+      }
+    }
+  })
+
+  private readonly grant = Effect.fnUntraced(
+    function*(this: Line, waiter: Waiting, ticket: Ticket, waitMillis: number) {
+      const { group, queue } = this
+      const levels = yield* group.buckets.levels
+      queue.served(waiter, minutesOf(levels, waiter.need))
+      if (!queue.remove(waiter)) return yield* giveBack(group.buckets, waiter.each, ticket)
+      group.admitted++
+      waiter.ticket = ticket
+      if (waitMillis > 0) {
+        const booked: Server = { _tag: "Booked", waiter }
+        this.server = booked
+        // It may leave meanwhile. The time is not read: a clock that is set back must not prolong the wait.
+        yield* Effect.raceFirst(Effect.sleep(waitMillis), Effect.exit(Deferred.await(waiter.admitted)))
+        if (this.server !== booked) return
+        this.server = { _tag: "Asking", isStale: false }
+      }
+      Deferred.doneUnsafe(waiter.admitted, Exit.succeed(ticket))
+    }
+  )
+}
+
+export const giveBack = (buckets: BucketSet, { reserve, usage }: Need, ticket: Ticket): Effect.Effect<unknown> =>
+  buckets.report({ ticket, usage: minus(zero, usage), release: reserve, observed: undefined, pause: undefined })
+
+/** The most input that there is ever room for at once. */
+const maxInput = ({ burstMillis, inputTokens, share, tokens }: Levels): number =>
+  capacityOf(Math.min(inputTokens?.perMinute ?? Infinity, tokens?.perMinute ?? Infinity) / share, burstMillis)
+
+const tooLarge = (levels: Levels): Refused => ({ _tag: "TooLarge", limit: Math.floor(maxInput(levels)) })
+
+/** When there is room for `need`, in milliseconds from now, if a part `share` of the refill goes to it. */
+const waitAt = (levels: Levels, need: Amounts, share: number): number => {
+  let wait = 0
+  for (const dimension of dimensions) {
+    const level = levels[dimension]
+    if (level === undefined || need[dimension] === 0) continue
+    wait = Math.max(wait, (need[dimension] - level.free) * minute / (level.perMinute * share))
+  }
+  return Math.ceil(wait)
+}
+
+/** How many minutes of refill a need takes, in the dimension that is the scarcest for it. */
+const minutesOf = (levels: Levels, need: Amounts): number => {
+  let minutes = 0
+  for (const dimension of dimensions) {
+    const level = levels[dimension]
+    if (level !== undefined) minutes = Math.max(minutes, need[dimension] / level.perMinute)
+  }
+  return minutes
+}
