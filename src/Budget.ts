@@ -192,14 +192,14 @@ const amountOf = (nanoUsd: number | undefined): number | undefined =>
   nanoUsd !== undefined && nanoUsd >= 0 && nanoUsd <= Number.MAX_SAFE_INTEGER ? Math.ceil(nanoUsd) : undefined
 
 /** A store in this process answers at once. */
-const local = (
-  { step }: Store["Service"],
-  report: (reply: Reply) => Effect.Effect<void>
-): Client.Client => ({
+const local = ({ step }: Store["Service"], report: (reply: Reply) => Effect.Effect<void>): Client.Client => ({
   reserve: (ask) =>
-    Effect.flatMap(step({ reserves: [ask] }), (reply) => Effect.as(report(reply), reply.decisions[0])).pipe(
-      Effect.orDie
-    ),
+    Effect.orDie(Effect.flatMap(step({ reserves: [ask] }), (reply) => {
+      const [decision] = reply.decisions
+      // A refusal changes nothing, and only the first in a window is an event.
+      const isNews = decision?._tag !== "Refused" || reply.events.length > 0
+      return isNews ? Effect.as(report(reply), decision) : Effect.succeed(decision)
+    })),
   settle: (settlement) => Effect.orDie(Effect.flatMap(step({ settlements: [settlement] }), report)),
   step: (batch) => Effect.orDie(step(batch))
 })
@@ -215,22 +215,21 @@ const ceilingOf = (
   const outputTokens = reserveOutput === "learned" ? kind.highOutput(maxOutputTokens) : maxOutputTokens
   const tokens = { inputTokens, outputTokens, at }
   const uncounted = amountOf((context.expectedCost ?? 0) * 1e9) ?? 0
-  const ceiling = amountOf(book.ceiling(request, tokens)) ?? (uncounted > 0 ? 0 : undefined)
-  if (ceiling !== undefined || unpriced !== "mostExpensive") {
-    return ceiling === undefined
-      ? undefined
-      : ceiling + uncounted
+  let ceiling = amountOf(book.ceiling(request, tokens))
+  if (ceiling === undefined && uncounted === 0) {
+    if (unpriced !== "mostExpensive") return undefined
+    const ceilings = models.flatMap(({ id }) => amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? [])
+    if (ceilings.length === 0) return undefined
+    ceiling = Math.max(...ceilings)
   }
-  const ceilings = models.flatMap(({ id }) => amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? [])
-  return ceilings.length === 0 ? undefined : Math.max(...ceilings)
+  return (ceiling ?? 0) + uncounted
 }
 
 const refused = (
-  { account, resetsAt, ...amounts }: Extract<Decision, { _tag: "Refused" }>,
+  { account, at, resetsAt, ...amounts }: Extract<Decision, { _tag: "Refused" }>,
   budget: Definition | undefined,
   { nanoUsd }: Reserve,
-  { number }: MessageAttempt,
-  now: number
+  { number }: MessageAttempt
 ) =>
   new BudgetExceededError({
     budget: account.budget,
@@ -240,7 +239,7 @@ const refused = (
     reservedNanoUsd: amounts.reservedNanoUsd,
     neededNanoUsd: nanoUsd,
     resetsAt,
-    retryAfter: resetsAt === undefined ? undefined : Duration.millis(Math.max(0, resetsAt - now)),
+    retryAfter: resetsAt === undefined ? undefined : Duration.millis(resetsAt - at),
     attempts: number - 1
   })
 
@@ -300,9 +299,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
             return client.settle(settlementOf(ask, decision.slots, spent))
           }))
         case "Refused":
-          return Effect.fail(
-            refused(decision, find(decision.account.budget), ask, attempt, clock.currentTimeMillisUnsafe())
-          )
+          return Effect.fail(refused(decision, find(decision.account.budget), ask, attempt))
         default:
           return Effect.fail(unavailable(decision === undefined ? "store" : "accounts", attempt.number - 1))
       }
@@ -311,10 +308,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   }
 
   const ask = (batch: Batch): Effect.Effect<Reply, BudgetUnavailableError> =>
-    Effect.flatMap(
-      client.step(batch),
-      (reply) => reply === undefined ? Effect.fail(unavailable("store")) : Effect.succeed(reply)
-    )
+    Effect.filterOrFail(client.step(batch), (reply) => reply !== undefined, () => unavailable("store"))
 
   return Budget.of({
     admit: (attempt) => attempt.endpoint === "messages" ? Effect.suspend(() => reserve(attempt)) : admitted,

@@ -66,11 +66,10 @@ class Process {
   }
 
   reserve(ask: Budget.Reserve) {
-    return Effect.map(this.step({ reserves: [ask] }), ({ decisions, events, now }) => ({
+    return Effect.map(this.step({ reserves: [ask] }), ({ decisions, events }) => ({
       ask,
       decision: decisions[0]!,
-      events,
-      now
+      events
     }))
   }
 
@@ -97,9 +96,9 @@ class Process {
 
   /** What a reservation is answered that must have no room. */
   refused(nanoUsd: number, accounts: ReadonlyArray<Budget.Account>) {
-    return Effect.map(this.reserve(this.ask(nanoUsd, accounts)), ({ decision, events, now }) => {
+    return Effect.map(this.reserve(this.ask(nanoUsd, accounts)), ({ decision, events }) => {
       if (decision._tag !== "Refused") throw new Error("there was room")
-      return { ...decision, events, at: now }
+      return { ...decision, events }
     })
   }
 

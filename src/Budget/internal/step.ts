@@ -211,7 +211,7 @@ const refuse = (
     const { account: name, budget } = account
     work.events.push(Event.Exceeded({ budget, account: name, ...facts, neededNanoUsd: nanoUsd, at: now }))
   }
-  return Decision.Refused({ account, ...facts, resetsAt: resetsAt(work, entry, nanoUsd, limitNanoUsd) })
+  return Decision.Refused({ account, ...facts, resetsAt: resetsAt(work, entry, nanoUsd, limitNanoUsd), at: now })
 }
 
 /** When `needed` fits if nothing is given back. */
