@@ -215,14 +215,11 @@ const ceilingOf = (
   const outputTokens = reserveOutput === "learned" ? kind.highOutput(maxOutputTokens) : maxOutputTokens
   const tokens = { inputTokens, outputTokens, at }
   const uncounted = amountOf((context.expectedCost ?? 0) * 1e9) ?? 0
-  let ceiling = amountOf(book.ceiling(request, tokens))
-  if (ceiling === undefined && uncounted === 0) {
-    if (unpriced !== "mostExpensive") return undefined
-    const ceilings = models.flatMap(({ id }) => amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? [])
-    if (ceilings.length === 0) return undefined
-    ceiling = Math.max(...ceilings)
-  }
-  return (ceiling ?? 0) + uncounted
+  const ceiling = amountOf(book.ceiling(request, tokens)) ?? (uncounted > 0 ? 0 : undefined)
+  if (ceiling !== undefined) return ceiling + uncounted
+  if (unpriced !== "mostExpensive") return undefined
+  const ceilings = models.flatMap(({ id }) => amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? [])
+  return ceilings.length === 0 ? undefined : Math.max(...ceilings)
 }
 
 const refused = (
@@ -259,7 +256,6 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const timeoutMillis = Duration.toMillis(options.timeout ?? "2 seconds")
   let budgets = budgetsOf(options.budgets, catalogue)
   let leases = 0
-
   const find = (name: string): Definition | undefined => budgets.find((budget) => budget.name === name)
   const telemetry = yield* Telemetry.make(find)
   const { report } = telemetry
