@@ -189,12 +189,14 @@ export class Store extends Context.Service<Store, {
 export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(
   Store,
   Effect.map(Clock.Clock, (clock) => {
-    const states = new Map<string, State>()
+    const circuits = new Map<string, { state: State | undefined }>()
     return Store.of({
       isLocal: true,
       step: (batch) => {
-        const [state, reply] = step(states.get(batch.key), batch, clock.currentTimeMillisUnsafe())
-        states.set(batch.key, state)
+        let circuit = circuits.get(batch.key)
+        if (circuit === undefined) circuits.set(batch.key, circuit = { state: undefined })
+        const [state, reply] = step(circuit.state, batch, clock.currentTimeMillisUnsafe())
+        circuit.state = state
         return Effect.succeed(reply)
       }
     })

@@ -293,7 +293,7 @@ export class Gate {
     const { circuit, settings: { clock, run, slowMillis } } = this
     let latency: number | undefined
     let isSettled = false
-    if (attempt.endpoint === "messages") {
+    if (attempt.endpoint === "messages" && (permit.round > 0 || slowMillis < Infinity)) {
       onContent(attempt, (now) => {
         latency = now - permit.at
         if (permit.round === 0) return
