@@ -159,7 +159,7 @@ const typeText = (checker: ts.TypeChecker, property: ts.Symbol, at: ts.Node): st
     .replace(/\| undefined$/, "")
     .replace(/^undefined \| /, "")
     .replace(/^\| /, "")
-    .replace(/readonly /g, "")
+    .replace(/readonly |\b\w+\.(?=Limits|Tier)/g, "")
     .replace(/ \| undefined(?= [;}])/g, "")
     .replace(/(?<=: [^;}]*) \| undefined(?=[;}]| [;}])/g, "")
     .trim()

@@ -23,7 +23,7 @@ import {
   type Policy,
   type Settle
 } from "./Attempt/internal/attempt.ts"
-import type { CallKinds } from "./internal/callKinds.ts"
+import type { CallKinds } from "./Attempt/internal/callKinds.ts"
 import * as PriceBook from "./PriceBook.ts"
 import * as Usage from "./Usage.ts"
 
@@ -43,7 +43,7 @@ export {
   type Policy,
   type Settle
 } from "./Attempt/internal/attempt.ts"
-export { CallKind, CallKinds, type Lengths } from "./internal/callKinds.ts"
+export { CallKind, CallKinds, type Lengths } from "./Attempt/internal/callKinds.ts"
 export type { ModelRefusal } from "./internal/modelRefusal.ts"
 export type { Request } from "./Request.ts"
 

@@ -216,11 +216,8 @@ const ceilingOf = (
   const tokens = { inputTokens, outputTokens, at }
   const uncounted = amountOf((context.expectedCost ?? 0) * 1e9) ?? 0
   const ceiling = amountOf(book.ceiling(request, tokens)) ?? (uncounted > 0 ? 0 : undefined)
-  if (ceiling !== undefined || unpriced !== "mostExpensive") {
-    return ceiling === undefined
-      ? undefined
-      : ceiling + uncounted
-  }
+  if (ceiling !== undefined) return ceiling + uncounted
+  if (unpriced !== "mostExpensive") return undefined
   const ceilings = models.flatMap(({ id }) => amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? [])
   return ceilings.length === 0 ? undefined : Math.max(...ceilings)
 }
@@ -260,7 +257,6 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const timeoutMillis = Duration.toMillis(options.timeout ?? "2 seconds")
   let budgets = budgetsOf(options.budgets, catalogue)
   let leases = 0
-
   const find = (name: string): Definition | undefined => budgets.find((budget) => budget.name === name)
   const telemetry = yield* Telemetry.make(find)
   const { report } = telemetry

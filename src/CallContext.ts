@@ -30,7 +30,7 @@ import * as Stream from "effect/Stream"
  * - `user`, `tenant`: for budgets, reports and logs. They are not sent to the API.
  * - `requestType`: what kind of call it is, such as `"summary"`; what such calls used teaches the estimate.
  * - `tags`: anything else to report by.
- * - `priority`: who waits first where calls wait for room.
+ * - `priority`: who waits first where calls wait for room. Default `"standard"`.
  * - `deadline`: milliseconds since the epoch after which the answer is worth nothing.
  * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
  * - `retries`: attempts after the first, instead of what the retry policy allows. A schedule of your own is only cut short.

@@ -222,8 +222,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         attempt,
         attempt.request,
         (client, options) => {
-          // An untyped caller may have put `stream` into it. The SDK changes none of its arrays.
-          const params = attempt.request as MessageCreateParamsNonStreaming
+          const params = attempt.request as MessageCreateParamsNonStreaming // the SDK changes none of its arrays
           return client.messages.create("stream" in params ? { ...params, stream: false } : params, options)
         },
         isMessage,

@@ -66,17 +66,16 @@ export type {
 
 /**
  * - `limits`: a tier, limits for every model group, or a function of the model group and the key group. By default, and for model groups
- *   without published limits on the tier, the limits that `Model.Catalogue` has for a group hold, else they are learnt from the API's headers, for ten
+ *   without published limits on the tier, the limits that `Model.Catalogue` has for a group hold, else they are learned from the API's headers, for ten
  *   minutes at a time; until then only a few calls are sent at once. A missing tier row is logged once for each model group. Where
- *   both are known the lower one holds. Fast mode has unpublished limits of its own, which are always learnt.
+ *   both are known the lower one holds. Fast mode has unpublished limits of its own, which are always learned.
  * - `burst`: a bucket holds at most what it refills in this time. Default 1 minute; where the API grants less, its headers show it.
  * - `maxQueue`: how many calls may wait for one group. At 0, calls never wait. Default 10,000.
+ * - `storeTimeout`, with a store that processes share: the longest that a call waits for it. Default 250 milliseconds.
+ * - `flushEvery`, with such a store: how long what became of an attempt waits for an admission to go along with. Default 100 milliseconds.
+ * - `processes`, with such a store: how many share the limits, until it first answers. Default 1.
  *
- * The others only matter for a store that processes share:
- *
- * - `timeout`: the longest that a call waits for the store. Default 250 milliseconds.
- * - `flushEvery`: how long what became of an attempt waits for an admission to go along with. Default 100 milliseconds.
- * - `processes`: how many processes share the limits, until the store first answers. Default 1.
+ * `timeout`, `flushEvery` and `processes` only matter for a store that processes share.
  *
  * @category options
  * @since 0.1.0
@@ -85,7 +84,7 @@ export interface Options {
   readonly limits?: Limits.Limits | Model.Tier | Limits.LimitsOf | undefined
   readonly burst?: Duration.Input | undefined
   readonly maxQueue?: number | undefined
-  readonly timeout?: Duration.Input | undefined
+  readonly storeTimeout?: Duration.Input | undefined
   readonly flushEvery?: Duration.Input | undefined
   readonly processes?: number | undefined
 }
@@ -201,7 +200,7 @@ const settings = (options: Options) => {
   return {
     burstMillis,
     maxQueue,
-    timeoutMillis: Duration.toMillis(options.timeout ?? "250 millis"),
+    timeoutMillis: Duration.toMillis(options.storeTimeout ?? "250 millis"),
     flushMillis: Duration.toMillis(options.flushEvery ?? "100 millis"),
     processes: Math.max(1, options.processes || 1)
   }

@@ -5,12 +5,12 @@ import type * as Redacted from "effect/Redacted"
 import type { CallContext } from "../../CallContext.ts"
 import type { ApiError } from "../../ClaudeError.ts"
 import type { Estimate } from "../../Estimate.ts"
-import type { CallKind } from "../../internal/callKinds.ts"
 import type { ModelRefusal } from "../../internal/modelRefusal.ts"
 import type * as Model from "../../Model.ts"
 import type * as PriceBook from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
 import type * as Usage from "../../Usage.ts"
+import type { CallKind } from "./callKinds.ts"
 
 /**
  * An API key. `label` is what logs, errors and reports show instead of it; keys of one `group` (organization or

@@ -47,16 +47,18 @@ export type Keys = Redacted.Redacted<string> | ReadonlyArray<Redacted.Redacted<s
 /**
  * What a service is made of. Each part is its options, or a layer of its service; what is left out has its default.
  *
- * - `api`: where requests go, and how long they may take.
- * - `keys`: one key or a list of them. Default: those of `ANTHROPIC_API_KEY`.
- * - `retry`, `limiter`, `breaker`: on, with their defaults.
- * - `prices`: the published ones.
- * - `budget`: default none, and nothing is bounded.
- * - `ledger`: default in memory, the last 10,000 rows.
- * - `optimizer`: default none, and no request is changed.
+ * - `api`: where requests go, and how long they may take. Default the public API.
+ * - `keys`: one key or a list of them. Default those of `ANTHROPIC_API_KEY`.
+ * - `retry`: retries what another attempt can change, within a budget that all calls share. Default on.
+ * - `limiter`: paces attempts within the rate limits. Default on; limits are learned from the API's headers.
+ * - `breaker`: refuses calls while the API is down. Default on.
+ * - `prices`: what calls cost. Default the published prices.
+ * - `budget`: limits in US dollars. Default none.
+ * - `ledger`: a row for each attempt that was sent. Default the last 10,000 rows, in memory.
+ * - `optimizer`: rules that make requests cheaper. Default none.
  * - `policies`: your own. They admit in the order given, after the limiter and before the breaker, so that what waits in one holds no
  *   circuit's permit; they may refuse with any `ClaudeError.Refusal`.
- * - `models`: models of your own, with their prices, groups and limits.
+ * - `models`: models of your own, with their prices, groups and limits. Default none.
  *
  * A given layer may need `ClaudeApi` and `PriceBook`: it gets those of the service. Its errors and other requirements are those of the result.
  *

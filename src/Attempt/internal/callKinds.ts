@@ -1,6 +1,6 @@
 /** What calls of one kind, a model and a request type, really use: learnt once for every policy from the calls that ended. */
-import * as Model from "../Model.ts"
-import { BoundedMap } from "./boundedMap.ts"
+import { BoundedMap } from "../../internal/boundedMap.ts"
+import * as Model from "../../Model.ts"
 
 /** `typicalOutput` is what this part of the calls stays within, and `highOutput` what nearly all do. */
 const typicalPart = 0.7

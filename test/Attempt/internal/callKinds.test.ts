@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { CallKinds } from "../../src/internal/callKinds.ts"
-import * as Model from "../../src/Model.ts"
+import { CallKinds } from "../../../src/Attempt/internal/callKinds.ts"
+import * as Model from "../../../src/Model.ts"
 
 const ended = (outputTokens: number, isCut = false) => ({
   estimatedInputTokens: 100,
