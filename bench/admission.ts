@@ -3,8 +3,8 @@
  * breaker, three buckets, the permit, and back.
  *
  * - `cost_ratio`: CPU of a million of those to that of a million times `consume` from one token bucket in memory of `effect/persistence`.
- * - `growth_ratio`: CPU of one where 10,000 are held to that where one is: results in the window of the breaker (`window`), attempts under way
- *   (`underway`), or callers in the queue of the limiter (`queue`). There, one is a caller that joins the queue, one that is granted and
+ * - `growth_ratio`: CPU of one where 10,000 are held to that where one is: results in the window of the breaker (`window`), attempts in flight
+ *   (`inFlight`), or callers in the queue of the limiter (`queue`). There, one is a caller that joins the queue, one that is granted and
  *   settled, and one that joins and leaves.
  */
 import { Effect, Exit, Fiber, Layer, ManagedRuntime, Scope } from "effect"
@@ -119,7 +119,7 @@ const consume = async () => {
 }
 
 /** Limiter and breaker with so many attempts that were admitted and are not settled. */
-const withUnderway = async (count: number) => {
+const withInFlight = async (count: number) => {
   const { policy, runtime } = await admission()
   await runtime.runPromise(times(count, () => policy.admit(attempt())))
   return { runtime, each: once(policy) }
@@ -166,7 +166,7 @@ export const run: Run = async (tell) => {
     slice(runtime, once(policy)),
     slice(peer.runtime, peer.each)
   )
-  const holders = { window: withWindow, underway: withUnderway }
+  const holders = { window: withWindow, inFlight: withInFlight }
   for (const [name, make] of Object.entries(holders)) {
     const [ours, theirs] = [await make(many), await make(1)]
     await report(

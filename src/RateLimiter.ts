@@ -71,9 +71,9 @@ export type {
  *   both are known the lower one holds. Fast mode has unpublished limits of its own, which are always learned.
  * - `burst`: a bucket holds at most what it refills in this time. Default 1 minute; where the API grants less, its headers show it.
  * - `maxQueue`: how many calls may wait for one group. At 0, calls never wait. Default 10,000.
- * - `timeout`: the longest that a call waits for the store. Default 250 milliseconds.
- * - `flushEvery`: how long what became of an attempt waits for an admission to go along with. Default 100 milliseconds.
- * - `processes`: how many processes share the limits, until the store first answers. Default 1.
+ * - `storeTimeout`, with a store that processes share: the longest that a call waits for it. Default 250 milliseconds.
+ * - `flushEvery`, with such a store: how long what became of an attempt waits for an admission to go along with. Default 100 milliseconds.
+ * - `processes`, with such a store: how many share the limits, until it first answers. Default 1.
  *
  * `timeout`, `flushEvery` and `processes` only matter for a store that processes share.
  *
@@ -84,7 +84,7 @@ export interface Options {
   readonly limits?: Limits.Limits | Model.Tier | Limits.LimitsOf | undefined
   readonly burst?: Duration.Input | undefined
   readonly maxQueue?: number | undefined
-  readonly timeout?: Duration.Input | undefined
+  readonly storeTimeout?: Duration.Input | undefined
   readonly flushEvery?: Duration.Input | undefined
   readonly processes?: number | undefined
 }
@@ -200,7 +200,7 @@ const settings = (options: Options) => {
   return {
     burstMillis,
     maxQueue,
-    timeoutMillis: Duration.toMillis(options.timeout ?? "250 millis"),
+    timeoutMillis: Duration.toMillis(options.storeTimeout ?? "250 millis"),
     flushMillis: Duration.toMillis(options.flushEvery ?? "100 millis"),
     processes: Math.max(1, options.processes || 1)
   }

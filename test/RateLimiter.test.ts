@@ -198,7 +198,7 @@ describe("RateLimiter", () => {
       assert.strictEqual(yield* free("inputTokens"), 300)
     }).pipe(limited({ limits: { inputTokensPerMinute: 1_000 } })))
 
-  it.effect("charges cache reads where they count", () =>
+  it.effect("counts cache reads where the API does", () =>
     Effect.gen(function*() {
       const first = yield* call({ input: 500, model: "claude-3-5-haiku-20241022" })
       completed(first.attempt, { inputTokens: 100, cacheReadTokens: 400 })
@@ -233,7 +233,7 @@ describe("RateLimiter", () => {
       limited({ limits: { requestsPerMinute: 10, inputTokensPerMinute: 1_000, outputTokensPerMinute: 1_000 } })
     ))
 
-  it.effect("charges a stream as it arrives", () =>
+  it.effect("counts a stream as it arrives", () =>
     Effect.gen(function*() {
       const stream = yield* call({ input: 100, maxOutput: 1_000 })
       assert.strictEqual(yield* free("outputTokens"), 0)
@@ -249,7 +249,7 @@ describe("RateLimiter", () => {
       assert.isBelow((yield* free("outputTokens"))!, -3_900)
     }).pipe(limited({ limits: { inputTokensPerMinute: 1_000, outputTokensPerMinute: 1_000 } })))
 
-  it.effect("charges a stream whose outcome counts what has arrived whenever it is looked at, and hears its head", () =>
+  it.effect("counts a stream whose outcome shows what has arrived whenever it is looked at, and reads its head", () =>
     Effect.gen(function*() {
       const stream = yield* call({ input: 10, maxOutput: 1_000 })
       let arrived = 1

@@ -8,7 +8,7 @@
  * - **Who goes next.** Reservations are made in the order in which processes ask. Each process has one place in that line, for the first of its own
  *   queue: so no process starves and no call does, however large. Priorities hold inside a process; where bulk work runs in separate processes,
  *   its share is that of their number.
- * - **When Redis is slow, down or empty**, no call waits for it longer than `timeout`. Each process goes on with its share: what it last saw,
+ * - **When Redis is slow, down or empty**, no call waits for it longer than `storeTimeout`. Each process goes on with its share: what it last saw,
  *   divided by the processes that were seen in the last five minutes. A request that is larger than the share waits for all of it and overdraws it. One
  *   warning is logged, and Redis is tried again in the background, at first after one second, then less and less often down to once in ten
  *   seconds. Then it learns what was used meanwhile. Where its data was lost, each process sends what it knew, and the scarcer holds.

@@ -157,8 +157,8 @@ describe("the client of a shared store", () => {
     Effect.gen(function*() {
       const { buckets, store } = yield* make
       store.answer = Effect.fail("gone")
-      const slots = yield* Effect.replicateEffect(reserve(buckets, ask(amounts(1))), 100)
-      assert.strictEqual(slots.filter(({ ticket }) => ticket !== undefined).length, 60)
+      const answers = yield* Effect.replicateEffect(reserve(buckets, ask(amounts(1))), 100)
+      assert.strictEqual(answers.filter(({ ticket }) => ticket !== undefined).length, 60)
       assert.strictEqual((yield* buckets.levels).requests?.free, 0)
     }).pipe(Effect.scoped))
 
@@ -212,9 +212,9 @@ describe("the client of a shared store", () => {
       for (let i = 0; i < 9; i++) yield* reserve(buckets, ask(amounts(1)))
       store.answer = Effect.succeed(view)
       yield* TestClock.adjust("10 seconds")
-      const told = store.messages.flatMap(({ reports }) => reports.map(({ usage }) => usage.requests))
-      assert.isAtMost(told.reduce((sum, one) => sum + one, 0), 9)
-      assert.isAtLeast(told.reduce((sum, one) => sum + one, 0), 6)
+      const reported = store.messages.flatMap(({ reports }) => reports.map(({ usage }) => usage.requests))
+      assert.isAtMost(reported.reduce((sum, one) => sum + one, 0), 9)
+      assert.isAtLeast(reported.reduce((sum, one) => sum + one, 0), 6)
     }).pipe(Effect.scoped))
 
   it.effect("tries again less and less often, and merges what it has to report meanwhile", () =>
@@ -241,12 +241,12 @@ describe("the client of a shared store", () => {
       assert.isAtMost(store.messages.length, 3 + 65)
       store.answer = Effect.succeed(view)
       yield* TestClock.adjust("10 seconds")
-      const told = new Map<number, Report>()
+      const reported = new Map<number, Report>()
       for (const { firstReport, reports } of store.messages.slice(-2)) {
-        reports.forEach((report, index) => told.set(firstReport + index, report))
+        reports.forEach((report, index) => reported.set(firstReport + index, report))
       }
-      assert.isAtMost(told.size, 70)
-      const all = [...told.values()]
+      assert.isAtMost(reported.size, 70)
+      const all = [...reported.values()]
       assert.strictEqual(all.reduce((sum, { usage }) => sum + usage.inputTokens, 0), 1_200)
       assert.isTrue(all.some(({ observed }) => observed?.limits.requests?.remaining === 300))
       assert.isTrue(all.some(({ pause }) => pause?.reason === "spend" && Math.abs(pause.millis - 400_000) < 20_000))
@@ -280,8 +280,8 @@ describe("the client of a shared store", () => {
       const { buckets, store } = yield* make
       store.answer = Effect.succeed({ ...view, pausedMillis: 90_000, closed: true })
       yield* reserve(buckets, ask(amounts(1)))
-      const slot = yield* reserve(buckets, ask(amounts(1), { withinMillis: 60_000 }))
-      assert.deepStrictEqual(slot, { ticket: undefined, waitMillis: 90_000, closed: true })
+      const answer = yield* reserve(buckets, ask(amounts(1), { withinMillis: 60_000 }))
+      assert.deepStrictEqual(answer, { ticket: undefined, waitMillis: 90_000, closed: true })
       assert.strictEqual(store.messages.length, 1)
       yield* TestClock.adjust("40 seconds")
       yield* reserve(buckets, ask(amounts(1), { withinMillis: 60_000 }))
@@ -348,7 +348,7 @@ const Step = Schema.Struct({
   reserve: between(0, 5_000),
   yields: between(0, 40),
   /** What becomes of the calls that follow. */
-  fault: Schema.Literals(["none", "none", "none", "unheard", "unanswered"])
+  fault: Schema.Literals(["none", "none", "none", "notArrived", "unanswered"])
 })
 
 describe.skipIf(!TestRedis.isInstalled)("the client of a shared store, where batches and answers get lost", () => {
@@ -375,7 +375,7 @@ describe.skipIf(!TestRedis.isInstalled)("the client of a shared store, where bat
           let fault: typeof Step.Type["fault"] = "none"
           const step = (batch: Batch) =>
             Effect.suspend((): Effect.Effect<Reply, unknown> => {
-              if (fault === "unheard") return Effect.fail("unheard")
+              if (fault === "notArrived") return Effect.fail("notArrived")
               const answer = Effect.map(run(batch), wire.decode)
               return fault === "unanswered" ? Effect.andThen(answer, Effect.fail("unanswered")) : answer
             })
