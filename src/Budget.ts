@@ -192,14 +192,14 @@ const amountOf = (nanoUsd: number | undefined): number | undefined =>
   nanoUsd !== undefined && nanoUsd >= 0 && nanoUsd <= Number.MAX_SAFE_INTEGER ? Math.ceil(nanoUsd) : undefined
 
 /** A store in this process answers at once. */
-const local = (
-  { step }: Store["Service"],
-  report: (reply: Reply) => Effect.Effect<void>
-): Client.Client => ({
+const local = ({ step }: Store["Service"], report: (reply: Reply) => Effect.Effect<void>): Client.Client => ({
   reserve: (ask) =>
-    Effect.flatMap(step({ reserves: [ask] }), (reply) => Effect.as(report(reply), reply.decisions[0])).pipe(
-      Effect.orDie
-    ),
+    Effect.orDie(Effect.flatMap(step({ reserves: [ask] }), (reply) => {
+      const [decision] = reply.decisions
+      // A refusal changes nothing, and only the first in a window is an event.
+      const isNews = decision?._tag !== "Refused" || reply.events.length > 0
+      return isNews ? Effect.as(report(reply), decision) : Effect.succeed(decision)
+    })),
   settle: (settlement) => Effect.orDie(Effect.flatMap(step({ settlements: [settlement] }), report)),
   step: (batch) => Effect.orDie(step(batch))
 })
@@ -223,11 +223,10 @@ const ceilingOf = (
 }
 
 const refused = (
-  { account, resetsAt, ...amounts }: Extract<Decision, { _tag: "Refused" }>,
+  { account, at, resetsAt, ...amounts }: Extract<Decision, { _tag: "Refused" }>,
   budget: Definition | undefined,
   { nanoUsd }: Reserve,
-  { number }: MessageAttempt,
-  now: number
+  { number }: MessageAttempt
 ) =>
   new BudgetExceededError({
     budget: account.budget,
@@ -237,7 +236,7 @@ const refused = (
     reservedNanoUsd: amounts.reservedNanoUsd,
     neededNanoUsd: nanoUsd,
     resetsAt,
-    retryAfter: resetsAt === undefined ? undefined : Duration.millis(Math.max(0, resetsAt - now)),
+    retryAfter: resetsAt === undefined ? undefined : Duration.millis(resetsAt - at),
     attempts: number - 1
   })
 
@@ -296,9 +295,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
             return client.settle(settlementOf(ask, decision.slots, spent))
           }))
         case "Refused":
-          return Effect.fail(
-            refused(decision, find(decision.account.budget), ask, attempt, clock.currentTimeMillisUnsafe())
-          )
+          return Effect.fail(refused(decision, find(decision.account.budget), ask, attempt))
         default:
           return Effect.fail(unavailable(decision === undefined ? "store" : "accounts", attempt.number - 1))
       }
@@ -307,10 +304,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   }
 
   const ask = (batch: Batch): Effect.Effect<Reply, BudgetUnavailableError> =>
-    Effect.flatMap(
-      client.step(batch),
-      (reply) => reply === undefined ? Effect.fail(unavailable("store")) : Effect.succeed(reply)
-    )
+    Effect.filterOrFail(client.step(batch), (reply) => reply !== undefined, () => unavailable("store"))
 
   return Budget.of({
     admit: (attempt) => attempt.endpoint === "messages" ? Effect.suspend(() => reserve(attempt)) : admitted,

@@ -1,9 +1,9 @@
 /**
- * Stops calling an API that is down, and finds out when it is back.
+ * Stops calling an API that is down, and notices when it is back.
  *
- * There is one circuit for each base URL and model group. While it is closed, attempts go out and their results are counted. When too many
- * failed, or were slow, it opens: attempts are refused at once with `CircuitOpenError`. After a while, which grows with each opening in a row, it is
- * half-open: a few attempts go out to find out whether the API answers. When they succeed it closes; the first that fails opens it again.
+ * There is one circuit for each base URL and model group. While it is closed, attempts go out and their results are counted. When too many fail or
+ * are slow, it opens: attempts are refused immediately with `CircuitOpenError`. After a while, which grows with each opening in a row, it becomes
+ * half-open: a few attempts go out to probe the API. If they succeed, the circuit closes; the first that fails opens it again.
  *
  * - **Failures** are `ConnectionError` and `ServerError`. `AuthError`, `BadRequestError` and `RateLimitError` prove that the API
  *   answers: they are successes. An attempt that was not sent or whose caller went away counts as neither.
@@ -11,8 +11,8 @@
  *   that a caller takes to read a stream is not the API's.
  * - A result counts only if the circuit has not changed state since its attempt was admitted. In the first window after such a change, rates count
  *   attempts in flight as successes: failures may be the first to end.
- * - A half-open call without a verdict blocks others for at most `halfOpenDuration`: then new permits are given, and its verdict still counts
- *   if it comes first. There is no state that a circuit cannot leave.
+ * - A half-open call without a verdict blocks others for at most `halfOpenDuration`; then more calls are admitted, and the first verdict counts. A
+ *   circuit can leave every state.
  *
  * **Example** (A circuit that opens after three consecutive failures)
  *
@@ -75,11 +75,11 @@ export { step } from "./CircuitBreaker/internal/machine.ts"
 export type { Mode, Options } from "./CircuitBreaker/internal/options.ts"
 
 /**
- * What is known of one circuit.
+ * A circuit at one moment.
  *
- * - `phase`: an open circuit stays `open` until an attempt asks to be a half-open call.
- * - `retryAfter`: until an attempt may go; zero where one may go now.
- * - `openings`: how often it opened in a row.
+ * - `phase`: an open circuit stays `open` until an attempt becomes a half-open call.
+ * - `retryAfter`: the time until an attempt may go; zero if one may go now.
+ * - `openings`: how often it has opened in a row.
  * - `calls`, `failures`, `slow`: the results in its window.
  *
  * @category models
@@ -97,7 +97,7 @@ export interface Snapshot {
 }
 
 /**
- * One change of phase of one circuit. `at` is in milliseconds since the epoch; `openDuration` is how long it is open, where it opened.
+ * A circuit changed its phase. `at` is in milliseconds since the epoch; `openDuration` is how long it stays open, if it opened.
  *
  * @category models
  * @since 0.1.0
@@ -136,12 +136,12 @@ export class Saved extends Schema.Class<Saved>("effect-claude/CircuitBreaker/Sav
 /**
  * Admits attempts while the API answers.
  *
- * - `check`: the refusal that `admit` would give, and nothing is taken: for use before anything else is waited for.
- * - `transitions`: from the moment of subscribing. The last 256 are kept for a subscriber; one that is slower loses the oldest. It
- *   ends with the layer.
- * - `reset`: closes a circuit and forgets what it knew.
- * - `setMode`: of one group, or of all.
- * - `restore`: groups that `save` did not know are left alone.
+ * - `check`: fails as `admit` would, and takes nothing. Call it before waiting for anything else.
+ * - `transitions`: those since the subscription. The last 256 are buffered for each subscriber; a slower one loses the oldest. The stream ends with
+ *   the layer.
+ * - `reset`: closes a circuit and clears its results.
+ * - `setMode`: for one group, or for all.
+ * - `restore`: groups that are not in `saved` keep their state.
  *
  * @category services
  * @since 0.1.0
@@ -162,15 +162,33 @@ export class CircuitBreaker extends Context.Service<
 /**
  * Where circuits are kept. Breakers that use one store for one base URL share its circuits.
  *
- * `step` makes one step of the circuit `batch.key`: it reads the state that is kept under this key (undefined at first), applies
- * `CircuitBreaker.step` to it with the time of the store in milliseconds, keeps the new state, and returns the reply. It is atomic for each key: a map in
- * a process, a row lock in a database. A state is plain data; batches and rules may hold `Infinity`. States that nobody used for an hour may go.
+ * - `step`: reads the state under `batch.key` (undefined at first), applies `CircuitBreaker.step` to it with the time of the store in milliseconds, writes
+ *   the new state, and returns the reply. It must be atomic for each key: a map in this process, a row lock in a database. States are plain data
+ *   and survive JSON; batches do not, since their rules may hold `Infinity`. A state may be deleted when it was not used for an hour.
+ * - `isLocal`: the store is in this process and answers immediately. A failure is then a defect.
  *
- * It may fail or hang. Each process then decides by what it sees itself, and the state that it brings along when the store answers again opens
- * circuits that have opened meanwhile.
+ * A breaker admits attempts by its own copy while the circuit is closed, and reports every result: immediately to a local store, in the background to
+ * any other. Those may also fail or hang: until they answer again, each process decides by what it sees itself, and then tells the store about circuits
+ * that have opened in the meantime.
  *
- * `isLocal`: the store is in this process and answers at once. It is then asked for each attempt, and a failure is a defect. Otherwise a breaker keeps a
- * copy of the circuit and decides by it while the circuit is closed.
+ * **Example** (A store that is a map)
+ *
+ * ```ts
+ * import { CircuitBreaker } from "effect-claude"
+ * import { Clock, Effect, Layer } from "effect"
+ *
+ * export const layer = Layer.sync(CircuitBreaker.Store, () => {
+ *   const states = new Map<string, CircuitBreaker.State>()
+ *   return {
+ *     step: (batch) =>
+ *       Effect.map(Clock.currentTimeMillis, (now) => {
+ *         const [state, reply] = CircuitBreaker.step(states.get(batch.key), batch, now)
+ *         states.set(batch.key, state)
+ *         return reply
+ *       })
+ *   }
+ * })
+ * ```
  *
  * @category services
  * @since 0.1.0
@@ -189,26 +207,28 @@ export class Store extends Context.Service<Store, {
 export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(
   Store,
   Effect.map(Clock.Clock, (clock) => {
-    const states = new Map<string, State>()
+    const circuits = new Map<string, { state: State | undefined }>()
     return Store.of({
       isLocal: true,
       step: (batch) => {
-        const [state, reply] = step(states.get(batch.key), batch, clock.currentTimeMillisUnsafe())
-        states.set(batch.key, state)
+        let circuit = circuits.get(batch.key)
+        if (circuit === undefined) circuits.set(batch.key, circuit = { state: undefined })
+        const [state, reply] = step(circuit.state, batch, clock.currentTimeMillisUnsafe())
+        circuit.state = state
         return Effect.succeed(reply)
       }
     })
   })
 )
 
-/** Names a circuit in a store that others use too: credentials in a base URL stay out of it. */
+/** The key of a circuit in a shared store, without credentials that the base URL may hold. */
 const keyOf = (baseUrl: string, group: Model.Group): string => {
   const { host, pathname } = new URL(baseUrl, "https://localhost")
   return `${host}${pathname === "/" ? "" : pathname}:${group}`
 }
 
 /**
- * Builds the breaker for the API of this context. Settings that make no sense are a defect.
+ * Builds the breaker for the API of this context. An option out of range is a defect.
  *
  * @category constructors
  * @since 0.1.0
@@ -299,7 +319,7 @@ export const layerNoDeps = (options: Options = {}): Layer.Layer<CircuitBreaker, 
   Layer.effect(CircuitBreaker, make(options))
 
 /**
- * The breaker with circuits of its own in this process. Each call makes its own: call it once and share the value.
+ * The breaker with its circuits in this process. Each call of `layer` builds its own circuits: call it once and share the value.
  *
  * @category layers
  * @since 0.1.0
@@ -321,7 +341,7 @@ export const layerConfig = (
   )
 
 /**
- * The breaker that does nothing: every circuit is closed .
+ * The breaker that does nothing: every circuit stays closed.
  *
  * @category layers
  * @since 0.1.0

@@ -1,17 +1,15 @@
 /**
- * A `SqlClient` of `effect/sql` over a SQLite file, by the `node:sqlite` that comes with Node: the embedded store of what should outlive
- * the process.
+ * A `SqlClient` of `effect/sql` over a SQLite file, by the `node:sqlite` of Node: an embedded store for data that outlives the process.
  *
- * - **One connection**, which one statement or one transaction has at a time. Others wait for it, and that wait can be interrupted. A
- *   stream of rows has it until it ends: who reads one must not wait for another statement of the same client meanwhile.
- * - **Several processes** may use one file of a local disk: it is in WAL mode, and a transaction takes the lock of writers when it begins.
- *   While another process has it, a statement waits without keeping the thread, at most `busyTimeout`; then it fails with the reason
+ * - **One connection**, used by one statement or transaction at a time. Others wait for it, and that wait can be interrupted. A stream of rows
+ *   holds the connection until it ends, so do not run another statement of the same client while you read one.
+ * - **Several processes** may share one file on a local disk: it is in WAL mode, and a transaction takes the write lock when it begins. While
+ *   another process holds the lock, a statement waits without blocking the thread, at most `busyTimeout`; then it fails with the reason
  *   `LockTimeoutError`.
- * - **Durability**: what was committed outlives the process, whatever kills it. When the machine loses its power, the last commits may be
- *   lost and the file stays whole.
- * - **Integers** go in and come out exactly up to 2^53 (9 million dollars in nano-dollars). A `bigint` parameter may be larger; an integer
- *   beyond that in a result fails the statement: read it by `CAST(x AS TEXT)`.
- * - **The thread is blocked while a statement runs**, since `node:sqlite` is synchronous. Node 22 calls it experimental and warns once.
+ * - **Durability**: committed data survives a crash of the process. A power loss may lose the last commits, but does not corrupt the file.
+ * - **Integers** are exact up to 2^53 (9 million dollars in nano-dollars). A `bigint` parameter may be larger; a larger integer in a result fails
+ *   the statement, so read it by `CAST(x AS TEXT)`.
+ * - **A statement blocks the thread while it runs**, since `node:sqlite` is synchronous. Node 22 calls it experimental and warns once.
  *
  * **Example** (A table in memory)
  *
@@ -51,8 +49,8 @@ import * as Stream from "effect/Stream"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
 
 /**
- * - `filename`: of the database; it is made where there is none, its folder is not. `:memory:` for one that ends with the layer.
- * - `busyTimeout`: how long a statement waits for a lock of another process. Default 5 seconds.
+ * - `filename`: of the database. It is created if it is missing; its folder is not. `:memory:` gives a database that ends with the layer.
+ * - `busyTimeout`: how long a statement waits for the lock of another process. Default 5 seconds.
  *
  * @category options
  * @since 0.1.0
@@ -65,13 +63,13 @@ export interface Options {
 /** Statements that stay compiled. */
 const maxStatements = 128
 
-/** How often a lock is asked for. */
+/** How often a statement tries to get a lock. */
 const pollMillis = 5
 
 /** Rows of a stream that are read at once. */
 const chunkSize = 256
 
-/** `node:sqlite` calls the code of SQLite `errcode`; what classifies errors looks for `errno`. */
+/** `node:sqlite` names SQLite's code `errcode`; `classifySqliteError` reads `errno`. */
 const toError = (cause: unknown): SqlError => {
   const error = cause instanceof Error ? cause : new Error("unknown", { cause })
   if ("errcode" in error) Object.assign(error, { errno: error.errcode })
@@ -92,7 +90,7 @@ const take = (iterator: Iterator<object>, count: number): Array<object> => {
   return chunk
 }
 
-/** A number would be bound as a floating one, and change what division and `typeof` say. */
+/** A number would be bound as a float, which changes the results of division and `typeof`. */
 const bind = (value: unknown): SQLInputValue => {
   if (typeof value === "string") return value
   if (typeof value === "number") return Number.isSafeInteger(value) ? BigInt(value) : value
@@ -110,7 +108,7 @@ const bind = (value: unknown): SQLInputValue => {
 export const make = Effect.fnUntraced(function*(options: Options) {
   const busyMillis = Duration.toMillis(options.busyTimeout ?? "5 seconds")
 
-  /** Only the wait can be interrupted: a statement that began a transaction did so for somebody who knows. */
+  /** Only the wait can be interrupted: the caller must learn that a transaction has begun. */
   const patiently = Effect.fnUntraced(function*<A>(step: Effect.Effect<A, SqlError>, busy: SqlError) {
     const end = (yield* Clock.currentTimeMillis) + busyMillis
     while ((yield* Clock.currentTimeMillis) < end) {
@@ -133,7 +131,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         new SqlError({
           reason: new ConnectionError({
             cause,
-            message: `SQLite: ${options.filename} cannot be opened. Does its folder exist?`
+            message: `SQLite: cannot open ${options.filename}. Does its folder exist?`
           })
         })
     }),
@@ -175,7 +173,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     executeRaw: (sql, params) => locked(() => prepared(sql).run(...params.map(bind))),
     executeStream: (sql, params, transform) =>
       Stream.unwrap(Effect.map(
-        // One that is left before its end would keep what it read from locked, and this connection in the past.
+        // An iterator that is not closed keeps its table locked, and this connection at an old snapshot.
         Effect.acquireRelease(
           locked(() => db.prepare(sql).iterate(...params.map(bind))),
           (iterator) => Effect.sync(() => iterator.return?.())
@@ -206,7 +204,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 })
 
 /**
- * A client of its own for the file, which is closed with the layer.
+ * Opens a client for the file, and closes it with the layer.
  *
  * @category layers
  * @since 0.1.0

@@ -118,7 +118,7 @@ describe("Budget", () => {
       const ends = [
         [(attempt: Attempt.MessageAttempt) => completed(attempt, { inputTokens: 3, outputTokens: 2 }), 5],
         [() => {}, 0],
-        // Nobody knows what it produced: the reservation is spent.
+        // Nothing came back: it costs its estimate.
         [(attempt: Attempt.MessageAttempt) => sent(attempt), 10],
         [(attempt: Attempt.MessageAttempt) => sent(attempt, { inputTokens: 3, outputTokens: 1 }), 4],
         [(attempt: Attempt.MessageAttempt) => fail(attempt, new BadRequestError({ status: 400 })), 0],
@@ -132,6 +132,22 @@ describe("Budget", () => {
         spent += cost
         assert.deepInclude(yield* stateOf(), { spentNanoUsd: spent, reservedNanoUsd: 0 })
       }
+    }).pipe(using([all])))
+
+  it.effect("charges an attempt that returned nothing its estimate, the amount of its ledger row", () =>
+    Effect.gen(function*() {
+      const sketch = { requestType: "estimated", output: 60 }
+      const first = yield* admitted(sketch)
+      completed(first, { inputTokens: 4, outputTokens: 20 })
+      yield* settled(first)
+      yield* Attempt.guard(Attempt.learning(kinds), first, Effect.void)
+      const lost = yield* admitted(sketch)
+      assert.deepInclude(yield* stateOf(), { spentNanoUsd: 24, reservedNanoUsd: 64 })
+      sent(lost)
+      yield* settled(lost)
+      assert.deepInclude(lost.cost, { confidence: "estimated" })
+      assert.strictEqual(lost.cost?.cost?.nanoUsd, 24)
+      assert.deepInclude(yield* stateOf(), { spentNanoUsd: 48, reservedNanoUsd: 0 })
     }).pipe(using([all])))
 
   it.effect("reserves on top what a caller expects of that which cannot be counted, all of it where there is no price", () =>
@@ -443,6 +459,30 @@ describe("Budget", () => {
       yield* TestClock.adjust("1 hour")
       assert.deepInclude(yield* stateOf(), { reservedNanoUsd: 10 })
     }).pipe(using({ budgets: [all], lease: "1 minute" }, layerFar)))
+
+  it.effect("renews the leases of calls that run, and no others", () => {
+    const renewed: Array<number> = []
+    return Effect.gen(function*() {
+      const attempts = yield* Effect.replicateEffect(admitted(), 3)
+      yield* TestClock.adjust("15 seconds")
+      yield* settled(attempts[0]!)
+      yield* TestClock.adjust("15 seconds")
+      for (const attempt of attempts.slice(1)) yield* settled(attempt)
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(renewed, [3, 2])
+    }).pipe(using(
+      { budgets: [all], lease: "1 minute" },
+      Layer.effect(
+        Budget.Store,
+        Effect.map(Budget.Store, ({ step }) => ({
+          step: (batch) => {
+            if (batch.renewals !== undefined) renewed.push(batch.renewals.length)
+            return step(batch)
+          }
+        }))
+      ).pipe(Layer.provide(Budget.layerStoreMemory()))
+    ))
+  })
 
   it.effect("goes on renewing leases after a store that broke", () =>
     Effect.gen(function*() {

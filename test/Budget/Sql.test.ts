@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Logger, Schedule } from "effect"
+import { Config, ConfigProvider, Context, Effect, Fiber, Layer, Logger, Schedule } from "effect"
 import * as Budget from "effect-claude/Budget"
 import * as BudgetSql from "effect-claude/Budget/Sql"
 import * as Sqlite from "effect-claude/Sqlite"
@@ -33,6 +33,31 @@ suite({
 })
 
 describe("Budget/Sql", () => {
+  it.effect("gives the budgets themselves, with options as values or from configuration", () =>
+    Effect.gen(function*() {
+      const filename = yield* TestSqlite.filename
+      const layers = [
+        BudgetSql.layer({ budgets: [{ name: "all", limit: 20 / 1e9 }], prefix: "mine_" }),
+        BudgetSql.layerConfig({
+          budgets: Config.map(Config.Number("LIMIT_NANO_USD"), (limit) => [{ name: "all", limit: limit / 1e9 }]),
+          prefix: Config.String("PREFIX")
+        })
+      ]
+      const [here, there] = yield* Effect.forEach(layers, (layer) =>
+        Effect.map(
+          Layer.build(layer.pipe(
+            Layer.provide([layerPrices, Layer.fresh(Sqlite.layer({ filename }))]),
+            Layer.provide(ConfigProvider.layer(
+              ConfigProvider.fromUnknown({ LIMIT_NANO_USD: "20", PREFIX: "mine_" })
+            ))
+          )),
+          Context.get(Budget.Budget)
+        ))
+      yield* settling.admit(here!, attemptOf())
+      yield* settling.admit(there!, attemptOf())
+      assert.strictEqual((yield* Effect.flip(settling.admit(here!, attemptOf())))._tag, "BudgetExceededError")
+    }).pipe(Effect.scoped))
+
   it.effect("keeps no row for longer than it counts, but those of calls that run", () =>
     Effect.gen(function*() {
       const sql = yield* TestSqlite.connection({ filename: ":memory:" })

@@ -66,11 +66,10 @@ class Process {
   }
 
   reserve(ask: Budget.Reserve) {
-    return Effect.map(this.step({ reserves: [ask] }), ({ decisions, events, now }) => ({
+    return Effect.map(this.step({ reserves: [ask] }), ({ decisions, events }) => ({
       ask,
       decision: decisions[0]!,
-      events,
-      now
+      events
     }))
   }
 
@@ -97,9 +96,9 @@ class Process {
 
   /** What a reservation is answered that must have no room. */
   refused(nanoUsd: number, accounts: ReadonlyArray<Budget.Account>) {
-    return Effect.map(this.reserve(this.ask(nanoUsd, accounts)), ({ decision, events, now }) => {
+    return Effect.map(this.reserve(this.ask(nanoUsd, accounts)), ({ decision, events }) => {
       if (decision._tag !== "Refused") throw new Error("there was room")
-      return { ...decision, events, at: now }
+      return { ...decision, events }
     })
   }
 
@@ -206,10 +205,14 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
         Effect.gen(function*() {
           const budget = { ...budgetOf(), thresholds: [] }
           const one = [accountOf(budget, 100)]
-          const first = yield* here.take(50, one)
-          const second = yield* there.take(50, one)
-          assert.deepStrictEqual((yield* here.settle(first, 60)).events, [])
-          const [event, ...others] = (yield* there.settle(second, 55)).events
+          const lowered = accountOf(budget, 20)
+          const { reservations: [reservation], ...before } = yield* here.take(25, one)
+          const under = { ...before, reservations: [{ ...reservation!, account: lowered }] }
+          assert.deepStrictEqual((yield* here.settle(under, 25)).events, [])
+          const first = yield* here.take(40, one)
+          const second = yield* there.take(35, one)
+          assert.deepStrictEqual((yield* here.settle(first, 50)).events, [])
+          const [event, ...others] = (yield* there.settle(second, 40)).events
           assert.deepInclude(event, { _tag: "Overshot", spentNanoUsd: 115, limitNanoUsd: 100 })
           assert.deepStrictEqual(others, [])
           assert.deepInclude(yield* here.read(budget), { spent: 115, reserved: 0, overshot: 15 })
@@ -337,6 +340,18 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
         yield* there.take(60, one("b"))
         yield* there.override({ budget: budget.name, account: "a", limitNanoUsd: undefined, until: undefined })
         assert.strictEqual((yield* here.refused(1, one("a"))).limitNanoUsd, 100)
+      }))
+
+    run("takes the limit that each request names, also within one batch", (here) =>
+      Effect.gen(function*() {
+        const budget = budgetOf()
+        const reserved = yield* here.take(50, [accountOf(budget, 100)])
+        const { balances, decisions } = yield* here.step({
+          settlements: [{ ...reserved, spentNanoUsd: 40 }],
+          reserves: [200, 130].map((limitNanoUsd) => here.ask(80, [accountOf(budget, limitNanoUsd)]))
+        })
+        assert.deepStrictEqual(decisions.map(({ _tag }) => _tag), ["Reserved", "Refused"])
+        assert.deepStrictEqual(balances.map(({ remainingNanoUsd }) => remainingNanoUsd), [10])
       }))
 
     run("does a batch in order, settlements first", (here) =>

@@ -12,7 +12,7 @@ import type { Window } from "./window.ts"
 /**
  * What divides a budget: each value has an account of its own.
  *
- * @category options
+ * @category models
  * @since 0.1.0
  */
 export type Dimension = "tenant" | "user" | "model" | "key" | { readonly tag: string }
@@ -91,6 +91,8 @@ export interface Budget {
   readonly matches: ((attempt: Attempt) => boolean) | undefined
   readonly whole: Account | undefined
   readonly account: (value: string) => Account
+  /** Accounts of attempts that came lately, by the values that divide them. */
+  readonly recent: Map<string, Account>
 }
 
 const wrong = (what: string): never => {
@@ -124,6 +126,9 @@ const windowOf = (name: string, window: WindowOptions | undefined): Window => {
 /** The longest name of a budget, and of an account. */
 const maxName = 100
 const maxAccount = 200
+
+/** The most accounts that are remembered. */
+const maxRecent = 10_000
 
 /** Not every database can store NUL and half surrogates, or index a text of any length. */
 const storable = (value: string): string => firstOf(value, maxAccount).replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
@@ -197,7 +202,8 @@ const budgetOf = (options: BudgetOptions, catalogue: Catalogue): Budget => {
     dimension: per,
     matches: filter === undefined ? undefined : matchesOf(filter, catalogue),
     whole: per === undefined ? account("") : undefined,
-    account
+    account,
+    recent: new Map()
   }
 }
 
@@ -210,8 +216,15 @@ export const budgetsOf = (options: ReadonlyArray<BudgetOptions>, catalogue: Cata
 }
 
 /** The account of a budget in which an attempt counts. */
-export const accountFor = ({ account, dimension }: Budget, attempt: Attempt): Account =>
-  account(dimension === undefined ? "" : storable(valueOf(attempt, dimension) ?? ""))
+export const accountFor = ({ account, dimension, recent }: Budget, attempt: Attempt): Account => {
+  const value = firstOf(dimension === undefined ? "" : valueOf(attempt, dimension) ?? "", maxAccount)
+  const known = recent.get(value)
+  if (known !== undefined) return known
+  const found = account(storable(value))
+  if (recent.size >= maxRecent) recent.clear()
+  recent.set(value, found)
+  return found
+}
 
 /** An account in words, such as `tenant acme`; undefined where the budget is not divided. */
 export const accountText = (dimension: Dimension | undefined, account: string): string | undefined => {

@@ -111,7 +111,8 @@ export interface Batch {
  * The answer to a `Reserve`.
  *
  * - `Reserved`: `slots` are those of its accounts, in their order.
- * - `Refused`: `account` is the first without room. `resetsAt` is when it has room even if nothing is given back; undefined where that is never.
+ * - `Refused`: `account` is the first without room. `resetsAt` is when it has room even if nothing is given back; undefined where that is never. `at`
+ *   is the time of the store. Milliseconds since the epoch.
  * - `Full`: it needs a new account, and the store holds as many as it may.
  *
  * @category models
@@ -125,6 +126,7 @@ export type Decision = Data.TaggedEnum<{
     readonly spentNanoUsd: number
     readonly reservedNanoUsd: number
     readonly resetsAt: number | undefined
+    readonly at: number
   }
   Full: {}
 }>

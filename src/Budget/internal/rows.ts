@@ -86,7 +86,6 @@ export const read = (rows: State, budgets: ReadonlyArray<string>, now: number): 
   const names = new Set(budgets)
   return [...rows.values()].flatMap((row): Reply["rows"] => {
     if (row._tag === "Owner" || !names.has(row.budget)) return []
-    if (row._tag === "Account") return [lapsed(row, now)]
-    return now < (row.until ?? Infinity) ? [row] : []
+    return [row._tag === "Account" ? lapsed(row, now) : row]
   })
 }

@@ -79,6 +79,7 @@ interface Entry {
   row: AccountRow
   /** The same as `row` once it was changed. */
   draft: Draft | undefined
+  limitNanoUsd: number
 }
 
 /** A step in its course: the rows as they were, the accounts that it touches, and what it changed. */
@@ -94,6 +95,8 @@ interface Work {
 const entryOf = (work: Work, account: Account): Entry => {
   const known = work.entries.get(account.key)
   if (known !== undefined) {
+    // It may have been configured anew since.
+    if (known.account !== account) known.limitNanoUsd = limitOf(work.rows, account, work.now)
     known.account = account
     return known
   }
@@ -101,7 +104,7 @@ const entryOf = (work: Work, account: Account): Entry => {
   // The key of an account is that of no other row.
   const row = work.rows.get(key) as AccountRow | undefined ??
     { _tag: "Account" as const, budget, account: name, slots: [], alerts: {}, leases: {} }
-  const entry = { account, row, draft: undefined }
+  const entry = { account, row, draft: undefined, limitNanoUsd: limitOf(work.rows, account, work.now) }
   work.entries.set(key, entry)
   return entry
 }
@@ -155,13 +158,12 @@ const settle = (
 /** Raises the alerts of an account that was charged. */
 const alertSpent = (work: Work, entry: Entry, slot: number, isOvershot: boolean): void => {
   const { now } = work
-  const { account, row } = entry
+  const { account, limitNanoUsd, row } = entry
   const { budget, thresholds, window } = account
   const span = spanOf(window, now)
   const counts = slot >= span.from
   const from = counts ? span.from : slot
   const { spent } = sumsOf(row.slots, from, counts ? Infinity : slot)
-  const limitNanoUsd = limitOf(work.rows, account, now)
   const facts = { budget, account: account.account, limitNanoUsd, spentNanoUsd: spent, at: now }
   if (counts) {
     for (const percent of thresholds) {
@@ -182,8 +184,7 @@ const reserve = (work: Work, { accounts, lease: leased, nanoUsd }: Reserve): Dec
     if (entry.draft === undefined && !work.rows.has(account.key) && --room < 0) return Decision.Full()
     if (entry.row.lapsesAt !== undefined && entry.row.lapsesAt <= now) lapse(edit(work, entry), now)
     const { reserved, spent } = sumsOf(entry.row.slots, spanOf(account.window, now).from)
-    const limitNanoUsd = limitOf(work.rows, account, now)
-    if (spent + reserved + nanoUsd > limitNanoUsd) return refuse(work, entry, nanoUsd, limitNanoUsd, spent, reserved)
+    if (spent + reserved + nanoUsd > entry.limitNanoUsd) return refuse(work, entry, nanoUsd, spent, reserved)
   }
   const slots: Array<number> = []
   for (const account of accounts) {
@@ -200,18 +201,17 @@ const refuse = (
   work: Work,
   entry: Entry,
   nanoUsd: number,
-  limitNanoUsd: number,
   spent: number,
   reserved: number
 ): Decision => {
   const { now } = work
-  const { account } = entry
+  const { account, limitNanoUsd } = entry
   const facts = { limitNanoUsd, spentNanoUsd: spent, reservedNanoUsd: reserved }
   if (alert(work, entry, "exceeded", spanOf(account.window, now).from)) {
     const { account: name, budget } = account
     work.events.push(Event.Exceeded({ budget, account: name, ...facts, neededNanoUsd: nanoUsd, at: now }))
   }
-  return Decision.Refused({ account, ...facts, resetsAt: resetsAt(work, entry, nanoUsd, limitNanoUsd) })
+  return Decision.Refused({ account, ...facts, resetsAt: resetsAt(work, entry, nanoUsd, limitNanoUsd), at: now })
 }
 
 /** When `needed` fits if nothing is given back. */
@@ -253,9 +253,9 @@ const override = (work: Work, { account, budget, limitNanoUsd, until }: Override
 
 /** Finishes the rows that were changed, and says what remains of those that were touched. */
 const finish = (work: Work): ReadonlyArray<Balance> => {
-  const { changed, now, rows } = work
+  const { changed, now } = work
   const balances: Array<Balance> = []
-  for (const [key, { account, draft, row }] of work.entries) {
+  for (const [key, { account, draft, limitNanoUsd, row }] of work.entries) {
     const span = spanOf(account.window, now)
     if (draft !== undefined) {
       const oldest = draft.slots[0]
@@ -284,7 +284,7 @@ const finish = (work: Work): ReadonlyArray<Balance> => {
     balances.push({
       budget: account.budget,
       account: account.account,
-      remainingNanoUsd: limitOf(rows, account, now) - spent - reserved,
+      remainingNanoUsd: limitNanoUsd - spent - reserved,
       until: span.until === Infinity ? undefined : span.until
     })
   }

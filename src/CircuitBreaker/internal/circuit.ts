@@ -1,10 +1,10 @@
-/** What is known of a circuit, and what processes and stores tell each other about it: plain data. */
+/** The state of a circuit, and the messages between processes and stores: plain data. */
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 
 /**
- * When a circuit opens and closes: the options of a breaker of the same names. Durations are milliseconds; `Infinity` turns a threshold off.
- * `windowSize` is 0 where results are those of `windowDuration`.
+ * When a circuit opens and closes: the options of the same names. Durations are in milliseconds; `Infinity` turns a threshold off; `windowSize` is 0 if
+ * rates are computed over `windowDuration`.
  */
 export interface Rules {
   readonly windowDuration: number
@@ -41,11 +41,11 @@ export interface SizeWindow extends Counts {
 }
 
 export interface Slot extends Counts {
-  /** Which one it is, counted in slots since the epoch of time. */
+  /** Its number, counted from the slot at time 0. */
   readonly index: number
 }
 
-/** The results of the last `windowDuration`, counted in slots: those of a slot leave together. The newest slot is `index`, and not in `past` yet. */
+/** The results of the last `windowDuration`, in slots that expire as a whole. The newest slot is `index`; `past` holds the earlier ones. */
 export interface DurationWindow extends Counts {
   readonly _tag: "Duration"
   readonly past: ReadonlyArray<Slot>
@@ -130,15 +130,15 @@ export const fresh: SavedCircuit = {
 }
 
 /**
- * What a process tells the circuit `key`, and asks of it, in one step.
+ * What a process reports to the circuit `key`, and asks of it, in one step.
  *
  * - `epoch`: the one that `results`, `early`, `tripped` and `returned` belong to; in another one they are ignored.
  * - `results`: of its attempts, in order.
- * - `early`: how many more of its attempts in flight rates count as successes, than when it last said.
+ * - `early`: the change, since its last report, in the number of its attempts in flight that rates count as successes.
  * - `tripped`: enough of its attempts failed in a row to open the circuit.
  * - `returned`: permits of `round` that were given back without a result.
- * - `ask`: it wants a permit, where the circuit is not closed.
- * - `openShare`: which share of the open time jitter leaves, should it open.
+ * - `ask`: it asks for the permit of a half-open call, if the circuit is not closed.
+ * - `openShare`: the share of the open time that jitter leaves, in case the circuit opens.
  * - `proposal`: a state that replaces the store's: where it has none (`ifNone`), also where it is closed and the proposal is open (`ifWorse`), or
  *   `always`. A store may ignore its window.
  */

@@ -1,4 +1,4 @@
-/** What one process does about a circuit: what it says to the store, and whom it lets go. */
+/** One process in front of a circuit: what it reports to the store, and which attempts it admits. */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -39,9 +39,9 @@ const single: Record<Result, ReadonlyArray<Result>> = {
   slowFailure: ["slowFailure"]
 }
 
-/** What a process knows of a circuit, and what it says to the store. */
+/** What a process knows about a circuit, and its batches for the store. */
 export class Follower {
-  /** A copy of the circuit decides here, which knows the attempts in flight; the store hears of them in another way. */
+  /** Whether batches go to a copy in this process, which knows the attempts in flight; a store is told how their number changed. */
   protected readonly isCopy: boolean = false
   phase: Phase = "closed"
   epoch = 0
@@ -117,7 +117,7 @@ export class Follower {
     }
   }
 
-  /** After a state from outside was taken over: `row` consecutive failures came right before it. */
+  /** Begins with `row` consecutive failures, after a state was restored. */
   resume(row: number): void {
     this.inFlight = new InFlight(row)
   }
@@ -215,14 +215,14 @@ export class LocalCircuit extends Follower implements Circuit {
 
   private ask<A>(step: Effect.Effect<Reply, unknown>, use: (reply: Reply, now: number) => A): Effect.Effect<A> {
     return Effect.matchCauseEffect(step, {
-      // What is in this process has no outage: its failure is a defect.
+      // A store in this process has no outages.
       onFailure: (cause) => Effect.die(Cause.squash(cause)),
       onSuccess: (reply) => Effect.succeed(use(reply, this.clock.currentTimeMillisUnsafe()))
     })
   }
 }
 
-/** What all circuits of a breaker go by. `pollMillis`: how often a caller that waits looks for news of other processes. */
+/** The settings of all gates of a breaker. `pollMillis`: how often a waiting caller looks for news from other processes. */
 export interface Settings {
   readonly rules: Rules
   readonly slowMillis: number
@@ -293,7 +293,7 @@ export class Gate {
     const { circuit, settings: { clock, run, slowMillis } } = this
     let latency: number | undefined
     let isSettled = false
-    if (attempt.endpoint === "messages") {
+    if (attempt.endpoint === "messages" && (permit.round > 0 || slowMillis < Infinity)) {
       onContent(attempt, (now) => {
         latency = now - permit.at
         if (permit.round === 0) return
@@ -308,7 +308,7 @@ export class Gate {
     })
   }
 
-  /** What `ask` answers in the end to a caller that was refused at first. */
+  /** Asks again for a caller that was refused at first, as long as it may wait for half-open calls. */
   private readonly wait = Effect.fnUntraced(function*(
     this: Gate,
     attempt: Attempt,

@@ -1,14 +1,14 @@
-/** The options of a breaker, and what they are as plain numbers. */
+/** The options of a breaker, their defaults, and their plain numbers. */
 import * as Duration from "effect/Duration"
 import type { Rules } from "./circuit.ts"
 
 /**
- * What a circuit does with what it knows.
+ * How a circuit acts on its state.
  *
- * - `normal`: it refuses while it is open.
- * - `observe`: it opens and closes and reports that, and refuses nothing. To try settings on real traffic.
- * - `forcedOpen`: it refuses everything, and names `maxOpenDuration` as the wait.
- * - `disabled`: it refuses nothing and counts nothing.
+ * - `normal`: refuses attempts while it is open.
+ * - `observe`: opens and closes, reports that, and refuses nothing. Use it to try settings on real traffic.
+ * - `forcedOpen`: refuses every attempt, with `maxOpenDuration` as `retryAfter`.
+ * - `disabled`: refuses nothing and counts nothing.
  *
  * @category models
  * @since 0.1.0
@@ -16,56 +16,59 @@ import type { Rules } from "./circuit.ts"
 export type Mode = "normal" | "observe" | "forcedOpen" | "disabled"
 
 /**
- * When a circuit opens (any one of `consecutiveFailures`, `failureRate` and `slowCallRate` is enough, and `Infinity` turns it off), and when it
- * closes.
+ * When a circuit opens and closes. It opens at any one of `consecutiveFailures`, `failureRate` and `slowCallRate`; `Infinity` turns one off.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
-  /** Rates are those of the results of this long, which moves by tenths. Default 30 seconds. */
+  /** Rates are computed over the results of this period. It moves in steps of a tenth. Default 30 seconds. */
   readonly windowDuration?: Duration.Input | undefined
-  /** Rates are those of so many results instead, from 1 to 1,000,000. */
+  /** Rates are computed over this number of results instead of `windowDuration`, from 1 to 1,000,000. */
   readonly windowSize?: number | undefined
-  /** The share of failures that opens, above 0. Default 0.5. */
+  /** Opens at this share of failures, above 0. Default 0.5. */
   readonly failureRate?: number | undefined
-  /** What takes longer is slow. By default nothing is: a long answer takes long. */
+  /** A call that takes longer is slow. By default no call is: long answers take long. */
   readonly slowCallDuration?: Duration.Input | undefined
-  /** The share of slow calls that opens, above 0. Default 0.8. */
+  /** Opens at this share of slow calls, above 0. Default 0.8. */
   readonly slowCallRate?: number | undefined
-  /** Rates count only from so many results on; at most `windowSize`. Default 50, so that a rate of 30 % does not pass for one of 50 %. */
+  /**
+   * Rates are ignored until the window holds this many results; at most `windowSize`. Default 50, so that a rate of 30 % is not mistaken for one of
+   * 50 %.
+   */
   readonly minimumCalls?: number | undefined
   /**
-   * So many attempts that were admitted one after the other all failed. One in flight is no failure yet, so that failures which are faster than
-   * answers make no row; one without a result is passed over. Default 15, which a rate of 30 % reaches once in 70 million calls.
+   * Opens when this many attempts failed that were admitted one after the other. An attempt in flight interrupts the row, so that failures that are
+   * faster than answers do not add up; one without a result is skipped. Default 15, which a failure rate of 30 % reaches once in 70 million calls.
    */
   readonly consecutiveFailures?: number | undefined
   /**
-   * How long it is open the first time. It doubles with each opening in a row, up to `maxOpenDuration`, and starts anew after the circuit was closed
-   * as long as it had been open. Default 1 second.
+   * How long a circuit stays open the first time. It doubles with each opening in a row, up to `maxOpenDuration`, and starts over once the circuit has
+   * stayed closed as long as it had been open. Default 1 second.
    */
   readonly openDuration?: Duration.Input | undefined
-  /** Default 5 seconds. */
+  /** The longest time that a circuit stays open. Default 5 seconds. */
   readonly maxOpenDuration?: Duration.Input | undefined
   /** Shortens each open period by a random fraction of up to this, from 0 to 1. Default 0.2. */
   readonly jitter?: number | undefined
-  /** Calls that may go while it is half-open. Default 1. */
+  /** The number of calls that a half-open circuit admits. Default 1. */
   readonly halfOpenCalls?: number | undefined
-  /** Successes among them that close it; the first failure opens it again. At most `halfOpenCalls`, which is the default. */
+  /** The number of successes among them that closes the circuit; the first failure opens it again. At most `halfOpenCalls`. Default `halfOpenCalls`. */
   readonly successThreshold?: number | undefined
-  /** How long half-open calls without a verdict block others. Default 1 second, so that an answer that takes long holds nobody up. */
+  /** How long half-open calls without a verdict block others. Default 1 second: a long answer holds nobody up. */
   readonly halfOpenDuration?: Duration.Input | undefined
   /**
-   * Callers that are refused because of a half-open call wait for its verdict, at most `halfOpenDuration`, where their deadline allows. Default false.
+   * Callers that would be refused because of half-open calls wait for their verdict, for at most `halfOpenDuration`, if their deadline allows.
+   * Default false.
    */
   readonly waitForHalfOpen?: boolean | undefined
-  /** Of all circuits at the start. Default `normal`. */
+  /** The mode in which all circuits start. Default `normal`. */
   readonly mode?: Mode | undefined
   /** With a store outside this process: the longest that an attempt waits for it. Default 250 milliseconds. */
   readonly storeTimeout?: Duration.Input | undefined
   /** With such a store: how often results are reported and news is fetched, while there are attempts. Default 200 milliseconds. */
   readonly syncInterval?: Duration.Input | undefined
-  /** With such a store: how old the copy of a circuit may be before an attempt asks. Default 2 seconds. */
+  /** With such a store: an attempt waits for news if the local copy of its circuit is older than this. Default 2 seconds. */
   readonly staleAfter?: Duration.Input | undefined
 }
 
@@ -101,7 +104,7 @@ const inRange = (name: keyof Options, value: number, { maximum, minimum }: typeo
   throw new RangeError(`CircuitBreaker: ${name} must be from ${minimum} to ${maximum}, and is ${value}`)
 }
 
-/** Throws a `RangeError` for what makes no sense. */
+/** Throws a `RangeError` if an option is out of range. */
 export const resolve = (options: Options): Resolved => {
   const valueOf = (name: Name): number => {
     const [standard, range] = table[name]
