@@ -51,6 +51,7 @@ export {
   BudgetUnavailableError,
   CircuitOpenError,
   DeadlineExceededError,
+  isRefusal,
   NoUsableKeyError,
   RateLimitedLocallyError,
   Refusal,

@@ -259,7 +259,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
             const cost = costOf(book, attempt, at)
             if (cost === undefined) return Effect.void
             const row = Row.make(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe())
-            return Effect.andThen(feed.publish(row), writer.write(row))
+            const written = writer.write(row)
+            return feed.subscribers === 0 ? written : Effect.andThen(feed.publish(row), written)
           })
         })
         : admitted,

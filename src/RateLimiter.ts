@@ -325,9 +325,12 @@ export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(
   Store,
   Effect.map(Clock.Clock, (clock) => {
     const states = new BoundedMap<string, State>(maxStates)
-    const add = (key: string, burstMillis: number, now: number) => {
-      const state = makeState(burstMillis, now)
+    /** Attempts of one group come in runs. */
+    let last: { readonly key: string; readonly state: State } | undefined
+    const stateOf = ({ burstMillis, key }: Batch, now: number): State => {
+      const state = states.get(key) ?? makeState(burstMillis, now)
       states.set(key, state)
+      last = { key, state }
       return state
     }
     return {
@@ -335,7 +338,7 @@ export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(
       step: (batch) =>
         Effect.sync(() => {
           const now = clock.currentTimeMillisUnsafe()
-          const state = states.get(batch.key) ?? add(batch.key, batch.burstMillis, now)
+          const state = last?.key === batch.key ? last.state : stateOf(batch, now)
           return Buckets.apply(state, batch, now)
         })
     }

@@ -30,7 +30,7 @@ import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { CallContext } from "./CallContext.ts"
-import { type ApiError, DeadlineExceededError, isApiError } from "./ClaudeError.ts"
+import { type ApiError, DeadlineExceededError, isApiError, isRefusal } from "./ClaudeError.ts"
 
 /**
  * - `retries`: attempts after the first. Default 3.
@@ -180,7 +180,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
             return result.success
           }
           const error = result.failure
-          if (!isApiError(error)) return yield* Effect.fail(error)
+          if (isRefusal(error) || !isApiError(error)) return yield* Effect.fail(error)
           lastError = error
 
           const now = yield* Clock.currentTimeMillis

@@ -192,3 +192,14 @@ describe("isOverloaded", () => {
       assert.strictEqual(yield* recovered(rateLimit), "RateLimitError")
     }))
 })
+
+describe("isRefusal", () => {
+  it("holds for every refusal, and for no error of the API", () => {
+    for (const error of all) {
+      assert.strictEqual(ClaudeError.isRefusal(error), Schema.is(ClaudeError.Refusal)(error), error._tag)
+      assert.isFalse(ClaudeError.isRefusal(error) && ClaudeError.isApiError(error), error._tag)
+    }
+    assert.isTrue(all.some(ClaudeError.isRefusal))
+    assert.isFalse(ClaudeError.isRefusal({ _tag: "CircuitOpenError" }))
+  })
+})

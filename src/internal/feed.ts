@@ -10,6 +10,8 @@ import * as Stream from "effect/Stream"
 import type * as Take from "effect/Take"
 
 export interface Feed<A> {
+  /** Where there is none, nothing needs to be published. */
+  readonly subscribers: number
   /** One synchronous step. */
   readonly publish: (value: A) => Effect.Effect<void>
   readonly stream: Stream.Stream<A>
@@ -19,8 +21,15 @@ export const make = <A>(): Effect.Effect<Feed<A>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const pubsub = yield* PubSub.sliding<Take.Take<A>>(256)
     yield* Effect.addFinalizer(() => PubSub.end(pubsub, Exit.void))
-    return {
-      publish: (value) => Effect.asVoid(PubSub.publish(pubsub, [value])),
-      stream: Stream.fromPubSubTake(pubsub)
+    const count = (by: number) =>
+      Effect.sync(() => {
+        feed.subscribers += by
+      })
+    const subscribed = Effect.acquireRelease(count(1), () => count(-1))
+    const feed = {
+      subscribers: 0,
+      publish: (value: A) => Effect.asVoid(PubSub.publish(pubsub, [value])),
+      stream: Stream.unwrap(Effect.as(subscribed, Stream.fromPubSubTake(pubsub)))
     }
+    return feed
   })

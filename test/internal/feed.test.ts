@@ -7,13 +7,17 @@ describe("feed", () => {
     Effect.gen(function*() {
       const fibers = yield* Effect.gen(function*() {
         const feed = yield* Feed.make<number>()
+        assert.strictEqual(feed.subscribers, 0)
         yield* feed.publish(1)
         const fibers = yield* Effect.forEach(
           [1, 2],
           () => Effect.forkDetach(Stream.runCollect(feed.stream), { startImmediately: true })
         )
+        assert.strictEqual(feed.subscribers, 2)
         yield* feed.publish(2)
         yield* feed.publish(3)
+        yield* Stream.runDrain(Stream.take(Stream.merge(feed.stream, Stream.make(0)), 1))
+        assert.strictEqual(feed.subscribers, 2)
         return fibers
       }).pipe(Effect.scoped)
       assert.deepStrictEqual(yield* Effect.forEach(fibers, Fiber.join), [[2, 3], [2, 3]])

@@ -230,3 +230,14 @@ export const Refusal = Schema.Union([
   NoUsableKeyError,
   DeadlineExceededError
 ])
+
+/**
+ * Whether a failure is a local refusal: nothing was sent.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isRefusal = (error: unknown): error is Refusal =>
+  error instanceof CircuitOpenError || error instanceof RateLimitedLocallyError ||
+  error instanceof BudgetExceededError || error instanceof BudgetUnavailableError ||
+  error instanceof UnpricedModelError || error instanceof NoUsableKeyError || error instanceof DeadlineExceededError
