@@ -140,7 +140,7 @@ export class CostLedger extends Context.Service<
  * - `step`: runs a command, all of it or nothing, and replies under its tag. It may fail with anything: the ledger repeats the write later, and
  *   reports fail with `CostLedgerError`. What each command means is `step` of this module.
  *
- * **Example** (A store of one's own: rows in a map)
+ * **Example** (A custom store: rows in a map)
  *
  * ```ts
  * import * as CostLedger from "effect-claude/CostLedger"

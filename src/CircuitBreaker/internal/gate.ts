@@ -77,7 +77,7 @@ export class Follower {
     if (isChanged) this.changed({ from, to: phase, at: now, openMillis: phase === "open" ? waitMillis : 0 })
   }
 
-  /** A batch that asks for a permit, or for nothing but a look. */
+  /** A batch that asks for a permit, or only reads the state. */
   question(ask: boolean, proposal?: Proposal): Batch {
     return this.batch(none, 0, 0, ask, proposal)
   }

@@ -169,7 +169,7 @@ export class Group {
     return Effect.suspend(() => {
       this.limits = this.configured()
       this.bound = boundBy(this.limits)
-      // Asking for nothing tells the store.
+      // An empty request carries the new limits to the store.
       return Effect.map(this.reserve({ usage: zero, reserve: zero }, 0), () => this.line?.wake())
     })
   }
