@@ -26,7 +26,7 @@ type Check = () => Promise<string | void>
 
 /** What is known to fail, by check: lines that start so are counted and fail nothing. */
 const pending: Record<string, ReadonlyArray<string>> = {
-  walk: ["create enters 21"]
+  walk: ["create enters 2"]
 }
 
 const root = process.cwd()
