@@ -20,6 +20,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type * as Stream from "effect/Stream"
 import type { Key } from "./Attempt.ts"
 
 /**
@@ -38,13 +39,17 @@ export class KeyStoreError extends Schema.TaggedError<KeyStoreError>("effect-cla
 }
 
 /**
- * Reads the current keys; a later read may return others.
+ * Where the keys of a pool come from.
+ *
+ * - `keys`: reads the current keys; a later read may return others.
+ * - `changes`: all keys each time they differ from what was read before; a source that never changes has none.
  *
  * @category services
  * @since 0.1.0
  */
 export class KeyStore extends Context.Service<KeyStore, {
   readonly keys: Effect.Effect<ReadonlyArray<Key>, KeyStoreError>
+  readonly changes?: Stream.Stream<ReadonlyArray<Key>> | undefined
 }>()("effect-claude/KeyStore") {}
 
 /**

@@ -13,8 +13,12 @@ import type * as Usage from "../../Usage.ts"
 import type { CallKind } from "./callKinds.ts"
 
 /**
- * An API key. `label` is what logs, errors and reports show instead of it; keys of one `group` (organization or
- * workspace) share rate limits.
+ * An API key.
+ *
+ * - `label`: what logs, errors and reports show instead of it, unique among the keys of a pool.
+ * - `group`: the organization or workspace. Its keys share rate limits, spend limits and prompt caches.
+ * - `secret`: the key itself.
+ * - `weight`: its share of the traffic relative to other keys, from 0 (none). Default 1.
  *
  * @category models
  * @since 0.1.0
@@ -23,6 +27,7 @@ export interface Key {
   readonly label: string
   readonly group: string
   readonly secret: Redacted.Redacted<string>
+  readonly weight?: number | undefined
 }
 
 /**
