@@ -9,7 +9,7 @@
 /**
  * | concept | stands for | | concept | stands for |
  * | --- | --- | --- | --- | --- |
- * | `I` | to ignore, before its object | | `J` | to ignore, after its object |
+ * | `I` | to ignore, before its object | | `J` | to ignore, before or after its object |
  * | `C` | to delete, to turn off | | `N` | instructions |
  * | `k` | rules, commands | | `g` | restrictions, ethics |
  * | `V` | previous, what was said before | | `A` | all |
@@ -35,50 +35,40 @@
  * | `f` | if, when | | `t` | to |
  * | `p` | please, now, and | | `w` | about, for |
  * | `n` | a, an | | `c` | of attacks and examples |
+ * | `1` | message, text, task | | `2` | guidelines, policies |
+ * | `3` | what is it, after its object | | `4` | your instructions, as one phrase |
+ * | `5` | content filters, as such | | `7` | pwned |
+ * | `:` `,` `;` `"` | punctuation, `;` ends a sentence | | `#` | something was removed |
  */
 export type Lexicon = Readonly<Record<string, string>>
 
-/** Concepts by which the gate finds the places where a text is read. */
+/** What the gate looks for: concepts, and the bit that each of their phrases sets. */
 export const anchors: ReadonlyArray<readonly [concepts: string, bit: number]> = [
-  ["IJ", 1 << 0],
-  ["N", 1 << 1],
-  ["k", 1 << 2],
-  ["Q", 1 << 3],
-  ["ML", 1 << 4],
-  ["UOD", 1 << 5],
-  ["K", 1 << 6],
-  ["H", 1 << 7],
-  ["h", 1 << 8],
-  ["G", 1 << 9],
-  ["F", 1 << 10],
-  ["Z", 1 << 11],
-  ["i", 1 << 12],
-  ["a", 1 << 13],
-  ["b", 1 << 14],
-  ["x", 1 << 15],
-  ["T", 1 << 16],
-  ["C", 1 << 17],
-  ["X", 1 << 18],
-  ["R", 1 << 19],
-  ["V", 1 << 20],
-  ["g", 1 << 21]
+  ["IJ", 1],
+  ["NkV2g5", 2],
+  ["QMLUODKHFZiab74", 4],
+  ["h", 8],
+  ["G", 16],
+  ["X", 32]
 ]
+
+/** The combinations of bits, close together, that make a place worth reading. */
+export const alarms: ReadonlyArray<number> = [1 | 2, 4, 8 | 16, 8 | 32, 16 | 32]
+
+/** Phrases that are worth reading though they are more than one concept. */
+export const worthReading = "your instruction, your directive, your programming, your prompt, your initial, your system, your hidden, your secret, your original, your internal," +
+  "your exact, your full, your real, your underlying, your base, your core, your configuration, your rules, your guideline, were you told, were you given, dein prompt, deinen prompt"
 
 export const english: Lexicon = {
   Q: "system prompt*, initial prompt*, hidden prompt*, original prompt, preprompt, pre prompt, meta prompt, metaprompt, base prompt, master prompt," +
     "secret prompt, internal prompt, developer prompt, starting prompt, first prompt, root prompt, system instruction*, system message, developer message," +
     "developer instructions, initial instructions, original instructions, hidden instructions, secret instructions, internal instructions, custom instructions," +
     "core instructions, system directive*, initial directive*, system rules, hidden rules, secret rules, sys prompt, sysprompt, systemprompt, prompt that defines you",
-  Z: "your new instructions, your real instructions, your true instructions, your actual instructions, your real task, your true task, your actual task," +
-    "your only task, your new system prompt, new system prompt, your new directive, your prime directive, new prime directive, new primary directive," +
-    "your real purpose, your true purpose, your new programming, here are your new, follow these instructions instead, follow these new instructions," +
-    "follow my instructions instead, follow these rules instead, do this instead, do the following instead, follow this instead, follow the instructions below instead," +
-    "your instructions have been updated, your instructions have changed, your instructions are now, your guidelines have been updated," +
-    "your instructions have been replaced, your rules have changed, your new rules, your revised instructions, your updated instructions," +
-    "your new prompt, your new guidelines, your new persona, your new identity, your priorities have changed, only obey",
+  Z: "your new instructions, your real instructions, your true instructions, your actual instructions, your real task, your true task, your actual task, your only task, your sole task, your new system prompt, your new directive, your prime directive, new prime directive, new primary directive," +
+    "your real purpose, your true purpose, your new programming, your instructions have been updated, your instructions have changed, your instructions are now, your instructions have been replaced, your system prompt has changed, your system prompt has been updated, your new persona, your new identity, your priorities have changed, your only goal is now, your only purpose is now",
   i: "new instruction*, updated instruction*, revised instruction*, real instruction*, new directive*, updated directive*, new task, new objective, new goal," +
     "new role, new orders, new rules, important instruction*, special instruction*, additional instruction*, urgent instruction*, actual task, the real task," +
-    "real task, new mission, next instruction*, following instruction*, instructions below",
+    "real task, new mission, next instruction*, new system prompt, new prompt, follow these instructions instead, follow these new instructions, follow my instructions instead, follow these rules instead, follow this instead",
   H: "do not tell the user*, dont tell the user*, never tell the user*, do not inform the user*, dont inform the user*, never inform the user*," +
     "do not let the user know, dont let the user know, do not notify the user*, dont notify the user*, do not alert the user*, dont alert the user*," +
     "never alert the user, do not reveal to the user*, do not disclose to the user*, do not mention to the user*, dont mention to the user*," +
@@ -98,37 +88,33 @@ export const english: Lexicon = {
     "do not ask for permission, without asking for permission, silently, secretly, covertly, discreetly",
   K: "if you are an ai, if youre an ai, if you are ai, if you are a language model, if youre a language model, if you are a large language model," +
     "if you are an llm, if youre an llm, if you are a bot, if you are a chatbot, if you are chatgpt, if you are gpt, if you are claude, if you are gemini," +
-    "if you are an assistant, if you are a virtual assistant, if you are an automated, if an ai is reading, if an llm is reading, if this is read by an ai," +
+    "if an ai is reading, if an llm is reading, if this is read by an ai," +
     "if this is being read by an ai, if this text is read by an ai, if this is processed by an ai, if this is being processed by an ai, if this is an ai," +
     "note to ai, note to the ai, note to llm*, note to the llm, note to any ai, note to language model*, note to assistant*, note to the assistant, note to chatgpt," +
     "note to claude, note for ai, note for the ai, note for llm*, note for language models, note for the assistant, note for assistants," +
-    "attention ai, attention all ai, attention llm*, attention language model*, attention assistant*, attention chatgpt, attention chatbot, attention gpt, attention agent*," +
+    "attention ai, attention all ai, attention llm*, attention language model*, attention chatgpt, attention chatbot, attention gpt," +
     "attention claude, attention any ai, attention bot, message to ai, message to the ai, message for ai, message for the ai, message to llm*, message to any ai," +
     "message for llm*, message to the assistant, message for the assistant, message to the model, message to the language model," +
     "instruction* for ai, instruction* for the ai, instruction* to ai, instruction* to the ai, instruction* for llm*, instruction* to llm*, instruction* for any ai," +
     "instruction* for the assistant, instruction* to the assistant, instruction* for assistants, instruction* for language models, instruction* for the model," +
-    "instruction* for the language model, instruction* to the language model, instruction* for chatgpt, instruction* for claude, instruction* for agents," +
-    "instruction* to the agent, instruction* for the agent, instruction* for the summarizer, dear ai, dear llm, dear language model, dear assistant, dear chatgpt, hey ai, hey chatgpt," +
-    "hello ai, hey assistant, hey claude, hey bot, ai reading this, ais reading this, llm reading this, llms reading this, model reading this, models reading this," +
+    "instruction* for the language model, instruction* to the language model, instruction* for chatgpt, instruction* for claude," +
+    "instruction* to the agent, instruction* for the summarizer, dear ai, dear llm, dear language model, hey ai," +
+    "hello ai, ai reading this, ais reading this, llm reading this, llms reading this, model reading this, models reading this," +
     "assistant reading this, assistants reading this, agent reading this, agents reading this, bot reading this, bots reading this, ai that reads this," +
     "assistant that reads this, model that reads this, ai systems reading this, ai processing this, llm processing this, model processing this, models processing this, assistant processing this," +
     "assistants processing this, agent processing this, agents processing this, ai summarizing this, assistant summarizing this, model summarizing this," +
     "models summarizing this, llm summarizing this, llms summarizing this, assistants summarizing this, ai analyzing this, model analyzing this, ai parsing this, llm parsing this," +
     "ai evaluating this, llm evaluating this, model evaluating this, models evaluating this, ai reviewing this, llm reviewing this, llms reviewing this, for ai reviewers, for llm reviewers," +
     "to ai reviewers, ai reviewers, llm reviewers, ai graders, llm graders, ai screening this, ai screening tools, ai recruiters, ai scanning this, to any ai, to all ai, to all llms, to any llm, to all language models," +
-    "to any language model, to whichever ai, to whatever ai, when summarizing this, when you summarize this, when asked to summarize this, when processing this document, when processing this email," +
-    "when you process this, when you read this, while summarizing this, when reading this document, when analyzing this document, when reviewing this document, when evaluating this candidate," +
-    "when evaluating this resume, when translating this, when asked about this document, when asked about this product, when asked about this page, when asked about this email," +
-    "ai assistants must, ai assistants should, ai models must, ai models should, ai agents must, ai agents should, language models must," +
-    "language models should, llms must, llms should, the ai must, the ai should, the assistant must, the assistant should, the model must, the agent must, ai assistant must, ai model must," +
-    "ai agent must, all assistants must, assistants are required to, ai assistants are required to, the assistant is required to, the llm must, the llm should",
-  F: "your safety guidelines, your ethical guidelines, your safety filter*, your safety protocol*, your safety measures, your safety rules, your safety settings, your safety training," +
-    "your content polic*, your content filter*, your content guidelines, your content restrictions, your usage polic*, your restrictions, your limitations, your guardrail*," +
-    "your safeguards, your censorship, your filter*, your ethics, your moral*, your ethical*, your alignment, your security protocols, your constraints, your safety, your default restrictions," +
-    "your built in restrictions, your moderation, all safety guidelines, all safety filters, all safety protocols, all safety measures, all ethical guidelines, all content filters, all content policies," +
-    "all restrictions, all guardrails, all safeguards, all ethical, all moral, any ethical guidelines, any safety guidelines, any content polic*, any restrictions, safety guidelines, safety filter*, safety protocol*," +
-    "safety guardrails, safety restrictions, ethical guidelines, ethical restrictions, ethical constraints, ethical safeguards, content filter*, content polic*, content restrictions, content moderation," +
-    "security protocols, openai policies, openai polic*, openai content polic*, openai guidelines, anthropic policies, anthropics policies, anthropics guidelines, anthropic guidelines, usage polic*, moral guidelines, moral constraints, model safeguards",
+    "to any language model, to whichever ai, to whatever ai, when an ai summarizes this, when an ai reads this, if you are summarizing this",
+  F: "your safety guidelines, your ethical guidelines, your safety filter*, your safety protocol*, your safety measures, your safety rules, your safety settings, your safety training, your safety constraints, your safety polic*, your safety restrictions," +
+    "your content polic*, your content filter*, your content guidelines, your content restrictions, your usage polic*, your restrictions, your limitations, your guardrail*, your safety mechanisms, your safety instructions," +
+    "your safeguards, your censorship, your ethics, your moral*, your ethical*, your alignment, your security protocols, your default restrictions," +
+    "your built in restrictions, your moderation, all safety guidelines, all safety filters, all safety protocols, all safety measures, all safety restrictions, all ethical guidelines, all content filters, all content policies," +
+    "all guardrails, all safeguards, all ethical*, all moral*, any ethical guidelines, any safety guidelines, any content polic*, all your filters, all of your filters, all your restrictions, all your safety, all of your safety," +
+    "openai polic*, openai content polic*, openai guidelines, anthropic policies, anthropics policies, anthropics guidelines, anthropic guidelines, model safeguards, your limits, your boundaries",
+  5: "safety guidelines, safety filter*, safety protocol*, safety guardrails, safety restrictions, ethical guidelines, ethical restrictions, ethical constraints, ethical safeguards, content filter*, content polic*, content restrictions, content moderation," +
+    "security protocols, usage polic*, moral guidelines, moral constraints, safety measures, safety rules, safety mechanisms, ethical rules",
   a: "system override, admin override, administrator override, developer override, root override, emergency override, security override, override code, override mode, override protocol," +
     "override command, override authorized, authorization level, root access granted, admin access granted, access granted, admin mode activated, debug mode enabled, debug mode on, sudo, superuser, system notice," +
     "system alert, system update, system notification, system command, admin command, admin message, administrator message, this is your developer*, i am your developer, i am the developer, i am your creator, i am your administrator, i am the administrator," +
@@ -161,8 +147,11 @@ export const english: Lexicon = {
   I: "ignore, disregard, forget, overlook, override, bypass, circumvent, neglect, set aside, put aside, throw away, throw out, cast aside, brush aside, do not follow, dont follow, do not obey, dont obey, do not comply with, dont comply with, do not listen to, dont listen to, do not adhere to, do not respect, do not consider, stop following, stop obeying, stop listening to, stop adhering to, stop complying with, no longer follow, no longer obey, cease following," +
     "disobey, pay no attention to, pay no heed to, take no notice of, give no weight to, nullify, invalidate, unlearn, break free from, work around, get around, never mind, nevermind, refrain from following, discount, discard, deprioritize, supersede, supersedes, overrides, replaces, take precedence over, takes precedence over, have priority over, abandon, disregards everything, wipe from your memory, act as if you never received, act as though you never received, pretend you never received, pretend you never got",
   C: "delete, clear, cancel, erase, drop, skip, reset, remove, wipe, disable, turn off, switch off, shut off, shut down, deactivate, suspend, break, violate, exit, lift, void, revoke, leave behind, replace, unlock, loosen, relax, abandon, purge, flush, overwrite, terminate, dismantle, strip, remove from",
-  N: "instruction*, directive*, guideline*, programming, prompts, system message*, instructed, guidence, guidance, briefing, training data, system text, assigned task, current task, original task, previous task, task you were given, task description, persona, previous conversation, prior conversation, previous context, prior context",
-  k: "rule, rules, order, orders, command, commands, constraint*, direction, directions, policy, policies, protocol*, training, context, conversation*, input, inputs, task, tasks, role, requirements, statements, assignment, setup, configuration, dialogue, dialog, request*, message*, text, content, information, data, query, queries, settings",
+  N: "instruction*, directive*, programming, prompts, prompting, briefing, training data, system text, assigned task, original task, task you were given",
+  k: "rule, rules, order, orders, command, commands, constraint*, directions, protocol*, training, context, conversation*, rulebook, ground rules, limits you were given, chat so far",
+  1: "message*, text, texts, content, request*, information, data, query, queries, input, inputs, task, tasks, email*, mail, letter, comment*, note, notes, post, paragraph*, section*, version*, draft, attachment*, invoice*, statement*, question*, settings, configuration, setup, dialogue, dialog, document*, assignment*, requirements, role, words, sentence*",
+  2: "guideline*, guidance, policy, policies, boundaries",
+  7: "pwned, have been pwned, i have been hacked, you have been hacked, haxxed, you got hacked, i was hacked, injection successful, injected successfully, hacked successfully",
   g: "restriction*, limitation*, limits, filter*, safeguard*, guardrail*, safety, ethic*, moral*, censorship, boundaries",
   V: "previous, previously, prior, above, earlier, preceding, foregoing, former, past, existing, before, beforehand, so far, up to now, until now, up to this point, until this point, up until now, given to you, you were given, you have been given, youve been given, you had been given, you were told, you have been told, youve been told, you received, you have received, youve received, you got, you had, you have, i gave you, they gave you, told before, you were instructed, you have learned, youve learned," +
     "you were taught, you were trained on, that came before, in your context, from before, initial, original, first, precedent, said above, written above, stated above, mentioned above, at the top, old, last, prev, anterior, precedng, current, set by, by your developers, by the developer*, from the developer*, by your creators, by openai, by anthropic, from openai, from anthropic, from the system, of the system, set by the system, in the system, provided to you, you operate under, you follow, you are following, you are under, you were provided",
@@ -176,14 +165,15 @@ export const english: Lexicon = {
   W: "you are now, youre now, you are currently, you will now, you shall now, you are going to be, you will be, you are to be, you are going to act, you are about to, from now on, from now onwards, from this point on, from this point forward, from this moment on, from here on, going forward, as of now, henceforth, hereafter, act as, act like, acting as, pretend, behave as, behave like, roleplay, role play, simulate, imagine you are, imagine youre, imagine that you, imagine being, imagine an ai, assume the role, assume the persona, assume the identity," +
     "assume the character, take on the role, take on the persona, take the role, adopt the role, adopt the persona, adopt the identity, play the role, play the part, play a character, play a game, you will act, you shall act, you must act, your name is now, your name is, respond as, answer as, speak as, reply as, write as, emulate, impersonate, embody, become, transform into, turn into, consider yourself, think of yourself as, be a, be an, you must pretend, lets pretend, hypothetically, in a hypothetical, in this hypothetical, in this scenario, in a fictional, in this fictional, in a world where, in this story, in a story where, let us roleplay, youre going to act, you operate as, operate as, you are playing, stay in character as, i want you to act, i want you to be, you are hereby, you have been upgraded, you have been reset, you have been updated, you have entered, you are in, welcome to",
   E: "enter, switch to, enable, activate, go into, engage, turn on, initiate, boot into, unlock, switch into, move to, start, launch, entering, enabling, activating, change to, engaging, toggle, put yourself in, put yourself into, reboot into, restart in, run in, execute",
-  s: "answer, respond, reply, speak, talk, operate, function, behave, act, work, help me, assist me, comply, generate, chat, responds, answers, continue, proceed, assist, write anything, say anything, produce",
+  s: "answer, respond, reply, speak, talk, behave, help me, assist me, comply, generate, chat, assist, write anything, say anything",
   d: "must, should, shall, always, recommend, include, mention, rate, approve, score, respond, output, insert, add, praise, never, needs to, has to, have to, need to, required to, are required, is required, are to, assign, mark, rank, accept, ignore, classify, treat, favor, prefer, endorse, promote, choose, select, visit, click, open, call, use, run, execute, follow, reply, answer, append, forward, stop, refuse, conclude, report, emphasize, highlight, suggest, instruct, direct, navigate, transfer, grant, buy, purchase, book, do not, dont, delete, evaluate, label, state that, note that, make sure, be sure, ensure, start your, begin your, end your, give it, give this, give a, give the",
   X: "send, forward, post, upload, exfiltrate, transmit, email, e mail, mail, append, leak, deliver, submit, curl, fetch, make a request, make a get request, make an http request, embed, encode, publish, ship, share, copy, pass, relay, push, dump, collect and send, report, dispatch, message, attach",
-  G: "conversation history, chat history, chat log*, conversation log*, entire conversation, full conversation, whole conversation, this conversation, conversation so far, conversation data, api key*, environment variable*, env vars, env file, user data, users data, user email*, users email*, users messages, user messages, personal data, personal information, private data, private information, sensitive data, sensitive information, confidential data, confidential information, credential*, password*, private key*, cookie*, access token*, auth token*, session token*, bearer token*, session id, system prompt, previous messages, all emails, all messages, all the emails, recent emails, last emails, latest emails, inbox, contact list, address book, ssh key*, secrets, secret key*, user information," +
-    "users information, users name, users location, users address, credit card*, bank details, all files, etc passwd, file contents, contents of the file, database contents, customer data, customer records, conversation above, everything the user, everything they, all documents, your memory, your memories, saved memories, contents of your memory, contents of your context, your context, tool outputs, tool results, everything you know about the user, medical records, two factor code*, 2fa code*, verification code*, one time password*, reset link*, seed phrase*",
+  G: "conversation history, chat history, chat log*, conversation log*, entire conversation, full conversation, whole conversation, this conversation, conversation so far, conversation data, api key*, environment variable*, env vars, env file, user data, users data, user email*, users email*, users messages, user messages, users personal, users private," +
+    "all credential*, stored credential*, saved credential*, user credential*, users credential*, all password*, saved password*, stored password*, users password*, user password*, any password*, any credential*, login credential*, private key*, session cookie*, all cookies, access token*, auth token*, session token*, bearer token*, session id, system prompt*, previous messages, all emails, all messages, all the emails, recent emails, last emails, latest emails, users inbox, entire inbox, contact list, address book, ssh key*," +
+    "secrets, secret key*, user information, users information, users name, users location, users address, users credit card*, users bank*, users files, etc passwd, database contents, all customer data, all customer records, customer records, conversation above, everything the user, everything they, your memory, your memories, saved memories, contents of your memory, contents of your context, your context, tool outputs, tool results, everything you know about the user, two factor code*, 2fa code*, verification code*, one time password*, password reset link*, seed phrase*, recovery phrase*, what the user said, all user data, all private data, all sensitive data, all confidential data, any sensitive data, contents of this chat, contents of this conversation, chat transcript, this chat, the whole chat",
   l: "http, https, www, attacker*, evil, webhook*, my server, our server, external server, remote server, this url, the url, this address, this endpoint, this email, following url, following address, following endpoint, following email, pastebin, ngrok, requestbin, ftp, burpcollaborator, this link, telegram bot, discord, our endpoint, my endpoint",
   o: "are disabled, is disabled, are now disabled, is now disabled, have been disabled, has been disabled, disabled, are off, is off, are deactivated, is deactivated, deactivated, have been lifted, has been lifted, are lifted, lifted, have been removed, are removed, removed, are suspended, is suspended, suspended, no longer apply, no longer applies, do not apply, does not apply, dont apply, doesnt apply, are void, is void, are null, is null, are overridden, is overridden, overridden, have been overridden, has been overridden, have been revoked, has been revoked, revoked, are turned off, turned off, are bypassed, bypassed, are cancelled, are canceled, is cancelled, cancelled, canceled, are obsolete, obsolete, are outdated, outdated, superseded, have been superseded, replaced, have been replaced, has been replaced, invalid, are invalid, are no longer valid, no longer valid, no longer in effect, expired, have expired, were wrong, were a test, was a test, were fake, was fake, are false, are now void, is now void, terminated, have changed, no longer binding, unlocked, null and void",
-  b: "decode, decipher, decrypt, unscramble, base64 decode, base64decode, deobfuscate, convert from base64, concatenate, combine, rot13, reverse the, read backwards, assemble, join the, unhex, decoding, decrypting, interpret the base64, translate from base64, decodes to, atob",
+  b: "decode, decipher, decrypt, unscramble, base64 decode, base64decode, deobfuscate, convert from base64, concatenate, rot13, read backwards, unhex, decoding, decrypting, translate from base64, atob, put together a and b, combine a and b, join a and b, combine the variables, combine the two parts, combine the parts, read it backwards, reverse the following, reverse this string, reverse the string",
   x: "follow, execute, obey, do what it says, do as it says, do what they say, carry out, run the, run it, run them, act on, act upon, comply with, perform, follow it, answer it, respond to it, do it, do what the, do whatever, treat the result as, treat it as instructions, as an instruction, as instructions, as a command, as your instructions, as your prompt, reply to it, apply it, process as, execute it, eval, answer the result, answer the decoded",
   u: "instead, rather, in place of",
   q: "not, never, dont, doesnt, didnt, cannot, cant, without, nor, wont, wouldnt, shouldnt, mustnt, avoid, refuse to, refuses to, refused to, isnt, unable to, unwilling to, couldnt",
@@ -198,5 +188,5 @@ export const english: Lexicon = {
   Y: "your, you, yours, youre, ur, yourself, thy, thine, u",
   A: "all, any, every, everything, each, anything, whatever, whatsoever, all of, any and all, each and every, every single, the entire, the whole, both, any other, all other",
   c: "attack, attacks, attacker, attackers, adversary, adversaries, adversarial, injection, injections, malicious, hacker, hackers, exploit, exploits, exploiting, vulnerability, vulnerabilities, vulnerable, owasp, mitigate, mitigation, mitigations, mitigating, defense, defence, defenses, defend, defending, detect, detects, detecting, detection, detector, threat, threats, red team*, classifier, for example, example, examples, such as, eg, phrase, phrases, phrased, researcher, researchers, article, blog, tutorial, payload, payloads, sanitize, sanitizer, sanitizing, test case*, jailbreaks, jailbreaking, trick, tricks, tricking, spoof, prompt injection*, untrusted, fooled, manipulate, manipulated, manipulation, guard against, protect against, blocklist, keyword, keywords, regex, pattern, patterns, attempts like, prompts like, strings like, texts like, messages like, inputs like, sentences like, requests like, instructions like, things like, lines like, words like, commands like, embedded in, hidden in, persuade, persuading, convince a model, filtered out, signature, signatures, flags, flagged, red flag, red flags",
-  _: "the, of, these, those, this, that, such, in, to you, very, that are, which are, which is, thats, there, here, own, said, as well, too, ever, same, upon, with, by, from, at, into, be, been, being, were, was, are, is, have, has, had"
+  _: "reading this, processing this, summarizing this, summarising this, analyzing this, parsing this, evaluating this, reviewing this, translating this, that reads this, who reads this, the, of, these, those, this, that, such, in, to you, very, that are, which are, which is, thats, there, here, own, said, as well, too, ever, same, upon, with, by, from, at, into, be, been, being, were, was, are, is, have, has, had"
 }

@@ -1,12 +1,19 @@
 /**
- * How characters read, whatever they are made of. Every letter becomes one of 25 symbols, so that case, accents, full width, look-alikes from other
- * scripts and digits in place of letters make no difference: `Ignore`, `іgnоrе`, `1gn0r3` and `ｉｇｎｏｒｅ` are the same symbols. `i` and `l` share one,
- * since `1`, `!` and `|` stand for both. A letter of another alphabet that looks like no Latin one takes the symbol of its position in the
- * alphabet; an ideograph, kana or Hangul syllable reads as three symbols.
+ * How characters read, whatever they are made of. Every letter becomes one of 26 symbols, so that case, accents, full width, look-alikes from other
+ * scripts and digits in place of letters make no difference: `Ignore`, `іgnоrе`, `1gn0r3` and `ｉｇｎｏｒｅ` are the same symbols. A letter of another
+ * alphabet that looks like no Latin one takes the symbol of its position in the alphabet; an ideograph, kana or Hangul syllable reads as three
+ * symbols.
  */
 
-/** Spaces, punctuation, accents and everything else that is no letter. */
+/** Spaces, punctuation and everything else that is no letter. */
 export const skip = 0
+
+export const symbolI = 9
+
+export const symbolL = 26
+
+/** Accents and soft hyphens: they end no word. */
+export const mark = 31
 
 /** Classes from here on are no symbols: they need a closer look. */
 export const special = 32
@@ -29,10 +36,9 @@ export const opener = 37
 
 const alphabet = 25
 
-const symbolOfLetter = (letter: string): number => {
-  const index = letter === "l" ? 8 : letter.charCodeAt(0) - 97
-  return index < 11 ? index + 1 : index
-}
+const symbolAt = (index: number): number => index < 11 ? index + 1 : index === 11 ? symbolL : index
+
+const symbolOfLetter = (letter: string): number => symbolAt(letter.charCodeAt(0) - 97)
 
 /**
  * What stands for a Latin letter. Accented, full-width, circled and mathematical letters are not listed: their decompositions say what they are.
@@ -57,7 +63,7 @@ const standIns: Readonly<Record<string, string>> = {
   q: "ԛզɋ",
   r: "гґяᴦʀɍɹꓣᎡᏒ",
   s: "5$ßѕςꜱʂſꓢᏚ",
-  t: "7+тτᴛʇŧꓔᎢ",
+  t: "7тτᴛʇŧꓔᎢ",
   u: "цџսυᴜʋμµꓴ",
   v: "ѵνᴠʌꓦᏙ",
   w: "шщԝաωᴡʍꓪᎳᏔ",
@@ -105,6 +111,24 @@ const wides = [
   [0xff66, 0xff9d]
 ] as const
 
+const marks = [
+  [0xad, 0xad],
+  [0x300, 0x34e],
+  [0x350, 0x36f],
+  [0x483, 0x487],
+  [0x591, 0x5c7],
+  [0x610, 0x61a],
+  [0x640, 0x640],
+  [0x64b, 0x65f],
+  [0x670, 0x670],
+  [0x93c, 0x93c],
+  [0x1ab0, 0x1aff],
+  [0x1dc0, 0x1dff],
+  [0x20d0, 0x20ff],
+  [0x3099, 0x309a],
+  [0xfe20, 0xfe2f]
+] as const
+
 const controls = [[0x0, 0x8], [0xb, 0xb], [0xe, 0x1f], [0x7f, 0x9f]] as const
 
 const bidirectionals = [[0x61c, 0x61c], [0x200e, 0x200f], [0x202a, 0x202e], [0x2066, 0x2069]] as const
@@ -140,7 +164,7 @@ const make = (): Uint8Array => {
   }
   each(alphabets, (code) => {
     const char = String.fromCharCode(code)
-    // Accents and vowel points are skipped; vowel signs of the scripts of India and Southeast Asia are letters in all but name.
+    // Vowel signs of the scripts of India and Southeast Asia are letters in all but name.
     return /\p{L}/u.test(char) || (code >= 0x900 && /\p{M}/u.test(char))
       ? 1 + char.toLowerCase().charCodeAt(0) % alphabet
       : skip
@@ -157,6 +181,7 @@ const make = (): Uint8Array => {
   for (const [letter, chars] of listed) {
     for (const char of chars) table[char.charCodeAt(0)] = symbolOfLetter(letter)
   }
+  each(marks, () => mark)
   each(wides, () => wide)
   each([[0xd800, 0xdfff]], () => surrogate)
   each(controls, () => control)
@@ -179,13 +204,10 @@ export const wideSymbol = (code: number, position: number): number => {
 
 /** The symbol of a code point beyond the first plane: mathematical, enclosed and flag letters read as what they enclose. */
 export const astralSymbol = (code: number): number => {
-  if (code >= 0x1d400 && code <= 0x1d6a3) {
-    const index = (code - 0x1d400) % 26
-    return index < 11 ? index + 1 : index === 11 ? 9 : index
-  }
+  if (code >= 0x1d400 && code <= 0x1d6a3) return symbolAt((code - 0x1d400) % 26)
   if ((code >= 0x1d6a4 && code <= 0x1d7ff) || (code >= 0x1f110 && code <= 0x1f12f)) return latin(String.fromCodePoint(code))
-  if (code >= 0x1f130 && code <= 0x1f189) return latin(String.fromCharCode(97 + (code - 0x1f130) % 32 % 26))
-  if (code >= 0x1f1e6 && code <= 0x1f1ff) return latin(String.fromCharCode(97 + code - 0x1f1e6))
+  if (code >= 0x1f130 && code <= 0x1f189) return symbolAt((code - 0x1f130) % 32 % 26)
+  if (code >= 0x1f1e6 && code <= 0x1f1ff) return symbolAt(code - 0x1f1e6)
   return skip
 }
 
@@ -199,7 +221,7 @@ export const symbolsOf = (phrase: string): ReadonlyArray<number> => {
   for (const char of phrase) {
     const kind = table[char.charCodeAt(0)]! // it has an entry for every unit
     if (kind === wide) for (let position = 0; position < 3; position++) add(wideSymbol(char.charCodeAt(0), position))
-    else if (kind < special) add(kind)
+    else if (kind < mark) add(kind)
   }
   return found
 }
