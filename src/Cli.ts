@@ -30,6 +30,7 @@ import * as References from "effect/References"
 import type * as Stdio from "effect/Stdio"
 import type * as Terminal from "effect/Terminal"
 import { ExitCode as Code } from "./Cli/internal/exitCode.ts"
+import * as Process from "./Cli/internal/main.ts"
 import * as Present from "./Cli/internal/present.ts"
 import { root } from "./Cli/internal/root.ts"
 import { version } from "./Cli/internal/version.ts"
@@ -67,7 +68,7 @@ export const ExitCode = Code
  * Runs the command with these arguments and succeeds with its exit code. Results go to the standard output, everything else to the standard
  * error. Configuration comes from the `ConfigProvider`. An interruption stops what runs, and what was written before is whole.
  *
- * @category running
+ * @category constructors
  * @since 0.1.0
  */
 export const run = (args: ReadonlyArray<string>): Effect.Effect<number, never, Services> => {
@@ -84,3 +85,12 @@ export const run = (args: ReadonlyArray<string>): Effect.Effect<number, never, S
     ))
   )
 }
+
+/**
+ * Runs the command as the program of a Node process, and ends that with the exit code. A second Ctrl-C ends it at once. Needs
+ * `@effect/platform-node`, and says so where it is not installed.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const main = (args: ReadonlyArray<string>): void => Process.main(run(args))

@@ -8,7 +8,5 @@ if (major < 22 || (major === 22 && minor < 19)) {
   )
   process.exitCode = 1
 } else {
-  import("./Cli/internal/main.ts").then(({ main }) => main(process.argv.slice(2)))
+  import("./Cli.ts").then(({ main }) => main(process.argv.slice(2)))
 }
-
-export {}

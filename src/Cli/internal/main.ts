@@ -1,4 +1,5 @@
 /** The process: what `bin` runs. */
+import type { NodeServices } from "@effect/platform-node/NodeServices"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -39,17 +40,16 @@ const withoutSqliteWarning = () => {
   }) as typeof process.emitWarning // one of its overloads is called
 }
 
-export const main = (args: ReadonlyArray<string>): void => {
+/** Runs the command over the services of Node, and ends the process with its exit code. */
+export const main = (run: Effect.Effect<number, never, NodeServices>): void => {
   withoutSqliteWarning()
-  const services = load(
+  const node = load(
     "@effect/platform-node",
     "The effect-claude command",
     () => import("@effect/platform-node/NodeServices")
   )
-  const cli = Effect.promise(() => import("../../Cli.ts"))
   runMain(
-    Effect.all([services, cli], { concurrency: 2 }).pipe(
-      Effect.flatMap(([{ layer }, { run }]) => Effect.provide(run(args), layer)),
+    Effect.flatMap(node, ({ layer }) => Effect.provide(run, layer)).pipe(
       Effect.catch(({ message }) =>
         Effect.sync(() => {
           process.stderr.write(`${message}\n`)

@@ -14,8 +14,8 @@ import { redact } from "./redact.ts"
 /** Whether the arguments ask for JSON; known before they are parsed, so that what is wrong with them is JSON too. */
 export const wantsJson = (args: ReadonlyArray<string>): boolean => {
   const end = args.indexOf("--")
-  const last = (end < 0 ? args : args.slice(0, end)).filter((arg) => /^--(?:no-)?json(?:=|$)/.test(arg)).at(-1)
-  return last !== undefined && !/^--no-json|=(?:false|no|off|0)$/.test(last)
+  const flags = (end < 0 ? args : args.slice(0, end)).filter((arg) => /^--(?:no-)?json(?:=|$)/.test(arg))
+  return flags.length > 0 && !/^--no-json|=(?:false|no|off|0)$/.test(flags[flags.length - 1] ?? "")
 }
 
 const error = (failure: Failure, isJson: boolean): Effect.Effect<void> => {

@@ -58,18 +58,18 @@ const purposes: Readonly<Record<string, string>> = {
 }
 
 export const packages: Effect.Effect<ReadonlyArray<Check>> = Effect.sync(() => [
-  check("package effect-claude", "ok", `effect-claude ${manifest.version}`),
+  check("package effect-claude", "ok", manifest.version),
   ...Object.entries({ ...manifest.peerDependencies, ...manifest.dependencies }).map(([name, range]): Check => {
     const version = Option.getOrUndefined(versionOf(name))
     const optional = manifest.peerDependenciesMeta[name]?.optional === true
     if (version !== undefined) {
       return satisfies(version, range)
-        ? check(`package ${name}`, "ok", `${name} ${version}`)
-        : check(`package ${name}`, "fail", `${name} ${version}; it must be ${range}: npm install ${name}@${range}`)
+        ? check(`package ${name}`, "ok", version)
+        : check(`package ${name}`, "fail", `${version}; it must be ${range}: npm install ${name}@${range}`)
     }
     return optional
-      ? check(`package ${name}`, "skipped", `${name} is not installed; ${purposes[name] ?? "some parts"} would need it`)
-      : check(`package ${name}`, "fail", `${name} is not installed: npm install ${name}`)
+      ? check(`package ${name}`, "skipped", `Not installed; ${purposes[name] ?? "some parts"} would need it`)
+      : check(`package ${name}`, "fail", `Not installed: npm install ${name}`)
   })
 ])
 

@@ -71,9 +71,10 @@ export const doctor = Effect.fnUntraced(function*(input: Input) {
   const failed = checks.filter(({ status }) => status === "fail")
   const { dim, green, red, yellow } = yield* styles
   const paint: Record<Status, (text: string) => string> = { ok: green, warn: yellow, fail: red, skipped: dim }
+  const width = Math.max(...checks.map(({ name }) => name.length))
   const rows = checks.map(({ message, name, status }) => [
     paint[status](status.padEnd("skipped".length)),
-    name.padEnd(12),
+    name.padEnd(width),
     printable(message)
   ])
   yield* result({ ok: failed.length === 0, checks }, rows.map((row) => row.join("  ")).join("\n"))
