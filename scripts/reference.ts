@@ -13,6 +13,7 @@ const order = [
   "CallContext",
   "ClaudeApi",
   "RetryPolicy",
+  "KeyPool",
   "RateLimiter",
   "RateLimiter/Redis",
   "CircuitBreaker",

@@ -264,7 +264,7 @@ export const layer = (
       Budget.layerOff,
       CostLedger.layerOff,
       CostOptimizer.layerOff,
-      Layer.effect(KeyPool.KeyPool, KeyPool.make).pipe(Layer.provide(KeyStore.layerKeys([key])), Layer.orDie)
+      KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([key])), Layer.orDie)
     ]))
     return Layer.merge(claude, Layer.succeed(ClaudeTest, recorded))
   }))
