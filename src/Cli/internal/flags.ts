@@ -54,7 +54,7 @@ export const model = optional(
 
 export const temperature = optional(
   Flag.Finite("temperature").pipe(
-    Flag.withDescription("From 0 to 1"),
+    Flag.withDescription("From 0 to 1; newer models do not take it"),
     Flag.filter((value) => value >= 0 && value <= 1, () => "must be from 0 to 1")
   )
 )

@@ -34,6 +34,7 @@ const textOf = (name: string, bytes: Stream.Stream<Uint8Array, PlatformError>, m
 export const readText = Effect.fnUntraced(function*(path: string) {
   if (path === "-") return yield* textOf("The standard input", (yield* Stdio.Stdio).stdin, maxText)
   const fs = yield* FileSystem.FileSystem
+  if (!(yield* fs.exists(path))) return yield* new UsageError({ message: `There is no file ${path}.` })
   return yield* textOf(path, fs.stream(path), maxText)
 })
 

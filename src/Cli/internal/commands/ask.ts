@@ -11,7 +11,8 @@ export const ask = Command.make("ask", {
     Argument.variadic()
   ),
   file: Flags.optional(
-    Flag.Path("file").pipe(
+    Flag.String("file").pipe(
+      Flag.withMetavar("path"),
       Flag.withAlias("f"),
       Flag.withDescription("A file whose text is asked, after the prompt if there is one; - is the standard input")
     )
