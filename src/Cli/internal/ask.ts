@@ -11,6 +11,7 @@ import * as CostReport from "../../CostReport.ts"
 import * as MessageStream from "../../MessageStream.ts"
 import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
+import { sampling } from "./apiVersion.ts"
 import { UsageError } from "./failure.ts"
 import { readText } from "./input.ts"
 import * as Ledger from "./ledger.ts"
@@ -47,7 +48,7 @@ const requestOf = ({ maxTokens, system, temperature }: Input, model: string, pro
   max_tokens: maxTokens,
   messages: [{ role: "user", content: prompt }],
   ...(system === undefined ? undefined : { system }),
-  ...(temperature === undefined ? undefined : { temperature })
+  ...sampling(temperature).fields
 })
 
 const harmless = (text: string): string => text.replace(/[^\P{Cc}\n\t]/gu, "")
@@ -89,6 +90,7 @@ export const ask = Effect.fnUntraced(function*(input: Input) {
       CallContext.annotateStream({
         requestType: "ask",
         priority: "interactive",
+        headers: sampling(input.temperature).headers ?? {},
         ...(user === undefined ? undefined : { user }),
         ...(tenant === undefined ? undefined : { tenant }),
         ...(tags === undefined ? undefined : { tags })

@@ -54,7 +54,9 @@ export const model = optional(
 
 export const temperature = optional(
   Flag.Finite("temperature").pipe(
-    Flag.withDescription("From 0 to 1; newer models do not take it"),
+    Flag.withDescription(
+      "From 0 to 1, for models that take one; the call is then made under API version 2023-06-01, the last that has it"
+    ),
     Flag.filter((value) => value >= 0 && value <= 1, () => "must be from 0 to 1")
   )
 )

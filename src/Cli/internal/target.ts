@@ -6,7 +6,9 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as ClaudeConfig from "../../ClaudeConfig.ts"
 import * as ClaudeService from "../../ClaudeService.ts"
+import * as KeyPool from "../../KeyPool.ts"
 import * as Model from "../../Model.ts"
+import * as Keys from "./keyStore.ts"
 import * as Ledger from "./ledger.ts"
 
 export interface Options {
@@ -24,6 +26,7 @@ export const layer = ({ budget, ledger }: Options) =>
   Layer.unwrap(Effect.map(ClaudeConfig.config, (options) =>
     ClaudeService.layerWithParts({
       ...withBudget(options, budget),
+      keys: Layer.provide(KeyPool.layer(), Keys.layer),
       ...(ledger === undefined ? undefined : { ledger: Ledger.layer(ledger) })
     })))
 

@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import type { Request } from "../../../Request.ts"
+import { sampling } from "../apiVersion.ts"
 
 /** Ids are texts or integers; they are given back as they came. */
 export const Id = Schema.Union([Schema.NonEmptyString, Schema.Int])
@@ -62,6 +63,7 @@ export interface Prompt {
   readonly number: number
   readonly id: string | number
   readonly request: Request
+  readonly headers: Readonly<Record<string, string>> | undefined
 }
 
 /** A line that cannot be asked. */
@@ -94,17 +96,16 @@ const lines = (file: string) =>
 /** How many lines there are to deal with; undefined where they can be read only once. */
 export const count = (file: string) => file === "-" ? Effect.succeed(undefined) : Stream.runCount(lines(file))
 
-const requestOf = (line: typeof Json.Type, defaults: Defaults): Request => {
+const requestOf = (line: typeof Json.Type, defaults: Defaults, temperature: number | undefined): Request => {
   const { max_tokens, messages, model, prompt, stop_sequences, tool_choice, tools } = line
   const system = line.system ?? defaults.system
-  const temperature = line.temperature ?? defaults.temperature
   return {
     model: model ?? defaults.model,
     max_tokens: max_tokens ?? defaults.maxTokens,
     // Either is there; blocks pass through unread.
     messages: messages as Array<MessageParam> | undefined ?? [{ role: "user", content: prompt ?? "" }],
     ...(system === undefined ? undefined : { system: system as string }), // or blocks, which pass through too
-    ...(temperature === undefined ? undefined : { temperature }),
+    ...sampling(temperature).fields,
     ...(tools === undefined ? undefined : { tools: tools as unknown as Array<ToolUnion> }), // as above
     ...(tool_choice === undefined ? undefined : { tool_choice: tool_choice as unknown as ToolChoice }), // as above
     ...(stop_sequences === undefined ? undefined : { stop_sequences })
@@ -123,6 +124,12 @@ export const read = (file: string, defaults: Defaults) =>
         return { number, problem: `the id ${JSON.stringify(id)} stands on line ${before} already` }
       }
       seen.set(String(id), number)
-      return { number, id, request: requestOf(decoded.success, defaults) }
+      const temperature = decoded.success.temperature ?? defaults.temperature
+      return {
+        number,
+        id,
+        request: requestOf(decoded.success, defaults, temperature),
+        headers: sampling(temperature).headers
+      }
     })
   })

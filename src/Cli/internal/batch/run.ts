@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import { identity } from "effect/Function"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
@@ -91,8 +92,9 @@ const asker = (
   state: State
 ) => {
   const { counts, failures } = state
-  return Effect.fnUntraced(function*({ id, number, request }: Prompts.Prompt, note: Progress.Note) {
+  return Effect.fnUntraced(function*({ headers, id, number, request }: Prompts.Prompt, note: Progress.Note) {
     const call = yield* whenThereIsRoom(claude.createWithReport(request)).pipe(
+      headers === undefined ? identity : CallContext.annotate({ headers }),
       // A defect is a line that the program cannot deal with; the others go on.
       Effect.catchDefect((defect) => Effect.fail({ _tag: "Defect" as const, message: String(defect), attempts: 0 })),
       Effect.result,

@@ -4,6 +4,7 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
+import { current } from "../apiVersion.ts"
 import { redact } from "../redact.ts"
 import { type Check, check } from "./check.ts"
 
@@ -35,7 +36,7 @@ const reasonOf = (cause: unknown): string => {
 const ask = (url: string, timeout: Duration.Duration) =>
   Effect.tryPromise({
     try: (signal) =>
-      fetch(url, { signal, redirect: "manual", headers: { "anthropic-version": "2023-06-01" } }).then((response) =>
+      fetch(url, { signal, redirect: "manual", headers: { "anthropic-version": current } }).then((response) =>
         response.text().then(() => response)
       ),
     catch: (cause) => new UnreachableError({ message: redact(reasonOf(cause)) })
