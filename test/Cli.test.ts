@@ -1,9 +1,9 @@
 /** The command as a process: what it writes where, and how it ends. */
 import { assert, layer } from "@effect/vitest"
-import { Effect, FileSystem } from "effect"
+import { Effect } from "effect"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
-import { asked, Environment, folder, json, run, start, write } from "./utils/command.ts"
+import { Environment, folder, json, run, start } from "./utils/command.ts"
 import { eventually } from "./utils/eventually.ts"
 
 const all = { concurrency: "unbounded" } as const
@@ -150,59 +150,5 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
       assert.strictEqual(offline.code, 1)
       assert.match(offline.out, /fail +environment +CLAUDE_RETRIES in the environment: /)
       assert.match(offline.out, /fail +model claude-opus-4-20250514 +.* is retired/)
-    }))
-
-  it.effect("answers a file of prompts, names what it cannot ask, and tries again what failed", () =>
-    Effect.gen(function*() {
-      const simulator = yield* Simulator.Simulator
-      const fs = yield* FileSystem.FileSystem
-      const [file, out] = yield* Effect.map(
-        folder,
-        (folder) => [`${folder}/prompts.jsonl`, `${folder}/answers.jsonl`] as const
-      )
-      const weather = { name: "weather", input_schema: { type: "object" } }
-      const lines = [
-        "\uFEFF{\"id\":\"one\",\"prompt\":\"one\",\"system\":\"Be brief.\",\"temperature\":0.5,\"model\":\"claude-haiku-4-5\"}",
-        { id: 2, prompt: "the weather", tools: [weather], tool_choice: { type: "auto" } },
-        "{oops",
-        { id: "one", prompt: "once more" },
-        "",
-        { id: "none" },
-        { id: "typo", prompt: "hi", temprature: 0, maxTokens: 1 },
-        { id: "fails", messages: [{ role: "user", content: "fails" }], model: "claude-haiku-5-5", max_tokens: 7 }
-      ]
-      yield* write(file, lines)
-      yield* simulator.inject(Simulator.Fault.Status({ status: 400 }), {
-        times: 1,
-        request: ({ model }) => model === "claude-haiku-5-5"
-      })
-      const first = yield* run(["batch", file, "--out", out])
-      assert.strictEqual(first.code, 1)
-      assert.match(first.err, /line 3 is not asked: it is not JSON\n/)
-      assert.match(first.err, /line 4 is not asked: the id "one" stands on line 1 already\n/)
-      assert.match(first.err, /line 6 is not asked: Expected either "prompt" or "messages"/)
-      assert.match(first.err, /line 7 is not asked: unknown fields "temprature", "maxTokens"; known are id, prompt, /)
-      assert.match(first.err, /line 8 \(id "fails"\): BadRequestError: /)
-      assert.match(first.out, /: 7 prompts: 2 answered, 1 failed \(1 BadRequestError\), 4 not asked; /)
-      const answers = Effect.map(
-        fs.readFileString(out),
-        (text) => text.trimEnd().split("\n").map((line) => JSON.parse(line))
-      )
-      const written = yield* answers
-      assert.lengthOf(written, 3)
-      assert.deepInclude(written.find(({ id }) => id === "one"), { text: "Nobody knows one.", attempts: 1 })
-      assert.deepInclude(written.find(({ id }) => id === 2)?.content[0], { type: "tool_use", input: { city: "Paris" } })
-
-      const second = yield* run(["batch", "-", "--out", out, "--json"], { stdin: yield* fs.readFileString(file) })
-      assert.strictEqual(second.code, 1)
-      assert.deepInclude(json(second.out), {
-        prompts: 7,
-        answered: 1,
-        answeredBefore: 2,
-        failed: 0,
-        malformed: 4,
-        left: 0
-      })
-      assert.strictEqual((yield* answers).at(-1)?.model, "claude-haiku-5-5")
     }))
 })
