@@ -36,7 +36,7 @@ import { CallContext } from "./CallContext.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
-import type { ApiError, CallError, IncompleteAnswerError, Refusal, StreamError } from "./ClaudeError.ts"
+import type { ApiError, CallError, IncompleteAnswerError, StreamError } from "./ClaudeError.ts"
 import * as Deprecation from "./ClaudeService/internal/deprecation.ts"
 import {
   type Checked,
@@ -106,24 +106,38 @@ export const make = Effect.gen(function*() {
     Attempt.learning(kinds)
   )
 
-  const once = <A>(
-    attempt: Attempt.Attempt,
-    send: Effect.Effect<A, ApiError>
-  ): Effect.Effect<A, ApiError | Refusal> =>
-    // `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
-    Effect.withSpan(Attempt.guard(perAttempt, attempt, send), "ClaudeService.attempt", spanOfAttempt(attempt))
+  /** Runs the attempts of a call, each under its policies and in a span of its own. */
+  const run = <T extends Attempt.Attempt, A>(
+    base: Omit<T, "number">,
+    send: (attempt: T, progress: RetryPolicy.Progress) => Effect.Effect<A, ApiError>
+  ): Effect.Effect<A, CallError> =>
+    retries.retry((progress) => {
+      const attempt = { ...base, number: progress.number } as T // `base` has the rest
+      const sent = Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress)))
+      // `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
+      return Effect.withSpan(sent, "ClaudeService.attempt", spanOfAttempt(attempt))
+    })
+
+  const create = (request: Request): Effect.Effect<Message, CallError> =>
+    Effect.withSpan(
+      Effect.flatMap(beginMessage(request, false), ({ base }) => run(base, api.send)),
+      "ClaudeService.create",
+      spanOf(request.model)
+    )
 
   const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
     Effect.withSpan(
-      Effect.flatMap(beginMessage(request, false), (call) =>
-        retries.retry((progress) => {
-          const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
-          const sent = once(attempt, Effect.suspend(() => api.send(attempt)))
-          return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
-            ...reportOf(book, call, attempt, progress, now),
-            message
-          }))
-        })),
+      Effect.flatMap(beginMessage(request, false), (call) => {
+        let last: readonly [Attempt.MessageAttempt, RetryPolicy.Progress]
+        const sent = run(call.base, (attempt: Attempt.MessageAttempt, progress) => {
+          last = [attempt, progress]
+          return api.send(attempt)
+        })
+        return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
+          ...reportOf(book, call, ...last, now),
+          message
+        }))
+      }),
       "ClaudeService.create",
       spanOf(request.model)
     )
@@ -136,13 +150,10 @@ export const make = Effect.gen(function*() {
     send: (attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>
   ): Effect.Effect<A, CallError> =>
     Effect.withSpan(
-      Effect.flatMap(CallContext, (context) => {
-        const base = { ...begin(model, context, lookup(model)), endpoint }
-        return retries.retry(({ number }) => {
-          const attempt: Attempt.Attempt = { ...base, number }
-          return once(attempt, Effect.suspend(() => send(attempt)))
-        })
-      }),
+      Effect.flatMap(
+        CallContext,
+        (context) => run<Attempt.Attempt, A>({ ...begin(model, context, lookup(model)), endpoint }, send)
+      ),
       name,
       spanOf(model)
     )
@@ -159,9 +170,9 @@ export const make = Effect.gen(function*() {
   })
 
   return ClaudeService.of({
-    create: (request) => Effect.map(createWithReport(request), ({ message }) => message),
+    create,
     createWithReport,
-    text: (request) => Effect.flatMap(createWithReport(request), ({ message }) => MessageStream.completeText(message)),
+    text: (request) => Effect.flatMap(create(request), MessageStream.completeText),
     stream: (request) => streamWithReport(request),
     streamWithReport,
     countTokens: (params) =>
