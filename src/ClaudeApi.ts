@@ -61,7 +61,8 @@ export interface Timeouts {
 }
 
 /**
- * - `baseUrl`: default `https://api.anthropic.com`.
+ * - `baseUrl`: where requests go. Default `https://api.anthropic.com`.
+ * - `timeouts`: how long to wait for headers, first content, the next chunk and the whole attempt. Default: those of `Timeouts`.
  * - `fetch`: default of the layers on Node: `undici` with a connection pool of their own and no time limits besides
  *   `timeouts`; in other runtimes, where `undici` is not installed, and of `make`: the global one. Bundles never contain
  *   `undici`: it is loaded when a layer without `fetch` is built.
