@@ -25,7 +25,6 @@ import type { Message, MessageTokensCount } from "@anthropic-ai/sdk/resources/me
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
 import * as Clock from "effect/Clock"
 import type * as Config from "effect/Config"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
@@ -48,7 +47,8 @@ import {
   type PartsServices,
   Policies
 } from "./ClaudeService/internal/parts.ts"
-import { type CallReport, ClaudeService, type Report, type StreamReport } from "./ClaudeService/internal/service.ts"
+import { type CallReport, type MessageCall, reportOf, type StreamReport } from "./ClaudeService/internal/reports.ts"
+import { ClaudeService } from "./ClaudeService/internal/service.ts"
 import * as Streaming from "./ClaudeService/internal/streaming.ts"
 import * as CostLedger from "./CostLedger.ts"
 import * as CostOptimizer from "./CostOptimizer.ts"
@@ -61,7 +61,6 @@ import * as PriceBook from "./PriceBook.ts"
 import * as RateLimiter from "./RateLimiter.ts"
 import type { CountTokensRequest, Request } from "./Request.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
-import * as Usage from "./Usage.ts"
 
 export {
   type Checked,
@@ -72,14 +71,8 @@ export {
   type PartsServices,
   Policies
 } from "./ClaudeService/internal/parts.ts"
-export { type CallReport, ClaudeService, type Report, type StreamReport } from "./ClaudeService/internal/service.ts"
-
-/** A call for a message: what all of its attempts share, and what the caller might do better. */
-interface MessageCall {
-  readonly base: Omit<Attempt.MessageAttempt, "number">
-  readonly advice: ReadonlyArray<Attempt.Change>
-  readonly began: number
-}
+export type { CallReport, Report, StreamReport } from "./ClaudeService/internal/reports.ts"
+export { ClaudeService } from "./ClaudeService/internal/service.ts"
 
 /**
  * Builds the service from its parts. This is the order of the policies.
@@ -164,7 +157,6 @@ export const make = Effect.gen(function*() {
     api,
     retries,
     begin: (request: Request) => beginMessage(request, true),
-    report: (call, attempt, progress, now) => reportOf(book, call, attempt, progress, now),
     span: spanOf,
     spanOfAttempt
   })
@@ -235,31 +227,6 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
 
   return { begin, beginMessage }
 })
-
-/** What a call took, once its last attempt has settled. */
-const reportOf = (
-  book: PriceBook.PriceBook["Service"],
-  { advice, base, began }: MessageCall,
-  attempt: Attempt.MessageAttempt,
-  { waitedMillis }: RetryPolicy.Progress,
-  now: number
-): Report => {
-  const { key, number, outcome } = attempt
-  const cost = Attempt.costOf(book, attempt, now)
-  return {
-    callId: base.callId,
-    requestId: "requestId" in outcome ? outcome.requestId : "error" in outcome ? outcome.error.requestId : undefined,
-    attempts: outcome._tag === "NotSent" ? number - 1 : number,
-    waits: waitedMillis.map((millis) => Duration.millis(millis)),
-    latency: Duration.millis(now - began),
-    keyLabel: key?.label,
-    model: cost?.model ?? base.model,
-    usage: outcome._tag === "NotSent" ? Usage.zero : outcome.usage,
-    costNanoUsd: cost?.cost?.nanoUsd,
-    changes: base.optimized?.changes ?? [],
-    advice
-  }
-}
 
 const spanOf = (model: string) => ({ attributes: { "gen_ai.request.model": model }, captureStackTrace: false })
 

@@ -26,6 +26,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
+import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { CallContext } from "./CallContext.ts"
@@ -153,10 +154,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const budget = options.budget === false ? { capacity: Infinity } : options.budget ?? {}
   const capacity = budget.capacity ?? 100
   const earned = budget.earned ?? 0.1
-  let tokens = capacity
-  const earn = (more: number): void => {
-    tokens = Math.min(capacity, tokens + more)
-  }
+  const tokens = yield* Ref.make(capacity)
+
+  const earn = Ref.update(tokens, (left) => Math.min(capacity, left + earned))
+  const spend = Ref.modify(tokens, (left) => left >= 1 ? [true, left - 1] : [false, left])
+  const giveBack = Ref.update(tokens, (left) => Math.min(capacity, left + 1))
 
   return RetryPolicy.of({
     retry: Effect.fnUntraced(function*<A, E, R>(
@@ -175,7 +177,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
         const result = yield* Effect.result(attempt({ number, waitedMillis }))
         if (Result.isSuccess(result)) {
-          earn(earned)
+          yield* earn
           return result.success
         }
         const error = result.failure
@@ -195,9 +197,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         if (now >= deadline || (wait !== undefined && now + wait >= deadline)) {
           return yield* new DeadlineExceededError({ lastError, attempts: number })
         }
-        if (wait === undefined || tokens < 1) return yield* Effect.fail(error)
-        tokens -= 1
-        yield* Effect.onInterrupt(Effect.sleep(wait), () => Effect.sync(() => earn(1)))
+        if (wait === undefined || !(yield* spend)) return yield* Effect.fail(error)
+        yield* Effect.onInterrupt(Effect.sleep(wait), () => giveBack)
         waitedMillis.push(wait)
       }
     })
