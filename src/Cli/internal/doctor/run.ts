@@ -15,8 +15,7 @@ import * as Machine from "./machine.ts"
 import * as Network from "./network.ts"
 import * as Stores from "./stores.ts"
 
-export interface Input {
-  readonly ledger: string | undefined
+export interface Input extends Ledger.Flags {
   readonly redis: string | undefined
   readonly models: ReadonlyArray<string>
   readonly offline: boolean
@@ -42,7 +41,7 @@ const environment = Effect.match(ClaudeConfig.config, {
 })
 
 const gather = Effect.fnUntraced(function*(input: Input) {
-  const ledger = yield* Ledger.targetOf(input.ledger)
+  const ledger = yield* Ledger.targetOf(input)
   const redis = yield* redisOf(input.redis)
   const model = Option.toArray(yield* Config.option(Config.NonEmptyString("CLAUDE_MODEL")))
   const [configured, options] = yield* environment
