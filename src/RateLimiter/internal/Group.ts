@@ -132,6 +132,8 @@ export class Group {
   private readonly metrics: ReturnType<typeof metricsOf>
   private readonly services: Context.Context<never>
   private readonly configured: () => Limits
+  /** Shows how much room there is. */
+  private readonly gauge: Effect.Effect<void>
 
   constructor(options: Options) {
     this.keyGroup = options.keyGroup
@@ -145,6 +147,12 @@ export class Group {
     this.limits = options.configured()
     this.bound = boundBy(this.limits)
     this.metrics = metricsOf(options.name)
+    this.gauge = Effect.map(options.buckets.levels, (levels) => {
+      for (const dimension of dimensions) {
+        const level = levels[dimension]
+        if (level !== undefined) this.metrics.remaining[dimension].updateUnsafe(Math.floor(level.free), this.services)
+      }
+    })
   }
 
   get waiting(): number {
@@ -187,7 +195,8 @@ export class Group {
       : this.asking === 0
       ? this.ask(attempt, need, began)
       : this.askWithOthers(attempt, need, began)
-    return Math.abs(began - this.lookedAt) < lookMillis ? admitted : Effect.andThen(this.look(), admitted)
+    const isLookDue = this.inFlight.size > 0 && Math.abs(began - this.lookedAt) >= lookMillis
+    return isLookDue ? Effect.andThen(this.look(), admitted) : admitted
   }
 
   /** Those that come at once and will have to wait do so in the line, in the order of their priorities, and do not all get reservations. */
@@ -285,7 +294,9 @@ export class Group {
         this.bound = nextBound(this.bound, now, report.observed !== undefined, isCompleted, report.pause !== undefined)
         this.line?.wake()
       })
-      return Math.abs(now - this.gaugedAt) < gaugeMillis ? reported : Effect.andThen(reported, this.gauge(now))
+      if (Math.abs(now - this.gaugedAt) < gaugeMillis) return reported
+      this.gaugedAt = now
+      return Effect.andThen(reported, this.gauge)
     })
   }
 
@@ -313,17 +324,5 @@ export class Group {
       )
     }
     return reports.length === 0 ? Effect.void : Effect.asVoid(Effect.all(reports))
-  }
-
-  private gauge(now: number): Effect.Effect<void> {
-    this.gaugedAt = now
-    return Effect.map(this.buckets.levels, (levels) => {
-      for (const dimension of dimensions) {
-        const level = levels[dimension]
-        if (level !== undefined) {
-          this.metrics.remaining[dimension].updateUnsafe(Math.floor(level.free), this.services)
-        }
-      }
-    })
   }
 }
