@@ -10,8 +10,8 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { Outbox, StoreClient } from "../../internal/storeClient.ts"
 import { type Ask, CostLedgerError, type ReplyTo } from "./client.ts"
-import type { Row } from "./row.ts"
-import type { Command } from "./rows.ts"
+import type { Command } from "./commands.ts"
+import type { Row } from "./rows.ts"
 
 export interface Writer {
   readonly write: (row: Row) => Effect.Effect<void>
