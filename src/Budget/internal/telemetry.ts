@@ -74,26 +74,24 @@ export const make = Effect.fnUntraced(function*(
     return Effect.andThen(feed.publish(event), Effect.logWarning(textOf(event, budget)))
   }
 
-  const show = (balance: Balance): void => {
-    let gauge = gauges.get(balance.budget)
-    if (gauge === undefined) {
-      if (find(balance.budget) === undefined) return
-      gauge = { metric: Metric.withAttributes(remainingGauge, { budget: balance.budget }), shown: undefined }
-      gauges.set(balance.budget, gauge)
-    }
-    const { shown } = gauge
-    const isLeast = shown === undefined || shown.account === balance.account ||
-      balance.remainingNanoUsd < shown.remainingNanoUsd ||
-      (shown.until !== undefined && clock.currentTimeMillisUnsafe() >= shown.until)
-    if (!isLeast) return
-    gauge.shown = balance
-    gauge.metric.updateUnsafe(balance.remainingNanoUsd / 1e9, services)
-  }
-
   return {
     events: feed.stream,
     report: ({ balances, events }) => {
-      for (const balance of balances) show(balance)
+      for (const balance of balances) {
+        const { account, budget, remainingNanoUsd } = balance
+        let gauge = gauges.get(budget)
+        if (gauge === undefined) {
+          if (find(budget) === undefined) continue
+          gauge = { metric: Metric.withAttributes(remainingGauge, { budget }), shown: undefined }
+          gauges.set(budget, gauge)
+        }
+        const { shown } = gauge
+        const isLeast = shown === undefined || shown.account === account || remainingNanoUsd < shown.remainingNanoUsd ||
+          (shown.until !== undefined && clock.currentTimeMillisUnsafe() >= shown.until)
+        if (!isLeast) continue
+        gauge.shown = balance
+        gauge.metric.updateUnsafe(remainingNanoUsd / 1e9, services)
+      }
       return events.length === 0 ? Effect.void : Effect.asVoid(Effect.exit(Effect.forEach(events, publish)))
     },
     letThrough: (model, at) => {
