@@ -8,10 +8,13 @@ import * as Feed from "../../internal/feed.ts"
 import { accountText, type Budget } from "./budgets.ts"
 import { type Balance, Event, type Reply } from "./data.ts"
 
-const remainingGauge = Metric.gauge("anthropic_budget_remaining_usd", {
-  description:
-    "What remains of a budget, in US dollars; of a divided one, the least of any account, as this process last saw it"
-})
+/** One for each budget: two that share a metric would look it up by its name at each update. */
+const remainingGauge = (budget: string) =>
+  Metric.gauge("anthropic_budget_remaining_usd", {
+    description:
+      "What remains of a budget, in US dollars; of a divided one, the least of any account, as this process last saw it",
+    attributes: { budget }
+  })
 
 const unpricedCalls = Metric.counter("anthropic_budget_unpriced_total", {
   description: "Attempts at models without a price that budgets let through",
@@ -82,7 +85,7 @@ export const make = Effect.fnUntraced(function*(
         let gauge = gauges.get(budget)
         if (gauge === undefined) {
           if (find(budget) === undefined) continue
-          gauge = { metric: Metric.withAttributes(remainingGauge, { budget }), shown: undefined }
+          gauge = { metric: remainingGauge(budget), shown: undefined }
           gauges.set(budget, gauge)
         }
         const { shown } = gauge

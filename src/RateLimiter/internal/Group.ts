@@ -68,30 +68,29 @@ const maxLooked = 1_000
 /** The gauges of a group are written no more often than this. */
 const gaugeMillis = 1_000
 
-const waits = Metric.histogram("anthropic_rate_limit_wait_seconds", {
-  description: "How long attempts waited for room in the rate limits",
-  boundaries: [0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300]
-})
-
-const remaining = Metric.gauge("anthropic_rate_limit_remaining", {
-  description: "Requests or tokens that the rate limits have room for now"
-})
-
-const outputRatio = Metric.histogram("anthropic_rate_limit_output_ratio", {
-  description: "Output tokens that were produced, divided by those that were predicted",
-  boundaries: [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8]
-})
-
+/** Those of one group: groups that share a metric would look it up by its name at each update. */
 const metricsOf = (group: string) => {
-  const gauge = (dimension: string) => Metric.withAttributes(remaining, { group, dimension })
+  const remaining = (dimension: string) =>
+    Metric.gauge("anthropic_rate_limit_remaining", {
+      description: "Requests or tokens that the rate limits have room for now",
+      attributes: { group, dimension }
+    })
   return {
-    waits: Metric.withAttributes(waits, { group }),
-    outputRatio: Metric.withAttributes(outputRatio, { group }),
+    waits: Metric.histogram("anthropic_rate_limit_wait_seconds", {
+      description: "How long attempts waited for room in the rate limits",
+      boundaries: [0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300],
+      attributes: { group }
+    }),
+    outputRatio: Metric.histogram("anthropic_rate_limit_output_ratio", {
+      description: "Output tokens that were produced, divided by those that were predicted",
+      boundaries: [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8],
+      attributes: { group }
+    }),
     remaining: {
-      requests: gauge("requests"),
-      inputTokens: gauge("input_tokens"),
-      outputTokens: gauge("output_tokens"),
-      tokens: gauge("tokens")
+      requests: remaining("requests"),
+      inputTokens: remaining("input_tokens"),
+      outputTokens: remaining("output_tokens"),
+      tokens: remaining("tokens")
     } satisfies Record<Dimension, unknown>
   }
 }
