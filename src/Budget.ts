@@ -191,7 +191,12 @@ const amountOf = (nanoUsd: number | undefined): number | undefined =>
 /** A store in this process answers at once. */
 const local = ({ step }: Store["Service"], report: (reply: Reply) => Effect.Effect<void>): Client.Client => ({
   reserve: (ask) =>
-    Effect.orDie(Effect.flatMap(step({ reserves: [ask] }), (reply) => Effect.as(report(reply), reply.decisions[0]))),
+    Effect.orDie(Effect.flatMap(step({ reserves: [ask] }), (reply) => {
+      const { decisions: [decision], events } = reply
+      // A refusal changes nothing, and only the first in a window is an event.
+      const isNews = decision?._tag !== "Refused" || events.length > 0
+      return isNews ? Effect.as(report(reply), decision) : Effect.succeed(decision)
+    })),
   settle: (settlement) => Effect.orDie(Effect.flatMap(step({ settlements: [settlement] }), report)),
   step: (batch) => Effect.orDie(step(batch))
 })
