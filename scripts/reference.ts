@@ -13,6 +13,7 @@ const order = [
   "CallContext",
   "ClaudeApi",
   "RetryPolicy",
+  "KeyPool",
   "RateLimiter",
   "RateLimiter/Redis",
   "CircuitBreaker",
@@ -203,7 +204,9 @@ const optionsSection = (
   const written = isUnion
     ? declaration.type.getText().replace(/^\| /, "").replace(/\s+/g, " ").replace(/readonly | \| undefined/g, "")
     : ""
-  const rows = (isUnion ? [] : own).map((property) => {
+  // An alias of other options lists what it changes.
+  const listed = ts.isTypeAliasDeclaration(declaration) ? own.filter(({ name }) => items.has(name)) : own
+  const rows = (isUnion ? [] : listed).map((property) => {
     const declared = property.valueDeclaration ?? property.declarations?.[0]
     const ownText = declared === undefined ? "" : textOf(commentOf(declared))
     const [meaning, value] = splitDefault(items.get(property.name) ?? ownText)
@@ -369,10 +372,18 @@ export const disagreeing = (readme: string, reference: string): ReadonlyArray<st
   )
 }
 
+/** Options without a meaning. */
+export const unexplained = (reference: string): ReadonlyArray<string> =>
+  reference.split("\n### ").flatMap((section) =>
+    [...section.matchAll(/^\| `(\w+)` \|.*\|  \|$/gm)].map(([, option]) =>
+      `${/`(.*)`/.exec(section)?.[1]}: say what \`${option}\` means`
+    )
+  )
+
 /** What is wrong with the page as it stands. */
 export const stale = (): ReadonlyArray<string> => {
   const page = generate()
-  const wrong = disagreeing(readFileSync("README.md", "utf8"), page)
+  const wrong = [...disagreeing(readFileSync("README.md", "utf8"), page), ...unexplained(page)]
   if (wrong.length > 0) return wrong
   const stands = readFileSync(path, "utf8").split("\n")
   const should = page.split("\n")

@@ -161,46 +161,47 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const giveBack = Ref.update(tokens, (left) => Math.min(capacity, left + 1))
 
   return RetryPolicy.of({
-    retry: <A, E, R>(attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>) =>
-      Effect.gen(function*() {
-        const { deadline = Infinity, retries } = yield* CallContext
-        const waitedMillis: Array<number> = []
-        let nextWait:
-          | ((now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
-          | undefined
-        let lastError: ApiError | undefined
-        while (true) {
-          const number = waitedMillis.length + 1
-          const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
-          if (began >= deadline) return yield* new DeadlineExceededError({ lastError, attempts: number - 1 })
+    retry: Effect.fnUntraced(function*<A, E, R>(
+      attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>
+    ) {
+      const { deadline = Infinity, retries } = yield* CallContext
+      const waitedMillis: Array<number> = []
+      let nextWait:
+        | ((now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
+        | undefined
+      let lastError: ApiError | undefined
+      while (true) {
+        const number = waitedMillis.length + 1
+        const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
+        if (began >= deadline) return yield* new DeadlineExceededError({ lastError, attempts: number - 1 })
 
-          const result = yield* Effect.result(attempt({ number, waitedMillis }))
-          if (Result.isSuccess(result)) {
-            yield* earn
-            return result.success
-          }
-          const error = result.failure
-          if (isRefusal(error) || !isApiError(error)) return yield* Effect.fail(error)
-          lastError = error
-
-          const now = yield* Clock.currentTimeMillis
-          nextWait ??= yield* Schedule.toStep(rulesOf(retries))
-          const hint = hintOf(error)
-          const wait = error.isRetryable && hint <= maxRetryAfter && number <= (retries ?? Infinity)
-            ? yield* Pull.matchEffect(nextWait(now, error), {
-              onSuccess: ([, wait]) => Effect.succeed(Math.max(hint, Duration.toMillis(wait))),
-              onDone: () => Effect.succeed(undefined),
-              onFailure: Effect.failCause
-            })
-            : undefined
-          if (now >= deadline || (wait !== undefined && now + wait >= deadline)) {
-            return yield* new DeadlineExceededError({ lastError, attempts: number })
-          }
-          if (wait === undefined || !(yield* spend)) return yield* Effect.fail(error)
-          yield* Effect.onInterrupt(Effect.sleep(wait), () => giveBack)
-          waitedMillis.push(wait)
+        const result = yield* Effect.result(attempt({ number, waitedMillis }))
+        if (Result.isSuccess(result)) {
+          yield* earn
+          return result.success
         }
-      })
+        const error = result.failure
+        if (isRefusal(error) || !isApiError(error)) return yield* Effect.fail(error)
+        lastError = error
+
+        const now = yield* Clock.currentTimeMillis
+        nextWait ??= yield* Schedule.toStep(rulesOf(retries))
+        const hint = hintOf(error)
+        const wait = error.isRetryable && hint <= maxRetryAfter && number <= (retries ?? Infinity)
+          ? yield* Pull.matchEffect(nextWait(now, error), {
+            onSuccess: ([, wait]) => Effect.succeed(Math.max(hint, Duration.toMillis(wait))),
+            onDone: () => Effect.succeed(undefined),
+            onFailure: Effect.failCause
+          })
+          : undefined
+        if (now >= deadline || (wait !== undefined && now + wait >= deadline)) {
+          return yield* new DeadlineExceededError({ lastError, attempts: number })
+        }
+        if (wait === undefined || !(yield* spend)) return yield* Effect.fail(error)
+        yield* Effect.onInterrupt(Effect.sleep(wait), () => giveBack)
+        waitedMillis.push(wait)
+      }
+    })
   })
 })
 

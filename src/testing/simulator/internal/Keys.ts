@@ -5,13 +5,15 @@ import type { Refusal } from "./Wire.ts"
 import { refuse } from "./Wire.ts"
 
 /**
- * A key that the simulated API accepts, unless it says otherwise. `label` names the key on the bill, which never holds the key.
+ * A key that the simulated API accepts, unless it says otherwise. The bill never holds the key.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Key {
+  /** The secret that a request sends. */
   readonly key: string
+  /** Names the key on the bill. */
   readonly label: string
   /** Rate limits and spend limits are shared within an organization. */
   readonly organization: string

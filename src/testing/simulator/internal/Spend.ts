@@ -7,12 +7,13 @@ import type { Refusal } from "./Wire.ts"
 import { refuse } from "./Wire.ts"
 
 /**
- * What an organization may spend in a calendar month (UTC), in the unit of `costOf` (default: tokens of all categories; for
- * dollars, `(row) => (row.nanoUsd ?? 0) / 1e9`).
+ * What an organization may spend in a calendar month (UTC).
  *
- * - `enforced`: the cap of the usage tier; 429 with the code `enforced_spend_limit_reached` and no `retry-after`.
- * - `contract`: 429 with the code `contract_spend_limit_reached`.
- * - `organization`, `workspace`: a limit that the customer set; 400 whose message alone says so.
+ * - `kind`: who set it. `enforced` is the cap of the usage tier (429 with the code `enforced_spend_limit_reached` and no `retry-after`),
+ *   `contract` a contract (429 with the code `contract_spend_limit_reached`), `organization` and `workspace` the customer (400 whose message
+ *   alone says so).
+ * - `limit`: in the unit of `costOf`.
+ * - `costOf`: what a request counts. Default tokens of all categories; for dollars, `(row) => (row.nanoUsd ?? 0) / 1e9`.
  *
  * @category models
  * @since 0.1.0
