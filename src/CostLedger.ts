@@ -49,10 +49,10 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { admitted, costOf, type Policy } from "./Attempt.ts"
 import { type CostLedgerError, make as makeClient } from "./CostLedger/internal/client.ts"
-import type { Command, Cursor, Range, Reply } from "./CostLedger/internal/commands.ts"
+import type { Command, Cursor, Range, Reply, Row } from "./CostLedger/internal/data.ts"
 import * as Reports from "./CostLedger/internal/reports.ts"
 import * as Retention from "./CostLedger/internal/retention.ts"
-import { type Row, rowOf, type Rows, step } from "./CostLedger/internal/rows.ts"
+import { rowOf, type Rows, step } from "./CostLedger/internal/rows.ts"
 import * as Writer from "./CostLedger/internal/writer.ts"
 import * as CostReport from "./CostReport.ts"
 import * as Feed from "./internal/feed.ts"
@@ -60,8 +60,8 @@ import { PriceBook } from "./PriceBook.ts"
 import * as Reconciliation from "./Reconciliation.ts"
 
 export { CostLedgerError } from "./CostLedger/internal/client.ts"
-export type { Command, Cursor, Range, Reply } from "./CostLedger/internal/commands.ts"
-export { Row, type Rows, step } from "./CostLedger/internal/rows.ts"
+export { type Command, type Cursor, type Range, type Reply, Row } from "./CostLedger/internal/data.ts"
+export { type Rows, step } from "./CostLedger/internal/rows.ts"
 
 /**
  * `flushEvery`, `batchRows`, `maxPending` and `storeTimeout` concern stores outside this process.

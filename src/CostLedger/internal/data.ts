@@ -1,6 +1,54 @@
-/** The port of the ledger as plain data. */
+/** The rows of the ledger, and what a store of them is asked and answers: plain data. */
+import * as Schema from "effect/Schema"
 import type { Field, Group, Where } from "../../CostReport.ts"
-import type { Row } from "./rows.ts"
+import { Usage } from "../../Usage.ts"
+
+const optionalString = Schema.optional(Schema.String)
+const nanoUsd = Schema.NullOr(Schema.Int)
+
+/**
+ * One attempt that was sent, as it is recorded.
+ *
+ * - `at`: when it was sent, in milliseconds since the epoch. It decides the price and the day.
+ * - `latencyMillis`: from there to its end; for a stream, as long as it was read.
+ * - `askedModel`, `sentModel`, `model`: the model that the caller asked for, the one that the optimizer sent, and the one that served it and is
+ *   charged, by its id where an alias was sent; the one that was sent where no answer named one.
+ * - `rules`: the optimizer rules that were applied; `optimizerSavedNanoUsd`: their estimated saving.
+ * - `nanoUsd`: integer nano-dollars; null, never zero, where the model has no price.
+ * - `cacheSavedNanoUsd`: what caching saved, negative where its writes cost more than its reads saved.
+ * - `confidence`: `exact` as the API reported it, `derived` from an answer that was cut short, `estimated` where nothing came back.
+ * - `billed`: whether the API charges for it, where it failed or was aborted.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Row = Schema.Struct({
+  callId: Schema.String,
+  attempt: Schema.Int,
+  at: Schema.Int,
+  latencyMillis: Schema.Int,
+  user: optionalString,
+  tenant: optionalString,
+  requestType: optionalString,
+  tags: Schema.Record(Schema.String, Schema.String),
+  key: optionalString,
+  askedModel: Schema.String,
+  sentModel: Schema.String,
+  model: Schema.String,
+  rules: Schema.Array(Schema.String),
+  optimizerSavedNanoUsd: nanoUsd,
+  usage: Usage,
+  nanoUsd,
+  cacheSavedNanoUsd: nanoUsd,
+  confidence: Schema.Literals(["exact", "derived", "estimated"]),
+  outcome: Schema.Literals(["completed", "failed", "aborted"]),
+  error: optionalString,
+  stopReason: optionalString,
+  billed: Schema.Literals(["yes", "no", "unknown"]),
+  requestId: optionalString
+})
+
+export interface Row extends Schema.Schema.Type<typeof Row> {}
 
 /**
  * Rows of attempts that were sent at `from` or later and before `to`, in milliseconds since the epoch.
