@@ -37,6 +37,7 @@ import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
 import type { ApiError, CallError, IncompleteAnswerError, Refusal, StreamError } from "./ClaudeError.ts"
+import { make as attemptsOf } from "./ClaudeService/internal/attempts.ts"
 import * as Deprecation from "./ClaudeService/internal/deprecation.ts"
 import {
   type Checked,
@@ -95,9 +96,11 @@ export const make = Effect.gen(function*() {
   const { lookup } = yield* Model.Catalogue
   const kinds = new Attempt.CallKinds(lookup)
   const { begin, beginMessage } = yield* beginnings(kinds)
+  const pool = yield* KeyPool.KeyPool
+  const attempts = attemptsOf(retries, pool)
   const perAttempt = Attempt.all(
     { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
-    yield* KeyPool.KeyPool,
+    pool,
     yield* Budget.Budget,
     yield* RateLimiter.RateLimiter,
     ...yield* Policies,
@@ -116,8 +119,7 @@ export const make = Effect.gen(function*() {
   const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
     Effect.withSpan(
       Effect.flatMap(beginMessage(request, false), (call) =>
-        retries.retry((progress) => {
-          const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
+        attempts(call.base, (attempt, progress) => {
           const sent = once(attempt, Effect.suspend(() => api.send(attempt)))
           return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
             ...reportOf(book, call, attempt, progress, now),
@@ -138,10 +140,7 @@ export const make = Effect.gen(function*() {
     Effect.withSpan(
       Effect.flatMap(CallContext, (context) => {
         const base = { ...begin(model, context, lookup(model)), endpoint }
-        return retries.retry(({ number }) => {
-          const attempt: Attempt.Attempt = { ...base, number }
-          return once(attempt, Effect.suspend(() => send(attempt)))
-        })
+        return attempts<Attempt.Attempt, A>(base, (attempt) => once(attempt, Effect.suspend(() => send(attempt))))
       }),
       name,
       spanOf(model)
@@ -151,7 +150,7 @@ export const make = Effect.gen(function*() {
     book,
     perAttempt,
     api,
-    retries,
+    attempts,
     begin: (request: Request) => beginMessage(request, true),
     report: (call, attempt, progress, now) => reportOf(book, call, attempt, progress, now),
     span: spanOf,

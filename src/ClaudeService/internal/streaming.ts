@@ -21,8 +21,9 @@ import {
 import * as MessageStream from "../../MessageStream.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
-import type { Progress, RetryPolicy } from "../../RetryPolicy.ts"
+import type { Progress } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
+import type { Attempts } from "./attempts.ts"
 import type { Report, StreamReport } from "./service.ts"
 
 type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>
@@ -107,7 +108,7 @@ interface Parts<C extends Call> {
   readonly book: PriceBook["Service"]
   readonly perAttempt: Attempt.Policy<Refusal>
   readonly api: Pick<ClaudeApi["Service"], "stream">
-  readonly retries: RetryPolicy["Service"]
+  readonly attempts: Attempts
   readonly begin: (request: Request) => Effect.Effect<C>
   readonly report: (call: C, attempt: Attempt.MessageAttempt, progress: Progress, now: number) => Report
   readonly span: (model: string) => Tracer.SpanOptions
@@ -119,7 +120,7 @@ const endOf = (outcome: Attempt.Outcome): StreamReport["outcome"] =>
 
 /** Makes the streams of a service: each attempt under its policies, up to its first content retried transparently. */
 export const make = <C extends Call>(
-  { api, begin, book, perAttempt, report, retries, span, spanOfAttempt }: Parts<C>
+  { api, attempts, begin, book, perAttempt, report, span, spanOfAttempt }: Parts<C>
 ) => {
   /** Opens a stream up to its first content; a failure gives back all that its policies took. */
   const open = (
@@ -158,8 +159,7 @@ export const make = <C extends Call>(
                 : onEnd({ ...report(call, ...last, now), outcome: endOf(last[0].outcome) }))
           )
         }
-        const opened = yield* retries.retry((progress) => {
-          const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
+        const opened = yield* attempts<Attempt.MessageAttempt, Opened>(call.base, (attempt, progress) => {
           last = [attempt, progress]
           return open(attempt, scope)
         })
