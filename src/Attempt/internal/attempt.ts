@@ -19,6 +19,8 @@ import type { CallKind } from "./callKinds.ts"
  * - `group`: the organization or workspace. Its keys share rate limits, spend limits and prompt caches.
  * - `secret`: the key itself.
  * - `weight`: its share of the traffic relative to other keys, from 0 (none). Default 1.
+ * - `headers`: what requests with it need besides, such as the beta of an OAuth token. Default none.
+ * - `expiresAt`: milliseconds since the epoch; a key store replaces the key before. Default never.
  *
  * @category models
  * @since 0.1.0
@@ -28,6 +30,8 @@ export interface Key {
   readonly group: string
   readonly secret: Redacted.Redacted<string>
   readonly weight?: number | undefined
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  readonly expiresAt?: number | undefined
 }
 
 /**
