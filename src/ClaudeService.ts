@@ -37,7 +37,6 @@ import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
 import type { ApiError, CallError, IncompleteAnswerError, Refusal, StreamError } from "./ClaudeError.ts"
-import { make as attemptsOf } from "./ClaudeService/internal/attempts.ts"
 import * as Deprecation from "./ClaudeService/internal/deprecation.ts"
 import {
   type Checked,
@@ -97,7 +96,7 @@ export const make = Effect.gen(function*() {
   const kinds = new Attempt.CallKinds(lookup)
   const { begin, beginMessage } = yield* beginnings(kinds)
   const pool = yield* KeyPool.KeyPool
-  const attempts = attemptsOf(retries, pool)
+  const attempts = RetryPolicy.attempts(retries, pool.mayMove)
   const perAttempt = Attempt.all(
     { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
     pool,

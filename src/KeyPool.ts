@@ -53,12 +53,13 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
-import { type Attempt, type Key, nothing, type Policy } from "./Attempt.ts"
+import { type Attempt, type Key, nothing, type Policy, type Settle } from "./Attempt.ts"
 import { ClaudeApi } from "./ClaudeApi.ts"
 import { NoUsableKeyError } from "./ClaudeError.ts"
 import * as Feed from "./internal/feed.ts"
 import * as Keeper from "./KeyPool/internal/keeper.ts"
 import { checkKeys, mistakeIn } from "./KeyPool/internal/keys.ts"
+import type { Member } from "./KeyPool/internal/Member.ts"
 import { Pool } from "./KeyPool/internal/Pool.ts"
 import { type Change, type Snapshot, snapshotOf } from "./KeyPool/internal/snapshot.ts"
 import type { StrategyName } from "./KeyPool/internal/strategies.ts"
@@ -155,8 +156,25 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   yield* Effect.forkScoped(Keeper.run(pool, { api, clock, feed, lookup, reload, scope }))
   if (store.changes !== undefined) yield* Effect.forkScoped(Stream.runForEach(store.changes, adopt))
 
+  /** Gives a key to an attempt, until it is settled. */
+  const lend = (attempt: Attempt, member: Member): Settle => {
+    attempt.key = member.key
+    member.inFlight++
+    return Effect.sync(() => {
+      member.inFlight--
+      // Only a failure of the only key teaches anything.
+      if (pool.only !== member || attempt.outcome._tag === "Failed") pool.settled(attempt, member)
+    })
+  }
+
   return KeyPool.of({
-    admit: (attempt) => Effect.suspend(() => pool.admit(attempt)),
+    admit: (attempt) =>
+      Effect.suspend(() => {
+        const { only } = pool
+        return only !== undefined && attempt.context.keyGroup === undefined
+          ? Effect.succeed(lend(attempt, only))
+          : Effect.map(pool.take(attempt), (member) => lend(attempt, member))
+      }),
     mayMove: (attempt) => pool.mayMove(attempt),
     snapshot: Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()

@@ -29,8 +29,9 @@ import * as Random from "effect/Random"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
+import type { Attempt } from "./Attempt.ts"
 import { CallContext } from "./CallContext.ts"
-import { type ApiError, DeadlineExceededError, isApiError, isRefusal } from "./ClaudeError.ts"
+import { type ApiError, DeadlineExceededError, isApiError, isRefusal, type Refusal } from "./ClaudeError.ts"
 
 /**
  * - `retries`: attempts after the first. Default 3.
@@ -215,6 +216,40 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       })
   })
 })
+
+/**
+ * Runs the attempts of a call, each made from what all of them share.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Attempts = <A extends Attempt, B>(
+  base: Omit<A, "number" | "previous" | "moves">,
+  run: (attempt: A, progress: Progress) => Effect.Effect<B, ApiError | Refusal>
+) => Effect.Effect<B, ApiError | Refusal>
+
+/**
+ * Retries the attempts of calls. One for which `mayMove` holds when it has failed is followed by another at once.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const attempts =
+  (policy: RetryPolicy["Service"], mayMove: (failed: Attempt) => boolean): Attempts =>
+  <A extends Attempt, B>(
+    base: Omit<A, "number" | "previous" | "moves">,
+    run: (attempt: A, progress: Progress) => Effect.Effect<B, ApiError | Refusal>
+  ) => {
+    let last: A | undefined
+    return policy.retry(
+      (progress) => {
+        // What is left out of the base is given here.
+        last = { ...base, number: progress.number, moves: progress.moves, previous: last } as unknown as A
+        return run(last, progress)
+      },
+      () => last !== undefined && mayMove(last)
+    )
+  }
 
 /**
  * Retries by `options`.

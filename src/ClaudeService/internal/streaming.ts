@@ -21,9 +21,8 @@ import {
 import * as MessageStream from "../../MessageStream.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
-import type { Progress } from "../../RetryPolicy.ts"
+import type * as RetryPolicy from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
-import type { Attempts } from "./attempts.ts"
 import type { Report, StreamReport } from "./service.ts"
 
 type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>
@@ -108,9 +107,9 @@ interface Parts<C extends Call> {
   readonly book: PriceBook["Service"]
   readonly perAttempt: Attempt.Policy<Refusal>
   readonly api: Pick<ClaudeApi["Service"], "stream">
-  readonly attempts: Attempts
+  readonly attempts: RetryPolicy.Attempts
   readonly begin: (request: Request) => Effect.Effect<C>
-  readonly report: (call: C, attempt: Attempt.MessageAttempt, progress: Progress, now: number) => Report
+  readonly report: (call: C, attempt: Attempt.MessageAttempt, progress: RetryPolicy.Progress, now: number) => Report
   readonly span: (model: string) => Tracer.SpanOptions
   readonly spanOfAttempt: (attempt: Attempt.Attempt) => Tracer.SpanOptions
 }
@@ -149,7 +148,7 @@ export const make = <C extends Call>(
       Effect.gen(function*() {
         const scope = yield* Effect.scope
         const call = yield* begin(request)
-        let last: readonly [Attempt.MessageAttempt, Progress] | undefined
+        let last: readonly [Attempt.MessageAttempt, RetryPolicy.Progress] | undefined
         if (onEnd !== undefined) {
           // Added before the attempts' own scopes, so that it runs when they have settled.
           yield* Effect.addFinalizer(() =>

@@ -53,19 +53,29 @@ export class Group {
 }
 
 /**
- * A key that was rejected.
+ * A key that was rejected. One rejection may be a mistake of the API: until a second one, by a check or another attempt, the key is used where there is no
+ * other.
  *
  * - `subject`: `everything`, or the model that the key may not use.
- * - `strikes`: how often in a row, without a success between. The back-off of its checks grows with them.
- * - `liftedAt`: when a check succeeded; the strikes are forgotten with the first success of an attempt that was sent after that.
+ * - `rejections`: how many in a row, without a success between.
+ * - `checks`: how many checks did not end it; their back-off grows with them.
+ * - `since`: when it began, or was lifted. What was sent before says nothing new.
+ * - `isLifted`: a check succeeded. It is forgotten with the first success of an attempt.
  */
 export interface Quarantine {
   readonly subject: string
   readonly reason: Rejection
-  readonly strikes: number
+  readonly rejections: number
+  readonly checks: number
   readonly checkAt: number
-  readonly liftedAt: number | undefined
+  readonly since: number
+  readonly isLifted: boolean
 }
+
+/** When the next check is due after so many. */
+export type Backoff = (checks: number, now: number) => number
+
+export const isConfirmed = ({ rejections }: Quarantine): boolean => rejections > 1
 
 /** The most models that are remembered as refused to one key. */
 const maxSubjects = 100
@@ -105,32 +115,35 @@ export class Member implements Strategy.Member {
   }
 
   holding(): ReadonlyArray<Quarantine> {
-    return [...this.quarantines.values()].filter(({ liftedAt }) => liftedAt === undefined)
+    return [...this.quarantines.values()].filter(({ isLifted }) => !isLifted)
   }
 
-  /** An attempt succeeded: what was lifted before it was sent is forgotten. */
+  /** An attempt succeeded. */
   succeeded(subject: string, sentAt: number): void {
     for (const name of [everything, subject]) {
-      const liftedAt = this.quarantines.peek(name)?.liftedAt
-      if (liftedAt !== undefined && sentAt >= liftedAt) this.quarantines.delete(name)
+      const quarantine = this.quarantines.peek(name)
+      if (quarantine !== undefined && sentAt > quarantine.since) this.quarantines.delete(name)
     }
   }
 
-  /** An attempt, or a check, was rejected. What was sent before a quarantine was lifted is old news. */
-  rejected(subject: string, reason: Rejection, sentAt: number, checkAt: (strikes: number) => number): void {
+  /** An attempt, or a check, was rejected. */
+  rejected(subject: string, reason: Rejection, sentAt: number, now: number, backoff: Backoff): void {
     const before = this.quarantines.peek(subject)
-    if (before !== undefined && (before.liftedAt === undefined || sentAt < before.liftedAt)) return
-    this.strike(subject, reason, checkAt)
+    if (before !== undefined && sentAt <= before.since) return
+    const rejections = before === undefined ? 1 : before.rejections + 1
+    const checks = before === undefined ? 0 : before.checks + 1
+    const checkAt = backoff(checks, now)
+    this.quarantines.set(subject, { subject, reason, rejections, checks, checkAt, since: now, isLifted: false })
   }
 
-  strike(subject: string, reason: Rejection, checkAt: (strikes: number) => number): void {
-    const strikes = (this.quarantines.peek(subject)?.strikes ?? 0) + 1
-    this.quarantines.set(subject, { subject, reason, strikes, checkAt: checkAt(strikes), liftedAt: undefined })
-  }
-
-  lift(subject: string, now: number): void {
-    const quarantine = this.quarantines.peek(subject)
-    if (quarantine !== undefined) this.quarantines.set(subject, { ...quarantine, liftedAt: now })
+  /** A check ended. `isAccepted` is undefined where it found nothing out. */
+  checked(subject: string, isAccepted: boolean | undefined, now: number, backoff: Backoff): void {
+    const before = this.quarantines.peek(subject)
+    if (before === undefined || before.isLifted) return
+    const checks = before.checks + 1
+    const rejections = before.rejections + (isAccepted === false ? 1 : 0)
+    const next = { ...before, rejections, checks, checkAt: backoff(checks, now) }
+    this.quarantines.set(subject, isAccepted === true ? { ...before, since: now, isLifted: true } : next)
   }
 
   checkNow(now: number): void {

@@ -5,9 +5,9 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
-import type { Attempt, Key, Settle } from "../../Attempt.ts"
+import type { Attempt, Key } from "../../Attempt.ts"
 import { NoUsableKeyError } from "../../ClaudeError.ts"
-import { everything, Group, Member, type Quarantine } from "./Member.ts"
+import { type Backoff, everything, Group, isConfirmed, Member, type Quarantine } from "./Member.ts"
 import { reasonOf } from "./reasons.ts"
 import { make as makeStrategy, type StrategyName } from "./strategies.ts"
 import type { Candidates, Environment, Strategy } from "./strategy.ts"
@@ -34,6 +34,8 @@ export class Pool {
   private open: ReadonlyArray<Member> = []
   /** The same while nothing else keeps any of them from being used. */
   private untroubled: Candidates | undefined
+  /** The only one of them, then. */
+  only: Member | undefined
   private groups = new Map<string, Group>()
   private strategy: Strategy
   private strategyName: StrategyName = "weighted"
@@ -52,28 +54,20 @@ export class Pool {
     return this.settings.clock.currentTimeMillisUnsafe()
   }
 
-  /** Runs uninterruptibly, except where it waits. */
-  admit(attempt: Attempt): Effect.Effect<Settle, NoUsableKeyError> {
-    const { untroubled } = this
+  /** A key for an attempt. Runs uninterruptibly, except where it waits. */
+  take(attempt: Attempt): Effect.Effect<Member, NoUsableKeyError> {
+    const { now, untroubled } = this
     const isFree = untroubled !== undefined && !attempt.moves && attempt.context.keyGroup === undefined
-    if (isFree && untroubled.length === 1) return this.lease(attempt, untroubled[0] as Member)
-    const { now } = this
     const chosen = isFree ? this.pick(attempt, untroubled, now) : this.choose(attempt, now)
-    return chosen instanceof Member ? this.lease(attempt, chosen) : this.wait(attempt, chosen, now, now)
+    return chosen instanceof Member ? Effect.succeed(chosen) : this.wait(attempt, chosen, now, now)
   }
 
   private pick(attempt: Attempt, candidates: Candidates, now: number): Member {
     return this.strategy.pick(attempt, candidates, now) as Member // it gives one of those it gets
   }
 
-  private lease(attempt: Attempt, member: Member): Effect.Effect<Settle> {
-    attempt.key = member.key
-    member.inFlight++
-    return Effect.succeed(Effect.sync(() => this.settle(attempt, member)))
-  }
-
-  private settle(attempt: Attempt, member: Member): void {
-    member.inFlight--
+  /** An attempt has given its key back. */
+  settled(attempt: Attempt, member: Member): void {
     if (member.inFlight === 0 && member.idle !== undefined) {
       Deferred.doneUnsafe(member.idle, Effect.void)
       member.idle = undefined
@@ -95,7 +89,7 @@ export class Pool {
       case "Key":
       case "Model": {
         const subject = verdict._tag === "Key" ? everything : subjectOf(attempt)
-        member.rejected(subject, verdict.reason, attempt.sentAt ?? now, (strikes) => this.checkAt(strikes, now))
+        member.rejected(subject, verdict.reason, attempt.sentAt ?? now, now, this.backoff)
         return this.changed()
       }
       case "Limit":
@@ -109,33 +103,39 @@ export class Pool {
     }
   }
 
-  /** The first check follows at once; the back-off doubles. */
-  checkAt(strikes: number, now: number): number {
+  /** The first check follows at once; the waits before others double. */
+  readonly backoff: Backoff = (checks, now) => {
     const { checkMillis, maxCheckMillis } = this.settings
-    return strikes === 1 ? now : now + Math.min(maxCheckMillis, checkMillis * 2 ** (strikes - 2))
+    return checks === 0 ? now : now + Math.min(maxCheckMillis, checkMillis * 2 ** (checks - 1))
   }
 
   /** A key that may be used now, or when there is one. */
   private choose(attempt: Attempt, now: number): Member | Later {
-    const candidates: Array<Member> = []
+    const sound: Array<Member> = []
+    const doubtful: Array<Member> = []
     let until = Infinity
     const scope = scopeOf(attempt)
+    const subject = subjectOf(attempt)
     for (const member of this.eligible(attempt, triedBy(attempt.previous, (attempt.moves ?? 0) - 1))) {
       const cooling = member.group.coolingFor(scope, now)
-      if (cooling === undefined) candidates.push(member)
-      else until = Math.min(until, cooling.until)
+      if (cooling !== undefined) until = Math.min(until, cooling.until)
+      else if (member.quarantinedFor(subject) === undefined) sound.push(member)
+      else doubtful.push(member)
     }
-    return Arr.isArrayNonEmpty(candidates) ? this.pick(attempt, candidates, now) : { until }
+    if (Arr.isArrayNonEmpty(sound)) return this.pick(attempt, sound, now)
+    return Arr.isArrayNonEmpty(doubtful) ? this.pick(attempt, doubtful, now) : { until }
   }
 
   /** The keys that an attempt might use, now or once they have cooled down. */
   private eligible(attempt: Attempt, { groups, keys }: Tried): ReadonlyArray<Member> {
     const { keyGroup } = attempt.context
     const subject = subjectOf(attempt)
-    return this.open.filter((member) =>
-      (keyGroup === undefined || member.key.group === keyGroup) && !keys.has(member.key) &&
-      !groups.has(member.key.group) && member.quarantinedFor(subject) === undefined
-    )
+    return this.open.filter((member) => {
+      const isOpen = (keyGroup === undefined || member.key.group === keyGroup) && !keys.has(member.key) &&
+        !groups.has(member.key.group)
+      const quarantine = isOpen ? member.quarantinedFor(subject) : undefined
+      return isOpen && (quarantine === undefined || !isConfirmed(quarantine))
+    })
   }
 
   /** Waits until a key has cooled down, or another comes; `began` is when it began to wait. */
@@ -144,7 +144,7 @@ export class Pool {
     { until }: Later,
     began: number,
     now: number
-  ): Effect.Effect<Settle, NoUsableKeyError> {
+  ): Effect.Effect<Member, NoUsableKeyError> {
     const { maxQueue, maxRetryAfterMillis } = this.settings
     const mayWait = until < (attempt.context.deadline ?? Infinity) && until - began <= maxRetryAfterMillis
     if (!mayWait || this.waiting >= maxQueue) return Effect.fail(this.refusal(attempt, until, now))
@@ -158,7 +158,7 @@ export class Pool {
       Effect.flatMap(() => {
         const { now } = this
         const chosen = this.choose(attempt, now)
-        return chosen instanceof Member ? this.lease(attempt, chosen) : this.wait(attempt, chosen, began, now)
+        return chosen instanceof Member ? Effect.succeed(chosen) : this.wait(attempt, chosen, began, now)
       })
     )
   }
@@ -281,6 +281,7 @@ export class Pool {
     const members = [...this.members.values()]
     const isTroubled = members.some(({ group, quarantines }) => quarantines.size > 0 || group.cooldowns.size > 0)
     this.untroubled = !isTroubled && Arr.isReadonlyArrayNonEmpty(this.open) ? this.open : undefined
+    this.only = this.untroubled?.length === 1 ? this.open[0] : undefined
     this.version++
     if (this.news !== undefined) Deferred.doneUnsafe(this.news, Effect.void)
     this.news = undefined
@@ -309,7 +310,7 @@ export class Pool {
     let next: { readonly member: Member; readonly quarantine: Quarantine } | undefined
     for (const member of this.members.values()) {
       for (const quarantine of member.quarantines.values()) {
-        if (quarantine.liftedAt === undefined && quarantine.checkAt < (next?.quarantine.checkAt ?? Infinity)) {
+        if (!quarantine.isLifted && quarantine.checkAt < (next?.quarantine.checkAt ?? Infinity)) {
           next = { member, quarantine }
         }
       }

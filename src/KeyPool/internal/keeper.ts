@@ -97,7 +97,7 @@ const check = (
   pool: Pool,
   { api, clock, lookup, reload }: Surroundings,
   member: Member,
-  { reason, subject }: Quarantine
+  { subject }: Quarantine
 ): Effect.Effect<void> =>
   Effect.gen(function*() {
     if (member.isStored) yield* reload
@@ -118,17 +118,17 @@ const check = (
       : api.countTokens(attempt, { model, messages: [{ role: "user", content: "." }] })
     yield* Effect.exit(Effect.timeoutOption(asked, maxCheck))
     const now = clock.currentTimeMillisUnsafe()
-    const checkAt = (strikes: number) => pool.checkAt(strikes, now)
     const verdict = verdictOf(attempt)
-    if (verdict?._tag === "Key" && subject !== everything) member.rejected(everything, verdict.reason, now, checkAt)
-    if (isAccepted(attempt, subject)) member.lift(subject, now)
-    else member.strike(subject, reason, checkAt)
+    if (verdict?._tag === "Key" && subject !== everything) {
+      member.rejected(everything, verdict.reason, now, now, pool.backoff)
+    }
+    member.checked(subject, isAccepted(attempt, subject), now, pool.backoff)
   })
 
-/** Whether a check found that the API takes the key again: it got an answer, and the answer is no rejection. */
-const isAccepted = (attempt: Attempt, subject: string): boolean => {
+/** Whether the API takes the key again; undefined where a check did not find out. */
+const isAccepted = (attempt: Attempt, subject: string): boolean | undefined => {
   const { outcome } = attempt
-  if (outcome._tag !== "Failed") return outcome._tag === "Completed"
+  if (outcome._tag !== "Failed") return outcome._tag === "Completed" ? true : undefined
   switch (outcome.error._tag) {
     case "AuthError":
       return subject === everything && verdictOf(attempt)?._tag === "Model"
@@ -137,6 +137,6 @@ const isAccepted = (attempt: Attempt, subject: string): boolean => {
       return true
     case "ConnectionError":
     case "ServerError":
-      return false
+      return undefined
   }
 }
