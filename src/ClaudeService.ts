@@ -65,6 +65,7 @@ import * as Usage from "./Usage.ts"
 
 export {
   type Checked,
+  type KeyOptions,
   type Keys,
   type Parts,
   type PartsError,

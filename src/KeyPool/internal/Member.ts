@@ -109,9 +109,10 @@ export class Member implements Strategy.Member {
   /** The quarantine that holds for a subject. */
   quarantinedFor(subject: string): Quarantine | undefined {
     if (this.quarantines.size === 0) return undefined
-    const holding = this.holding()
-    return holding.find((quarantine) => quarantine.subject === everything) ??
-      holding.find((quarantine) => quarantine.subject === subject)
+    return this.holding().reduce<Quarantine | undefined>((worst, quarantine) => {
+      const holds = quarantine.subject === everything || quarantine.subject === subject
+      return holds && quarantine.rejections > (worst?.rejections ?? 0) ? quarantine : worst
+    }, undefined)
   }
 
   holding(): ReadonlyArray<Quarantine> {
