@@ -105,7 +105,7 @@ export interface Options {
 export class KeyPool extends Context.Service<
   KeyPool,
   Policy<NoUsableKeyError> & {
-    readonly mayMove: (attempt: Attempt) => boolean
+    readonly mayMove: (attempt: Attempt | undefined) => boolean
     readonly snapshot: Effect.Effect<ReadonlyArray<Snapshot>>
     readonly changes: Stream.Stream<Change>
     readonly add: (key: Key) => Effect.Effect<void>
@@ -175,7 +175,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           ? Effect.succeed(lend(attempt, only))
           : Effect.map(pool.take(attempt), (member) => lend(attempt, member))
       }),
-    mayMove: (attempt) => pool.mayMove(attempt),
+    mayMove: (attempt) => attempt !== undefined && pool.mayMove(attempt),
     snapshot: Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()
       return [...pool.members.values()].map((member) => snapshotOf(member, now))

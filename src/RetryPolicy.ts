@@ -29,9 +29,8 @@ import * as Random from "effect/Random"
 import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import type { Attempt } from "./Attempt.ts"
 import { CallContext } from "./CallContext.ts"
-import { type ApiError, DeadlineExceededError, isApiError, isRefusal, type Refusal } from "./ClaudeError.ts"
+import { type ApiError, DeadlineExceededError, isApiError, isRefusal } from "./ClaudeError.ts"
 
 /**
  * - `retries`: attempts after the first. Default 3.
@@ -81,7 +80,7 @@ export interface Options extends ScheduleOptions {
 
 /**
  * The next attempt: its number (1 for the first), the milliseconds waited before each retry, and how many attempts have moved to another key since
- * the last of them.
+ * the last retry.
  *
  * @category models
  * @since 0.1.0
@@ -96,7 +95,7 @@ export interface Progress {
  * Runs the attempts of a call.
  *
  * - `ApiError`s are retried by the schedule; every other failure ends the call.
- * - A failure for which `mayMove` holds is followed by another attempt at once: that is no retry, uses up nothing and ends with `mayMove`.
+ * - A failure after which `mayMove` holds is followed by another attempt at once. That is no retry, and uses up nothing.
  * - A wait that would end after the deadline of the caller fails immediately with `DeadlineExceededError`. So does an attempt
  *   that fails after the deadline.
  *
@@ -166,90 +165,55 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const giveBack = Ref.update(tokens, (left) => Math.min(capacity, left + 1))
 
   return RetryPolicy.of({
-    retry: <A, E, R>(
+    retry: Effect.fnUntraced(function*<A, E, R>(
       attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
       mayMove?: () => boolean
-    ) =>
-      Effect.gen(function*() {
-        const { deadline = Infinity, retries } = yield* CallContext
-        const waitedMillis: Array<number> = []
-        let nextWait:
-          | ((now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
-          | undefined
-        let lastError: ApiError | undefined
-        let moves = 0
-        for (let number = 1;; number++) {
-          const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
-          if (began >= deadline) return yield* new DeadlineExceededError({ lastError, attempts: number - 1 })
+    ) {
+      const { deadline = Infinity, retries } = yield* CallContext
+      const waitedMillis: Array<number> = []
+      let nextWait:
+        | ((now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
+        | undefined
+      let lastError: ApiError | undefined
+      let moves = 0
+      for (let number = 1;; number++) {
+        const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
+        if (began >= deadline) return yield* new DeadlineExceededError({ lastError, attempts: number - 1 })
 
-          const result = yield* Effect.result(attempt({ number, waitedMillis, moves }))
-          if (Result.isSuccess(result)) {
-            yield* earn
-            return result.success
-          }
-          const error = result.failure
-          if (isRefusal(error) || !isApiError(error)) return yield* Effect.fail(error)
-          lastError = error
-          if (mayMove?.() === true) {
-            moves++
-            continue
-          }
-
-          const now = yield* Clock.currentTimeMillis
-          nextWait ??= yield* Schedule.toStep(rulesOf(retries))
-          const hint = hintOf(error)
-          const wait = error.isRetryable && hint <= maxRetryAfter && waitedMillis.length < (retries ?? Infinity)
-            ? yield* Pull.matchEffect(nextWait(now, error), {
-              onSuccess: ([, wait]) => Effect.succeed(Math.max(hint, Duration.toMillis(wait))),
-              onDone: () => Effect.succeed(undefined),
-              onFailure: Effect.failCause
-            })
-            : undefined
-          if (now >= deadline || (wait !== undefined && now + wait >= deadline)) {
-            return yield* new DeadlineExceededError({ lastError, attempts: number })
-          }
-          if (wait === undefined || !(yield* spend)) return yield* Effect.fail(error)
-          yield* Effect.onInterrupt(Effect.sleep(wait), () => giveBack)
-          waitedMillis.push(wait)
-          moves = 0
+        const result = yield* Effect.result(attempt({ number, waitedMillis, moves }))
+        if (Result.isSuccess(result)) {
+          yield* earn
+          return result.success
         }
-      })
+        const error = result.failure
+        if (isRefusal(error) || !isApiError(error)) return yield* Effect.fail(error)
+        lastError = error
+        if (mayMove?.() === true) {
+          moves++
+          continue
+        }
+
+        const now = yield* Clock.currentTimeMillis
+        nextWait ??= yield* Schedule.toStep(rulesOf(retries))
+        const hint = hintOf(error)
+        const wait = error.isRetryable && hint <= maxRetryAfter && waitedMillis.length < (retries ?? Infinity)
+          ? yield* Pull.matchEffect(nextWait(now, error), {
+            onSuccess: ([, wait]) => Effect.succeed(Math.max(hint, Duration.toMillis(wait))),
+            onDone: () => Effect.succeed(undefined),
+            onFailure: Effect.failCause
+          })
+          : undefined
+        if (now >= deadline || (wait !== undefined && now + wait >= deadline)) {
+          return yield* new DeadlineExceededError({ lastError, attempts: number })
+        }
+        if (wait === undefined || !(yield* spend)) return yield* Effect.fail(error)
+        yield* Effect.onInterrupt(Effect.sleep(wait), () => giveBack)
+        waitedMillis.push(wait)
+        moves = 0
+      }
+    })
   })
 })
-
-/**
- * Runs the attempts of a call, each made from what all of them share.
- *
- * @category models
- * @since 0.1.0
- */
-export type Attempts = <A extends Attempt, B>(
-  base: Omit<A, "number" | "previous" | "moves">,
-  run: (attempt: A, progress: Progress) => Effect.Effect<B, ApiError | Refusal>
-) => Effect.Effect<B, ApiError | Refusal>
-
-/**
- * Retries the attempts of calls. One for which `mayMove` holds when it has failed is followed by another at once.
- *
- * @category combinators
- * @since 0.1.0
- */
-export const attempts =
-  (policy: RetryPolicy["Service"], mayMove: (failed: Attempt) => boolean): Attempts =>
-  <A extends Attempt, B>(
-    base: Omit<A, "number" | "previous" | "moves">,
-    run: (attempt: A, progress: Progress) => Effect.Effect<B, ApiError | Refusal>
-  ) => {
-    let last: A | undefined
-    return policy.retry(
-      (progress) => {
-        // What is left out of the base is given here.
-        last = { ...base, number: progress.number, moves: progress.moves, previous: last } as unknown as A
-        return run(last, progress)
-      },
-      () => last !== undefined && mayMove(last)
-    )
-  }
 
 /**
  * Retries by `options`.
