@@ -125,7 +125,7 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
       yield* run(["ask", "hi", "--ledger", costs])
       const [good, bad, offline] = yield* Effect.all([
         run(["doctor", "--json", "--ledger", costs]),
-        run(["doctor"], {
+        run(["doctor", "--redis", "redis://127.0.0.1:1"], {
           env: {
             ANTHROPIC_BASE_URL: refusedUrl,
             HTTPS_PROXY: "http://me:hunter2@proxy:8080",
@@ -146,6 +146,8 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
       assert.match(bad.out, /fail +api +http:.*: the connection is refused: check ANTHROPIC_BASE_URL/)
       assert.match(bad.out, /warn +proxies +HTTPS_PROXY=http:\/\/me:\.\.\.@proxy:8080: /)
       assert.match(bad.out, /fail +ledger +There is no ledger \/none\.db/)
+      assert.match(bad.out, /fail +redis +connect ECONNREFUSED/)
+      assert.strictEqual(bad.err, "")
       assert.notInclude(bad.out, "hunter2")
       assert.strictEqual(offline.code, 1)
       assert.match(offline.out, /fail +environment +CLAUDE_RETRIES in the environment: /)
