@@ -83,11 +83,13 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
   it.effect("ends quietly when nobody reads what it writes, and at Ctrl-C", () =>
     Effect.gen(function*() {
       const simulator = yield* Simulator.Simulator
-      yield* simulator.inject(Simulator.Fault.Drip({ bytes: 40, every: "20 millis" }), {
-        request: ({ model }) => model === "claude-haiku-5-5"
-      })
-      const slow = ["ask", "--model", "claude-haiku-5-5", "the way home"]
-      const [closed, stopped] = yield* Effect.all([start(slow), start(slow)], all)
+      const of = (wanted: string) => ({ request: ({ model }: Simulator.Seen) => model === wanted })
+      yield* simulator.inject(Simulator.Fault.Drip({ bytes: 60, every: "50 millis" }), of("claude-haiku-5-5"))
+      yield* simulator.inject(Simulator.Fault.Stall({ after: { events: 4 } }), of("claude-opus-5-5"))
+      const [closed, stopped] = yield* Effect.all([
+        start(["ask", "--model", "claude-haiku-5-5", "the way ".repeat(50)]),
+        start(["ask", "--model", "claude-opus-5-5", "the way home"])
+      ], all)
       yield* eventually(Effect.sync(() => closed.said.out), (out) => out.includes("Nobody"))
       closed.child.stdout?.destroy()
       yield* eventually(Effect.sync(() => stopped.said.out), (out) => out.includes("Nobody"))
