@@ -164,7 +164,11 @@ export const make = Effect.gen(function*() {
   return ClaudeService.of({
     create,
     createWithReport,
-    text: (request) => Effect.flatMap(create(request), MessageStream.completeText),
+    text: (request) =>
+      Effect.flatMap(
+        createWithReport(request),
+        ({ attempts, message }) => MessageStream.completeText(message, attempts)
+      ),
     stream: (request) => streamWithReport(request),
     streamWithReport,
     countTokens: (params) =>
