@@ -37,6 +37,8 @@ import * as Stream from "effect/Stream"
  *   down; a negative number is none.
  * - `estimate`: tokens that the caller knows better than the estimate: input, which is then not counted, and output. A value that is negative
  *   or not finite is ignored.
+ * - `keyGroup`: only keys of this group (an organization or workspace) are used: for what only it knows, such as uploaded files and the
+ *   signed thinking of earlier turns.
  * - `expectedCost`: US dollars that budgets reserve on top for what cannot be counted, such as tools that the API runs; the whole
  *   reservation where the model has no price. A negative value is ignored.
  *
@@ -55,6 +57,7 @@ export interface CallContext {
   readonly estimate?:
     | { readonly inputTokens?: number | undefined; readonly outputTokens?: number | undefined }
     | undefined
+  readonly keyGroup?: string | undefined
   readonly expectedCost?: number | undefined
 }
 

@@ -227,9 +227,8 @@ describe("ClaudeService.layer", () => {
         () => ClaudeService.layer({ keys, retry: { retries: 1, tries: 2 } }),
         // @ts-expect-error a limit that does not exist
         () => ClaudeService.layer({ keys, limiter: { limits: { requestPerMinute: 60 } } }),
-        // @ts-expect-error an option that does not exist in one budget of several
-        () =>
-          ClaudeService.layer({ keys, budget: { budgets: [...budget.budgets, { name: "a", limit: 1, windw: {} }] } }),
+        // @ts-expect-error an option of a budget that does not exist
+        () => ClaudeService.layer({ keys, budget: { budgets: [{ name: "a", limit: 1, windw: {} }] } }),
         // @ts-expect-error one of two that a part may be is a layer of another service
         (is: boolean) => ClaudeService.layer({ keys, limiter: is ? Budget.layerOff : { limits: "build" } }),
         // @ts-expect-error a key in the clear

@@ -18,6 +18,7 @@ import {
   type StreamError,
   StreamInterruptedError
 } from "../../ClaudeError.ts"
+import type { KeyPool } from "../../KeyPool.ts"
 import * as MessageStream from "../../MessageStream.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
@@ -99,13 +100,14 @@ const afterContent = (
 }
 
 /** Before any attempt. */
-const first: Progress = { number: 1, waitedMillis: [] }
+const none: Progress = { number: 1, moves: 0, waitedMillis: [] }
 
 interface Parts {
   readonly book: PriceBook["Service"]
   readonly perAttempt: Attempt.Policy<Refusal>
   readonly api: Pick<ClaudeApi["Service"], "stream">
   readonly retries: RetryPolicy["Service"]
+  readonly mayMove: KeyPool["Service"]["mayMove"]
   readonly begin: (request: Request) => Effect.Effect<MessageCall>
   readonly span: (model: string) => Tracer.SpanOptions
   readonly spanOfAttempt: (attempt: Attempt.Attempt) => Tracer.SpanOptions
@@ -122,7 +124,7 @@ const endOf = (phase: Phase, outcome: Attempt.Outcome): StreamReport["outcome"] 
     : "aborted"
 
 /** Makes the streams of a service: each attempt under its policies, up to its first content retried transparently. */
-export const make = ({ api, begin, book, perAttempt, retries, span, spanOfAttempt }: Parts) => {
+export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spanOfAttempt }: Parts) => {
   /** Opens a stream up to its first content; a failure gives back all that its policies took. */
   const open = (
     attempt: Attempt.MessageAttempt,
@@ -151,22 +153,23 @@ export const make = ({ api, begin, book, perAttempt, retries, span, spanOfAttemp
         const scope = yield* Effect.scope
         const call = yield* begin(request)
         let phase: Phase = "waiting"
-        let last: readonly [Attempt.MessageAttempt, Progress] = [{ ...call.base, number: 1 }, first]
+        let last: readonly [Attempt.MessageAttempt, Progress] | undefined
         if (onEnd !== undefined) {
           // Added before the attempts' own scopes, so that it runs when they have settled.
           yield* Effect.addFinalizer(() =>
-            Effect.flatMap(
-              Clock.currentTimeMillis,
-              (now) => onEnd({ ...reportOf(book, call, ...last, now), outcome: endOf(phase, last[0].outcome) })
-            )
+            Effect.flatMap(Clock.currentTimeMillis, (now) => {
+              const [attempt, progress] = last ?? [{ ...call.base, number: 1 }, none]
+              return onEnd({ ...reportOf(book, call, attempt, progress, now), outcome: endOf(phase, attempt.outcome) })
+            })
           )
         }
         const opened = yield* Effect.onExit(
           retries.retry((progress) => {
-            const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
+            const { moves, number } = progress
+            const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous: last?.[0] }
             last = [attempt, progress]
             return open(attempt, scope)
-          }),
+          }, () => mayMove(last?.[0])),
           (exit) =>
             Effect.sync(() => {
               if (Exit.isSuccess(exit)) phase = "open"
