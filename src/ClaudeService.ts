@@ -169,11 +169,7 @@ export const make = Effect.gen(function*() {
   return ClaudeService.of({
     create,
     createWithReport,
-    text: (request) =>
-      Effect.flatMap(
-        createWithReport(request),
-        ({ attempts, message }) => MessageStream.completeText(message, attempts)
-      ),
+    text: (request) => Effect.flatMap(createWithReport(request), completeTextOf),
     stream: (request) => streamWithReport(request),
     streamWithReport,
     countTokens: (params) =>
@@ -182,6 +178,8 @@ export const make = Effect.gen(function*() {
     model: (id) => ask("models", "ClaudeService.model", id, (attempt) => api.model(attempt, id))
   })
 })
+
+const completeTextOf = ({ attempts, message }: CallReport) => MessageStream.completeText(message, attempts)
 
 /** How calls begin: what all attempts of one share. */
 const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
