@@ -88,9 +88,10 @@ export const make = Effect.gen(function*() {
   const { lookup } = yield* Model.Catalogue
   const kinds = new Attempt.CallKinds(lookup)
   const { begin, beginMessage } = yield* beginnings(kinds)
+  const pool = yield* KeyPool.KeyPool
   const perAttempt = Attempt.all(
     { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
-    yield* KeyPool.KeyPool,
+    pool,
     yield* Budget.Budget,
     yield* RateLimiter.RateLimiter,
     ...yield* Policies,
@@ -103,13 +104,16 @@ export const make = Effect.gen(function*() {
   const run = <T extends Attempt.Attempt, A>(
     base: Omit<T, "number">,
     send: (attempt: T, progress: RetryPolicy.Progress) => Effect.Effect<A, ApiError>
-  ): Effect.Effect<A, CallError> =>
-    retries.retry((progress) => {
-      const attempt = { ...base, number: progress.number } as T // `base` has the rest
+  ): Effect.Effect<A, CallError> => {
+    let last: T | undefined
+    return retries.retry((progress) => {
+      const { moves, number } = progress
+      const attempt = last = { ...base, number, moves, previous: last } as T // `base` has the rest
       const sent = Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress)))
       // `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
       return Effect.withSpan(sent, "ClaudeService.attempt", spanOfAttempt(attempt))
-    })
+    }, () => pool.mayMove(last))
+  }
 
   const create = (request: Request): Effect.Effect<Message, CallError> =>
     Effect.withSpan(
@@ -156,6 +160,7 @@ export const make = Effect.gen(function*() {
     perAttempt,
     api,
     retries,
+    mayMove: pool.mayMove,
     begin: (request: Request) => beginMessage(request, true),
     span: spanOf,
     spanOfAttempt

@@ -18,6 +18,7 @@ import {
   type StreamError,
   StreamInterruptedError
 } from "../../ClaudeError.ts"
+import type { KeyPool } from "../../KeyPool.ts"
 import * as MessageStream from "../../MessageStream.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
@@ -103,6 +104,7 @@ interface Parts {
   readonly perAttempt: Attempt.Policy<Refusal>
   readonly api: Pick<ClaudeApi["Service"], "stream">
   readonly retries: RetryPolicy["Service"]
+  readonly mayMove: KeyPool["Service"]["mayMove"]
   readonly begin: (request: Request) => Effect.Effect<MessageCall>
   readonly span: (model: string) => Tracer.SpanOptions
   readonly spanOfAttempt: (attempt: Attempt.Attempt) => Tracer.SpanOptions
@@ -112,7 +114,7 @@ const endOf = (outcome: Attempt.Outcome): StreamReport["outcome"] =>
   outcome._tag === "Completed" ? "completed" : outcome._tag === "Aborted" ? "aborted" : "failed"
 
 /** Makes the streams of a service: each attempt under its policies, up to its first content retried transparently. */
-export const make = ({ api, begin, book, perAttempt, retries, span, spanOfAttempt }: Parts) => {
+export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spanOfAttempt }: Parts) => {
   /** Opens a stream up to its first content; a failure gives back all that its policies took. */
   const open = (
     attempt: Attempt.MessageAttempt,
@@ -151,10 +153,11 @@ export const make = ({ api, begin, book, perAttempt, retries, span, spanOfAttemp
           )
         }
         const opened = yield* retries.retry((progress) => {
-          const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
+          const { moves, number } = progress
+          const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous: last?.[0] }
           last = [attempt, progress]
           return open(attempt, scope)
-        })
+        }, () => mayMove(last?.[0]))
         return afterContent(book, opened)
       }).pipe(Effect.withSpanScoped("ClaudeService.stream", span(request.model)))
     )

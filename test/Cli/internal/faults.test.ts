@@ -24,7 +24,15 @@ describe("a fault as a flag", () => {
     const { when } = ruleOf("529, probability=0.1, times=3, from=10s, until=1 minute, model=haiku")
     assert.deepInclude(when, { probability: 0.1, times: 3 })
     assert.deepStrictEqual([when?.from, when?.until].map((time) => Duration.toMillis(time ?? 0)), [10_000, 60_000])
-    const seen = (model: string) => when?.request?.({ method: "POST", path: "/v1/messages", model, stream: false })
+    const seen = (model: string) =>
+      when?.request?.({
+        method: "POST",
+        path: "/v1/messages",
+        model,
+        stream: false,
+        key: undefined,
+        organization: undefined
+      })
     assert.deepStrictEqual([seen("claude-haiku-5-5"), seen("claude-opus-5-5")], [true, false])
   })
 
