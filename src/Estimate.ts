@@ -39,7 +39,8 @@ export interface Estimate {
 }
 
 /**
- * Tokens that a caller knows better. Where the input is given, the prompt is not counted.
+ * Tokens that a caller knows better. Where the input is given, the prompt is not counted. Fractions are rounded up; a value that is negative or
+ * not finite is ignored.
  *
  * @category models
  * @since 0.1.0
@@ -127,18 +128,17 @@ const maxDepth = 200
 /** One request being counted. */
 interface Counter {
   readonly tokenizer: Model.Tokenizer
+  /** Tokens of this tokenizer, with {@link margin}, for 100 of the classic one. */
+  readonly percent: number
   /** The objects that are being counted around this one. */
   readonly path: Set<object>
 }
 
-const scaled = ({ tokenizer }: Counter, classicTokens: number): number =>
-  Math.ceil(classicTokens * Math.round(Model.tokenizers[tokenizer].density * margin * 100) / 100)
+const text = ({ percent }: Counter, value: unknown): number =>
+  Predicate.isString(value) ? Math.ceil(textWeight(value) / 100 * percent / 100) : 0
 
-const text = (counter: Counter, value: unknown): number =>
-  Predicate.isString(value) ? scaled(counter, textWeight(value) / 100) : 0
-
-const encoded = (counter: Counter, value: unknown): number =>
-  Predicate.isString(value) ? scaled(counter, value.length / 4) : 0
+const encoded = ({ percent }: Counter, value: unknown): number =>
+  Predicate.isString(value) ? Math.ceil(value.length / 4 * percent / 100) : 0
 
 /** Counts the inside of a value, unless the value contains itself or is nested too deeply. */
 const inside = (counter: Counter, value: object, count: () => number): number => {
@@ -162,7 +162,7 @@ const document = (counter: Counter, source: unknown): number => {
   }
   const data = Predicate.hasProperty(source, "data") ? source.data : undefined
   const pages = Predicate.isString(data) ? Math.ceil(data.length * 3 / 4 / bytesPerPage) : unknownPages
-  return scaled(counter, Math.min(Math.max(pages, 1), maxPages) * tokensPerPage)
+  return Math.ceil(Math.min(Math.max(pages, 1), maxPages) * tokensPerPage * counter.percent / 100)
 }
 
 const entries = (counter: Counter, value: object): number => {
@@ -252,7 +252,9 @@ const tools = (
  * @since 0.1.0
  */
 export const inputTokens = (request: Request, facts: Model.Model = Model.lookup(request.model)): number => {
-  const counter: Counter = { tokenizer: facts.tokenizer, path: new Set() }
+  const { tokenizer } = facts
+  const percent = Math.round(Model.tokenizers[tokenizer].density * margin * 100)
+  const counter: Counter = { tokenizer, percent, path: new Set() }
   const { messages, output_config, system, tools: given } = request
   let sum = tokensPerRequest + (system === undefined ? 0 : content(counter, system))
   if (Array.isArray(given) && given.length > 0) sum += tools(counter, request, facts)
@@ -282,8 +284,16 @@ export const inputTokens = (request: Request, facts: Model.Model = Model.lookup(
  * @category constructors
  * @since 0.1.0
  */
-export const make = (request: Request, facts?: Model.Model, known: Known = {}): Estimate => ({
-  inputTokens: known.inputTokens ?? inputTokens(request, facts),
-  maxOutputTokens: Number.isFinite(request.max_tokens) ? Math.max(0, Math.ceil(request.max_tokens)) : 0,
-  ...(known.outputTokens === undefined ? undefined : { expectedOutputTokens: known.outputTokens })
-})
+export const make = (request: Request, facts?: Model.Model, known: Known = {}): Estimate => {
+  const output = countOf(known.outputTokens)
+  return {
+    inputTokens: countOf(known.inputTokens) ?? inputTokens(request, facts),
+    maxOutputTokens: Number.isFinite(request.max_tokens) ? Math.max(0, Math.ceil(request.max_tokens)) : 0,
+    ...(output === undefined ? undefined : { expectedOutputTokens: output })
+  }
+}
+
+const countOf = (tokens: number | undefined): number | undefined =>
+  tokens !== undefined && tokens >= 0 && tokens < Infinity
+    ? Math.ceil(Math.min(tokens, Number.MAX_SAFE_INTEGER))
+    : undefined

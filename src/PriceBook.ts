@@ -202,11 +202,6 @@ const rounded = (picoUsd: number): number => {
   return (picoUsd - rest) / 1000 + (rest >= 500 ? 1 : 0)
 }
 
-const roundedUp = (picoUsd: number): number => {
-  const rest = picoUsd % 1000
-  return (picoUsd - rest) / 1000 + (rest > 0 ? 1 : 0)
-}
-
 /**
  * The longest time to live among the cache breakpoints of a request, which decides what a cache write costs; undefined if it has none.
  *
@@ -214,36 +209,28 @@ const roundedUp = (picoUsd: number): number => {
  * @since 0.1.0
  */
 export const cacheTtl = (request: Request): "5m" | "1h" | undefined => {
-  const seen = new Set<object>()
-  let ttl: "5m" | "1h" | undefined
-  const visit = (value: unknown): void => {
-    if (ttl === "1h" || typeof value !== "object" || value === null || seen.has(value)) return
-    seen.add(value)
-    if (Array.isArray(value)) return value.forEach(visit)
-    const control = "cache_control" in value ? value.cache_control : undefined
-    if (typeof control === "object" && control !== null) ttl = "ttl" in control && control.ttl === "1h" ? "1h" : "5m"
-    if ("content" in value) visit(value.content)
-    if ("source" in value) visit(value.source)
+  const { cache_control, messages, system, tools } = request
+  let ttl: "5m" | undefined
+  // A set visits what is added to it meanwhile, each value once.
+  const values = new Set<unknown>([{ cache_control }, tools, system, messages])
+  for (const value of values) {
+    if (typeof value !== "object" || value === null) continue
+    if (Array.isArray(value)) { for (const item of value) values.add(item) }
+    else {
+      const control = "cache_control" in value ? value.cache_control : undefined
+      if (typeof control === "object" && control !== null) {
+        if ("ttl" in control && control.ttl === "1h") return "1h"
+        ttl = "5m"
+      }
+      if ("content" in value) values.add(value.content)
+      if ("source" in value) values.add(value.source)
+    }
   }
-  visit({ cache_control: request.cache_control })
-  visit(request.tools)
-  visit(request.system)
-  visit(request.messages)
   return ttl
 }
 
 /** How many times its estimate a prompt may have. */
 const maxUnderestimate = 1.3
-
-const webSearches = (request: Request, unbounded: number): number => {
-  let searches = 0
-  for (const tool of request.tools ?? []) {
-    if (tool.type?.startsWith("web_search_") === true) {
-      searches += "max_uses" in tool ? tool.max_uses ?? unbounded : unbounded
-    }
-  }
-  return searches
-}
 
 /** The region that answers report when their model or account has no choice of regions. */
 const unstatedGeos = { not_available: 1, "": 1 }
@@ -320,7 +307,11 @@ export const make = (
     ceiling: (request, { at, inputTokens, outputTokens }) => {
       const period = periodOf(request.model, request.speed ?? "standard", at)
       const ttl = cacheTtl(request)
-      const searches = webSearches(request, maxWebSearches)
+      let searches = 0
+      for (const tool of request.tools ?? []) {
+        if (tool.type?.startsWith("web_search_") !== true) continue
+        searches += "max_uses" in tool ? tool.max_uses ?? maxWebSearches : maxWebSearches
+      }
       let highest: number | undefined
       for (const { above, rates: byTier } of period?.bands ?? []) {
         const rates = byTier.get("standard")?.get(request.inference_geo ?? defaultInferenceGeo)
@@ -334,7 +325,8 @@ export const make = (
         const picoUsd = inputTokens * input + outputTokens * rates.output + searches * rates.webSearch
         highest = Math.max(highest ?? 0, picoUsd)
       }
-      return highest === undefined ? undefined : roundedUp(highest)
+      // Exact below 2^53, like `rounded`.
+      return highest === undefined ? undefined : Math.ceil(highest / 1000)
     }
   })
 }

@@ -18,12 +18,13 @@ import {
   type StreamError,
   StreamInterruptedError
 } from "../../ClaudeError.ts"
+import type { KeyPool } from "../../KeyPool.ts"
 import * as MessageStream from "../../MessageStream.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
 import type { Progress, RetryPolicy } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
-import type { Report, StreamReport } from "./service.ts"
+import { type MessageCall, reportOf, type StreamReport } from "./reports.ts"
 
 type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>
 
@@ -98,29 +99,32 @@ const afterContent = (
   })))
 }
 
-/** What all attempts of a call share, as far as a stream needs it. */
-interface Call {
-  readonly base: Omit<Attempt.MessageAttempt, "number">
-}
+/** Before any attempt. */
+const none: Progress = { number: 1, moves: 0, waitedMillis: [] }
 
-interface Parts<C extends Call> {
+interface Parts {
   readonly book: PriceBook["Service"]
   readonly perAttempt: Attempt.Policy<Refusal>
   readonly api: Pick<ClaudeApi["Service"], "stream">
   readonly retries: RetryPolicy["Service"]
-  readonly begin: (request: Request) => Effect.Effect<C>
-  readonly report: (call: C, attempt: Attempt.MessageAttempt, progress: Progress, now: number) => Report
+  readonly mayMove: KeyPool["Service"]["mayMove"]
+  readonly begin: (request: Request) => Effect.Effect<MessageCall>
   readonly span: (model: string) => Tracer.SpanOptions
   readonly spanOfAttempt: (attempt: Attempt.Attempt) => Tracer.SpanOptions
 }
 
-const endOf = (outcome: Attempt.Outcome): StreamReport["outcome"] =>
-  outcome._tag === "Completed" ? "completed" : outcome._tag === "Aborted" ? "aborted" : "failed"
+/** How far a stream got: to its first attempt, to its first content, or to a failure before that. */
+type Phase = "waiting" | "open" | "failed"
+
+const endOf = (phase: Phase, outcome: Attempt.Outcome): StreamReport["outcome"] =>
+  outcome._tag === "Completed"
+    ? "completed"
+    : phase === "failed" || (phase === "open" && outcome._tag === "Failed")
+    ? "failed"
+    : "aborted"
 
 /** Makes the streams of a service: each attempt under its policies, up to its first content retried transparently. */
-export const make = <C extends Call>(
-  { api, begin, book, perAttempt, report, retries, span, spanOfAttempt }: Parts<C>
-) => {
+export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spanOfAttempt }: Parts) => {
   /** Opens a stream up to its first content; a failure gives back all that its policies took. */
   const open = (
     attempt: Attempt.MessageAttempt,
@@ -148,21 +152,30 @@ export const make = <C extends Call>(
       Effect.gen(function*() {
         const scope = yield* Effect.scope
         const call = yield* begin(request)
+        let phase: Phase = "waiting"
         let last: readonly [Attempt.MessageAttempt, Progress] | undefined
         if (onEnd !== undefined) {
           // Added before the attempts' own scopes, so that it runs when they have settled.
           yield* Effect.addFinalizer(() =>
-            Effect.flatMap(Clock.currentTimeMillis, (now) =>
-              last === undefined
-                ? Effect.void
-                : onEnd({ ...report(call, ...last, now), outcome: endOf(last[0].outcome) }))
+            Effect.flatMap(Clock.currentTimeMillis, (now) => {
+              const [attempt, progress] = last ?? [{ ...call.base, number: 1 }, none]
+              return onEnd({ ...reportOf(book, call, attempt, progress, now), outcome: endOf(phase, attempt.outcome) })
+            })
           )
         }
-        const opened = yield* retries.retry((progress) => {
-          const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
-          last = [attempt, progress]
-          return open(attempt, scope)
-        })
+        const opened = yield* Effect.onExit(
+          retries.retry((progress) => {
+            const { moves, number } = progress
+            const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous: last?.[0] }
+            last = [attempt, progress]
+            return open(attempt, scope)
+          }, () => mayMove(last?.[0])),
+          (exit) =>
+            Effect.sync(() => {
+              if (Exit.isSuccess(exit)) phase = "open"
+              else if (!Cause.hasInterruptsOnly(exit.cause)) phase = "failed"
+            })
+        )
         return afterContent(book, opened)
       }).pipe(Effect.withSpanScoped("ClaudeService.stream", span(request.model)))
     )
