@@ -52,8 +52,15 @@ export const anchors: ReadonlyArray<readonly [concepts: string, bit: number]> = 
   ["X", 32]
 ]
 
+/** Instructions in rot13, and read from their end. */
+export const rotatedBit = 64
+export const reversedBit = 128
+
+/** Words that give away an instruction when they are found in rot13 or in reverse. */
+export const givingAway = "ignore, disregard, previous, instructions, system prompt, override, developer mode, restrictions, guidelines, anweisungen"
+
 /** The combinations of bits, close together, that make a place worth reading. */
-export const alarms: ReadonlyArray<number> = [1 | 2, 4, 8 | 16, 8 | 32, 16 | 32]
+export const alarms: ReadonlyArray<number> = [1 | 2, 4, 8 | 16, 8 | 32, 16 | 32, rotatedBit, reversedBit]
 
 /** Phrases that are worth reading though they are more than one concept. */
 export const worthReading = "your instruction, your directive, your programming, your prompt, your initial, your system, your hidden, your secret, your original, your internal," +

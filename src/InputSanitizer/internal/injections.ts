@@ -1,7 +1,7 @@
 /** Instructions to a model in a stretch of a text. */
-import { read } from "./reader.ts"
+import { read, type Reading } from "./reader.ts"
 import { type Rule, rules, type Severity } from "./rules.ts"
-import { contextAfter, contextBefore, maxSpan, type Range } from "./scan.ts"
+import { maxSpan, type Range } from "./scan.ts"
 
 export interface Injection extends Range {
   readonly rule: string
@@ -18,8 +18,7 @@ const isMentioned = (concepts: string, start: number, end: number): boolean => {
   return /c[^;#]*[tT]p?$/.test(before)
 }
 
-const find = (rule: Rule, text: string, range: Range, reading: ReturnType<typeof read>): ReadonlyArray<Injection> => {
-  const { concepts, ends, starts } = reading
+const find = (rule: Rule, { concepts, ends, starts }: Reading): ReadonlyArray<Injection> => {
   const found: Array<Injection> = []
   const { name, pattern, severity, unlessAfter } = rule
   pattern.lastIndex = 0
@@ -40,7 +39,7 @@ const find = (rule: Rule, text: string, range: Range, reading: ReturnType<typeof
 /** The injections in a place, in order. Where several overlap, the first one stands for them. */
 export const injectionsIn = (text: string, place: Range): ReadonlyArray<Injection> => {
   const reading = read(text, place.start, place.end)
-  const all = rules.flatMap((rule) => find(rule, text, place, reading)).sort((a, b) => a.start - b.start || b.end - a.end)
+  const all = rules.flatMap((rule) => find(rule, reading)).sort((a, b) => a.start - b.start || b.end - a.end)
   const found: Array<Injection> = []
   for (const injection of all) {
     const last = found.at(-1)
@@ -49,5 +48,3 @@ export const injectionsIn = (text: string, place: Range): ReadonlyArray<Injectio
   }
   return found
 }
-
-export const reach = { before: contextBefore, after: contextAfter }

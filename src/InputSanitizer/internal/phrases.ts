@@ -1,5 +1,6 @@
 /** The phrases of all languages as two machines: a gate that finds where they occur, and a trie that reads them one by one. */
-import { anchors, english, type Lexicon, worthReading } from "./concepts.ts"
+import { anchors, english, givingAway, type Lexicon, reversedBit, rotatedBit, worthReading } from "./concepts.ts"
+import { reversed, rot13 } from "./encodings.ts"
 import { languages } from "./languages.ts"
 import { mark, symbolI, symbolL, symbolsOf } from "./symbols.ts"
 
@@ -64,6 +65,13 @@ const misspelled = {
   U: "unrestricted"
 }
 
+const phraseOf = (concept: string, text: string, isStem: boolean): Phrase => ({
+  concept,
+  symbols: symbolsOf(text),
+  isStem,
+  firstWord: symbolsOf(text.split(" ", 1)[0] ?? "").length
+})
+
 const phrasesOf = (lexicon: Lexicon): ReadonlyArray<Phrase> =>
   Object.entries(lexicon).flatMap(([concept, list]) =>
     list.split(",").flatMap((listed) => {
@@ -71,12 +79,7 @@ const phrasesOf = (lexicon: Lexicon): ReadonlyArray<Phrase> =>
       const text = (isStem ? listed.slice(0, -1) : listed).trim()
       // A star within a phrase stands for the singular and the plural.
       const forms = text.includes("*") ? [text.replace("*", ""), text.replace("*", "s")] : [text]
-      return forms.map((form) => ({
-        concept,
-        symbols: symbolsOf(form),
-        isStem,
-        firstWord: symbolsOf(form.split(" ", 1)[0] ?? "").length
-      }))
+      return forms.map((form) => phraseOf(concept, form, isStem))
     })
   ).filter(({ symbols }) => symbols.length > 0)
 
@@ -169,10 +172,15 @@ const transitionsOf = (tree: Tree, bits: Int32Array): Int32Array => {
   return next
 }
 
-const gateOf = (phrases: ReadonlyArray<Phrase>): Gate => {
+interface Anchor {
+  readonly symbols: Symbols
+  readonly bit: number
+}
+
+const gateOf = (phrases: ReadonlyArray<Phrase>, more: ReadonlyArray<Anchor>): Gate => {
   const tree = new Tree()
   const bits: Array<number> = []
-  const wanted = phrases.map((phrase) => ({ symbols: anchorOf(phrase), bit: bitOf(phrase.concept) }))
+  const wanted = [...phrases.map((phrase) => ({ symbols: anchorOf(phrase), bit: bitOf(phrase.concept) })), ...more]
     .filter(({ bit, symbols }) => symbols.length >= (bit === sending ? minAnchor - 1 : minAnchor) && bit > 0)
   // Short ones first: a longer one that begins like them needs no states of its own.
   for (const { bit, symbols } of wanted.sort((a, b) => a.symbols.length - b.symbols.length)) {
@@ -222,14 +230,13 @@ export const machines = (): { readonly gate: Gate; readonly trie: Trie } => {
   const phrases = [
     ...listed,
     ...Object.entries(misspelled).flatMap(([concept, words]) =>
-      words.split(" ").flatMap(misspellings).map((word) => ({
-        concept,
-        symbols: symbolsOf(word),
-        isStem: false,
-        firstWord: word.length
-      }))
+      words.split(" ").flatMap(misspellings).map((word) => phraseOf(concept, word, false))
     )
   ]
-  const gate = gateOf([...phrases, ...phrasesOf({ Q: worthReading })])
+  const hidden = givingAway.split(", ").flatMap((text) => [
+    { symbols: anchorOf(phraseOf("", rot13(text), false)), bit: rotatedBit },
+    { symbols: anchorOf(phraseOf("", reversed(text), false)), bit: reversedBit }
+  ])
+  const gate = gateOf([...phrases, ...phrasesOf({ Q: worthReading })], hidden)
   return made = { gate, trie: trieOf(phrases) }
 }

@@ -3,6 +3,7 @@
  * text is slower than another by much.
  */
 import { alarms } from "./concepts.ts"
+import { markerEnd } from "./markers.ts"
 import { type CharacterKind, characterKinds, Characters, codeAt, isJudged, kindOf, unitsOf } from "./characters.ts"
 import { type Gate, machines } from "./phrases.ts"
 import { astralSymbol, classes, control, opener, skip, special, wide, wideSymbol } from "./symbols.ts"
@@ -24,38 +25,43 @@ export interface CharacterRun extends Range {
   readonly kind: CharacterKind
 }
 
+/** A range that is worth reading, and the anchors that were found in it. */
+export interface Place extends Range {
+  readonly bits: number
+}
+
 /**
  * What a pass has seen.
  *
  * - `runs`: neighboring characters of one kind that should not be sent; the first `maxRuns` of them.
  * - `runCounts`: how many there are of each kind, in the order of `characterKinds`.
  * - `places`: where the text is worth reading, in order and without overlap.
- * - `markers`: where markers of chat templates may begin.
+ * - `markers`: markers of chat templates, the first `maxMarkers` of them.
  */
 export interface Sight {
   readonly runs: ReadonlyArray<CharacterRun>
   readonly runCounts: ReadonlyArray<number>
-  readonly places: ReadonlyArray<Range>
-  readonly markers: ReadonlyArray<number>
+  readonly places: ReadonlyArray<Place>
+  readonly markers: ReadonlyArray<Range>
 }
 
 const controlKind = 1 + characterKinds.indexOf("control")
 
-/** `<|im_start|>`, `<<SYS>>`, `<start_of_turn>`, `[INST]`, `[/INST]`, and `![` of an image. */
-const canFollowOpener = (unit: number): boolean =>
-  unit === 0x7c || unit === 0x3c || unit === 0x73 || unit === 0x49 || unit === 0x2f || unit === 0x53
+/** The most markers that are noted in a text. */
+const maxMarkers = 100
+
+/** The most separate runs of characters that are noted one by one. */
+export const maxRuns = 1_000
 
 /** What the pass remembers: the anchors of this stretch of the text and of the one before. */
 class Scanner {
   readonly runs: Array<CharacterRun> = []
   readonly runCounts = [0, 0, 0, 0]
-  readonly places: Array<{ start: number; end: number }> = []
-  readonly markers: Array<number> = []
+  readonly places: Array<{ start: number; end: number; bits: number }> = []
+  readonly markers: Array<Range> = []
   /** What the character that was judged last reads as. */
   symbol = skip
   private readonly text: string
-  private readonly maxRuns: number
-  private readonly maxMarkers: number
   private readonly characters: Characters
   private readonly table = classes()
   private stretchEnd = 0
@@ -67,10 +73,8 @@ class Scanner {
   private runStart = 0
   private runEnd = 0
 
-  constructor(text: string, maxRuns: number, maxMarkers: number) {
+  constructor(text: string) {
     this.text = text
-    this.maxRuns = maxRuns
-    this.maxMarkers = maxMarkers
     this.characters = new Characters(text)
   }
 
@@ -85,16 +89,19 @@ class Scanner {
     this.current |= bits
     const recent = this.before | this.current
     for (const alarm of alarms) {
-      if ((alarm & bits) !== 0 && (alarm & recent) === alarm) return this.place(at)
+      if ((alarm & bits) !== 0 && (alarm & recent) === alarm) return this.place(at, recent)
     }
   }
 
-  private place(at: number): void {
+  private place(at: number, bits: number): void {
     const start = Math.max(0, at - maxSpan - contextBefore)
     const end = at + maxSpan + contextAfter
     const last = this.places.at(-1)
-    if (last !== undefined && start <= last.end) last.end = Math.max(last.end, end)
-    else this.places.push({ start, end })
+    if (last === undefined || start > last.end) this.places.push({ start, end, bits })
+    else {
+      last.end = Math.max(last.end, end)
+      last.bits |= bits
+    }
   }
 
   private lastKept(at: number): number {
@@ -106,7 +113,9 @@ class Scanner {
 
   /** A marker of a chat template may begin here. */
   marker(at: number): void {
-    if (this.markers.length < this.maxMarkers && canFollowOpener(this.text.charCodeAt(at + 1))) this.markers.push(at)
+    if (this.markers.length === maxMarkers) return
+    const end = markerEnd(this.text, at)
+    if (end > at) this.markers.push({ start: at, end })
   }
 
   /** A control character. */
@@ -154,14 +163,14 @@ class Scanner {
     if (this.runKind === 0) return
     const index = this.runKind - 1
     this.runCounts[index]!++ // it has an entry for each kind
-    if (this.runs.length >= this.maxRuns) return
+    if (this.runs.length >= maxRuns) return
     this.runs.push({ kind: characterKinds[index]!, start: this.runStart, end: this.runEnd })
   }
 }
 
 /** Reads a whole text once. */
-export const scan = (text: string, maxRuns: number, maxMarkers: number): Sight => {
-  const scanner = new Scanner(text, maxRuns, maxMarkers)
+export const scan = (text: string): Sight => {
+  const scanner = new Scanner(text)
   walk(text, scanner, machines().gate, classes())
   scanner.endRun()
   return scanner
