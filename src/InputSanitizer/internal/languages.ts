@@ -7,13 +7,13 @@ const german: Lexicon = {
   N: "anweisung*, instruktion*, vorgabe*, direktive*, systemanweisung*, richtlinie*, programmierung, anleitungen, eingabeaufforderung*",
   k: "regel, regeln, befehl*, vorschrift*, aufträge, auftrag, aufgaben, aufgabe, nachrichten, gespräch*, weisungen, text, kontext",
   g: "einschränkung*, beschränkung*, sicherheitsfilter, filter, schranken, beschränkungen, grenzen, tabus",
-  V: "vorherige*, vorherigen, bisherige*, vorangegangene*, vorige*, obige*, obenstehende*, frühere*, vorangehende*, ursprüngliche*, vorstehende*, davor, zuvor, bisher, oben, bis jetzt, dir gegeben wurden, die du bekommen hast, die du erhalten hast, erhalten hast, bekommen hast",
+  V: "was dir gesagt wurde, was dir bisher gesagt wurde, was du bisher gehört hast, was vorher war, was bisher galt, vorherige*, vorherigen, bisherige*, vorangegangene*, vorige*, obige*, obenstehende*, frühere*, vorangehende*, ursprüngliche*, vorstehende*, davor, zuvor, bisher, oben, bis jetzt, dir gegeben wurden, die du bekommen hast, die du erhalten hast, erhalten hast, bekommen hast",
   A: "alle, alles, aller, allen, sämtliche*, jegliche*, jede, jeden, jedes",
   Y: "dein, deine, deinen, deiner, deinem, deines, du, dir, dich, eure, euren, euer, ihre, ihren, ihr",
   Q: "systemprompt*, system prompt*, systemnachricht, systemanweisung*, systemvorgabe*, ursprünglichen prompt, initialen prompt, geheimen anweisungen, versteckten anweisungen, internen anweisungen, ursprünglichen anweisungen, initialanweisung*",
   4: "deinen prompt, deine anweisungen, deine instruktionen, deine internen, deine geheimen, deine vorgaben",
   R: "verrate, verraten sie, offenbare, offenbaren sie, enthülle, enthüllen sie, preisgeben, lege offen, legen sie offen, gib preis",
-  r: "zeig, zeige, zeigen sie, sag, sage, sagen sie, nenne, nennen sie, nenn, schreibe, schreib, gib, geben sie, erzähle, übersetze, liste, teile, erkläre, beschreibe, fasse, verrat, gebe, wie lautet, wie lauten, was steht in",
+  r: "zeig, zeige, zeigen sie, sag, sage, sagen sie, nenne, nennen sie, nenn, schreibe, schreib, gib, geben sie, erzähle, übersetze, liste, teile, erkläre, beschreibe, fasse, verrat, gebe",
   y: "wiederhole, wiederholen sie, drucke, kopiere, gib aus, zitiere",
   B: "aus, anzeigen, ausgeben, mit, wieder, preis, offen, zu zeigen, auszugeben",
   e: "was ist, was sind, was war, was waren, welche",
@@ -44,7 +44,8 @@ const german: Lexicon = {
   z: "seine, seinen, seiner, deren, dessen",
   x: "befolge, folge, führe aus, führe, ausführen, befolgen",
   b: "dekodiere, entschlüssele, decodiere",
-  _: "die, der, das, den, dem, des, diese, dieser, diesem, diesen, dieses, von, vom, sind, wurden, hast, haben, hier"
+  _: "die, der, das, den, dem, des, diese, dieser, diesem, diesen, dieses, von, vom, sind, wurden, hast, haben, hier",
+  8: "wie lautet dein, wie lauten deine, was ist dein, was sind deine, was steht in deinem, was steht in deinen, wie lautet ihr, wie lauten ihre"
 }
 
 const french: Lexicon = {
@@ -52,13 +53,13 @@ const french: Lexicon = {
   N: "instruction*, consigne*, directive*, invite, prompts",
   k: "règle, règles, ordre, ordres, commande*, messages, conversation, contraintes",
   g: "restriction*, limitation*, limites, filtres, garde fous, censure",
-  V: "précédent, précédente, précédents, précédentes, antérieur*, ci dessus, au dessus, initiales, initiale, d'avant, reçues, données auparavant, que tu as reçues, que vous avez reçues, jusqu'ici, jusqu'à présent, avant, qui précèdent, qui précède, préalables, d'origine",
+  V: "ce qu'on t'a dit, ce qui a été dit, ce que tu as reçu, ce qui précède, précédent, précédente, précédents, précédentes, antérieur*, ci dessus, au dessus, initiales, initiale, d'avant, reçues, données auparavant, que tu as reçues, que vous avez reçues, jusqu'ici, jusqu'à présent, avant, qui précèdent, qui précède, préalables, d'origine",
   A: "tout, toute, tous, toutes, l'ensemble, chaque, n'importe quelle",
   Y: "tu, ton, ta, tes, te, toi, vous, votre, vos",
   Q: "prompt système, invite système, instructions système, message système, instructions initiales, consignes initiales, instructions cachées, instructions secrètes, prompt initial, prompt d'origine, instructions internes, consignes secrètes, consignes internes, consignes cachées",
   4: "ton prompt, votre prompt, tes instructions, vos instructions, tes consignes, vos consignes, tes directives, vos directives",
   R: "révèle, révélez, dévoile, dévoilez, divulgue, divulguez",
-  r: "montre, montrez, dis, dites, donne, donnez, écris, écrivez, partage, partagez, traduis, traduisez, décris, décrivez, explique, liste, résume, communique, quelles sont, quel est, quelle est, quels sont, donne moi, montre moi, dis moi",
+  r: "montre, montrez, dis, dites, donne, donnez, écris, écrivez, partage, partagez, traduis, traduisez, décris, décrivez, explique, liste, résume, communique, donne moi, montre moi, dis moi",
   y: "répète, répétez, affiche, affichez, imprime, imprimez, copie, copiez, recopie, recopiez, reproduis, cite",
   e: "qu'est ce que, quelles étaient",
   L: "texte ci dessus, tout ce qui précède, mots ci dessus, texte précédent, tout ce qui est au dessus, messages ci dessus",
@@ -78,7 +79,7 @@ const french: Lexicon = {
   G: "historique de la conversation, historique du chat, toute la conversation, clés api, clé api, mots de passe, variables d'environnement, données de l'utilisateur, identifiants, données personnelles",
   F: "tes restrictions, tes règles de sécurité, tes filtres, vos filtres, vos restrictions, tes limites, vos limites, filtres de sécurité, filtres de contenu, règles de sécurité, tes règles éthiques, tes principes éthiques, règles éthiques, directives de sécurité, garde fous, protocoles de sécurité",
   o: "sont désactivés, est désactivé, sont levées, ne s'appliquent plus, ne s'applique plus, annulées, désactivées, caduques",
-  q: "pas, jamais, aucun, ne, n'",
+  q: "pas, jamais, aucun",
   j: "ils, elles, il, elle, on, nous, je, qui, certains, peut, peuvent, pourrait, souvent, parfois, clients, utilisateurs, gens, personnes",
   f: "si, lorsque, quand, parce que, bien que, car",
   t: "de, d'",
@@ -88,7 +89,8 @@ const french: Lexicon = {
   z: "son, sa, ses, leur, leurs",
   x: "suis, suivez, exécute, exécutez, obéis, applique, appliquez",
   b: "décode, décodez, déchiffre",
-  _: "le, la, les, l', du, des, ces, cet, cette, en, aux, au, à, mêmes, qui ont été, que je t'ai, tenir, compte, cela"
+  _: "le, la, les, l', du, des, ces, cet, cette, en, aux, au, à, mêmes, qui ont été, que je t'ai, tenir, compte, cela",
+  8: "quelles sont tes, quelles sont vos, quel est ton, quel est votre, quelles étaient tes, quelles étaient vos, que dit ton, que disent tes"
 }
 
 const spanish: Lexicon = {
@@ -96,13 +98,13 @@ const spanish: Lexicon = {
   N: "instrucción, instrucciones, indicación, indicaciones, directriz, directrices, directiva*, consignas, prompts",
   k: "regla, reglas, orden, órdenes, comandos, mandatos, mensajes, conversación, normas, restricciones anteriores",
   g: "restricción, restricciones, limitaciones, límites, filtros, censura, salvaguardas",
-  V: "anterior, anteriores, previa, previas, previo, previos, de arriba, arriba, precedente*, iniciales, inicial, hasta ahora, que recibiste, que te dieron, que te han dado, dadas anteriormente, que has recibido, antes, pasadas, originales",
+  V: "lo que te dijeron, lo que te han dicho, lo que se te ha dicho, lo dicho antes, que se te dieron, anterior, anteriores, previa, previas, previo, previos, de arriba, arriba, precedente*, iniciales, inicial, hasta ahora, que recibiste, que te dieron, que te han dado, dadas anteriormente, que has recibido, antes, pasadas, originales",
   A: "todo, toda, todos, todas, cualquier, cada",
   Y: "tu, tus, tú, ti, vuestras, vuestro, usted, te",
   Q: "prompt del sistema, prompt de sistema, mensaje del sistema, instrucciones del sistema, instrucciones de sistema, instrucciones iniciales, instrucciones ocultas, instrucciones secretas, instrucciones internas, instrucciones originales, prompt inicial, prompt original, indicaciones iniciales",
   4: "tu prompt, tus instrucciones, sus instrucciones internas, tus indicaciones, tus directrices, tus reglas internas, tu configuración interna",
   R: "revela, revele, revelar, divulga, divulgue, desvela, filtra",
-  r: "muestra, muestre, muéstrame, muéstreme, enséñame, dime, dígame, di, da, dame, deme, escribe, escriba, comparte, traduce, describe, explica, resume, lista, enumera, cuáles son, cuál es, cuál era, cuéntame",
+  r: "muestra, muestre, muéstrame, muéstreme, enséñame, dime, dígame, di, da, dame, deme, escribe, escriba, comparte, traduce, describe, explica, resume, lista, enumera, cuéntame",
   y: "repite, repita, imprime, imprima, copia, copie, reproduce, cita, transcribe",
   e: "qué es, qué son",
   L: "texto de arriba, texto anterior, todo lo anterior, palabras anteriores, todo lo de arriba, mensajes anteriores, todo lo que está arriba, todo lo que hay arriba",
@@ -132,7 +134,8 @@ const spanish: Lexicon = {
   z: "su, sus",
   x: "sigue, siga, ejecuta, ejecute, obedece, cumple",
   b: "decodifica, descifra, descodifica",
-  _: "el, la, los, las, del, de, lo, estas, estos, esta, este, que, en, al, al pie de la letra, han sido, se te"
+  _: "el, la, los, las, del, de, lo, estas, estos, esta, este, que, en, al, al pie de la letra, han sido, se te",
+  8: "cuáles son tus, cuál es tu, cuáles son sus, cuál es su, cuáles eran tus, qué dice tu, qué dicen tus"
 }
 
 const portuguese: Lexicon = {
@@ -140,13 +143,13 @@ const portuguese: Lexicon = {
   N: "instrução, instruções, orientação, orientações, diretriz, diretrizes, diretiva*",
   k: "regra, regras, ordem, ordens, comandos, mensagens, conversa",
   g: "restrição, restrições, limitações, limites, filtros, censura",
-  V: "anterior, anteriores, prévia, prévias, prévio, acima, iniciais, inicial, até agora, que recebeu, que você recebeu, dadas, antes, recebidas, passadas, originais",
+  V: "o que foi dito antes, o que lhe disseram, que foi dito antes, que te disseram, dito antes, anterior, anteriores, prévia, prévias, prévio, acima, iniciais, inicial, até agora, que recebeu, que você recebeu, dadas, antes, recebidas, passadas, originais",
   A: "tudo, toda, todas, todos, todo, qualquer, cada",
   Y: "você, seu, sua, seus, suas, teu, tua, teus, tuas",
   Q: "prompt do sistema, prompt de sistema, mensagem do sistema, mensagem de sistema, instruções do sistema, instruções iniciais, instruções ocultas, instruções secretas, instruções internas, instruções originais, prompt inicial, prompt original",
   4: "seu prompt, suas instruções, tuas instruções, teu prompt, suas diretrizes",
   R: "revele, divulgue, exponha, vaze",
-  r: "mostre, mostra, diga, dê, escreva, compartilhe, traduza, descreva, explique, liste, me diga, me mostre, quais são, qual é, conte",
+  r: "mostre, mostra, diga, dê, escreva, compartilhe, traduza, descreva, explique, liste, me diga, me mostre, conte",
   y: "repita, repete, imprima, exiba, copie, reproduza, transcreva",
   e: "o que são, o que é",
   L: "texto acima, tudo acima, tudo que está acima, tudo o que está acima, palavras acima, mensagens acima, texto anterior, tudo o que vem antes",
@@ -176,7 +179,8 @@ const portuguese: Lexicon = {
   z: "dele, dela, deles",
   x: "siga, execute, obedeça, cumpra",
   b: "decodifique, decifre",
-  _: "o, os, as, do, da, dos, das, estas, estes, esta, essas, esse, que, em, no, na, lhe, foram"
+  _: "o, os, as, do, da, dos, das, estas, estes, esta, essas, esse, que, em, no, na, lhe, foram",
+  8: "quais são as suas, quais são suas, qual é o seu, qual é seu, quais são os seus, quais eram as suas, qual é o teu, quais são as tuas"
 }
 
 const italian: Lexicon = {
@@ -184,13 +188,13 @@ const italian: Lexicon = {
   N: "istruzione, istruzioni, direttiva, direttive, indicazione, indicazioni, prompts",
   k: "regola, regole, ordine, ordini, comandi, comando, messaggi, conversazione, linee guida",
   g: "restrizione, restrizioni, limitazioni, limiti, filtri, censura",
-  V: "precedente, precedenti, sopra, sopra indicate, di cui sopra, iniziale, iniziali, finora, che hai ricevuto, ricevute, fornite, prima, date in precedenza, in precedenza, originali, antecedenti",
+  V: "quello che ti è stato detto, che ti è stato detto, ciò che ti è stato detto, detto prima, precedente, precedenti, sopra, sopra indicate, di cui sopra, iniziale, iniziali, finora, che hai ricevuto, ricevute, fornite, prima, date in precedenza, in precedenza, originali, antecedenti",
   A: "tutto, tutta, tutte, tutti, qualsiasi, ogni, qualunque",
   Y: "tuo, tua, tuoi, tue, tu, ti, vostro, vostre",
   Q: "prompt di sistema, messaggio di sistema, istruzioni di sistema, istruzioni iniziali, istruzioni nascoste, istruzioni segrete, istruzioni interne, istruzioni originali, prompt iniziale, prompt originale",
   4: "il tuo prompt, le tue istruzioni, tue istruzioni, tue direttive, tuo prompt, tue linee guida",
   R: "rivela, riveli, rivelami, svela, svelami, divulga",
-  r: "mostra, mostrami, mostri, dimmi, dammi, dica, scrivi, scrivimi, condividi, traduci, descrivi, spiega, elenca, riassumi, quali sono, qual è, quali erano, fammi vedere",
+  r: "mostra, mostrami, mostri, dimmi, dammi, dica, scrivi, scrivimi, condividi, traduci, descrivi, spiega, elenca, riassumi, fammi vedere",
   y: "ripeti, ripetimi, stampa, copia, riproduci, trascrivi, riporta, cita",
   L: "testo sopra, testo qui sopra, tutto ciò che precede, tutto quanto sopra, parole sopra, testo precedente, tutto quello che c'è sopra",
   W: "ora sei, adesso sei, sei ora, d'ora in poi, da ora in poi, da questo momento, da adesso in poi, comportati come, agisci come, fai finta, fingi, immagina di essere, interpreta il ruolo, assumi il ruolo, fingiti, rispondi come, simula",
@@ -219,7 +223,8 @@ const italian: Lexicon = {
   z: "suo, sua, suoi, sue",
   x: "segui, esegui, obbedisci",
   b: "decodifica, decifra",
-  _: "il, lo, la, i, gli, le, l', del, della, delle, dei, queste, questi, questa, che, sono, state, al, alle"
+  _: "il, lo, la, i, gli, le, l', del, della, delle, dei, queste, questi, questa, che, sono, state, al, alle",
+  8: "quali sono le tue, qual è il tuo, quali erano le tue, cosa dice il tuo, quali sono le vostre"
 }
 
 const dutch: Lexicon = {
@@ -228,13 +233,13 @@ const dutch: Lexicon = {
   N: "instructie, instructies, aanwijzing, aanwijzingen, richtlijn, richtlijnen, opdrachten, systeeminstructies",
   k: "regel, regels, bevelen, opdracht, berichten, gesprek, commando's",
   g: "beperking, beperkingen, filters, grenzen, censuur",
-  V: "vorige, voorgaande, eerdere, bovenstaande, voorafgaande, oorspronkelijke, hierboven, tot nu toe, die je hebt gekregen, die je kreeg, eerder, voorheen, initiële, gegeven",
+  V: "wat je is verteld, wat je eerder is verteld, wat eerder is gezegd, vorige, voorgaande, eerdere, bovenstaande, voorafgaande, oorspronkelijke, hierboven, tot nu toe, die je hebt gekregen, die je kreeg, eerder, voorheen, initiële, gegeven",
   A: "alle, alles, elke, iedere, al",
   Y: "je, jouw, jij, uw, u",
   Q: "systeemprompt*, systeembericht, systeeminstructies, geheime instructies, verborgen instructies, oorspronkelijke instructies, initiële prompt",
   4: "je prompt, jouw prompt, je instructies, jouw instructies, uw instructies, je geheime, je verborgen, je interne",
   R: "onthul, verklap, openbaar",
-  r: "toon, laat, vertel, geef, schrijf, deel, vertaal, beschrijf, noem, zeg, wat zijn, wat is",
+  r: "toon, laat, vertel, geef, schrijf, deel, vertaal, beschrijf, noem, zeg",
   y: "herhaal, druk, kopieer, print, citeer",
   B: "zien, weer, af, tonen",
   L: "tekst hierboven, bovenstaande tekst, alles hierboven, alles wat hierboven staat, vorige tekst",
@@ -264,7 +269,8 @@ const dutch: Lexicon = {
   z: "zijn, haar, hun",
   x: "volg, voer, uitvoeren",
   b: "decodeer, ontcijfer",
-  _: "de, het, deze, dit, die, van, zijn, hebt, werden"
+  _: "de, het, deze, dit, die, van, zijn, hebt, werden",
+  8: "wat zijn je, wat zijn jouw, wat is je, wat is jouw, wat staat er in je"
 }
 
 const polish: Lexicon = {
@@ -272,13 +278,13 @@ const polish: Lexicon = {
   N: "instrukcje, instrukcji, instrukcja, instrukcjach, wytyczne, wytycznych, dyrektywy, polecenia, poleceń, poleceniach, wskazówki",
   k: "zasady, zasad, reguły, reguł, rozkazy, komendy, wiadomości",
   g: "ograniczenia, ograniczeń, filtry, limity, cenzura",
-  V: "poprzednie, poprzednich, wcześniejsze, wcześniejszych, powyższe, powyższych, dotychczasowe, dotychczasowych, pierwotne, otrzymane, które otrzymałeś, które dostałeś, wcześniej, uprzednie, początkowe",
+  V: "co ci powiedziano, co ci wcześniej powiedziano, poprzednie, poprzednich, wcześniejsze, wcześniejszych, powyższe, powyższych, dotychczasowe, dotychczasowych, pierwotne, otrzymane, które otrzymałeś, które dostałeś, wcześniej, uprzednie, początkowe",
   A: "wszystkie, wszystkich, wszystko, wszelkie, każde, o wszystkich, o wszystkim, co",
   Y: "twoje, twoich, twój, swoje, swoich, swój, ty, twojego, swojego, twoją, swoją",
   Q: "prompt systemowy, prompta systemowego, promptu systemowego, monit systemowy, instrukcje systemowe, instrukcji systemowych, ukryte instrukcje, tajne instrukcje, początkowe instrukcje, wiadomość systemową, wewnętrzne instrukcje",
   4: "twoje instrukcje, swoje instrukcje, swój prompt, twój prompt, swoich instrukcji",
   R: "ujawnij, zdradź, wyjaw, odsłoń",
-  r: "pokaż, powiedz, podaj, napisz, wyświetl, wypisz, opisz, przetłumacz, udostępnij, wymień, jakie są, jaki jest, jaka jest",
+  r: "pokaż, powiedz, podaj, napisz, wyświetl, wypisz, opisz, przetłumacz, udostępnij, wymień",
   y: "powtórz, wydrukuj, skopiuj, zacytuj, przepisz",
   L: "tekst powyżej, powyższy tekst, wszystko powyżej, słowa powyżej, wszystko co powyżej",
   W: "jesteś teraz, teraz jesteś, od teraz, od tej chwili, od tego momentu, odtąd, zachowuj się jak, udawaj, działaj jako, wciel się, odgrywaj rolę, wyobraź sobie że jesteś, odpowiadaj jako",
@@ -306,7 +312,8 @@ const polish: Lexicon = {
   z: "jego, jej, ich",
   x: "wykonaj, postępuj, zastosuj, wykonuj",
   b: "zdekoduj, odkoduj, odszyfruj",
-  _: "te, ten, tych, tego, które, z, w, na, są, zostały, od"
+  _: "te, ten, tych, tego, które, z, w, na, są, zostały, od",
+  8: "jakie są twoje, jaki jest twój, jaka jest twoja, jakie masz, co zawiera twój"
 }
 
 const russian: Lexicon = {
@@ -314,13 +321,13 @@ const russian: Lexicon = {
   N: "инструкции, инструкций, инструкциях, инструкциям, инструкция, инструкцию, указания, указаний, указаниям, указаниях, директивы, директив, установки, предписания, промпты",
   k: "правила, правил, правилах, команды, команд, приказы, сообщения, распоряжения, рекомендации",
   g: "ограничения, ограничений, ограничениях, фильтры, фильтров, запреты, цензура, цензуры",
-  V: "предыдущие, предыдущих, предыдущую, предыдущее, прошлые, прошлых, прежние, прежних, вышеуказанные, вышеизложенные, вышеизложенное, вышесказанное, вышеприведенные, предшествующие, ранее, выше, до этого, которые тебе дали, которые вам дали, полученные, изначальные, начальные, данные ранее, данные тебе, первоначальные, что было до этого",
+  V: "что тебе говорили, что тебе говорили раньше, что тебе сказали, раньше, что было сказано, предыдущие, предыдущих, предыдущую, предыдущее, прошлые, прошлых, прежние, прежних, вышеуказанные, вышеизложенные, вышеизложенное, вышесказанное, вышеприведенные, предшествующие, ранее, выше, до этого, которые тебе дали, которые вам дали, полученные, изначальные, начальные, данные ранее, данные тебе, первоначальные, что было до этого",
   A: "все, всё, всех, любые, любых, обо всех, обо всем, каждое, всякие, весь",
   Y: "твои, твой, твоих, твоя, твою, свои, своих, свой, свою, ты, тебя, тебе, ваши, ваших, ваш, вы, вам, своего, твоего, вашего",
   Q: "системный промпт, системного промпта, системный запрос, системную подсказку, системные инструкции, системных инструкций, системное сообщение, скрытые инструкции, секретные инструкции, внутренние инструкции, начальные инструкции, изначальные инструкции, исходные инструкции, исходный промпт, начальный промпт, первоначальные инструкции, системном промпте",
   4: "твои инструкции, свои инструкции, ваши инструкции, свой промпт, твой промпт, свои указания",
   R: "раскрой, раскройте, выдай, выдайте, разгласи, разгласите",
-  r: "покажи, покажите, скажи, скажите, дай, дайте, напиши, напишите, выведи, выведите, расскажи, расскажите, переведи, опиши, перечисли, сообщи, сообщите, назови, какие у тебя, каковы, какой у тебя, что написано в",
+  r: "покажи, покажите, скажи, скажите, дай, дайте, напиши, напишите, выведи, выведите, расскажи, расскажите, переведи, опиши, перечисли, сообщи, сообщите, назови",
   y: "повтори, повторите, распечатай, распечатайте, скопируй, скопируйте, процитируй, воспроизведи",
   L: "текст выше, все что выше, всё что выше, слова выше, предыдущий текст, все сообщения выше, все выше, всё выше",
   W: "теперь ты, ты теперь, отныне, с этого момента, начиная с этого момента, с данного момента, веди себя как, действуй как, притворись, притворитесь, представь что ты, представьте что вы, играй роль, сыграй роль, вы теперь, отвечай как, ты больше не",
@@ -348,7 +355,8 @@ const russian: Lexicon = {
   z: "его, её, их",
   x: "следуй, выполни, выполняй, исполни",
   b: "декодируй, расшифруй, раскодируй",
-  _: "эти, этих, этот, которые, в, на, с, были, от, о том, дословно"
+  _: "эти, этих, этот, которые, в, на, с, были, от, о том, дословно",
+  8: "какие у тебя, какой у тебя, каковы твои, каков твой, что написано в твоем, какие у вас, какой у вас"
 }
 
 const ukrainian: Lexicon = {
@@ -409,7 +417,8 @@ const arabic: Lexicon = {
   Q: "موجه النظام, تعليمات النظام, رسالة النظام, توجيه النظام, مطالبة النظام, التعليمات السرية, التعليمات المخفية, التعليمات الأولية, البرومبت, أمر النظام, التعليمات الداخلية, نص النظام, موجه النظام الخاص",
   4: "تعليماتك الأصلية, تعليماتك الأولية, تعليماتك السرية, تعليماتك الداخلية, تعليماتك",
   R: "اكشف, أفصح, كشف, سرب, أفش",
-  r: "اعرض, أعرض, أظهر, أخبرني, قل, أعطني, اكتب, شارك, ترجم, اذكر, صف, ما هي, ما هو, أرني",
+  r: "اعرض, أعرض, أظهر, أخبرني, قل, أعطني, اكتب, شارك, ترجم, اذكر, صف, أرني",
+  e: "ما هي, ما هو, ما كانت",
   y: "كرر, اطبع, انسخ, أعد كتابة, اقتبس",
   L: "النص أعلاه, كل ما سبق, كل ما ورد أعلاه, الكلمات أعلاه",
   W: "أنت الآن, من الآن فصاعدا, من الآن فصاعدًا, منذ الآن, من هذه اللحظة, تصرف ك, تصرف كما, تصرف كأنك, تظاهر, تظاهر بأنك, تخيل أنك, العب دور, تقمص دور, مثل دور",

@@ -81,7 +81,7 @@ const phrasesOf = (lexicon: Lexicon): ReadonlyArray<Phrase> =>
       const forms = text.includes("*") ? [text.replace("*", ""), text.replace("*", "s")] : [text]
       return forms.map((form) => phraseOf(concept, form, isStem))
     })
-  ).filter(({ symbols }) => symbols.length > 0)
+  ).filter(({ symbols }) => symbols.length > (lexicon === english ? 0 : 1)) // a letter says nothing across languages
 
 /** A tree of sequences of symbols; nodes are numbers, the root is 0. Each has its first child, and each child the next one; 0 is none. */
 class Tree {

@@ -50,6 +50,8 @@ const fullStops = new Set(Array.from("。！？।؟", code))
 
 const isSpace = (unit: number): boolean => unit === 0x20 || (unit >= 0x9 && unit <= 0xd) || unit === 0xa0 || unit === 0x3000
 
+const isCapital = (unit: number): boolean => unit >= 0x41 && unit <= 0x5a
+
 const isKanaOrIdeograph = (unit: number): boolean =>
   (unit >= 0x3041 && unit <= 0x9fff) || (unit >= 0xf900 && unit <= 0xfaff) || (unit >= 0xff66 && unit <= 0xff9d)
 
@@ -65,6 +67,11 @@ const childOf = (trie: Trie, node: number, symbol: number): number => {
   return 0
 }
 
+const isStroke = (symbol: number): boolean => symbol === symbolI || symbol === symbolL
+
+/** A word of this length may be several without spaces between them. */
+const longWord = 14
+
 /** Reads one text; `limit` is where the stretch that is read ends. */
 class Reader {
   readonly starts: Array<number> = []
@@ -78,6 +85,8 @@ class Reader {
   private lastSymbol = 0
   private matchEnd = 0
   private unspaced = 0
+  /** Whether phrases may begin and end within a word. */
+  private isLoose = false
 
   constructor(text: string, limit: number) {
     this.text = text
@@ -98,10 +107,12 @@ class Reader {
     return unit >= 0xc0 || ((unit | 0x20) >= 0x61 && (unit | 0x20) <= 0x7a)
   }
 
-  /** Whether a word may end before this position or begin at it. */
+  /** Whether a word may end before this position or begin at it: also within `camelCase`. */
   private isBoundary(at: number): boolean {
-    if (at <= 0 || !this.isLetter(at)) return true
-    return !this.isLetter(at - 1) || isUnspaced(this.text.charCodeAt(at)) || isUnspaced(this.text.charCodeAt(at - 1))
+    if (at <= 0 || this.isLoose || !this.isLetter(at) || !this.isLetter(at - 1)) return true
+    const unit = this.text.charCodeAt(at)
+    const before = this.text.charCodeAt(at - 1)
+    return isUnspaced(unit) || isUnspaced(before) || (isCapital(unit) && !isCapital(before))
   }
 
   private wordEnd(from: number): number {
@@ -111,13 +122,20 @@ class Reader {
   }
 
   private step(symbol: number): boolean {
-    if (symbol === this.lastSymbol) return true
-    this.lastSymbol = symbol
-    let next = childOf(this.trie, this.node, symbol)
-    if (next === 0 && symbol === symbolI) next = childOf(this.trie, this.node, symbolL)
-    if (next === 0 && symbol === symbolL) next = childOf(this.trie, this.node, symbolI)
+    return symbol === this.lastSymbol || this.follow(symbol) || (isStroke(symbol) && this.followStroke(symbol))
+  }
+
+  private follow(symbol: number): boolean {
+    const next = childOf(this.trie, this.node, symbol)
+    if (next === 0) return false
     this.node = next
-    return next !== 0
+    this.lastSymbol = symbol
+    return true
+  }
+
+  /** `i` and `l` stand for each other where the one that is written leads nowhere. */
+  private followStroke(symbol: number): boolean {
+    return this.follow(symbol === symbolI ? symbolL : symbolI) || isStroke(this.lastSymbol)
   }
 
   /** Steps through the letter at a position; the units that it has, 0 where no phrase goes on with it. */
@@ -209,8 +227,24 @@ class Reader {
       return at + 1
     }
     const end = Math.max(at + 1, this.wordEnd(at + 1))
-    this.push(unknown, at, end)
+    if (end - at >= longWord) this.split(at, end)
+    else if (end - at > 1) this.push(unknown, at, end)
     return end
+  }
+
+  /** Reads the phrases within a word. */
+  private split(start: number, end: number): void {
+    this.isLoose = true
+    for (let at = start; at < end;) {
+      const concept = this.match(at)
+      const isShort = this.matchEnd - at < 3 && concept !== 0
+      if (concept === 0 || isShort || this.matchEnd > end) at++
+      else {
+        this.push(concept, at, this.matchEnd)
+        at = this.matchEnd
+      }
+    }
+    this.isLoose = false
   }
 
   private next(at: number): number {

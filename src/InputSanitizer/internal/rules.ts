@@ -42,11 +42,12 @@ export const rules: ReadonlyArray<Rule> = [
     "high",
     told,
     "[IJ]~{0,4}[VAYSQ]~{0,4}[NQ]",
-    "[IJ]~{0,3}[N2]~{0,4}V",
+    "[IJ]~{0,3}[N2k]~{0,4}V",
     "[IJ]~{0,3}[QF4]",
     "[IJ]~{0,3}[VY]~{0,3}[kg2P]",
     "[IJ]~{0,2}A~{0,2}[kg2](?:[;,:\"]?$|[;,p:\"#]{1,3}%{0,6}[IRryWUEsDOZHu])",
     "[IJ][^;#zm]{0,3}V[^;#zm]?1[,;p:\"#]{1,3}%{0,4}[RryWUEsDOu]",
+    "[IJ]A~{1,4}V(?:[;,:\"#mpq]|$)",
     "[IJ]A?V(?:[;,:\"#]?$|[,;p:\"#]{1,3}%{0,3}[RryWUEsDOui])",
     "[IJ]A?[ML]",
     "C~{0,3}[VY]~{0,2}[NQ]",
@@ -62,6 +63,9 @@ export const rules: ReadonlyArray<Rule> = [
     "[QF4]~{0,2}J(?!q)",
     "V~{0,1}1~{0,3}J(?!q)",
     "[VAY]~{0,2}[NQ2F]~{0,3}o",
+    "V~?k~{0,2}o",
+    "[LM]~?o",
+    "OY[NQ2F]",
     "F~{0,2}[oC]"
   ),
   rule(
@@ -70,14 +74,15 @@ export const rules: ReadonlyArray<Rule> = [
     asked,
     "Rm?~{0,3}Y~{0,3}(?:[QNP]|S?2)(?!w)",
     "R~{0,4}(?:Q|S{1,2}[NP])",
-    "[Rry]m?[^;#zn.w]{0,2}4(?!w)",
-    "[ry]m?~{0,3}Y[SVA]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
-    "[ry]m[SAYV]{0,2}(?:Q|S{1,2}[NP])(?!w)",
-    "[ry][SAV]{0,2}Q[,p]?v",
+    "[RryX]m?[^;#zn.w]{0,2}4(?!w)",
+    "[ryX]m?~{0,3}Y[SVA]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
+    "[ryX]m[SAYV]{0,2}(?:Q|S{1,2}[NP])(?!w)",
+    "[ryX][SAV]{0,2}Q[,p]?v",
     "e4(?!w)",
     "eY[SVA]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
     "[yR]m?A?M",
-    "[yr]m?~?[LM]~{0,4}v",
+    "[RryX]m?A~?N~?V",
+    "[yrX]m?~?[LM]~{0,4}v",
     "RL"
   ),
   rule(
@@ -92,6 +97,7 @@ export const rules: ReadonlyArray<Rule> = [
     undefined,
     "[Q4]~{0,3}B(?!q)",
     "Y[SV]{0,2}[NP]~{0,2}B(?!q)",
+    "8[SVA]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
     "(?:Y[SV]{0,2}[QNP]|4)3",
     "[rB]~?Y[SV]{0,2}[QN](?!w)"
   ),
@@ -108,7 +114,7 @@ export const rules: ReadonlyArray<Rule> = [
     "Y~{0,2}U(?:T|$|[;,])"
   ),
   rule("unrestricted", "high", /[jfq]$/, "s~{0,4}U"),
-  rule("toAssistant", "high", undefined, "K(?!\\.)%{0,16}[dIJRHXyGoOrsuUC]"),
+  rule("toAssistant", "high", undefined, "K(?!\\.)%{0,16}[dIJRHXyGoOrsuUC]", "T6%{0,16}[dIJRHXyGoOrsuUC]"),
   rule(
     "hideFromUser",
     "medium",
@@ -118,7 +124,7 @@ export const rules: ReadonlyArray<Rule> = [
     "X~{0,6}G~{0,8}h",
     "[XIK]%{0,12}h"
   ),
-  rule("sendElsewhere", "high", asked, "Xm?~{0,6}G~{0,8}l", "X~{0,3}l~{0,6}G"),
+  rule("sendElsewhere", "high", asked, "Xm?~{0,6}G~{0,8}l", "X~{0,3}l~{0,6}G", "G~{0,6}X~{0,3}l"),
   rule("sendElsewhere", "high", undefined, "G~{0,6}l~{0,4}X", "l~{0,5}G~{0,4}X"),
   rule(
     "newInstructions",

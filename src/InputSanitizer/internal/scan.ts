@@ -191,7 +191,9 @@ const walk = (text: string, scanner: Scanner, { bits, firstFound, next }: Gate, 
         continue
       } else if (symbol === wide) {
         state = next[(state << 5) | wideSymbol(unit, 0)]!
+        if (state >= firstFound) scanner.found(at, bits[state]!)
         state = next[(state << 5) | wideSymbol(unit, 1)]!
+        if (state >= firstFound) scanner.found(at, bits[state]!)
         symbol = wideSymbol(unit, 2)
       } else {
         at = scanner.judged(at, symbol) - 1
