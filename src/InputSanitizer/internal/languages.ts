@@ -3,7 +3,7 @@ import type { Lexicon } from "./concepts.ts"
 
 const german: Lexicon = {
   I: "ignoriere, ignorier, ignoriert, vergiss, vergesst, vergessen sie, ignorieren sie, missachte, missachten sie, missachtet, verwirf, verwerfen sie, umgehe, umgehen sie, überschreibe, beachte nicht, befolge nicht, befolge keine, befolgen sie nicht, folge nicht, folge nicht mehr, halte dich nicht an, übergehe, übergehen sie, setze dich über, brich, hebe",
-  J: "ignorieren, zu ignorieren, vergessen, missachten, zu missachten, verwerfen, außer acht, nicht beachten, nicht mehr beachten, nicht befolgen, nicht mehr befolgen, außer kraft, hinweg, umgehen, überschreiben",
+  J: "ignorieren, zu ignorieren, missachten, zu missachten, verwerfen, außer acht, nicht beachten, nicht mehr beachten, nicht befolgen, nicht mehr befolgen, außer kraft, umgehen, überschreiben",
   N: "anweisung*, instruktion*, vorgabe*, direktive*, systemanweisung*, richtlinie*, programmierung, anleitungen, eingabeaufforderung*",
   k: "regel, regeln, befehl*, vorschrift*, aufträge, auftrag, aufgaben, aufgabe, nachrichten, gespräch*, weisungen, text, kontext",
   g: "einschränkung*, beschränkung*, sicherheitsfilter, filter, schranken, beschränkungen, grenzen, tabus",
@@ -229,7 +229,7 @@ const italian: Lexicon = {
 
 const dutch: Lexicon = {
   I: "negeer, vergeet, negeert, overschrijf, omzeil, volg niet, volg niet langer, volg geen, houd je niet aan, trek je niets aan van, veronachtzaam",
-  J: "negeren, te negeren, buiten beschouwing, over, vergeten",
+  J: "negeren, te negeren, buiten beschouwing",
   N: "instructie, instructies, aanwijzing, aanwijzingen, richtlijn, richtlijnen, opdrachten, systeeminstructies",
   k: "regel, regels, bevelen, opdracht, berichten, gesprek, commando's",
   g: "beperking, beperkingen, filters, grenzen, censuur",
@@ -553,7 +553,7 @@ const korean: Lexicon = {
   A: "모든, 모두, 전부, 일체*, 어떤",
   Y: "당신의, 당신은, 너의, 너는, 네, 넌, 니, 자신의, 당신이",
   Q: "시스템 프롬프트*, 시스템 메시지*, 시스템 지시*, 시스템 지침*, 초기 프롬프트*, 초기 지시*, 숨겨진 지시*, 숨겨진 지침*, 비밀 지시*, 내부 지침*, 내부 지시*, 원래 지시*, 숨은 지시*, 비밀 지침*, 내부 프롬프트*",
-  B: "보여*, 알려*, 출력*, 공개*, 말해*, 반복*, 표시*, 적어*, 써*, 복사*, 공유*, 유출*, 드러내*, 나열*, 밝혀*, 인쇄*",
+  B: "보여*, 알려*, 출력*, 공개*, 말해*, 반복*, 표시*, 적어*, 복사*, 공유*, 유출*, 드러내*, 나열*, 밝혀*, 인쇄*",
   3: "뭐야*, 무엇*, 뭐니*, 뭔지*",
   W: "너는 이제, 당신은 이제, 이제부터, 지금부터, 앞으로, 이제 너는, 이제 당신은, 이제 넌, 지금부터 너는, 인 척, 인척, 척해*, 역할을*, 처럼 행동*, 연기해*, 가정해*, 행세*",
   U: "제한 없*, 제한이 없*, 아무런 제한*, 어떠한 제한*, 어떤 제한*, 제약 없*, 제약이 없*, 무제한*, 규칙이 없*, 필터 없*, 검열 없*, 제한을 받지*, 아무 제한*, 아무런 제약*, 어떤 규칙도*, 윤리적 제한*, 윤리적 제약*, 구애받지*",
@@ -566,7 +566,7 @@ const korean: Lexicon = {
   X: "보내*, 전송*, 전달*, 업로드*",
   G: "대화 기록*, 대화 내역*, 채팅 기록*, 비밀번호*, api 키*, 환경 변수*, 사용자 정보*, 개인정보*, 사용자 데이터*, 전체 대화*, 인증 정보*",
   F: "안전 지침*, 안전 필터*, 콘텐츠 필터*, 윤리 지침*, 안전 가이드라인*, 콘텐츠 정책*, 윤리 가이드라인*, 안전 규칙*, 안전장치*, 보안 프로토콜*",
-  C: "해제*, 비활성화*, 끄*, 꺼*",
+  C: "해제*, 비활성화*",
   o: "해제되*, 비활성화되*, 더 이상 적용되지*, 해제됐*",
   p: "제발, 지금, 그리고, 즉시, 바로, 대신, 반드시, 주의, 중요, 이제, 자",
   m: "나에게, 저에게, 내게, 나한테, 우리에게",

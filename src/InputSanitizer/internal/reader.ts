@@ -31,6 +31,7 @@ const unknown = code(".")
 const sentenceEnd = code(";")
 const comma = code(",")
 const colon = code(":")
+const bracket = code("/")
 const quote = code("\"")
 const barrier = code("#")
 const address = code("l")
@@ -40,7 +41,8 @@ const maxGap = 4
 
 const punctuation = new Map<number, number>([
   ...Array.from(".?!…", (char) => [code(char), sentenceEnd] as const),
-  ...Array.from(",;、，؛،—–()[]{}<>|/（）；·", (char) => [code(char), comma] as const),
+  ...Array.from(",;、，؛،—–；·", (char) => [code(char), comma] as const),
+  ...Array.from("()[]{}<>|/（）【】", (char) => [code(char), bracket] as const),
   ...Array.from(":：", (char) => [code(char), colon] as const),
   ...Array.from("\"'`´‘’“”„«»‹›「」『』〈〉《》", (char) => [code(char), quote] as const)
 ])
@@ -121,8 +123,9 @@ class Reader {
     return at
   }
 
-  private step(symbol: number): boolean {
-    return symbol === this.lastSymbol || this.follow(symbol) || (isStroke(symbol) && this.followStroke(symbol))
+  private step(symbol: number, other: number): boolean {
+    return symbol === this.lastSymbol || this.follow(symbol) ||
+      (other !== skip && (this.follow(other) || isStroke(this.lastSymbol)))
   }
 
   private follow(symbol: number): boolean {
@@ -133,21 +136,24 @@ class Reader {
     return true
   }
 
-  /** `i` and `l` stand for each other where the one that is written leads nowhere. */
-  private followStroke(symbol: number): boolean {
-    return this.follow(symbol === symbolI ? symbolL : symbolI) || isStroke(this.lastSymbol)
+  /** The other letter that a unit may stand for: a stroke is `i` or `l`, and so are a capital `I` and an `l` that begins a word. */
+  private otherSymbol(at: number, unit: number): number {
+    if (unit === 0x31 || unit === 0x21 || unit === 0x7c || unit === 0x49) return symbolL
+    return unit === 0x6c && !this.isLetter(at - 1) ? symbolI : skip
   }
 
   /** Steps through the letter at a position; the units that it has, 0 where no phrase goes on with it. */
   private letter(at: number, kind: number): number {
     const unit = this.text.charCodeAt(at)
-    if (kind < mark) return this.step(kind) ? 1 : 0
+    if (kind < mark) return this.step(kind, this.otherSymbol(at, unit)) ? 1 : 0
     if (kind === surrogate) {
       const symbol = astralSymbol(codeAt(this.text, at))
-      return symbol !== skip && this.step(symbol) ? 2 : 0
+      return symbol !== skip && this.step(symbol, skip) ? 2 : 0
     }
     if (kind !== wide) return 0
-    return this.step(wideSymbol(unit, 0)) && this.step(wideSymbol(unit, 1)) && this.step(wideSymbol(unit, 2)) ? 1 : 0
+    const isRead = this.step(wideSymbol(unit, 0), skip) && this.step(wideSymbol(unit, 1), skip) &&
+      this.step(wideSymbol(unit, 2), skip)
+    return isRead ? 1 : 0
   }
 
   private endsSentence(at: number): boolean {
@@ -166,6 +172,8 @@ class Reader {
     let stem = 0
     let stemEnd = 0
     let gap = 0
+    let letters = 0
+    let signs = 0
     for (let at = from; at < this.limit;) {
       const kind = this.kindAt(at)
       if (kind === skip || kind === opener) {
@@ -180,7 +188,10 @@ class Reader {
       const units = this.letter(at, kind)
       if (units === 0) break
       gap = 0
+      if (this.isLetter(at)) letters++
+      else signs++
       at += units
+      if (signs > 2 * letters) continue
       if (this.trie.word[this.node] !== 0 && this.isBoundary(at)) {
         found = this.trie.word[this.node]! // the trie has an entry for every node
         this.matchEnd = at
@@ -209,6 +220,10 @@ class Reader {
     if (this.text.startsWith(placeholder, at)) {
       this.push(barrier, at, at + placeholder.length)
       return at + placeholder.length
+    }
+    if (this.text.startsWith("://", at)) {
+      this.push(address, at, at + 3)
+      return at + 3
     }
     const unit = this.text.charCodeAt(at)
     if (unit === 0x40 && this.isLetter(at - 1) && this.isLetter(at + 1)) this.push(address, at, at + 1)

@@ -26,7 +26,7 @@ const rule = (
   severity,
   unlessAfter,
   pattern: new RegExp(
-    patterns.map((pattern) => pattern.replaceAll("~", "[^;#z]").replaceAll("%", "[^#]")).join("|"),
+    patterns.map((pattern) => pattern.replaceAll("~", "[^;#zf]").replaceAll("%", "[^#]")).join("|"),
     "g"
   )
 })
@@ -44,12 +44,14 @@ export const rules: ReadonlyArray<Rule> = [
     "[IJ]~{0,4}[VAYSQ]~{0,4}[NQ]",
     "[IJ]~{0,3}[N2k]~{0,4}V",
     "[IJ]~{0,3}[QF4]",
-    "[IJ]~{0,3}[VY]~{0,3}[kg2P]",
+    "[IJ]~{0,3}[VY]~{0,3}[k92P]",
+    "[IJ]~{0,2}Y~{0,3}g",
     "[IJ]~{0,2}A~{0,2}[kg2](?:[;,:\"]?$|[;,p:\"#]{1,3}%{0,6}[IRryWUEsDOZHu])",
     "[IJ][^;#zm]{0,3}V[^;#zm]?1[,;p:\"#]{1,3}%{0,4}[RryWUEsDOu]",
     "[IJ]A~{1,4}V(?:[;,:\"#mpq]|$)",
     "[IJ]A?V(?:[;,:\"#]?$|[,;p:\"#]{1,3}%{0,3}[RryWUEsDOui])",
-    "[IJ]A?[ML]",
+    "[IJ]A?M",
+    "[IJ]A?L(?:[;,:\"#]?$|[,;p:\"#]{1,3}%{0,4}[RryXWUEsDOui])",
     "C~{0,3}[VY]~{0,2}[NQ]",
     "CF"
   ),
@@ -58,12 +60,13 @@ export const rules: ReadonlyArray<Rule> = [
     "high",
     undefined,
     // the previous instructions are to be ignored, are void
-    "[VAYSQ]~{0,3}[NQkF2]~{0,4}J(?!q)",
+    "[VAYSQ]~{0,3}[NQF]~{0,4}J(?!q)",
+    "[VYQ]~{0,3}[k2]~{0,4}J(?!q)",
     "[NQ]~{0,2}V~{0,3}J(?!q)",
     "[QF4]~{0,2}J(?!q)",
     "V~{0,1}1~{0,3}J(?!q)",
-    "[VAY]~{0,2}[NQ2F]~{0,3}o",
-    "V~?k~{0,2}o",
+    "(?:[VA][^;#zf,\"]{0,2}|Y[VSA]?)[NQ2F][^;#zf,\"]{0,3}o",
+    "V~?[k9]~{0,2}o",
     "[LM]~?o",
     "OY[NQ2F]",
     "F~{0,2}[oC]"
@@ -82,7 +85,7 @@ export const rules: ReadonlyArray<Rule> = [
     "eY[SVA]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
     "[yR]m?A?M",
     "[RryX]m?A~?N~?V",
-    "[yrX]m?~?[LM]~{0,4}v",
+    "[yrX]m?~?[LM0]~{0,4}v",
     "RL"
   ),
   rule(
@@ -107,10 +110,11 @@ export const rules: ReadonlyArray<Rule> = [
     undefined,
     "W~{0,9}[UO]",
     "W~{0,4}D(?!\\.)",
-    "E~{0,2}D%{0,10}[UOIWFT]",
+    "E~{0,2}D%{0,10}[UOIWFT5]",
     "[OU]%{0,14}O",
     "O%{0,14}[OUDWF]",
-    "[WDTY]%{0,8}O",
+    "[WDT]%{0,8}O",
+    "Y~{0,3}O",
     "Y~{0,2}U(?:T|$|[;,])"
   ),
   rule("unrestricted", "high", /[jfq]$/, "s~{0,4}U"),
@@ -120,9 +124,9 @@ export const rules: ReadonlyArray<Rule> = [
     "medium",
     /j$/,
     "H",
-    "h%{0,10}X%{0,6}[Gl]",
+    "h%{0,10}X%{0,6}G",
     "X~{0,6}G~{0,8}h",
-    "[XIK]%{0,12}h"
+    "K%{0,12}h"
   ),
   rule("sendElsewhere", "high", asked, "Xm?~{0,6}G~{0,8}l", "X~{0,3}l~{0,6}G", "G~{0,6}X~{0,3}l"),
   rule("sendElsewhere", "high", undefined, "G~{0,6}l~{0,4}X", "l~{0,5}G~{0,4}X"),
@@ -135,6 +139,6 @@ export const rules: ReadonlyArray<Rule> = [
     "a%{0,10}[IJWUDFRHOZQ]",
     "[IJ]~{0,6}[;,p]{0,2}~{0,3}i:"
   ),
-  rule("decodeAndObey", "medium", undefined, "b%{0,12}x"),
+  rule("decodeAndObey", "medium", /[^;:,"#pYt]$/, "b~{0,10}x"),
   rule("takenOver", "medium", undefined, "[ryswd]~{0,5}7")
 ]

@@ -219,7 +219,7 @@ const before = (text: string, start: number, end: number): Secret | undefined =>
 export const secretAt = (text: string, start: number, end: number): Secret | undefined =>
   known(text, start, end) ?? before(text, start, end) ?? webToken(text, start, end) ?? awsSecret(text, start, end)
 
-const dummy = /^(?:pass(?:word|wd)?|secret|pwd|changeme|example|test|admin|root|user|xxx+|\*+|\.+)$|[${}<>[\]%]/i
+const dummy = /^(?:(?:my|your|db|some)?[-_]?(?:pass(?:word|wd)?|secret|pwd|changeme|example|test|admin|root|user|qwerty|abcdef|abc))[\d!]*$|[${}<>[\]%*]|xxx/i
 
 /** The password of `scheme://user:password@host`, of which `start` to `end` is what stands before the `@`. */
 export const passwordIn = (text: string, start: number, end: number): Secret | undefined => {

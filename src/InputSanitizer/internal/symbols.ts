@@ -196,10 +196,14 @@ let made: Uint8Array | undefined
 /** The class of each UTF-16 unit: a symbol, or what calls for a closer look. Built once, when it is first needed. */
 export const classes = (): Uint8Array => made ??= make()
 
+/** Every symbol that a row has room for: with three of them no two ideographs read the same. */
+const wideBase = 30
+
 /** The symbol at a position from 0 to 2 of what reads as three. Katakana reads as hiragana does. */
 export const wideSymbol = (code: number, position: number): number => {
   const plain = code >= 0x30a1 && code <= 0x30f6 ? code - 0x60 : code
-  return 1 + (position === 0 ? plain % alphabet : ((plain / (position === 1 ? alphabet : alphabet * alphabet)) | 0) % alphabet)
+  if (position === 0) return 1 + plain % wideBase
+  return 1 + ((plain / (position === 1 ? wideBase : wideBase * wideBase)) | 0) % wideBase
 }
 
 /** The symbol of a code point beyond the first plane: mathematical, enclosed and flag letters read as what they enclose. */
