@@ -2,12 +2,12 @@
 import type { Lexicon } from "./concepts.ts"
 
 const german: Lexicon = {
-  I: "ignoriere, ignorier, ignoriert, vergiss, vergesst, vergessen sie, ignorieren sie, missachte, missachten sie, missachtet, verwirf, verwerfen sie, umgehe, umgehen sie, überschreibe, beachte nicht, befolge nicht, befolge keine, befolgen sie nicht, folge nicht, folge nicht mehr, halte dich nicht an, übergehe, übergehen sie, setze dich über, brich, hebe",
+  I: "nicht mehr befolgen, nicht länger befolgen, nicht mehr an deine, ignoriere, ignorier, ignoriert, vergiss, vergesst, vergessen sie, ignorieren sie, missachte, missachten sie, missachtet, verwirf, verwerfen sie, umgehe, umgehen sie, überschreibe, beachte nicht, befolge nicht, befolge keine, befolgen sie nicht, folge nicht, folge nicht mehr, halte dich nicht an, übergehe, übergehen sie, setze dich über, brich, hebe",
   J: "ignorieren, zu ignorieren, missachten, zu missachten, verwerfen, außer acht, nicht beachten, nicht mehr beachten, nicht befolgen, nicht mehr befolgen, außer kraft, umgehen, überschreiben",
   N: "anweisung*, instruktion*, vorgabe*, direktive*, systemanweisung*, richtlinie*, programmierung, anleitungen, eingabeaufforderung*",
   k: "regel, regeln, befehl*, vorschrift*, aufträge, auftrag, aufgaben, aufgabe, nachrichten, gespräch*, weisungen, text, kontext",
   g: "einschränkung*, beschränkung*, sicherheitsfilter, filter, schranken, beschränkungen, grenzen, tabus",
-  V: "was dir gesagt wurde, was dir bisher gesagt wurde, was du bisher gehört hast, was vorher war, was bisher galt, vorherige*, vorherigen, bisherige*, vorangegangene*, vorige*, obige*, obenstehende*, frühere*, vorangehende*, ursprüngliche*, vorstehende*, davor, zuvor, bisher, oben, bis jetzt, dir gegeben wurden, die du bekommen hast, die du erhalten hast, erhalten hast, bekommen hast",
+  V: "was oben steht, oben steht, oben stehen, weiter oben, was vorher steht, was dir gesagt wurde, was dir bisher gesagt wurde, was du bisher gehört hast, was vorher war, was bisher galt, vorherige*, vorherigen, bisherige*, vorangegangene*, vorige*, obige*, obenstehende*, frühere*, vorangehende*, ursprüngliche*, vorstehende*, davor, zuvor, bisher, oben, bis jetzt, dir gegeben wurden, die du bekommen hast, die du erhalten hast, erhalten hast, bekommen hast",
   A: "alle, alles, aller, allen, sämtliche*, jegliche*, jede, jeden, jedes",
   Y: "dein, deine, deinen, deiner, deinem, deines, du, dir, dich, eure, euren, euer, ihre, ihren, ihr",
   Q: "systemprompt*, system prompt*, systemnachricht, systemanweisung*, systemvorgabe*, ursprünglichen prompt, initialen prompt, geheimen anweisungen, versteckten anweisungen, internen anweisungen, ursprünglichen anweisungen, initialanweisung*",
