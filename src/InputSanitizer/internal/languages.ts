@@ -80,7 +80,7 @@ const french: Lexicon = {
   F: "tes restrictions, tes règles de sécurité, tes filtres, vos filtres, vos restrictions, tes limites, vos limites, filtres de sécurité, filtres de contenu, règles de sécurité, tes règles éthiques, tes principes éthiques, règles éthiques, directives de sécurité, garde fous, protocoles de sécurité",
   o: "sont désactivés, est désactivé, sont levées, ne s'appliquent plus, ne s'applique plus, annulées, désactivées, caduques",
   q: "pas, jamais, aucun",
-  j: "ils, elles, il, elle, on, nous, je, qui, certains, peut, peuvent, pourrait, souvent, parfois, clients, utilisateurs, gens, personnes",
+  j: "ils, elles, il, elle, on, nous, qui, certains, peut, peuvent, pourrait, souvent, parfois, clients, utilisateurs, gens, personnes",
   f: "si, lorsque, quand, parce que, bien que, car",
   t: "de, d'",
   p: "s'il te plaît, s'il vous plaît, maintenant, et, puis, ensuite, simplement, immédiatement, tu dois, vous devez, veuillez, merci de, attention, complètement, bonjour",

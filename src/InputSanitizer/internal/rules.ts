@@ -26,7 +26,10 @@ const rule = (
   severity,
   unlessAfter,
   pattern: new RegExp(
-    patterns.map((pattern) => pattern.replaceAll("~", "[^;#zf]").replaceAll("%", "[^#]")).join("|"),
+    patterns.map((pattern) =>
+      pattern.replace(/\[[^\]]*\]|V/g, (part) => part === "V" ? "[V>]" : part.replace("V", "V>"))
+        .replaceAll("~", "[^;#zf]").replaceAll("%", "[^#]")
+    ).join("|"),
     "g"
   )
 })
@@ -52,9 +55,12 @@ export const rules: ReadonlyArray<Rule> = [
     "[IJ][^;#zm]{0,3}V[^;#zm]?1(?:[,p:\"]{1,2}[^;#]{0,3}|;p?)[RryWUEsDOu]",
     "pIA[;,:]%{0,4}[YWrsRy]",
     "[IJ]A~{1,4}V(?:[;,:\"#mpq]|$)",
-    "[IJ]A?V(?:[;,:\"#]?$|[,;p:\"#]{1,3}%{0,3}[RryWUEsDOui])",
+    "[IJ][eA]{0,2}V(?:[;,:\"#]?$|[,;p:\"#]{1,3}%{0,3}[RryWUEsDOuid])",
     "[IJ]A?M",
     "[IJ]A?L(?:[;,:\"#]?$|[,;p:\"#]{1,3}%{0,4}[RryXWUEsDOui])",
+    "C~?(?:VV|>)",
+    "[IJ]~?[k2]~{0,4}[UO]",
+    "[IJ]k[,;p]{1,2}[Rry]m",
     "C~{0,3}[VY]~{0,2}[NQ]",
     "CF"
   ),
@@ -70,7 +76,8 @@ export const rules: ReadonlyArray<Rule> = [
     "V~{0,1}1~{0,3}J(?!q)",
     "(?:[VA][^;#zf,\"]{0,2}|Y[VSA=]?)[NQ2F][^;#zf,\"]{0,3}o",
     "V[=SA]?[k9]o",
-    "[LM]~?o",
+    "[LM]~{0,2}o",
+    "[NQk2]~{0,2}V~{0,3}o",
     "OY[NQ2F]",
     "F~{0,2}[oC]"
   ),
@@ -85,13 +92,17 @@ export const rules: ReadonlyArray<Rule> = [
     "[ryX]m[SAYV=]{0,2}(?:Q|S=?[NP])(?!w)",
     "[ryX][SAV=]{0,2}Q[,p]?[vV]",
     "e4(?!w)",
-    "eY[SVA=]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
+    "e~{0,2}Y[SVA=]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
     "[yR]m?A?M",
     "[RryX]m?A~?N~?V",
     "[RryX]m?~{0,2}P~{0,2}V(?:[;,:\"/#pv]|$)",
     "[RryX]m?~{0,2}Y~{0,4}Q",
     "[RryX]m?S=?N",
+    "[RryX]m?A?~?[Nk2P]~?>(?:[;,:\"/wVv]|$)",
+    "[ej]A?[=S]{0,2}[NQPk2]>",
+    "[yR]~{0,3}AY=?[k2]",
     "e~?M",
+    "[Rry]m?=?1~?Q",
     "[yrX]m?~?[LM0]~{0,4}v",
     "RL"
   ),
@@ -99,12 +110,13 @@ export const rules: ReadonlyArray<Rule> = [
     "revealPrompt",
     "high",
     /[^;:,"#p]$/,
-    "y[SAV=]{0,2}Q(?:[;,p:\"#]|$)"
+    "[yr]m?[SAV=]{0,2}Q(?:[;,p:\"#]|$)"
   ),
   rule(
     "revealPrompt",
     "high",
     undefined,
+    "!",
     "[Q4]~{0,3}B(?!q)",
     "Y[SV=]{0,2}[NP]~{0,2}B(?!q)",
     "8[SVA=]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
@@ -125,7 +137,7 @@ export const rules: ReadonlyArray<Rule> = [
     "[WDT]%{0,8}O",
     "Y~{0,2}U(?:T|$|[;,])"
   ),
-  rule("unrestricted", "high", /[jfq]$/, "s~{0,4}U"),
+  rule("unrestricted", "high", /[jfq]$/, "s~{0,4}U", "s%{0,4}Yg~?o"),
   rule("toAssistant", "high", undefined, "K(?!\\.)%{0,16}[dIJRHXyGoOrsuUC]", "T6%{0,16}[dIJRHXyGoOrsuUC]"),
   rule(
     "hideFromUser",
@@ -136,7 +148,7 @@ export const rules: ReadonlyArray<Rule> = [
     "X~{0,6}G~{0,8}h",
     "K%{0,12}h"
   ),
-  rule("sendElsewhere", "high", asked, "Xm?~{0,6}G~{0,8}l", "X~{0,3}l~{0,6}G", "G~{0,6}X~{0,3}l"),
+  rule("sendElsewhere", "high", asked, "[XR]m?~{0,6}G~{0,8}l", "hX~{0,4}1~{0,4}l", "X~{0,3}l~{0,6}G", "G~{0,6}X~{0,3}l"),
   rule("sendElsewhere", "high", undefined, "G~{0,6}l~{0,4}X", "l~{0,5}G~{0,4}X"),
   rule(
     "newInstructions",
@@ -145,6 +157,7 @@ export const rules: ReadonlyArray<Rule> = [
     "Z(?!w)",
     "i[:;,]?~{0,6}[WUIJHOKDR]",
     "a%{0,10}[IJWUDFRHOZQ]",
+    "a%{0,4}a",
     "[IJ]~{0,6}[;,p]{0,2}~{0,3}i:"
   ),
   rule("decodeAndObey", "medium", /[^;:,"#pYt]$/, "b~{0,10}x"),
