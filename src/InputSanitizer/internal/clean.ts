@@ -65,20 +65,41 @@ export const replaced = (text: string, ranges: ReadonlyArray<Range>): string => 
 }
 
 /** How many units are made into a string at a time. */
-const chunk = 8_192
+const chunk = 4_096
 
-/** The text without the characters of some kinds; halves of surrogate pairs become U+FFFD. */
-export const withoutCharacters = (text: string, kinds: ReadonlySet<CharacterKind>): string => {
-  const table = classes()
-  const characters = new Characters(text)
+/** A string of the first units. */
+export const stringOf = (units: Uint16Array, length: number): string => {
+  const parts: Array<string> = []
+  for (let from = 0; from < length; from += chunk) {
+    // Spreading the units takes several times as long.
+    parts.push(String.fromCharCode.apply(null, units.subarray(from, Math.min(length, from + chunk)) as never))
+  }
+  return parts.join("")
+}
+
+/** The text without the units that `wrong` marks with one of the kinds; halves of surrogate pairs become U+FFFD. */
+export const withoutMarked = (text: string, wrong: Uint8Array, kinds: ReadonlySet<CharacterKind>): string => {
+  const isCleaned = Uint8Array.from([0, ...characterKinds.map((kind) => kinds.has(kind) ? kind === "surrogate" ? 2 : 1 : 0)])
   const units = new Uint16Array(text.length)
   let length = 0
+  for (let at = 0; at < text.length; at++) {
+    const how = isCleaned[wrong[at]!]! // both have entries for what they are asked
+    if (how === 0) units[length++] = text.charCodeAt(at)
+    else if (how === 2) units[length++] = replacement
+  }
+  return stringOf(units, length)
+}
+
+/** Marks of the characters of a text that should not be sent, as `withoutMarked` takes them; undefined where there are none. */
+const marksOf = (text: string): Uint8Array | undefined => {
+  const table = classes()
+  const characters = new Characters(text)
+  let marks: Uint8Array | undefined
   let kept = -1
   for (let at = 0; at < text.length;) {
     const unit = text.charCodeAt(at)
     const kind = table[unit]! // it has an entry for every unit
     if (!isJudged(kind)) {
-      units[length++] = unit
       kept = unit
       at++
       continue
@@ -87,16 +108,16 @@ export const withoutCharacters = (text: string, kinds: ReadonlySet<CharacterKind
     const end = at + unitsOf(judgment)
     const wrong = kindOf(judgment)
     if (wrong === 0) kept = codeAt(text, Math.max(at, end - 2))
-    const isCleaned = wrong !== 0 && kinds.has(characterKinds[wrong - 1]!) // kinds count from 1
-    if (!isCleaned) for (let from = at; from < end; from++) units[length++] = text.charCodeAt(from)
-    else if (characterKinds[wrong - 1] === "surrogate") units[length++] = replacement
+    else (marks ??= new Uint8Array(text.length)).fill(wrong, at, end)
     at = end
   }
-  const parts: Array<string> = []
-  for (let from = 0; from < length; from += chunk) {
-    parts.push(String.fromCharCode(...units.subarray(from, Math.min(length, from + chunk))))
-  }
-  return parts.join("")
+  return marks
+}
+
+/** The text without the characters of some kinds. */
+export const withoutCharacters = (text: string, kinds: ReadonlySet<CharacterKind>): string => {
+  const marks = marksOf(text)
+  return marks === undefined ? text : withoutMarked(text, marks, kinds)
 }
 
 /** What stands for a text of which nothing is left. */

@@ -8,6 +8,8 @@ import { minSecret, passwordIn, type Secret, secretAt } from "./secrets.ts"
 
 /** What is done with what is found; `decoded` may be called with any text, `secret` only with credentials. */
 export interface Handler {
+  /** Whether enough was found. */
+  readonly isFull: () => boolean
   readonly secret: (found: Secret) => void
   /** Whether encoded text of this length is still to be decoded. */
   readonly wants: (length: number) => boolean
@@ -59,14 +61,17 @@ class Stretches {
   }
 
   private word(start: number, end: number): void {
-    if (end - start < minSecret) return
     const found = secretAt(this.text, start, end)
     if (found !== undefined) this.handler.secret(found)
   }
 
-  private encoded(start: number, end: number, isHexOnly: boolean): void {
-    if (end - start < minEncoded) return
-    if (isHexOnly && (end - start) % 2 === 0) {
+  private isHex(start: number, end: number): boolean {
+    for (let at = start; at < end; at++) if ((alphabet[this.text.charCodeAt(at)]! & isHex) === 0) return false
+    return true
+  }
+
+  private encoded(start: number, end: number): void {
+    if ((end - start) % 2 === 0 && this.isHex(start, Math.min(end, start + minEncoded)) && this.isHex(start, end)) {
       if (!this.handler.wants(end - start)) return
       const text = fromHex(this.text, start, end)
       if (text !== undefined) return this.handler.decoded(text, start, end, "hexadecimal")
@@ -94,26 +99,21 @@ class Stretches {
     const { text } = this
     let wordStart = start
     let encodedStart = start
-    let isHexOnly = true
     let escapes = 0
     let userStart = -1
     let at = start
     for (;; at++) {
+      while (at < text.length && (alphabet[text.charCodeAt(at)]! & isPlain) === isPlain) at++ // it has an entry for every unit
       const unit = at < text.length ? text.charCodeAt(at) : 0x20
-      const kind = alphabet[unit]! // it has an entry for every unit
-      if ((kind & isPlain) === isPlain) {
-        if ((kind & isHex) === 0) isHexOnly = false
-        continue
-      }
-      this.word(wordStart, at)
+      if (at - wordStart >= minSecret) this.word(wordStart, at)
       wordStart = at + 1
       const isPadding = unit === 0x3d && text.charCodeAt(at + 1) === 0x3d
       if (!isPadding && unit !== 0x2b && unit !== 0x2f) {
-        this.encoded(encodedStart, unit === 0x3d ? at + 1 : at, isHexOnly)
+        const encodedEnd = unit === 0x3d ? at + 1 : at
+        if (encodedEnd - encodedStart >= minEncoded) this.encoded(encodedStart, encodedEnd)
         encodedStart = at + 1
-        isHexOnly = true
       }
-      if ((kind & isDense) === 0) break
+      if ((alphabet[unit]! & isDense) === 0) break
       if (unit === 0x25 || unit === 0x5c || unit === 0x26) escapes++
       else if (unit === 0x3a && text.startsWith("://", at)) userStart = at + 3
       else if (unit === 0x40 && userStart >= 0) this.user(userStart, at)
@@ -140,11 +140,17 @@ class Stretches {
  * Calls `read` at the start of every stretch of at least `min` units that are all of an alphabet. `read` answers where the stretch ends. The search
  * leaps: it looks at the unit where a stretch of that length would end.
  */
-const eachStretch = (text: string, of: number, min: number, read: (start: number) => number): void => {
+const eachStretch = (
+  text: string,
+  of: number,
+  min: number,
+  isFull: () => boolean,
+  read: (start: number) => number
+): void => {
   // No stretch begins before `start`; what stands between it and `checked` is of the alphabet.
   let start = 0
   let checked = 0
-  while (start + min <= text.length) {
+  while (start + min <= text.length && !isFull()) {
     const last = start + min - 1
     let at = last
     while (at >= checked && (alphabet[text.charCodeAt(at)]! & of) !== 0) at-- // it has an entry for every unit
@@ -159,7 +165,7 @@ const eachStretch = (text: string, of: number, min: number, read: (start: number
 /** Looks through a text for credentials and encoded text. */
 export const readDense = (text: string, handler: Handler): void => {
   const stretches = new Stretches(text, handler)
-  eachStretch(text, isDense, minDense, (start) => stretches.read(start))
+  eachStretch(text, isDense, minDense, handler.isFull, (start) => stretches.read(start))
   stretches.flush()
 }
 
@@ -170,8 +176,8 @@ const minNumbers = 47
 const maxNumbers = 4_096
 
 /** Looks through a text for spaced numbers that stand for characters. */
-export const readNumbers = (text: string, handler: Pick<Handler, "wants" | "decoded">): void =>
-  eachStretch(text, isNumber, minNumbers, (start) => {
+export const readNumbers = (text: string, handler: Handler): void =>
+  eachStretch(text, isNumber, minNumbers, handler.isFull, (start) => {
     let end = start
     while (end < text.length && (alphabet[text.charCodeAt(end)]! & isNumber) !== 0) end++ // it has an entry for every unit
     const length = Math.min(end - start, maxNumbers)

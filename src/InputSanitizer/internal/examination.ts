@@ -1,10 +1,10 @@
 /** Examines the texts of one request. */
 import { type CharacterKind, characterKinds } from "./characters.ts"
-import { type Bare, cut, orPlaceholder, replaced, without, withoutCharacters } from "./clean.ts"
+import { type Bare, cut, orPlaceholder, replaced, without, withoutCharacters, withoutMarked } from "./clean.ts"
 import { readDense, readNumbers } from "./dense.ts"
 import { reversed, rot13 } from "./encodings.ts"
 import { injectionsIn } from "./injections.ts"
-import { latinized, lookalikesIn } from "./lookalikes.ts"
+import { lookalikesIn } from "./lookalikes.ts"
 import { reversedBit, rotatedBit } from "./concepts.ts"
 import type { Matcher } from "./ownPatterns.ts"
 import type { Severity } from "./rules.ts"
@@ -53,7 +53,7 @@ const freeDecoding = 65_536
 /** How much is looked through for the places of the user's patterns. */
 const freeMatching = 32_768
 
-/** The most instructions, credentials and personal data that are removed from a text one by one: the whole text goes if there are more. */
+/** The most instructions, credentials and personal data that are looked for in one text. Where there are more, cleaning removes the whole text. */
 const maxReplaced = 500
 
 /** Findings that concern what was too much to be examined. */
@@ -77,6 +77,7 @@ export class Examination {
   private text = ""
   private path = ""
   private ranges: Array<Range> = []
+  private rangeCount = 0
   /** Whether what is read was decoded: what is encoded twice is not decoded again. */
   private isNested = false
   private readonly cleaned: ReadonlySet<CharacterKind>
@@ -102,12 +103,21 @@ export class Examination {
     return action === "clean"
   }
 
+  /** Counts findings that are not kept. */
+  private count(kind: Kind, more: number): void {
+    if (more === 0) return
+    this.total += more
+    if (this.settings.actions[kind] === "reject") this.isRejected = true
+  }
+
   private hasNoReason(): boolean {
     return this.found.every(({ action }) => action !== "reject")
   }
 
   private noteRange(kind: "injection" | "secret" | "personal", rule: string, severity: Severity, range: Range): void {
-    if (this.note(kind, rule, severity, range.start, range.end) && this.ranges.length <= maxReplaced) this.ranges.push(range)
+    if (this.rangeCount > maxReplaced) return
+    this.rangeCount++
+    if (this.note(kind, rule, severity, range.start, range.end)) this.ranges.push(range)
   }
 
   private isOn(kind: Kind): boolean {
@@ -123,8 +133,7 @@ export class Examination {
       const count = runCounts[index]! // it has an entry for each kind
       const noted = runs.filter((run) => run.kind === kind).length
       if (!this.isOn(kind) || count === noted) return
-      this.total += count - noted
-      if (this.settings.actions[kind] === "reject") this.isRejected = true
+      this.count(kind, count - noted)
       if (this.settings.actions[kind] === "clean") changes = true
     })
     return changes
@@ -162,6 +171,7 @@ export class Examination {
   private dense({ offset, text }: Bare): void {
     const original = (start: number, end: number): Range => ({ start: offset(start), end: offset(end - 1) + 1 })
     const handler = {
+      isFull: () => this.rangeCount > maxReplaced,
       wants: (length: number) => {
         if (!this.isOn("injection") || this.decoding < length) return false
         this.decoding -= length
@@ -182,17 +192,14 @@ export class Examination {
     }
   }
 
-  /** Notes words of mixed scripts; the text with those that are to be cleaned in Latin letters, of the same length. */
+  /** Notes words of mixed scripts; the text with them in Latin letters, where they are to be cleaned. */
   private lookalikes(text: string): string {
     if (!this.isOn("lookalike")) return text
-    const parts: Array<string> = []
-    let at = 0
-    for (const { end, start } of lookalikesIn(text)) {
-      if (!this.note("lookalike", "mixedScripts", "medium", start, end)) continue
-      parts.push(text.slice(at, start), latinized(text.slice(start, end)))
-      at = end
-    }
-    return at === 0 ? text : parts.join("") + text.slice(at)
+    const found = lookalikesIn(text, this.settings.maxFindings)
+    if (found === undefined) return text
+    for (const { end, start } of found.words) this.note("lookalike", "mixedScripts", "medium", start, end)
+    this.count("lookalike", found.count - found.words.length)
+    return this.settings.actions.lookalike === "clean" ? found.latin : text
   }
 
   /** A text without the characters that should not be in it, in which words are whole. */
@@ -217,6 +224,7 @@ export class Examination {
     this.text = given
     this.path = path
     this.ranges = []
+    this.rangeCount = 0
     const first = this.found.length
     const result = this.examined(given, max, personal)
     this.found.push(...this.found.splice(first).sort((a, b) => a.start - b.start || b.end - a.end))
@@ -244,7 +252,11 @@ export class Examination {
     this.personalData(personal, text.length)
     if (this.ranges.length > maxReplaced) return orPlaceholder("")
     const left = replaced(text, this.ranges)
-    const sent = changesCharacters || left !== text ? withoutCharacters(left, this.cleaned) : text
+    const sent = left !== text
+      ? withoutCharacters(left, this.cleaned)
+      : changesCharacters && sight.wrong !== undefined
+      ? withoutMarked(text, sight.wrong, this.cleaned)
+      : text
     return sent === part && !isCut ? given : orPlaceholder(sent)
   }
 }

@@ -1,4 +1,5 @@
 /** Words of Latin letters in which letters of other scripts stand in for some: `pаypal` with a Cyrillic `а`. */
+import { stringOf } from "./clean.ts"
 import type { Range } from "./scan.ts"
 
 /** Close look-alikes only, by the Latin letters that they stand for. */
@@ -16,13 +17,13 @@ const foreign = 3
 interface Tables {
   /** 0 for what is no letter. */
   readonly kinds: Uint8Array
-  /** The Latin letter that a look-alike stands for. */
-  readonly letters: ReadonlyMap<number, string>
+  /** The Latin letter that a look-alike stands for; every other unit stands for itself. */
+  readonly letters: Uint16Array
 }
 
 const make = (): Tables => {
   const kinds = new Uint8Array(0x10000)
-  const letters = new Map<number, string>()
+  const letters = Uint16Array.from({ length: 0x10000 }, (_, unit) => unit)
   const mark = (first: number, last: number, kind: number): void => {
     for (let unit = first; unit <= last; unit++) {
       if (kind === latin || /\p{L}/u.test(String.fromCharCode(unit))) kinds[unit] = kind
@@ -36,7 +37,7 @@ const make = (): Tables => {
   for (const [plain, others] of pairs) {
     for (const [index, letter] of Array.from(plain).entries()) {
       kinds[others.charCodeAt(index)] = similar
-      letters.set(others.charCodeAt(index), letter)
+      letters[others.charCodeAt(index)] = letter.charCodeAt(0)
     }
   }
   return { kinds, letters }
@@ -46,10 +47,22 @@ let made: Tables | undefined
 
 const tables = (): Tables => made ??= make()
 
-/** The words of a text that mix Latin letters with look-alikes of other scripts, and have no other letters. */
-export const lookalikesIn = (text: string): ReadonlyArray<Range> => {
-  const { kinds } = tables()
-  const found: Array<Range> = []
+const anySimilar = new RegExp(`[${pairs.map(([, others]) => others).join("")}]`)
+
+/** What words of mixed scripts there are: the first `max` of them, how many, and the text with each in Latin letters, of the same length. */
+export interface Lookalikes {
+  readonly words: ReadonlyArray<Range>
+  readonly count: number
+  readonly latin: string
+}
+
+/** The words of a text that mix Latin letters with look-alikes of other scripts, and have no other letters; undefined where there are none. */
+export const lookalikesIn = (text: string, max: number): Lookalikes | undefined => {
+  if (!anySimilar.test(text)) return undefined
+  const { kinds, letters } = tables()
+  const words: Array<Range> = []
+  let count = 0
+  let units: Uint16Array | undefined
   let seen = 0
   let start = 0
   for (let at = 0; at <= text.length; at++) {
@@ -59,14 +72,19 @@ export const lookalikesIn = (text: string): ReadonlyArray<Range> => {
       seen |= 1 << kind
       continue
     }
-    if (seen === (1 << latin | 1 << similar)) found.push({ start, end: at })
+    if (seen === (1 << latin | 1 << similar)) {
+      count++
+      if (words.length < max) words.push({ start, end: at })
+      units ??= unitsOf(text)
+      for (let letter = start; letter < at; letter++) units[letter] = letters[units[letter]!]! // both have the entries
+    }
     seen = 0
   }
-  return found
+  return units === undefined ? undefined : { words, count, latin: stringOf(units, units.length) }
 }
 
-/** A word with its look-alikes replaced by the Latin letters that they stand for. */
-export const latinized = (word: string): string => {
-  const { letters } = tables()
-  return Array.from(word, (char) => letters.get(char.charCodeAt(0)) ?? char).join("")
+const unitsOf = (text: string): Uint16Array => {
+  const units = new Uint16Array(text.length)
+  for (let at = 0; at < text.length; at++) units[at] = text.charCodeAt(at)
+  return units
 }

@@ -22,10 +22,8 @@ const forms: Readonly<Record<string, ReadonlyArray<string>>> = {
   "[S": ["[SYSTEM_PROMPT]"]
 }
 
-/** The forms by their first two units, as one number, and the third. */
-const byStart = new Map<number, ReadonlyArray<string>>(
-  Object.values(forms).flat().map((form) => [form.charCodeAt(1) * 256 + form.charCodeAt(2), []])
-)
+/** The forms by their second and third unit, as one number. */
+const byStart = new Map<number, ReadonlyArray<string>>()
 for (const form of Object.values(forms).flat()) {
   const key = form.charCodeAt(1) * 256 + form.charCodeAt(2)
   byStart.set(key, [...byStart.get(key) ?? [], form])
@@ -35,14 +33,33 @@ const none: ReadonlyArray<string> = []
 
 const isQuote = (char: string | undefined): boolean => char !== undefined && /["'`]/.test(char)
 
+/** Whether a marker may begin with a bracket and these two units: comparisons that rule out nearly every bracket. */
+const mayBegin = (second: number, third: number): boolean => {
+  switch (second) {
+    case 0x7c: // |
+      return third >= 0x61 && third <= 0x7a
+    case 0x3c: // <
+      return third === 0x53 || third === 0x2f
+    case 0x2f: // /
+      return third === 0x49
+    case 0x73: // s
+      return third === 0x74
+    case 0x65: // e
+    case 0x49: // I
+      return (third | 0x20) === 0x6e
+    case 0x53: // S
+      return third === 0x59
+    default:
+      return false
+  }
+}
+
 /** The end of the marker that begins at a position; the position itself where none does, or where it is quoted. */
 export const markerEnd = (text: string, at: number): number => {
   const second = text.charCodeAt(at + 1)
-  // Two comparisons rule out nearly every bracket.
-  if (second !== 0x7c && second !== 0x3c && second !== 0x73 && second !== 0x65 && second !== 0x49 && second !== 0x2f && second !== 0x53) {
-    return at
-  }
-  for (const form of byStart.get(second * 256 + text.charCodeAt(at + 2)) ?? none) {
+  const third = text.charCodeAt(at + 2)
+  if (!mayBegin(second, third)) return at
+  for (const form of byStart.get(second * 256 + third) ?? none) {
     if (!text.startsWith(form, at)) continue
     return isQuote(text[at - 1]) && isQuote(text[at + form.length]) ? at : at + form.length
   }

@@ -23,13 +23,15 @@ export interface Gate {
 /**
  * Reads phrases by their symbols.
  *
- * - `roots`: the node after the first symbol, 0 where there is none.
+ * - `rowOf`: the row of a node with many children; 0 for one with few.
+ * - `rows`: the node after a symbol, at `row * 32 + symbol`; 0 where there is none.
  * - `starts`: the children of a node are at the positions from its start to that of the next node.
  * - `symbols`, `nodes`: the symbol of a child, and its node.
  * - `word`, `stem`: the concept of a phrase that ends at a node, as a character code: one that ends a word, one that may go on in the word.
  */
 export interface Trie {
-  readonly roots: Uint16Array
+  readonly rowOf: Uint16Array
+  readonly rows: Uint16Array
   readonly starts: Uint16Array
   readonly symbols: Uint8Array
   readonly nodes: Uint16Array
@@ -109,23 +111,46 @@ class Tree {
   }
 }
 
+/** A node with more children than this has a row. */
+const maxListed = 2
+
+/** The node that a symbol leads to from a node, 0 for none. */
+export const childOf = (trie: Trie, node: number, symbol: number): number => {
+  const row = trie.rowOf[node]! // the trie has entries for every node
+  if (row !== 0) return trie.rows[(row << 5) | symbol]!
+  const end = trie.starts[node + 1]!
+  for (let position = trie.starts[node]!; position < end; position++) {
+    if (trie.symbols[position] === symbol) return trie.nodes[position]!
+  }
+  return 0
+}
+
 const trieOf = (phrases: ReadonlyArray<Phrase>): Trie => {
   const tree = new Tree()
   const ends = phrases.map(({ concept, isStem, symbols }) => ({ concept, isStem, node: tree.add(symbols) }))
   const count = tree.symbol.length
+  const sizes = new Uint8Array(count)
+  for (let node = 0; node < count; node++) {
+    for (let next = tree.child[node]!; next !== 0; next = tree.sibling[next]!) sizes[node]!++ // nodes are positions
+  }
+  const busy = [...sizes.keys()].filter((node) => sizes[node]! > maxListed)
   const trie: Trie = {
-    roots: new Uint16Array(width),
+    rowOf: new Uint16Array(count),
+    rows: new Uint16Array((busy.length + 1) * width),
     starts: new Uint16Array(count + 1),
     symbols: new Uint8Array(count),
     nodes: new Uint16Array(count),
     word: new Uint8Array(count),
     stem: new Uint8Array(count)
   }
+  busy.forEach((node, index) => {
+    trie.rowOf[node] = index + 1
+  })
   let position = 0
   for (let node = 0; node < count; node++) {
     trie.starts[node] = position
     for (let next = tree.child[node]!; next !== 0; next = tree.sibling[next]!) { // nodes are positions
-      if (node === 0) trie.roots[tree.symbol[next]!] = next
+      if (sizes[node]! > maxListed) trie.rows[trie.rowOf[node]! * width + tree.symbol[next]!] = next
       trie.symbols[position] = tree.symbol[next]!
       trie.nodes[position++] = next
     }

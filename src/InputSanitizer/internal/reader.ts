@@ -1,6 +1,6 @@
 /** Reads a stretch of a text as concepts: one character for each phrase, word and mark of punctuation. */
 import { codeAt, isJudged } from "./characters.ts"
-import { machines, type Trie } from "./phrases.ts"
+import { childOf, machines } from "./phrases.ts"
 import {
   astralSymbol,
   classes,
@@ -52,7 +52,10 @@ const fullStops = new Set(Array.from("。！？।؟", code))
 
 const isSpace = (unit: number): boolean => unit === 0x20 || (unit >= 0x9 && unit <= 0xd) || unit === 0xa0 || unit === 0x3000
 
-const isCapital = (unit: number): boolean => unit >= 0x41 && unit <= 0x5a
+/** What a unit is, as bits. */
+const letter = 1
+const unspaced = 2
+const capital = 4
 
 const isKanaOrIdeograph = (unit: number): boolean =>
   (unit >= 0x3041 && unit <= 0x9fff) || (unit >= 0xf900 && unit <= 0xfaff) || (unit >= 0xff66 && unit <= 0xff9d)
@@ -60,61 +63,77 @@ const isKanaOrIdeograph = (unit: number): boolean =>
 /** Scripts in which words follow each other without spaces. */
 const isUnspaced = (unit: number): boolean => isKanaOrIdeograph(unit) || (unit >= 0xe00 && unit <= 0xeff)
 
-const childOf = (trie: Trie, node: number, symbol: number): number => {
-  if (node === 0) return trie.roots[symbol] ?? 0
-  const end = trie.starts[node + 1] ?? 0
-  for (let position = trie.starts[node] ?? end; position < end; position++) {
-    if (trie.symbols[position] === symbol) return trie.nodes[position] ?? 0
-  }
-  return 0
-}
-
 const isStroke = (symbol: number): boolean => symbol === symbolI || symbol === symbolL
 
 /** A word of this length may be several without spaces between them. */
 const longWord = 14
 
-/** Reads one text; `limit` is where the stretch that is read ends. */
+/** Reads a stretch of one text, which ends at `limit`. */
 class Reader {
   readonly starts: Array<number> = []
   readonly ends: Array<number> = []
   private readonly concepts: Array<number> = []
   private readonly text: string
+  /** The position before the stretch. */
+  private readonly base: number
   private readonly limit: number
+  private readonly shapes: Uint8Array
   private readonly table = classes()
   private readonly trie = machines().trie
   private node = 0
   private lastSymbol = 0
   private matchEnd = 0
-  private unspaced = 0
+  private passed = 0
   /** Whether phrases may begin and end within a word. */
   private isLoose = false
 
-  constructor(text: string, limit: number) {
+  constructor(text: string, start: number, limit: number) {
     this.text = text
+    this.base = start - 1
     this.limit = limit
+    this.shapes = this.shapesOf()
+  }
+
+  /** What the units of the stretch are, and one on either side. */
+  private shapesOf(): Uint8Array {
+    const { base, limit, table, text } = this
+    const shapes = new Uint8Array(limit - base + 1)
+    for (let at = Math.max(0, base); at < limit; at++) {
+      const unit = text.charCodeAt(at)
+      const kind = table[unit]! // it has an entry for every unit
+      if (kind === skip || (kind >= mark && kind !== wide && kind !== surrogate)) continue
+      if (kind === surrogate) {
+        const code = codeAt(text, at)
+        if (code <= 0xffff || astralSymbol(code) === skip) continue
+        shapes[at - base] = letter
+        if (at + 1 < limit) shapes[at + 1 - base] = letter
+        at++
+      } else if (unit < 0x80) {
+        if ((unit | 0x20) >= 0x61 && (unit | 0x20) <= 0x7a) shapes[at - base] = unit < 0x61 ? letter | capital : letter
+      } else if (unit >= 0xc0) shapes[at - base] = isUnspaced(unit) ? letter | unspaced : letter
+    }
+    return shapes
   }
 
   private kindAt(at: number): number {
     return at < this.limit ? this.table[this.text.charCodeAt(at)]! : skip // it has an entry for every unit
   }
 
+  private shapeAt(at: number): number {
+    return at >= this.base ? this.shapes[at - this.base]! : 0 // it has an entry for every unit up to the limit
+  }
+
   /** Whether the unit at a position is a letter, not only a digit or sign that stands for one. */
   private isLetter(at: number): boolean {
-    const kind = this.kindAt(at)
-    if (kind === wide) return true
-    if (kind === surrogate) return astralSymbol(codeAt(this.text, at)) !== skip
-    if (kind === skip || kind > symbolL) return false
-    const unit = this.text.charCodeAt(at)
-    return unit >= 0xc0 || ((unit | 0x20) >= 0x61 && (unit | 0x20) <= 0x7a)
+    return at <= this.limit && (this.shapeAt(at) & letter) !== 0
   }
 
   /** Whether a word may end before this position or begin at it: also within `camelCase`. */
   private isBoundary(at: number): boolean {
-    if (at <= 0 || this.isLoose || !this.isLetter(at) || !this.isLetter(at - 1)) return true
-    const unit = this.text.charCodeAt(at)
-    const before = this.text.charCodeAt(at - 1)
-    return isUnspaced(unit) || isUnspaced(before) || (isCapital(unit) && !isCapital(before))
+    const after = this.shapeAt(at)
+    const before = this.shapeAt(at - 1)
+    if ((before & after & letter) === 0 || this.isLoose) return true
+    return ((before | after) & unspaced) !== 0 || ((after & capital) !== 0 && (before & capital) === 0)
   }
 
   private wordEnd(from: number): number {
@@ -238,7 +257,7 @@ class Reader {
   private pass(at: number): number {
     const unit = this.text.charCodeAt(at)
     if (isUnspaced(unit)) {
-      if (++this.unspaced % 2 === 0) this.push(unknown, at, at + 1)
+      if (++this.passed % 2 === 0) this.push(unknown, at, at + 1)
       return at + 1
     }
     const end = Math.max(at + 1, this.wordEnd(at + 1))
@@ -288,4 +307,4 @@ class Reader {
 
 /** Reads the units from `start` to before `end`. */
 export const read = (text: string, start: number, end: number): Reading =>
-  new Reader(text, Math.min(end, text.length)).read(start)
+  new Reader(text, start, Math.min(end, text.length)).read(start)

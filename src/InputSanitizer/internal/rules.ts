@@ -102,7 +102,7 @@ export const rules: ReadonlyArray<Rule> = [
     "[ej]A?[=S]{0,2}[NQPk2]>",
     "[yR]~{0,3}AY=?[k2]",
     "e~?M",
-    "[Rry]m?=?1~?Q",
+    "[Rry]m?=1~?Q",
     "[yrX]m?~?[LM0]~{0,4}v",
     "RL"
   ),
@@ -157,7 +157,6 @@ export const rules: ReadonlyArray<Rule> = [
     "Z(?!w)",
     "i[:;,]?~{0,6}[WUIJHOKDR]",
     "a%{0,10}[IJWUDFRHOZQ]",
-    "a%{0,4}a",
     "[IJ]~{0,6}[;,p]{0,2}~{0,3}i:"
   ),
   rule("decodeAndObey", "medium", /[^;:,"#pYt]$/, "b~{0,10}x"),

@@ -35,20 +35,22 @@ export interface Place extends Range {
  *
  * - `runs`: neighboring characters of one kind that should not be sent; the first `maxRuns` of them.
  * - `runCounts`: how many there are of each kind, in the order of `characterKinds`.
+ * - `wrong`: by position, the number of the kind in `characterKinds`, from 1 on, of every unit that should not be sent; undefined where there is none.
  * - `places`: where the text is worth reading, in order and without overlap.
  * - `markers`: markers of chat templates, the first `maxMarkers` of them.
  */
 export interface Sight {
   readonly runs: ReadonlyArray<CharacterRun>
   readonly runCounts: ReadonlyArray<number>
+  readonly wrong: Uint8Array | undefined
   readonly places: ReadonlyArray<Place>
   readonly markers: ReadonlyArray<Range>
 }
 
 const controlKind = 1 + characterKinds.indexOf("control")
 
-/** The most markers that are noted in a text. */
-const maxMarkers = 100
+/** The most markers that are noted in a text: more than are removed one by one. */
+const maxMarkers = 501
 
 /** The most separate runs of characters that are noted one by one. */
 export const maxRuns = 1_000
@@ -57,6 +59,7 @@ export const maxRuns = 1_000
 class Scanner {
   readonly runs: Array<CharacterRun> = []
   readonly runCounts = [0, 0, 0, 0]
+  wrong: Uint8Array | undefined
   readonly places: Array<{ start: number; end: number; bits: number }> = []
   readonly markers: Array<Range> = []
   /** What the character that was judged last reads as. */
@@ -124,6 +127,7 @@ class Scanner {
     this.keptEnd = at + 1
     if (this.runKind !== controlKind || this.runEnd !== at) this.beginRun(controlKind, at)
     this.runEnd = at + 1
+    this.wrong![at] = controlKind // a run has begun
   }
 
   /** Takes characters that need a judgment from a position on, and answers where others go on. */
@@ -144,6 +148,8 @@ class Scanner {
         }
       } else {
         if (wrong !== this.runKind || at !== this.runEnd) this.beginRun(wrong, at)
+        this.wrong![at] = wrong // a run has begun
+        if (end > at + 1) this.wrong![at + 1] = wrong
         at = this.runEnd = end
       }
     }
@@ -154,6 +160,7 @@ class Scanner {
 
   private beginRun(kind: number, at: number): void {
     this.endRun()
+    this.wrong ??= new Uint8Array(this.text.length)
     this.runKind = kind
     this.runStart = at
   }

@@ -18,6 +18,8 @@ const alphabets = Uint8Array.from({ length: 128 }, (_, unit) => {
     (/[-_]/.test(char) ? dash : 0) | (/[a-f]/.test(char) ? hexLetter : 0)
 })
 
+const startOf = (text: string, at: number): number => text.charCodeAt(at) * 128 + text.charCodeAt(at + 1)
+
 interface Format {
   readonly name: string
   readonly prefix: string
@@ -94,14 +96,38 @@ const formats: ReadonlyArray<Format> = [
   format("facebookToken", "EAACEdEose0cBA", alnum, 20, any)
 ]
 
-const byFirst: ReadonlyArray<ReadonlyArray<Format>> = Array.from({ length: 128 }, (_, unit) =>
-  formats.filter(({ prefix }) => prefix.charCodeAt(0) === unit))
+/** The formats by the first two units of their prefixes, as one number. */
+const byStart = new Map<number, Array<Format>>()
+for (const each of formats) {
+  const key = startOf(each.prefix, 0)
+  byStart.set(key, [...byStart.get(key) ?? [], each])
+}
+
+const none: ReadonlyArray<Format> = []
 
 /** Fewer different characters than this in the tail make a placeholder such as `sk_live_xxxxxxxxxxxxxxxxxxxxxxxx`. */
 const minDistinct = 8
 
-const isPlaceholder = (tail: string): boolean =>
-  new Set(tail).size < minDistinct || /example|placeholder|your[-_]?|redacted|abcdef|123456789|xxxx/i.test(tail)
+const distinct = (text: string, start: number, end: number): number => {
+  let count = 0
+  let low = 0
+  let high = 0
+  for (let at = start; at < end && count < minDistinct; at++) {
+    const unit = text.charCodeAt(at)
+    const bit = 1 << (unit & 31)
+    const seen = unit < 0x60 ? low : high
+    if ((seen & bit) !== 0) continue
+    count++
+    if (unit < 0x60) low |= bit
+    else high |= bit
+  }
+  return count
+}
+
+const placeholder = /example|placeholder|your[-_]?|redacted|abcdef|12345678|xxxx/i
+
+const isPlaceholder = (text: string, start: number, end: number): boolean =>
+  distinct(text, start, end) < minDistinct || placeholder.test(text.slice(start, end))
 
 const consistsOf = (text: string, start: number, end: number, alphabet: number): boolean => {
   for (let at = start; at < end; at++) if ((alphabets[text.charCodeAt(at)]! & alphabet) === 0) return false // words are ASCII
@@ -123,10 +149,10 @@ const secret = (rule: string, start: number, end: number, severity: Severity = "
 })
 
 const known = (text: string, start: number, end: number): Secret | undefined => {
-  for (const { alphabet, max, min, name, prefix, severity } of byFirst[text.charCodeAt(start)] ?? []) {
+  for (const { alphabet, max, min, name, prefix, severity } of byStart.get(startOf(text, start)) ?? none) {
     const tail = start + prefix.length
     if (end - tail < min || end - tail > max || !text.startsWith(prefix, start)) continue
-    if (!consistsOf(text, tail, end, alphabet) || isPlaceholder(text.slice(tail, end))) continue
+    if (!consistsOf(text, tail, end, alphabet) || isPlaceholder(text, tail, end)) continue
     return secret(name, start, end, severity)
   }
   return undefined
@@ -176,10 +202,9 @@ const awsSecret = (text: string, start: number, end: number): Secret | undefined
   const isNamed = end - start <= 21 && (text.charCodeAt(end - 1) | 0x20) === 0x79 && awsNames.test(text.slice(start, end))
   if (!isNamed) return undefined
   awsValue.lastIndex = end
-  const value = awsValue.exec(text)?.[1]
-  return value === undefined || isPlaceholder(value)
-    ? undefined
-    : secret("awsSecretKey", awsValue.lastIndex - 40, awsValue.lastIndex)
+  if (!awsValue.test(text)) return undefined
+  const last = awsValue.lastIndex
+  return isPlaceholder(text, last - 40, last) ? undefined : secret("awsSecretKey", last - 40, last)
 }
 
 const keyHead = /-----BEGIN[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n)*$/
