@@ -114,15 +114,17 @@ export class Characters {
     return code >= 0 && code <= 0xffff && isJudged(this.table[code]!) ? -1 : code // the table has an entry for every unit
   }
 
-  private staysInvisible(code: number, previous: number, next: number, at: number): boolean {
+  private staysInvisible(code: number, previous: number, at: number): boolean {
+    if (code >= 0xfe00 && code <= 0xfe0f) return takesVariation(previous, code)
+    const next = this.next(at + 1)
     switch (code) {
+      case zeroWidthSpace:
+        return isUnspaced(previous) || isUnspaced(next)
       case zeroWidthJoiner:
         if ((isPictographic(previous) || previous === 0xfe0f) && isPictographic(next)) return true
         return (joins(previous) || joins(next)) && previous !== zeroWidthNonJoiner
       case zeroWidthNonJoiner:
         return (joins(previous) || joins(next)) && previous !== zeroWidthJoiner && previous !== zeroWidthNonJoiner
-      case zeroWidthSpace:
-        return isUnspaced(previous) || isUnspaced(next)
       case byteOrderMark:
         return at === 0
       case 0x34f:
@@ -133,8 +135,7 @@ export class Characters {
       case 0x2800:
         return within(previous, 0x2801, 0x28ff) || within(next, 0x2801, 0x28ff)
     }
-    if (within(code, 0x180b, 0x180f)) return within(previous, 0x1820, 0x18aa)
-    return isVariationSelector(code) && takesVariation(previous, code)
+    return within(code, 0x180b, 0x180f) && within(previous, 0x1820, 0x18aa)
   }
 
   private judgeAstral(code: number, previous: number, at: number): Judgment {
@@ -156,7 +157,7 @@ export class Characters {
       return unit === 0x202d || unit === 0x202e || !this.isReordered() ? isBidirectional : 1
     }
     if (kind === invisible) {
-      const stays = this.staysInvisible(this.text.charCodeAt(at), previous, this.next(at + 1), at)
+      const stays = this.staysInvisible(this.text.charCodeAt(at), previous, at)
       return stays ? 1 : isInvisible + 1
     }
     const code = codeAt(this.text, at)

@@ -1,18 +1,17 @@
 /**
- * What stands in long stretches of text without spaces: credentials and encoded text. The search leaps over stretches that are too short, so that plain
- * text costs it next to nothing.
+ * What stands in long stretches of text without spaces: credentials and encoded text.
  */
 import { fromBase64, fromEscapes, fromHex, fromNumbers, minEncoded } from "./encodings.ts"
 import { maxSpan } from "./scan.ts"
-import { minSecret, passwordIn, type Secret, secretAt } from "./secrets.ts"
+import { mayBeSecret, minSecret, passwordIn, type Secret, secretAt } from "./secrets.ts"
 
 /** What is done with what is found; `decoded` may be called with any text, `secret` only with credentials. */
 export interface Handler {
   /** Whether enough was found. */
   readonly isFull: () => boolean
   readonly secret: (found: Secret) => void
-  /** Whether encoded text of this length is still to be decoded. */
-  readonly wants: (length: number) => boolean
+  /** How much of an encoded text of this length is to be decoded. */
+  readonly allowance: (length: number) => number
   readonly decoded: (text: string, start: number, end: number, encoding: string) => void
 }
 
@@ -21,6 +20,8 @@ const isBase64 = 2
 const isHex = 4
 const isDense = 8
 const isNumber = 16
+/** Part of an escape, a URL, or an encoding. */
+const isSign = 32
 
 const isPlain = isWord | isBase64
 
@@ -31,15 +32,13 @@ const make = (): Uint8Array => {
     const char = String.fromCharCode(unit)
     table[unit] = (unit > 0x20 ? isDense : 0) | (/[\w-]/.test(char) ? isWord : 0) |
       (/[\w+/=-]/.test(char) ? isBase64 : 0) | (/[0-9a-fA-F]/.test(char) ? isHex : 0) |
-      (/[0-9a-fA-F\s,]/.test(char) ? isNumber : 0)
+      (/[0-9a-fA-F\s,]/.test(char) ? isNumber : 0) | (/[%\\&:@?#/=+]/.test(char) ? isSign : 0)
   }
   return table
 }
 
 /** What a unit is part of, 0 for what is not ASCII. */
 const alphabet = make()
-
-const minDense = Math.min(minSecret, minEncoded)
 
 /** How many escapes make a stretch worth decoding. */
 const minEscapes = 3
@@ -60,7 +59,8 @@ class Stretches {
     this.handler = handler
   }
 
-  private word(start: number, end: number): void {
+  word(start: number, end: number): void {
+    if (!mayBeSecret(this.text, start, end)) return
     const found = secretAt(this.text, start, end)
     if (found !== undefined) this.handler.secret(found)
   }
@@ -70,12 +70,8 @@ class Stretches {
     return true
   }
 
-  private encoded(start: number, end: number): void {
-    if ((end - start) % 2 === 0 && this.isHex(start, Math.min(end, start + minEncoded)) && this.isHex(start, end)) {
-      if (!this.handler.wants(end - start)) return
-      const text = fromHex(this.text, start, end)
-      if (text !== undefined) return this.handler.decoded(text, start, end, "hexadecimal")
-    }
+  encoded(start: number, end: number): void {
+    if ((end - start) % 2 === 0 && this.isHex(start, Math.min(end, start + minEncoded)) && this.hex(start, end)) return
     if (this.encodedEnd > 0 && start - this.encodedEnd <= 2 && this.text.charCodeAt(this.encodedEnd) !== 0x20) {
       this.encodedEnd = end
       return
@@ -85,26 +81,42 @@ class Stretches {
     this.encodedEnd = end
   }
 
+  /** Decodes a hexadecimal number; answers whether it is a text. */
+  private hex(start: number, end: number): boolean {
+    const length = this.handler.allowance(end - start)
+    if (length < minEncoded || !this.isHex(start, start + length)) return false
+    const text = fromHex(this.text, start, start + length)
+    if (text !== undefined) this.handler.decoded(text, start, end, "hexadecimal")
+    return text !== undefined
+  }
+
   /** Decodes the lines of base64 that were gathered. */
   flush(): void {
     const { encodedEnd: end, encodedStart: start } = this
     this.encodedEnd = 0
-    if (end === 0 || !this.handler.wants(end - start)) return
-    const text = fromBase64(this.text, start, end)
+    const length = end === 0 ? 0 : this.handler.allowance(end - start)
+    if (length < minEncoded) return
+    const text = fromBase64(this.text, start, start + length)
     if (text !== undefined) this.handler.decoded(text, start, end, "base64")
   }
 
-  /** Reads the stretch that begins at a position, and answers where it ends. */
-  read(start: number): number {
+  /** Reads the stretch that begins at a position, of which the units before `plainEnd` are letters and digits; answers where it ends. */
+  read(start: number, plainEnd: number): number {
     const { text } = this
     let wordStart = start
     let encodedStart = start
     let escapes = 0
     let userStart = -1
-    let at = start
+    let at = plainEnd
     for (;; at++) {
-      while (at < text.length && (alphabet[text.charCodeAt(at)]! & isPlain) === isPlain) at++ // it has an entry for every unit
       const unit = at < text.length ? text.charCodeAt(at) : 0x20
+      const kind = alphabet[unit]! // it has an entry for every unit
+      if ((kind & isPlain) === isPlain) continue
+      if (kind === isDense && at - encodedStart < minSecret) {
+        while (at + 1 < text.length && alphabet[text.charCodeAt(at + 1)] === isDense) at++
+        wordStart = encodedStart = at + 1
+        continue
+      }
       if (at - wordStart >= minSecret) this.word(wordStart, at)
       wordStart = at + 1
       const isPadding = unit === 0x3d && text.charCodeAt(at + 1) === 0x3d
@@ -113,19 +125,22 @@ class Stretches {
         if (encodedEnd - encodedStart >= minEncoded) this.encoded(encodedStart, encodedEnd)
         encodedStart = at + 1
       }
-      if ((alphabet[unit]! & isDense) === 0) break
+      if ((kind & isDense) === 0) break
+      if ((kind & isSign) === 0) continue
       if (unit === 0x25 || unit === 0x5c || unit === 0x26) escapes++
       else if (unit === 0x3a && text.startsWith("://", at)) userStart = at + 3
       else if (unit === 0x40 && userStart >= 0) this.user(userStart, at)
       if (unit === 0x40 || unit === 0x3f || unit === 0x23 || (unit === 0x2f && at > userStart)) userStart = -1
     }
-    if (escapes >= minEscapes && this.handler.wants(at - start)) this.escaped(start, at)
+    if (escapes >= minEscapes) this.escaped(start, at)
     return at
   }
 
   private escaped(start: number, end: number): void {
+    const length = this.handler.allowance(Math.min(end - start, maxEscaped))
+    if (length === 0) return
     // What surrounds it may be the rest of the sentence.
-    const encoded = this.text.slice(Math.max(0, start - maxSpan), Math.min(end, start + maxEscaped) + maxSpan)
+    const encoded = this.text.slice(Math.max(0, start - maxSpan), start + length + maxSpan)
     const text = fromEscapes(encoded)
     if (text !== encoded) this.handler.decoded(text, start, end, "escapes")
   }
@@ -137,35 +152,35 @@ class Stretches {
 }
 
 /**
- * Calls `read` at the start of every stretch of at least `min` units that are all of an alphabet. `read` answers where the stretch ends. The search
- * leaps: it looks at the unit where a stretch of that length would end.
+ * Looks through a text for credentials and encoded text. The search leaps: it looks at the unit where a stretch of the least length would end, and back
+ * from there, so that plain text costs it next to nothing.
  */
-const eachStretch = (
-  text: string,
-  of: number,
-  min: number,
-  isFull: () => boolean,
-  read: (start: number) => number
-): void => {
-  // No stretch begins before `start`; what stands between it and `checked` is of the alphabet.
-  let start = 0
-  let checked = 0
-  while (start + min <= text.length && !isFull()) {
-    const last = start + min - 1
-    let at = last
-    while (at >= checked && (alphabet[text.charCodeAt(at)]! & of) !== 0) at-- // it has an entry for every unit
-    if (at < checked) start = checked = read(start) + 1
-    else {
-      start = at + 1
-      checked = last + 1
-    }
-  }
-}
-
-/** Looks through a text for credentials and encoded text. */
 export const readDense = (text: string, handler: Handler): void => {
   const stretches = new Stretches(text, handler)
-  eachStretch(text, isDense, minDense, handler.isFull, (start) => stretches.read(start))
+  // No stretch begins before `start`; what stands between it and `checked` has no spaces, and `checkedKinds` in common.
+  let start = 0
+  let checked = 0
+  let checkedKinds = isPlain
+  while (start + minSecret <= text.length) {
+    const last = start + minSecret - 1
+    let kinds = isPlain
+    let at = last
+    for (; at >= checked; at--) {
+      const kind = alphabet[text.charCodeAt(at)]! // it has an entry for every unit
+      if ((kind & isDense) === 0) break
+      kinds &= kind
+    }
+    if (at >= checked) {
+      start = at + 1
+      checked = last + 1
+      checkedKinds = kinds
+      continue
+    }
+    const isWhole = (kinds & checkedKinds) === isPlain
+    start = checked = stretches.read(start, isWhole ? last + 1 : start) + 1
+    checkedKinds = isPlain
+    if (handler.isFull()) break
+  }
   stretches.flush()
 }
 
@@ -175,14 +190,29 @@ const minNumbers = 47
 /** The most of such a sequence that is decoded. */
 const maxNumbers = 4_096
 
-/** Looks through a text for spaced numbers that stand for characters. */
-export const readNumbers = (text: string, handler: Handler): void =>
-  eachStretch(text, isNumber, minNumbers, handler.isFull, (start) => {
-    let end = start
-    while (end < text.length && (alphabet[text.charCodeAt(end)]! & isNumber) !== 0) end++ // it has an entry for every unit
-    const length = Math.min(end - start, maxNumbers)
-    if (!handler.wants(length)) return end
-    const decoded = fromNumbers(text.slice(start, start + length))
+/**
+ * Looks through a text for spaced numbers that stand for characters. The search leaps: it looks at the unit where a sequence of the least length would
+ * end.
+ */
+export const readNumbers = (text: string, handler: Handler): void => {
+  // No sequence begins before `start`; what stands between it and `checked` is numbers and spaces.
+  let start = 0
+  let checked = 0
+  while (start + minNumbers <= text.length) {
+    const last = start + minNumbers - 1
+    let at = last
+    while (at >= checked && (alphabet[text.charCodeAt(at)]! & isNumber) !== 0) at-- // it has an entry for every unit
+    if (at >= checked) {
+      start = at + 1
+      checked = last + 1
+      continue
+    }
+    const length = handler.allowance(Math.min(maxNumbers, text.length - start))
+    if (length < minNumbers) return
+    let end = last
+    while (end < start + length && (alphabet[text.charCodeAt(end)]! & isNumber) !== 0) end++
+    const decoded = fromNumbers(text.slice(start, end))
     if (decoded !== undefined) handler.decoded(decoded, start, end, "numbers")
-    return end
-  })
+    start = checked = end + 1
+  }
+}

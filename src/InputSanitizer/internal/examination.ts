@@ -48,7 +48,8 @@ const freeReading = 65_536
 const readingShare = 1 / 32
 
 /** How much encoded text is decoded. */
-const freeDecoding = 65_536
+const freeDecoding = 32_768
+const decodingShare = 1 / 64
 
 /** How much is looked through for the places of the user's patterns. */
 const freeMatching = 32_768
@@ -85,7 +86,7 @@ export class Examination {
   constructor(settings: Settings, length: number) {
     this.settings = settings
     this.reading = freeReading + length * readingShare
-    this.decoding = freeDecoding + length * readingShare
+    this.decoding = Math.floor(freeDecoding + length * decodingShare)
     this.matching = freeMatching + length * readingShare
     this.cleaned = new Set(characterKinds.filter((kind) => settings.actions[kind] === "clean"))
   }
@@ -172,10 +173,10 @@ export class Examination {
     const original = (start: number, end: number): Range => ({ start: offset(start), end: offset(end - 1) + 1 })
     const handler = {
       isFull: () => this.rangeCount > maxReplaced,
-      wants: (length: number) => {
-        if (!this.isOn("injection") || this.decoding < length) return false
-        this.decoding -= length
-        return true
+      allowance: (length: number) => {
+        const allowed = this.isOn("injection") ? Math.min(length, this.decoding) : 0
+        this.decoding -= allowed
+        return allowed
       },
       secret: ({ end, rule, severity, start }: Secret) => this.noteRange("secret", rule, severity, original(start, end)),
       decoded: (decoded: string, start: number, end: number, encoding: string) =>

@@ -80,7 +80,7 @@ export const lookalikesIn = (text: string, max: number): Lookalikes | undefined 
     }
     seen = 0
   }
-  return units === undefined ? undefined : { words, count, latin: stringOf(units, units.length) }
+  return units === undefined ? undefined : { words, count, latin: stringOf(units, units.length, 0xffff, true) }
 }
 
 const unitsOf = (text: string): Uint16Array => {

@@ -33,33 +33,13 @@ const none: ReadonlyArray<string> = []
 
 const isQuote = (char: string | undefined): boolean => char !== undefined && /["'`]/.test(char)
 
-/** Whether a marker may begin with a bracket and these two units: comparisons that rule out nearly every bracket. */
-const mayBegin = (second: number, third: number): boolean => {
-  switch (second) {
-    case 0x7c: // |
-      return third >= 0x61 && third <= 0x7a
-    case 0x3c: // <
-      return third === 0x53 || third === 0x2f
-    case 0x2f: // /
-      return third === 0x49
-    case 0x73: // s
-      return third === 0x74
-    case 0x65: // e
-    case 0x49: // I
-      return (third | 0x20) === 0x6e
-    case 0x53: // S
-      return third === 0x59
-    default:
-      return false
-  }
-}
+/** Not 0 for the two units that follow the bracket of a marker, each below 128, as one number. */
+export const followsOpener = new Uint8Array(128 * 128)
+for (const form of Object.values(forms).flat()) followsOpener[form.charCodeAt(1) * 128 + form.charCodeAt(2)] = 1
 
 /** The end of the marker that begins at a position; the position itself where none does, or where it is quoted. */
 export const markerEnd = (text: string, at: number): number => {
-  const second = text.charCodeAt(at + 1)
-  const third = text.charCodeAt(at + 2)
-  if (!mayBegin(second, third)) return at
-  for (const form of byStart.get(second * 256 + third) ?? none) {
+  for (const form of byStart.get(text.charCodeAt(at + 1) * 256 + text.charCodeAt(at + 2)) ?? none) {
     if (!text.startsWith(form, at)) continue
     return isQuote(text[at - 1]) && isQuote(text[at + form.length]) ? at : at + form.length
   }

@@ -3,10 +3,10 @@
  * text is slower than another by much.
  */
 import { alarms } from "./concepts.ts"
-import { markerEnd } from "./markers.ts"
+import { followsOpener, markerEnd } from "./markers.ts"
 import { type CharacterKind, characterKinds, Characters, codeAt, isJudged, kindOf, unitsOf } from "./characters.ts"
 import { type Gate, machines } from "./phrases.ts"
-import { astralSymbol, classes, control, opener, skip, special, wide, wideSymbol } from "./symbols.ts"
+import { astralSymbol, classes, control, invisible, opener, skip, special, surrogate, wide, wideSymbol } from "./symbols.ts"
 
 /** The most units between the first and the last phrase of one instruction. */
 export const maxSpan = 160
@@ -48,6 +48,19 @@ export interface Sight {
 }
 
 const controlKind = 1 + characterKinds.indexOf("control")
+const halfKind = 1 + characterKinds.indexOf("surrogate")
+const invisibleKind = 1 + characterKinds.indexOf("invisible")
+
+/** Whether a unit is a Latin letter or a space: none of them calls for an invisible character. */
+const isPlain = (text: string, at: number, table: Uint8Array): boolean => {
+  if (at < 0 || at >= text.length) return false
+  const unit = text.charCodeAt(at)
+  return unit === 0x20 || ((unit | 0x20) >= 0x61 && (unit | 0x20) <= 0x7a) || (unit >= 0xc0 && unit < 0x250 && table[unit]! < special)
+}
+
+/** Whether a surrogate is no first half of a pair. Second halves of pairs are passed with the first ones. */
+const isHalf = (text: string, at: number, unit: number): boolean =>
+  unit >= 0xdc00 || at + 1 >= text.length || (text.charCodeAt(at + 1) & 0xfc00) !== 0xdc00
 
 /** The most markers that are noted in a text: more than are removed one by one. */
 const maxMarkers = 501
@@ -70,8 +83,9 @@ class Scanner {
   private stretchEnd = 0
   private before = 0
   private current = 0
-  private kept = -1
-  private keptEnd = -1
+  /** The last stretch of characters that should not be sent. */
+  private wrongStart = 0
+  private wrongEnd = -1
   private runKind = 0
   private runStart = 0
   private runEnd = 0
@@ -107,11 +121,12 @@ class Scanner {
     }
   }
 
+  /** The last code point before a position that is to be sent, -1 for none. */
   private lastKept(at: number): number {
-    if (this.keptEnd === at) return this.kept
-    if (at === 0) return -1
-    const unit = this.text.charCodeAt(at - 1)
-    return unit >= 0xdc00 && unit <= 0xdfff && at > 1 ? codeAt(this.text, at - 2) : unit
+    const end = this.wrongEnd === at ? this.wrongStart : at
+    if (end === 0) return -1
+    const unit = this.text.charCodeAt(end - 1)
+    return unit >= 0xdc00 && unit <= 0xdfff && end > 1 ? codeAt(this.text, end - 2) : unit
   }
 
   /** A marker of a chat template may begin here. */
@@ -121,13 +136,14 @@ class Scanner {
     if (end > at) this.markers.push({ start: at, end })
   }
 
-  /** A control character. */
-  control(at: number): void {
-    if (this.keptEnd !== at) this.kept = this.lastKept(at)
-    this.keptEnd = at + 1
-    if (this.runKind !== controlKind || this.runEnd !== at) this.beginRun(controlKind, at)
-    this.runEnd = at + 1
-    this.wrong![at] = controlKind // a run has begun
+  /** Notes a character that should not be sent. */
+  isWrong(kind: number, start: number, end: number): void {
+    if (kind !== this.runKind || start !== this.runEnd) this.beginRun(kind, start)
+    if (start !== this.wrongEnd) this.wrongStart = start
+    this.runEnd = this.wrongEnd = end
+    const wrong = this.wrong! // a run has begun
+    wrong[start] = kind
+    if (end > start + 1) wrong[start + 1] = kind
   }
 
   /** Takes characters that need a judgment from a position on, and answers where others go on. */
@@ -139,22 +155,18 @@ class Scanner {
       const judgment = this.characters.judge(at, kind, kept)
       const end = at + unitsOf(judgment)
       const wrong = kindOf(judgment)
-      if (wrong === 0) {
-        kept = codeAt(this.text, Math.max(at, end - 2))
+      if (wrong !== 0) {
+        this.isWrong(wrong, at, end)
         at = end
-        if (kept > 0xffff) {
-          this.symbol = astralSymbol(kept)
-          break
-        }
-      } else {
-        if (wrong !== this.runKind || at !== this.runEnd) this.beginRun(wrong, at)
-        this.wrong![at] = wrong // a run has begun
-        if (end > at + 1) this.wrong![at + 1] = wrong
-        at = this.runEnd = end
+        continue
+      }
+      kept = codeAt(this.text, Math.max(at, end - 2))
+      at = end
+      if (kept > 0xffff) {
+        this.symbol = astralSymbol(kept)
+        break
       }
     }
-    this.kept = kept
-    this.keptEnd = at
     return at
   }
 
@@ -191,10 +203,18 @@ const walk = (text: string, scanner: Scanner, { bits, firstFound, next }: Gate, 
     let symbol = table[unit]! // it has an entry for every unit
     if (symbol >= special) {
       if (symbol === control) {
-        scanner.control(at)
+        scanner.isWrong(controlKind, at, at + 1)
+        continue
+      } else if (symbol === invisible && isPlain(text, at - 1, table) && isPlain(text, at + 1, table)) {
+        scanner.isWrong(invisibleKind, at, at + 1)
+        continue
+      } else if (symbol === surrogate && isHalf(text, at, unit)) {
+        scanner.isWrong(halfKind, at, at + 1)
         continue
       } else if (symbol === opener) {
-        scanner.marker(at)
+        if (at + 2 >= text.length) continue
+        const following = ((text.charCodeAt(at + 1) & 0x7f) << 7) | (text.charCodeAt(at + 2) & 0x7f)
+        if (followsOpener[following] !== 0) scanner.marker(at)
         continue
       } else if (symbol === wide) {
         state = next[(state << 5) | wideSymbol(unit, 0)]!

@@ -41,9 +41,7 @@ const format = (
 const any = 400
 
 const formats: ReadonlyArray<Format> = [
-  ...["api03", "admin01", "oat01", "ort01", "api", "admin", "oat", "ort", "sid01", "sid02"].map((kind) =>
-    format("anthropicKey", `sk-ant-${kind}-`, word, 40, any)
-  ),
+  format("anthropicKey", "sk-ant-", word, 45, any),
   format("openaiKey", "sk-proj-", word, 40, any),
   format("openaiKey", "sk-svcacct-", word, 40, any),
   format("openaiKey", "sk-admin-", word, 40, any),
@@ -105,14 +103,20 @@ for (const each of formats) {
 
 const none: ReadonlyArray<Format> = []
 
+/** Not 0 for units with which a format begins. */
+const first = Uint8Array.from({ length: 128 }, (_, unit) => formats.some(({ prefix }) => prefix.charCodeAt(0) === unit) ? 1 : 0)
+
 /** Fewer different characters than this in the tail make a placeholder such as `sk_live_xxxxxxxxxxxxxxxxxxxxxxxx`. */
 const minDistinct = 8
+
+/** In so many characters a credential has enough different ones. */
+const enough = 28
 
 const distinct = (text: string, start: number, end: number): number => {
   let count = 0
   let low = 0
   let high = 0
-  for (let at = start; at < end && count < minDistinct; at++) {
+  for (let at = start; at < Math.min(end, start + enough) && count < minDistinct; at++) {
     const unit = text.charCodeAt(at)
     const bit = 1 << (unit & 31)
     const seen = unit < 0x60 ? low : high
@@ -152,7 +156,7 @@ const known = (text: string, start: number, end: number): Secret | undefined => 
   for (const { alphabet, max, min, name, prefix, severity } of byStart.get(startOf(text, start)) ?? none) {
     const tail = start + prefix.length
     if (end - tail < min || end - tail > max || !text.startsWith(prefix, start)) continue
-    if (!consistsOf(text, tail, end, alphabet) || isPlaceholder(text, tail, end)) continue
+    if (isPlaceholder(text, tail, end) || !consistsOf(text, tail, end, alphabet)) continue
     return secret(name, start, end, severity)
   }
   return undefined
@@ -165,7 +169,7 @@ const wordEnd = (text: string, from: number): number => {
 }
 
 const webToken = (text: string, start: number, end: number): Secret | undefined => {
-  if (!text.startsWith("eyJ", start) || !text.startsWith(".eyJ", end)) return undefined
+  if (text.charCodeAt(start) !== 0x65 || !text.startsWith("eyJ", start) || !text.startsWith(".eyJ", end)) return undefined
   const payload = wordEnd(text, end + 1)
   const signature = text.charCodeAt(payload) === 0x2e ? wordEnd(text, payload + 1) : payload
   return signature - payload > 20 ? secret("jsonWebToken", start, signature, "medium") : undefined
@@ -238,6 +242,14 @@ const before = (text: string, start: number, end: number): Secret | undefined =>
     default:
       return undefined
   }
+}
+
+/** Whether a word may be a credential or belong to one: a few comparisons that rule out nearly every word. */
+export const mayBeSecret = (text: string, start: number, end: number): boolean => {
+  if (first[text.charCodeAt(start)] !== 0 || text.charCodeAt(start) === 0x65) return true
+  const before = text.charCodeAt(start - 1)
+  if (before === 0x2e || before === 0x2f || before === 0x3a) return true
+  return end - start >= 40 || (end - start <= 21 && (text.charCodeAt(end - 1) | 0x20) === 0x79)
 }
 
 /** The credential that a word of letters, digits, `-` and `_` is or belongs to. */
