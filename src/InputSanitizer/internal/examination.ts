@@ -48,14 +48,14 @@ const freeReading = 65_536
 const readingShare = 1 / 32
 
 /** How much encoded text is decoded. */
-const freeDecoding = 32_768
+const freeDecoding = 24_576
 const decodingShare = 1 / 64
 
 /** How much is looked through for the places of the user's patterns. */
 const freeMatching = 32_768
 
 /** The most instructions, credentials and personal data that are looked for in one text. Where there are more, cleaning removes the whole text. */
-const maxReplaced = 500
+const maxReplaced = 200
 
 /** Findings that concern what was too much to be examined. */
 const unexamined = "unexamined"

@@ -63,7 +63,7 @@ const isHalf = (text: string, at: number, unit: number): boolean =>
   unit >= 0xdc00 || at + 1 >= text.length || (text.charCodeAt(at + 1) & 0xfc00) !== 0xdc00
 
 /** The most markers that are noted in a text: more than are removed one by one. */
-const maxMarkers = 501
+const maxMarkers = 201
 
 /** The most separate runs of characters that are noted one by one. */
 export const maxRuns = 1_000

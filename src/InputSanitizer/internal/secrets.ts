@@ -156,7 +156,8 @@ const known = (text: string, start: number, end: number): Secret | undefined => 
   for (const { alphabet, max, min, name, prefix, severity } of byStart.get(startOf(text, start)) ?? none) {
     const tail = start + prefix.length
     if (end - tail < min || end - tail > max || !text.startsWith(prefix, start)) continue
-    if (isPlaceholder(text, tail, end) || !consistsOf(text, tail, end, alphabet)) continue
+    if (distinct(text, tail, end) < minDistinct || !consistsOf(text, tail, end, alphabet)) continue
+    if (placeholder.test(text.slice(tail, end))) continue
     return secret(name, start, end, severity)
   }
   return undefined
@@ -219,7 +220,8 @@ const maxKey = 12_000
 
 const privateKey = (text: string, start: number, end: number): Secret | undefined => {
   // The first line of the body follows the head, in a JSON text after `\n`.
-  if (end - start < 40 || !text.slice(Math.max(0, start - 6), start).includes("--")) return undefined
+  const before = text.charCodeAt(start - 2)
+  if (end - start < 40 || (before !== 0x2d && before !== 0x0d && before !== 0x20)) return undefined
   const head = keyHead.exec(text.slice(Math.max(0, start - 90), start + (text.charCodeAt(start - 1) === 0x5c ? 1 : 0)))
   if (head === null) return undefined
   const body = text.slice(start, start + maxKey)
