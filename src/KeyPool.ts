@@ -175,7 +175,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           ? Effect.succeed(lend(attempt, only))
           : Effect.map(pool.take(attempt), (member) => lend(attempt, member))
       }),
-    mayMove: (attempt, error) => attempt !== undefined && pool.mayMove(attempt, error),
+    mayMove: (attempt, error) => attempt !== undefined && pool.only === undefined && pool.mayMove(attempt, error),
     snapshot: Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()
       return [...pool.registry.members.values()].map((member) => snapshotOf(member, now))
