@@ -83,9 +83,12 @@ const structured = (name: string, value: unknown): Parsed => {
   if (!Predicate.isObject(value)) return new Malformed("it is JSON, but neither an object nor an array")
   if (Predicate.hasProperty(value, "secret")) return collect([entry(value, name, "the object")])
   return collect(
-    Object.entries(value).map(([label, item], index) =>
-      wrongLabel(label) === undefined ? entry(item, label, label) : entry(undefined, undefined, `entry ${index + 1}`)
-    )
+    Object.entries(value).map(([label, item], index) => {
+      const wrong = wrongLabel(label)
+      return wrong === undefined
+        ? entry(item, label, label)
+        : new Malformed(`the name of entry ${index + 1}: ${wrong}`)
+    })
   )
 }
 
