@@ -10,7 +10,7 @@
  * - **The file is for its owner alone**: it is written with mode 0600, atomically, and refused where other users can access it (not on Windows).
  * - **Changes are followed**: the file is looked at after each `pollInterval`, and opened again only if its content has changed.
  *
- * Two writers at the same time do not lose keys silently: the one that finds the file changed reads it again.
+ * Programs that store keys at the same time wait for each other, by a file with `.lock` behind the name.
  *
  * **Example** (A file that the passphrase of the environment opens)
  *
@@ -182,21 +182,14 @@ export const source = (options: Options): Source => {
     )
   })
 
-  /** Changes the content, again where somebody else changed the file meanwhile. */
   const change = (edit: (content: Content) => Content): Effect.Effect<void, unknown> =>
     Effect.gen(function*() {
-      const before = yield* readFile
-      const content = edit(Redacted.value(yield* contentFrom(before)))
+      const content = edit(Redacted.value(yield* contentFrom(yield* readFile)))
       const text = Redacted.make(`${JSON.stringify(content, undefined, 2)}\n`, { label: path })
       const bytes = yield* Age.encrypt(name, text, yield* lock)
-      const confirm = Effect.flatMap(readFile, (now) =>
-        sameBytes(before?.bytes, now?.bytes) ? Effect.void : Effect.fail(changed(name, path)))
-      yield* Files.write(name, path, bytes, confirm)
+      yield* Files.write(name, path, bytes)
       opened = { bytes, content: Redacted.make(content) }
-    }).pipe(
-      Effect.retry({ times: 5, while: isChanged }),
-      oneWriter.withPermits(1)
-    )
+    }).pipe((changing) => Files.alone(name, path, changing), oneWriter.withPermits(1))
 
   return {
     name,
@@ -211,9 +204,3 @@ export const source = (options: Options): Source => {
 
 const sameBytes = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
   a === b || a !== undefined && b !== undefined && a.length === b.length && a.every((byte, index) => byte === b[index])
-
-const changed = (store: string, path: string): KeyStoreError =>
-  new KeyStoreError({ store, kind: "unreachable", reason: `${path} is changed by others at the same time` })
-
-const isChanged = (error: unknown): boolean =>
-  error instanceof KeyStoreError && error.kind === "unreachable" && error.reason.endsWith("at the same time")

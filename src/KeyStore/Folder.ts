@@ -70,7 +70,11 @@ export const source = (options: Options): Source => {
     if (entries === undefined) return version === undefined ? {} : undefined
     const files = entries.filter((entry) => !entry.isDirectory() && isGiven(entry.name)).map((entry) => entry.name)
     if (files.length > maxFiles) {
-      return yield* new KeyStoreError({ store: name, kind: "invalid", reason: `${path} has more than ${maxFiles} files` })
+      return yield* new KeyStoreError({
+        store: name,
+        kind: "invalid",
+        reason: `${path} has more than ${maxFiles} files`
+      })
     }
     const secrets: Array<readonly [string, Secret]> = []
     for (const file of files.sort()) {

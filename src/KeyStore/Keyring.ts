@@ -25,14 +25,13 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
-import { platform } from "node:process"
 import { KeyStoreError, type Secret, type Source } from "../KeyStore.ts"
 
 /**
  * - `service`: what the entries are filed under. Default `effect-claude`.
  * - `labels`: entries that were made by others, such as the tool of the keyring, and are not in the list of labels. Default none.
  * - `isKernelKeyring`: uses the keyring of the Linux kernel, which forgets everything at reboot, in place of the Secret Service. Default false.
- * - `name`: in reports and errors. Default `keyring`.
+ * - `name`: in reports and errors. Default `keyring` or `kernel keyring`.
  *
  * @category options
  * @since 0.1.0
@@ -84,7 +83,8 @@ const failure = (name: string, isKernelKeyring: boolean) => (error: unknown): Ke
  * @since 0.1.0
  */
 export const source = (options: Options = {}): Source => {
-  const { isKernelKeyring = false, labels = [], name = "keyring", service = "effect-claude" } = options
+  const { isKernelKeyring = false, labels = [], service = "effect-claude" } = options
+  const name = options.name ?? (isKernelKeyring ? "kernel keyring" : "keyring")
   const oneWriter = Semaphore.makeUnsafe(1)
 
   const load = Effect.tryPromise({
@@ -135,16 +135,17 @@ export const source = (options: Options = {}): Source => {
     return Object.fromEntries(found)
   })
 
+  // The list may name an entry that is missing, if one of these was interrupted; an entry that it lacks would be lost.
   return {
-    name: platform === "linux" && isKernelKeyring && options.name === undefined ? "kernel keyring" : name,
+    name,
     read,
     all,
     set: (label, secret) =>
       Effect.gen(function*() {
-        yield* writeEntry(label, Redacted.value(secret))
         const known = yield* listed
         if (!known.includes(label)) yield* writeEntry(listAccount, JSON.stringify([...known, label]))
-      }).pipe(Effect.uninterruptible, oneWriter.withPermits(1)),
+        yield* writeEntry(label, Redacted.value(secret))
+      }).pipe(oneWriter.withPermits(1)),
     remove: (label) =>
       Effect.gen(function*() {
         yield* withEntry(label, (entry, signal) => entry.deletePassword(signal))
@@ -152,6 +153,6 @@ export const source = (options: Options = {}): Source => {
         if (known.includes(label)) {
           yield* writeEntry(listAccount, JSON.stringify(known.filter((other) => other !== label)))
         }
-      }).pipe(Effect.uninterruptible, oneWriter.withPermits(1))
+      }).pipe(oneWriter.withPermits(1))
   }
 }

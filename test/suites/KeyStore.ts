@@ -1,6 +1,6 @@
 /** What every source of keys does, whatever it is kept in. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Redacted, type Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Logger, Redacted, type Scope, Stream } from "effect"
 import { KeyStore } from "effect-claude"
 import { nowhere, showing } from "../utils/leaks.ts"
 

@@ -1,6 +1,7 @@
 /** Files that hold secrets: read whole, with a bound, and written so that a reader sees the old one or the new one. */
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
 import { randomUUID } from "node:crypto"
 import * as fs from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
@@ -111,23 +112,59 @@ const writeBeside = (store: string, path: string, bytes: Uint8Array) =>
 const flushFolder = (store: string, path: string) =>
   Effect.ignore(opened(store, path, "r", (handle) => attempt(store, path, "written", () => handle.sync())))
 
+/** How often and how many times a lock of somebody else is looked at. */
+const lockPollMillis = 50
+const lockPolls = 200
+
+/** What one program after the other does with a file, marked by a file beside it. */
+export const alone = <A, E>(
+  store: string,
+  path: string,
+  effect: Effect.Effect<A, E>
+): Effect.Effect<A, E | KeyStoreError> => {
+  const lock = `${path}.lock`
+  const isHeld = (error: unknown): boolean => codeOf(error) === "EEXIST"
+  const take = Effect.tryPromise({ try: () => fs.open(lock, "wx", 0o600), catch: (error) => error }).pipe(
+    Effect.retry({ times: lockPolls, schedule: Schedule.spaced(lockPollMillis), while: isHeld }),
+    Effect.mapError((error) =>
+      isHeld(error)
+        ? new KeyStoreError({
+          store,
+          kind: "unreachable",
+          reason: `another program is changing ${path}`,
+          remedy: `If none is, remove ${lock}.`
+        })
+        : failed(store, lock, "created")(error)
+    )
+  )
+  const give = (handle: fs.FileHandle) =>
+    Effect.andThen(
+      Effect.ignore(Effect.tryPromise(() => handle.close())),
+      Effect.ignore(Effect.tryPromise(() => fs.rm(lock, { force: true })))
+    )
+  const folder = attempt(
+    store,
+    dirname(path),
+    "created",
+    () => fs.mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  )
+  return Effect.andThen(folder, Effect.acquireUseRelease(Effect.interruptible(take), () => effect, give))
+}
+
 /**
- * Replaces a file, or creates it with its folder, for this user alone. Whoever reads it meanwhile sees the old one or the new one, and so does
- * the next reader after a crash. A link stays one. `confirm` runs just before the replacement.
+ * Replaces a file, or creates it, for this user alone. Whoever reads it meanwhile sees the old one or the new one, and so does
+ * the next reader after a crash. A link stays one.
  */
 export const write = (
   store: string,
   path: string,
-  bytes: Uint8Array,
-  confirm: Effect.Effect<void, KeyStoreError>
+  bytes: Uint8Array
 ): Effect.Effect<void, KeyStoreError> =>
   Effect.gen(function*() {
     const target = yield* targetOf(store, path)
     const folder = dirname(target)
     const beside = join(folder, `.${basename(target)}.${randomUUID()}`)
-    yield* attempt(store, folder, "created", () => fs.mkdir(folder, { recursive: true, mode: 0o700 }))
     yield* writeBeside(store, beside, bytes).pipe(
-      Effect.andThen(confirm),
       Effect.andThen(attempt(store, path, "replaced", () => fs.rename(beside, target))),
       Effect.onError(() => Effect.ignore(Effect.tryPromise(() => fs.rm(beside, { force: true }))))
     )
