@@ -44,7 +44,7 @@ export const suite = (
       Effect.gen(function*() {
         const given = yield* place
         yield* test(given, yield* KeyStore.make([given.source]))
-      }).pipe(Effect.scoped))
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
   live("gives a plain key under its name", ({ names: [one], put }, store) =>
     Effect.gen(function*() {
