@@ -33,6 +33,7 @@ const floors = {
   edges: [
     "Budget/Sql",
     "CircuitBreaker/Redis",
+    "Cli",
     "CostLedger/Sql",
     "KeyStore/AgeFile",
     "KeyStore/Credentials",
@@ -43,6 +44,7 @@ const floors = {
     "KeyStore/Vault",
     "RateLimiter/Redis",
     "Sqlite",
+    "bin",
     "testing/ClaudeTest",
     "testing/Simulator",
     "testing/SimulatorServer"

@@ -231,9 +231,11 @@ const optionsSection = (
   ].join("\n\n")
 }
 
-/** Metrics, with the labels that `withAttributes` gives them. */
+/** Metrics, with the labels that their `attributes` or `withAttributes` give them. */
 const metricsOf = (program: ts.Program): ReadonlyArray<ReadonlyArray<string>> => {
   const rows: Array<ReadonlyArray<string>> = []
+  const namesOf = ({ properties }: ts.ObjectLiteralExpression) =>
+    properties.map((property) => property.name?.getText() ?? "")
   for (const source of program.getSourceFiles().filter(isOwn)) {
     const labels = new Map<string, ReadonlyArray<string>>()
     const made: Array<readonly [variable: string, name: string, kind: string, description: string]> = []
@@ -245,21 +247,25 @@ const metricsOf = (program: ts.Program): ReadonlyArray<ReadonlyArray<string>> =>
         callee === "Metric.withAttributes" && first !== undefined && second !== undefined &&
         ts.isObjectLiteralExpression(second)
       ) {
-        labels.set(first.getText(), second.properties.map((property) => property.name?.getText() ?? ""))
+        labels.set(first.getText(), namesOf(second))
       }
       const kind = /^Metric\.(counter|gauge|histogram|frequency)$/.exec(callee)?.[1]
       if (
         kind !== undefined && first !== undefined && ts.isStringLiteral(first) && second !== undefined &&
         ts.isObjectLiteralExpression(second)
       ) {
-        const described = second.properties.find((property) => property.name?.getText() === "description")
-        const text =
-          described !== undefined && ts.isPropertyAssignment(described) && ts.isStringLiteral(described.initializer)
-            ? described.initializer.text
-            : ""
+        const valueOf = (name: string) => {
+          const found = second.properties.find((property) => property.name?.getText() === name)
+          return found !== undefined && ts.isPropertyAssignment(found) ? found.initializer : undefined
+        }
+        const [attributes, described] = [valueOf("attributes"), valueOf("description")]
+        const text = described !== undefined && ts.isStringLiteral(described) ? described.text : ""
         const variable = called?.parent !== undefined && ts.isVariableDeclaration(called.parent)
           ? called.parent.name.getText()
-          : ""
+          : first.text
+        if (attributes !== undefined && ts.isObjectLiteralExpression(attributes)) {
+          labels.set(variable, namesOf(attributes))
+        }
         made.push([variable, first.text, kind, text])
       }
       ts.forEachChild(node, visit)

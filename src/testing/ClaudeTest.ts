@@ -264,7 +264,7 @@ export const layer = (
       Budget.layerOff,
       CostLedger.layerOff,
       CostOptimizer.layerOff,
-      KeyPool.layer().pipe(Layer.provide(KeyStore.layerKeys([key])), Layer.orDie)
+      KeyPool.layerOff.pipe(Layer.provide(KeyStore.layerKeys([key])), Layer.orDie)
     ]))
     return Layer.merge(claude, Layer.succeed(ClaudeTest, recorded))
   }))

@@ -131,6 +131,8 @@ export class Simulator extends Context.Service<Simulator, {
   readonly script: (faults: ReadonlyArray<Fault>) => Effect.Effect<void>
   /** Removes the faults that `inject` and `script` added. */
   readonly clearFaults: Effect.Effect<void>
+  /** Accepts another key from now on; one that it knows is replaced. */
+  readonly addKey: (key: Key) => Effect.Effect<void>
   /** Makes requests with a key, named by its label or itself, fail with 401 from now on. */
   readonly revoke: (key: string) => Effect.Effect<void>
   /** Replaces the limits. Buckets keep their level, up to their new capacity. */
@@ -199,6 +201,7 @@ export const make = Effect.fnUntraced(
       inject: (fault, when = { times: 1 }) => Effect.sync(() => core.inject(fault, when)),
       script: (faults) => Effect.sync(() => core.script(faults)),
       clearFaults: Effect.sync(core.clearFaults),
+      addKey: (key) => Effect.sync(() => core.addKey(key)),
       revoke: (key) => Effect.sync(() => core.revoke(key)),
       setLimits: (limits) => Effect.sync(() => core.setLimits(limitsOf(limits))),
       bill: Effect.sync(core.bill),

@@ -151,6 +151,8 @@ export interface AttemptCost {
  * - `callId`: the same for all attempts of a call.
  * - `number`: 1 for the first.
  * - `facts`: what the catalogue knows about `model`, or `Model.unknown`.
+ * - `previous`: the attempt of the same call before it.
+ * - `moves`: how many attempts right before it failed for reasons of their keys, so that it follows at once with another one.
  * - `sentAt`: milliseconds since the epoch; undefined until it is sent.
  *
  * @category models
@@ -162,6 +164,8 @@ export interface Common {
   readonly model: string
   readonly facts: Model.Model
   readonly context: CallContext
+  readonly previous?: Attempt | undefined
+  readonly moves?: number | undefined
   key: Key | undefined
   sentAt?: number | undefined
   outcome: Outcome

@@ -61,7 +61,7 @@ export type Fault = Data.TaggedEnum<{
 export const Fault = Data.taggedEnum<Fault>()
 
 /**
- * The request that a rule for faults looks at.
+ * The request that a rule for faults looks at. `key` and `organization` are those of the key that it carries, where the simulator knows it.
  *
  * @category models
  * @since 0.1.0
@@ -71,6 +71,8 @@ export interface Seen {
   readonly path: string
   readonly model: string | undefined
   readonly stream: boolean
+  readonly key: string | undefined
+  readonly organization: string | undefined
 }
 
 /**

@@ -38,13 +38,17 @@ export const defaultKey: Key = {
   workspace: "wrkspc_sim"
 }
 
+const givenBy = (header: (name: string) => string | undefined): string => {
+  const bearer = header("authorization") ?? ""
+  return header("x-api-key") || (/^bearer /i.test(bearer) ? bearer.slice(7) : "")
+}
+
 export const make = (keys: ReadonlyArray<Key>) => {
   const known = new Map(keys.map((key) => [key.key, key]))
 
   /** The key of a request, or why there is none. */
   const authenticate = (header: (name: string) => string | undefined, now: number): Key | Refusal => {
-    const bearer = header("authorization")
-    const given = header("x-api-key") || (/^bearer /i.test(bearer ?? "") ? bearer!.slice(7) : "")
+    const given = givenBy(header)
     if (given === "") return refuse(401, "x-api-key or authorization header is required")
     const key = known.get(given)
     if (key === undefined) return refuse(401, "invalid x-api-key")
@@ -59,6 +63,11 @@ export const make = (keys: ReadonlyArray<Key>) => {
 
   return {
     authenticate,
+    /** The key that a request carries, whether it is accepted or not. */
+    named: (header: (name: string) => string | undefined): Key | undefined => known.get(givenBy(header)),
+    add: (key: Key) => {
+      known.set(key.key, key)
+    },
     revoke: (name: string) => {
       for (const key of known.values()) {
         if (key.key === name || key.label === name) known.set(key.key, { ...key, revoked: true })
