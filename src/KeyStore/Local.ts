@@ -5,11 +5,10 @@
  * **Example** (A service with whatever keys the machine has)
  *
  * ```ts
- * import { ClaudeService, KeyPool } from "effect-claude"
+ * import { ClaudeService } from "effect-claude"
  * import * as Local from "effect-claude/KeyStore/Local"
- * import { Layer } from "effect"
  *
- * export const live = ClaudeService.layer({ keys: KeyPool.layer().pipe(Layer.provide(Local.layerConfig())) })
+ * export const live = ClaudeService.layer({ keys: Local.layerConfig() })
  * ```
  *
  * @since 0.1.0
