@@ -95,7 +95,21 @@ export type Parts =
     readonly models?: ReadonlyArray<Model.Model> | undefined
   }
 
-type Only<Given, Options> = { readonly [Name in keyof Given]: Name extends keyof Options ? Given[Name] : never }
+type Plain = string | number | bigint | boolean | symbol | null | undefined | ((...args: never) => unknown)
+
+type KeysOf<Options> = Options extends Plain ? never : keyof Options
+
+type At<Options, Name> = Options extends unknown ? Name extends keyof Options ? Options[Name] : never : never
+
+type Item<Options> = Options extends ReadonlyArray<infer One> ? One : never
+
+/** What is given, with `never` in place of each option, however deep, that does not exist. */
+type Only<Given, Options> = unknown extends Options ? Given
+  : Given extends Plain ? Given
+  : Given extends ReadonlyArray<unknown> ? { readonly [Index in keyof Given]: Only<Given[Index], Item<Options>> }
+  : {
+    readonly [Name in keyof Given]: Name extends KeysOf<Options> ? Only<Given[Name], At<Options, Name>> : never
+  }
 
 type CheckedPart<Name extends keyof Known, Part> = Part extends AnyLayer ? Part extends LayerOf<Name> ? Part
   : `The part "${Name}" takes its options or a layer of its own service`
@@ -123,13 +137,18 @@ type KeysError<P> = P extends { readonly keys: StoreLayer } ? Config.ConfigError
   : P extends { readonly keys: AnyLayer | Keys | { readonly keys: Keys } } ? never
   : Config.ConfigError | KeyStore.KeyStoreError
 
+/** A base URL that is none. */
+type ApiError<P> = P extends { readonly api?: infer Api }
+  ? Exclude<Api, AnyLayer | undefined> extends never ? never : Config.ConfigError
+  : never
+
 /**
  * What building the service may fail with.
  *
  * @category models
  * @since 0.1.0
  */
-export type PartsError<P> = { [Name in keyof P]-?: ErrorOf<P[Name]> }[keyof P] | KeysError<P>
+export type PartsError<P> = { [Name in keyof P]-?: ErrorOf<P[Name]> }[keyof P] | KeysError<P> | ApiError<P>
 
 /**
  * What given layers need beside the parts of the service.
