@@ -11,7 +11,7 @@ import * as PriceBook from "../../PriceBook.ts"
 import { ExitCode } from "./exitCode.ts"
 import { Ended, UsageError } from "./failure.ts"
 import * as Ledger from "./ledger.ts"
-import { dollars, printable, result, styles, table } from "./output.ts"
+import { dollars, Json, printable, result, styles, table } from "./output.ts"
 
 interface Where {
   readonly onlyModel: string | undefined
@@ -62,6 +62,7 @@ export const report = Effect.fnUntraced(function*(input: ReportInput) {
   if (last !== undefined && input.from !== undefined) {
     return yield* new UsageError({ message: "Give --last or --from, not both." })
   }
+  if (csv && (yield* Json)) return yield* new UsageError({ message: "Give --csv or --json, not both." })
   yield* zoneOf(zone)
   const now = yield* Clock.currentTimeMillis
   const from = last === undefined ? input.from : (to ?? now) - Duration.toMillis(last)

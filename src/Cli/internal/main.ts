@@ -19,6 +19,7 @@ const runMain = Runtime.makeRunMain(({ fiber }) => {
   }
   process.on("SIGINT", () => stop(ExitCode.interrupted))
   process.on("SIGTERM", () => stop(ExitCode.terminated))
+  process.on("SIGHUP", () => stop(ExitCode.hungUp))
   process.stdout.on("error", () => stop(ExitCode.brokenPipe))
   process.stderr.on("error", () => {})
   fiber.addObserver((exit) => {
