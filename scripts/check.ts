@@ -14,7 +14,7 @@ import { catalogue } from "../src/Model.ts"
 import { bundles } from "./bundles.ts"
 import { compare } from "./catalogue.ts"
 import { problems } from "./conventions.ts"
-import { write } from "./examples.ts"
+import { strays, write } from "./examples.ts"
 import { cycles, type Imports, importsOf, violations } from "./floors.ts"
 import { changes, files } from "./format.ts"
 import * as House from "./house.ts"
@@ -152,6 +152,7 @@ const checks: Record<string, Check> = {
     fail(stale())
   },
   async examples() {
+    fail(strays())
     const count = write(".examples")
     await tsc("-p", "tsconfig.examples.json")
     await bin("vitest/vitest.mjs", "run", "--project", "examples", "--reporter", "dot")

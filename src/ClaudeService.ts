@@ -169,7 +169,7 @@ export const make = Effect.gen(function*() {
   return ClaudeService.of({
     create,
     createWithReport,
-    text: (request) => Effect.flatMap(create(request), MessageStream.completeText),
+    text: (request) => Effect.flatMap(createWithReport(request), completeTextOf),
     stream: (request) => streamWithReport(request),
     streamWithReport,
     countTokens: (params) =>
@@ -178,6 +178,8 @@ export const make = Effect.gen(function*() {
     model: (id) => ask("models", "ClaudeService.model", id, (attempt) => api.model(attempt, id))
   })
 })
+
+const completeTextOf = ({ attempts, message }: CallReport) => MessageStream.completeText(message, attempts)
 
 /** How calls begin: what all attempts of one share. */
 const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {

@@ -83,11 +83,13 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
   it.effect("ends quietly when nobody reads what it writes, and at Ctrl-C", () =>
     Effect.gen(function*() {
       const simulator = yield* Simulator.Simulator
-      yield* simulator.inject(Simulator.Fault.Drip({ bytes: 40, every: "20 millis" }), {
-        request: ({ model }) => model === "claude-haiku-5-5"
-      })
-      const slow = ["ask", "--model", "claude-haiku-5-5", "the way home"]
-      const [closed, stopped] = yield* Effect.all([start(slow), start(slow)], all)
+      const of = (wanted: string) => ({ request: ({ model }: Simulator.Seen) => model === wanted })
+      yield* simulator.inject(Simulator.Fault.Drip({ bytes: 60, every: "50 millis" }), of("claude-haiku-5-5"))
+      yield* simulator.inject(Simulator.Fault.Stall({ after: { events: 4 } }), of("claude-opus-5-5"))
+      const [closed, stopped] = yield* Effect.all([
+        start(["ask", "--model", "claude-haiku-5-5", "the way ".repeat(50)]),
+        start(["ask", "--model", "claude-opus-5-5", "the way home"])
+      ], all)
       yield* eventually(Effect.sync(() => closed.said.out), (out) => out.includes("Nobody"))
       closed.child.stdout?.destroy()
       yield* eventually(Effect.sync(() => stopped.said.out), (out) => out.includes("Nobody"))
@@ -125,7 +127,7 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
       yield* run(["ask", "hi", "--ledger", costs])
       const [good, bad, offline] = yield* Effect.all([
         run(["doctor", "--json", "--ledger", costs]),
-        run(["doctor"], {
+        run(["doctor", "--redis", "redis://127.0.0.1:1"], {
           env: {
             ANTHROPIC_BASE_URL: refusedUrl,
             HTTPS_PROXY: "http://me:hunter2@proxy:8080",
@@ -146,6 +148,8 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
       assert.match(bad.out, /fail +api +http:.*: the connection is refused: check ANTHROPIC_BASE_URL/)
       assert.match(bad.out, /warn +proxies +HTTPS_PROXY=http:\/\/me:\.\.\.@proxy:8080: /)
       assert.match(bad.out, /fail +ledger +There is no ledger \/none\.db/)
+      assert.match(bad.out, /fail +redis +connect ECONNREFUSED/)
+      assert.strictEqual(bad.err, "")
       assert.notInclude(bad.out, "hunter2")
       assert.strictEqual(offline.code, 1)
       assert.match(offline.out, /fail +environment +CLAUDE_RETRIES in the environment: /)

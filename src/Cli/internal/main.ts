@@ -19,6 +19,7 @@ const runMain = Runtime.makeRunMain(({ fiber }) => {
   }
   process.on("SIGINT", () => stop(ExitCode.interrupted))
   process.on("SIGTERM", () => stop(ExitCode.terminated))
+  process.on("SIGHUP", () => stop(ExitCode.hungUp))
   process.stdout.on("error", () => stop(ExitCode.brokenPipe))
   process.stderr.on("error", () => {})
   fiber.addObserver((exit) => {
@@ -32,8 +33,9 @@ const runMain = Runtime.makeRunMain(({ fiber }) => {
   })
 })
 
-/** `node:sqlite` warns on Node 22, and a command has nobody to warn. */
-const withoutSqliteWarning = () => {
+/** Node 22 warns of `node:sqlite`, and the SDK of a deprecated model at each call, of which this package tells once. */
+const withoutNoise = () => {
+  Object.assign(console, { warn: () => {} })
   const emit = process.emitWarning
   process.emitWarning = ((warning: string | Error, ...rest: ReadonlyArray<unknown>) => {
     if (!String(warning).includes("SQLite is an experimental feature")) Reflect.apply(emit, process, [warning, ...rest])
@@ -42,7 +44,7 @@ const withoutSqliteWarning = () => {
 
 /** Runs the command over the services of Node, and ends the process with its exit code. */
 export const main = (run: Effect.Effect<number, never, NodeServices>): void => {
-  withoutSqliteWarning()
+  withoutNoise()
   const node = load(
     "@effect/platform-node",
     "The effect-claude command",

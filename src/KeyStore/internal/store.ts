@@ -1,11 +1,11 @@
 /** A key store over sources in order: reads them once for all who ask at the same time, remembers what they gave, and follows their changes. */
 import * as Clock from "effect/Clock"
-import * as ConfigProvider from "effect/ConfigProvider"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
@@ -141,7 +141,6 @@ export const follow = Effect.fnUntraced(function*(
   settings: Settings
 ): Effect.fn.Return<Following, never, Scope.Scope> {
   const scope = yield* Scope.Scope
-  const provider = yield* ConfigProvider.ConfigProvider
   const memory = new Memory()
   const published = yield* PubSub.sliding<Take.Take<ReadonlyArray<Key>>>({ capacity: 16, replay: 1 })
   yield* Effect.addFinalizer(() => PubSub.end(published, Exit.void))
@@ -163,7 +162,7 @@ export const follow = Effect.fnUntraced(function*(
     memory.keys = all.keys
     yield* PubSub.publish(published, [all.keys])
     return all.keys
-  }).pipe(Effect.provideService(ConfigProvider.ConfigProvider, provider))
+  })
 
   /** One reading for all who ask meanwhile. It goes on where one of them is interrupted, and is bounded by the time limit of each source. */
   const keys = Effect.suspend(() => {
@@ -187,8 +186,11 @@ export const follow = Effect.fnUntraced(function*(
       // A key that was not renewed in time is asked for again, less and less often.
       const isBackoff = hasFailed || refresh <= 0
       const wait = isBackoff ? Math.min(backoffMillis, refresh > 0 ? refresh : Infinity) : refresh
-      backoffMillis = isBackoff ? Math.min(backoffMillis * 2, maxBackoffMillis) : minBackoffMillis
-      yield* Number.isFinite(wait) ? Effect.timeoutOption(signal.await, wait) : signal.await
+      const signalled = yield* Number.isFinite(wait)
+        ? Effect.timeoutOption(signal.await, wait)
+        : Effect.asSome(signal.await)
+      if (!isBackoff) backoffMillis = minBackoffMillis
+      else if (Option.isNone(signalled)) backoffMillis = Math.min(backoffMillis * 2, maxBackoffMillis)
     }
   })
 

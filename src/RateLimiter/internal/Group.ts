@@ -295,11 +295,12 @@ export class Group {
         this.metrics.outputRatio.updateUnsafe(ratio, this.services)
       }
       const report = InFlight.close(self, now)
-      const reported = Effect.map(this.buckets.report(report), () => {
-        this.admitted--
-        this.bound = nextBound(this.bound, now, report.observed !== undefined, isCompleted, report.pause !== undefined)
-        this.line?.wake()
-      })
+      this.admitted--
+      this.bound = nextBound(this.bound, now, report.observed !== undefined, isCompleted, report.pause !== undefined)
+      const { line } = this
+      const reported = line === undefined
+        ? this.buckets.report(report)
+        : Effect.map(this.buckets.report(report), () => line.wake())
       if (Math.abs(now - this.gaugedAt) < gaugeMillis) return reported
       this.gaugedAt = now
       return Effect.andThen(reported, this.gauge)

@@ -23,7 +23,7 @@ import * as Lock from "./lock.ts"
 import * as Progress from "./progress.ts"
 import * as Prompts from "./prompts.ts"
 
-export interface Input {
+export interface Input extends Ledger.Flags {
   readonly file: string
   readonly out: string
   readonly concurrency: number
@@ -33,7 +33,6 @@ export interface Input {
   readonly maxTokens: number
   readonly system: string | undefined
   readonly temperature: number | undefined
-  readonly ledger: string | undefined
   readonly user: string | undefined
   readonly tenant: string | undefined
   readonly tags: Readonly<Record<string, string>> | undefined
@@ -252,7 +251,7 @@ const answerAll = Effect.fnUntraced(function*(input: Input, defaults: Prompts.De
 
 export const batch = Effect.fnUntraced(function*(input: Input) {
   yield* check(input)
-  const ledger = yield* Ledger.targetOf(input.ledger)
+  const ledger = yield* Ledger.targetOf(input)
   const model = yield* Target.modelOf(input.model)
   const { maxTokens, system, temperature } = input
   const answers = answerAll(input, { model, maxTokens, system, temperature })
