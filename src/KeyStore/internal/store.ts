@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
@@ -187,8 +188,11 @@ export const follow = Effect.fnUntraced(function*(
       // A key that was not renewed in time is asked for again, less and less often.
       const isBackoff = hasFailed || refresh <= 0
       const wait = isBackoff ? Math.min(backoffMillis, refresh > 0 ? refresh : Infinity) : refresh
-      backoffMillis = isBackoff ? Math.min(backoffMillis * 2, maxBackoffMillis) : minBackoffMillis
-      yield* Number.isFinite(wait) ? Effect.timeoutOption(signal.await, wait) : signal.await
+      const signalled = yield* Number.isFinite(wait)
+        ? Effect.timeoutOption(signal.await, wait)
+        : Effect.asSome(signal.await)
+      if (!isBackoff) backoffMillis = minBackoffMillis
+      else if (Option.isNone(signalled)) backoffMillis = Math.min(backoffMillis * 2, maxBackoffMillis)
     }
   })
 
