@@ -28,6 +28,7 @@ const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
 /** The environment of a command that has a key for the simulator of the test, and nothing else. */
 const environment = Effect.map(SimulatorServer.SimulatorServer, ({ url }) => ({
   PATH: process.env["PATH"],
+  XDG_CONFIG_HOME: "/none",
   ANTHROPIC_API_KEY: Simulator.apiKey,
   ANTHROPIC_BASE_URL: url
 }))
