@@ -4,7 +4,7 @@ import { generateIdentity } from "age-encryption"
 import { Effect, FileSystem } from "effect"
 import type { ListedKey } from "effect-claude/KeyStore"
 import * as Simulator from "effect-claude/testing/Simulator"
-import { Environment, folder, json, run, start } from "./utils/command.ts"
+import { Environment, folder, here, json, run, start } from "./utils/command.ts"
 import { eventually } from "./utils/eventually.ts"
 
 const all = { concurrency: "unbounded" } as const
@@ -17,11 +17,11 @@ layer(Environment, { excludeTestServices: true })("effect-claude keys", (it) => 
       const env = { ANTHROPIC_API_KEY: `${Simulator.apiKey},${secret}` }
       const [list, get, revealed, check, none, missing] = yield* Effect.all([
         run(["keys", "list", "--fingerprint", "--json"], { env }),
-        run(["keys", "get", "env-2"], { env }),
+        here(["keys", "get", "env-2"], { env }),
         run(["keys", "get", "env-2", "--reveal"], { env }),
         run(["keys", "check", "--json"], { env }),
-        run(["keys", "check"], { env: { ANTHROPIC_API_KEY: undefined } }),
-        run(["keys", "get", "env-3"], { env })
+        here(["keys", "check"], { env: { ANTHROPIC_API_KEY: undefined } }),
+        here(["keys", "get", "env-3"], { env })
       ], all)
       assert.deepInclude(list, { code: 0, err: "" })
       assert.deepInclude(json(list.out).keys[1], {
@@ -53,11 +53,11 @@ layer(Environment, { excludeTestServices: true })("effect-claude keys", (it) => 
       const set = ["keys", "set", "--source", "file"]
       const [piped, argument, label, empty, words, keyring, typed, stopped] = yield* Effect.all([
         run([...set, "piped", "--group", "g", "--weight", "0.5"], { env, stdin: `${Simulator.apiKey}\n` }),
-        run([...set, "team-a", secret], { env }),
-        run([...set, secret, "--json"], { env }),
-        run([...set, "team-a"], { env, stdin: "\n" }),
-        run([...set, "team-a"], { env, stdin: `${secret} ${secret}` }),
-        run(["keys", "set", "team-a"], { env, stdin: secret }),
+        here([...set, "team-a", secret], { env }),
+        here([...set, secret, "--json"], { env }),
+        here([...set, "team-a"], { env, stdin: "\n" }),
+        here([...set, "team-a"], { env, stdin: `${secret} ${secret}` }),
+        here(["keys", "set", "team-a"], { env, stdin: secret }),
         start([...set, "typed"], { env, terminal: true }),
         start([...set, "stopped"], { env, terminal: true })
       ], all)
@@ -80,12 +80,12 @@ layer(Environment, { excludeTestServices: true })("effect-claude keys", (it) => 
       }
 
       const [asked, list, revealed, stored] = yield* Effect.all([
-        run(["ask", "the way"], { env }),
-        run(["keys", "list", "--json"], { env }),
-        run(["keys", "get", "typed", "--reveal", "--json"], { env }),
+        here(["ask", "the way", "--json"], { env }),
+        here(["keys", "list", "--json"], { env }),
+        here(["keys", "get", "typed", "--reveal", "--json"], { env }),
         Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString(CLAUDE_KEYS_FILE))
       ], all)
-      assert.strictEqual(asked.out, "Nobody knows the way.\n")
+      assert.strictEqual(json(asked.out).text, "Nobody knows the way.")
       assert.deepStrictEqual(
         json(list.out).keys.map(({ group, label, weight }: ListedKey) => [label, group, weight]).sort(),
         [["piped", "g", 0.5], ["typed", "default", 1]]
@@ -94,7 +94,7 @@ layer(Environment, { excludeTestServices: true })("effect-claude keys", (it) => 
       assert.notInclude(stored, "planted")
       const [removed, nobody] = yield* Effect.all([
         run(["keys", "remove", "typed", "--source", "file", "--json"], { env }),
-        run(["keys", "remove", "nobody", "--source", "file"], { env })
+        here(["keys", "remove", "nobody", "--source", "file"], { env })
       ])
       assert.deepStrictEqual(json(removed.out), { label: "typed", sources: ["encrypted file"] })
       assert.deepInclude(nobody, { code: 3, out: "" })
@@ -117,7 +117,7 @@ layer(Environment, { excludeTestServices: true })("effect-claude keys", (it) => 
       const set = yield* exit
       assert.strictEqual(set.code, 0)
       assert.notInclude(set.out, "planted")
-      const open = yield* run(["keys", "get", "team-a", "--reveal"], {
+      const open = yield* here(["keys", "get", "team-a", "--reveal"], {
         env: { ...env, CLAUDE_KEYS_PASSPHRASE: "planted" }
       })
       assert.strictEqual(open.out, `${secret}\n`)
