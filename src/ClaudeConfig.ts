@@ -48,6 +48,10 @@ export interface Options {
 /**
  * Where the keys of this machine are beside the environment; `effect-claude/KeyStore/Local` takes them as its options.
  *
+ * - `service`: what the entries of the keyring are filed under. Default `effect-claude`.
+ * - `path`: of the encrypted file. Default that of `KeyStore/Local`.
+ * - `passphrase`, `identity`, `identityFile`: what opens the file, one of them. Default none.
+ *
  * @category options
  * @since 0.1.0
  */

@@ -12,13 +12,12 @@
  * **Example** (A mounted secret)
  *
  * ```ts
- * import { KeyPool, KeyStore } from "effect-claude"
+ * import { ClaudeService, KeyStore } from "effect-claude"
  * import * as Folder from "effect-claude/KeyStore/Folder"
- * import { Layer } from "effect"
  *
- * export const keys = KeyPool.layer().pipe(
- *   Layer.provide(KeyStore.layer(Folder.source({ path: "/var/run/secrets/anthropic" })))
- * )
+ * export const live = ClaudeService.layer({
+ *   keys: KeyStore.layer(Folder.source({ path: "/var/run/secrets/anthropic" }))
+ * })
  * ```
  *
  * @since 0.1.0

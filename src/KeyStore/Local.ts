@@ -5,11 +5,10 @@
  * **Example** (A service with whatever keys the machine has)
  *
  * ```ts
- * import { ClaudeService, KeyPool } from "effect-claude"
+ * import { ClaudeService } from "effect-claude"
  * import * as Local from "effect-claude/KeyStore/Local"
- * import { Layer } from "effect"
  *
- * export const live = ClaudeService.layer({ keys: KeyPool.layer().pipe(Layer.provide(Local.layerConfig())) })
+ * export const live = ClaudeService.layer({ keys: Local.layerConfig() })
  * ```
  *
  * @since 0.1.0
@@ -28,8 +27,16 @@ import * as Keyring from "./Keyring.ts"
 /**
  * - `path`: of the encrypted file. Default `keys.age` in the folder `effect-claude` of the user's configuration: `$XDG_CONFIG_HOME`, `~/.config` or
  *   `%APPDATA%`.
- *
- * The others are those of the keyring, the encrypted file and the store.
+ * - `passphrase`, `identity`, `identityFile`: what opens it, one of them, as in `KeyStore/AgeFile`. Default none, so that the file is not opened.
+ * - `recipients`: who else can open it when it is written. Default nobody.
+ * - `workFactor`: how dear each guess of a passphrase is, as a power of two. Default 18.
+ * - `pollInterval`: how often the file is looked at. Default 10 seconds.
+ * - `service`: what the entries of the keyring are filed under. Default `effect-claude`.
+ * - `labels`: entries of the keyring that were made by others. Default none.
+ * - `isKernelKeyring`: uses the keyring of the Linux kernel, which forgets everything at reboot. Default false.
+ * - `use`: `"first"` takes the keys of the first source that has any, `"all"` those of all three. Default `"first"`.
+ * - `timeout`: the longest that reading a source may take. Default 30 seconds.
+ * - `refreshBefore`: how long before its end a key is read again. Default 2 minutes.
  *
  * @category options
  * @since 0.1.0

@@ -40,9 +40,11 @@ const place = (write: (path: string) => (texts: Texts) => void) =>
     }
   })
 
-describe("Folder, as kubelet mounts it", () => suite(place(mounted), { isWritable: false, isChanging: true }))
+describe("Folder, as kubelet mounts it", () => {
+  suite(place(mounted), { isWritable: false, isChanging: true })
+})
 
-describe("Folder, plain", () =>
+describe("Folder, plain", () => {
   suite(
     place((path) => (texts) => {
       rmSync(path, { recursive: true })
@@ -53,7 +55,8 @@ describe("Folder, plain", () =>
       }
     }),
     { isWritable: false, isChanging: true }
-  ))
+  )
+})
 
 const secretsOf = (keys: Effect.Success<KeyStore.KeyStore["Service"]["keys"]>) =>
   keys.map((key) => Redacted.value(key.secret))

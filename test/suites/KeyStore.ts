@@ -138,7 +138,7 @@ export const suite = (
         yield* store.set({ label: "team-b", group: "default", secret: Redacted.make(planted("b")) })
         assert.sameDeepMembers(shownOf(yield* store.keys), [["team-a", "org-a", 0.5], ["team-b", "default", 1]])
         yield* store.set({ ...key, secret: Redacted.make(planted("c")), group: "org-c" })
-        const [replaced] = (yield* store.keys).filter(({ label }) => label === "team-a")
+        const replaced = (yield* store.keys).find(({ label }) => label === "team-a")
         assert.deepStrictEqual([replaced?.group, Redacted.value(replaced!.secret)], ["org-c", planted("c")])
         assert.deepStrictEqual(yield* store.remove("team-a"), [source.name])
         assert.deepStrictEqual(shownOf(yield* store.list()), [["team-b", "default", 1]])

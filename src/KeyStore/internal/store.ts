@@ -1,6 +1,5 @@
 /** A key store over sources in order: reads them once for all who ask at the same time, remembers what they gave, and follows their changes. */
 import * as Clock from "effect/Clock"
-import * as ConfigProvider from "effect/ConfigProvider"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -142,7 +141,6 @@ export const follow = Effect.fnUntraced(function*(
   settings: Settings
 ): Effect.fn.Return<Following, never, Scope.Scope> {
   const scope = yield* Scope.Scope
-  const provider = yield* ConfigProvider.ConfigProvider
   const memory = new Memory()
   const published = yield* PubSub.sliding<Take.Take<ReadonlyArray<Key>>>({ capacity: 16, replay: 1 })
   yield* Effect.addFinalizer(() => PubSub.end(published, Exit.void))
@@ -164,7 +162,7 @@ export const follow = Effect.fnUntraced(function*(
     memory.keys = all.keys
     yield* PubSub.publish(published, [all.keys])
     return all.keys
-  }).pipe(Effect.provideService(ConfigProvider.ConfigProvider, provider))
+  })
 
   /** One reading for all who ask meanwhile. It goes on where one of them is interrupted, and is bounded by the time limit of each source. */
   const keys = Effect.suspend(() => {
