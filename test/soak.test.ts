@@ -71,7 +71,7 @@ describe("a thousand calls and a hundred streams among faults of every kind", ()
       yield* Effect.addFinalizer(() => Effect.sync(() => process.off("unhandledRejection", listener)))
       const { url } = yield* SimulatorServer.SimulatorServer
       const layer = ClaudeService.layer({
-        api: { baseUrl: url, timeouts: { headers: "1 second", idle: "1 second" } },
+        api: { baseUrl: url, timeouts: { headers: "4 seconds", idle: "4 seconds" } },
         keys: [{ label: "sim", group: "g", secret: Redacted.make(Simulator.apiKey) }],
         retry: { base: 5, throttledBase: 5, cap: 20 },
         // On a machine that is busy elsewhere time limits pass in a row, and refusals would leave nothing to look at.
