@@ -63,6 +63,7 @@ import type { Member } from "./KeyPool/internal/Member.ts"
 import { Pool } from "./KeyPool/internal/Pool.ts"
 import { type Change, type Snapshot, snapshotOf } from "./KeyPool/internal/snapshot.ts"
 import type { StrategyName } from "./KeyPool/internal/strategies.ts"
+import { make as makeTelemetry, type Telemetry } from "./KeyPool/internal/telemetry.ts"
 import { KeyStore, type KeyStoreError } from "./KeyStore.ts"
 import * as Model from "./Model.ts"
 
@@ -116,7 +117,8 @@ export class KeyPool extends Context.Service<
   }
 >()("effect-claude/KeyPool") {}
 
-const settingsOf = (options: Options, clock: Clock.Clock, random: Random.Random) => ({
+const settingsOf = (options: Options, clock: Clock.Clock, random: Random.Random, { moved }: Telemetry) => ({
+  moved,
   clock,
   random: () => random.nextDoubleUnsafe(),
   strategy: options.strategy,
@@ -142,7 +144,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const clock = yield* Clock.Clock
   const scope = yield* Effect.scope
   const feed = yield* Feed.make<Change>()
-  const pool = new Pool(settingsOf(options, clock, yield* Random.Random))
+  const telemetry = yield* makeTelemetry
+  const pool = new Pool(settingsOf(options, clock, yield* Random.Random, telemetry))
   pool.registry.replace(yield* Effect.flatMap(store.keys, checkKeys))
 
   const adopt = (keys: ReadonlyArray<Key>): Effect.Effect<void> => {
@@ -153,7 +156,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   }
   // A store that cannot be read now gives no new keys.
   const reload = Effect.ignore(Effect.flatMap(store.keys, adopt))
-  yield* Effect.forkScoped(Keeper.run(pool, { api, clock, feed, lookup, reload, scope }))
+  yield* Effect.forkScoped(Keeper.run(pool, { api, clock, feed, lookup, reload, scope, telemetry }))
   if (store.changes !== undefined) yield* Effect.forkScoped(Stream.runForEach(store.changes, adopt))
 
   /** Gives a key to an attempt, until it is settled. */
@@ -175,7 +178,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           ? Effect.succeed(lend(attempt, only))
           : Effect.map(pool.take(attempt), (member) => lend(attempt, member))
       }),
-    mayMove: (attempt, error) => attempt !== undefined && pool.only === undefined && pool.mayMove(attempt, error),
+    mayMove: (attempt, error) =>
+      attempt !== undefined && pool.only?.key !== attempt.key && pool.mayMove(attempt, error),
     snapshot: Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()
       return [...pool.registry.members.values()].map((member) => snapshotOf(member, now))

@@ -268,7 +268,8 @@ describe("a quarantined key", () => {
       const error = yield* Effect.flip(ClaudeService.create(hello))
       assert.strictEqual(
         error.message,
-        "No API key is usable (a: quarantined: the API did not accept it). Try again later."
+        "No API key is usable (a: quarantined: the API did not accept it). Check that they are right and paid for; " +
+          "they are checked again in the background."
       )
       assert.strictEqual((yield* requests).total, total)
     }).pipe(Effect.provide(Simulator.layerClaude({ keys: [a] }, { retry }))))
