@@ -40,7 +40,7 @@ import { own } from "./internal/own.ts"
 
 /**
  * - `secret`: its name.
- * - `namespace`: Default that of the pod.
+ * - `namespace`: the one that it is in. Default that of the pod.
  * - `fields`: the fields to read. Default all.
  * - `server`: of the API. Default that of the cluster.
  * - `tokenFile`, `caFile`: the token of the service account, which is read again for each request, and the certificates of the API. Default those that
