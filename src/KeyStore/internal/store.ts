@@ -199,8 +199,9 @@ export const follow = Effect.fnUntraced(function*(
   const start = Effect.suspend(() => {
     if (isFollowing) return Effect.void
     isFollowing = true
-    // A source that fails is left alone for its back-off, however often it is polled.
-    const changed = (source: Source) => Effect.suspend(() => memory.failing.has(source) ? Effect.void : signal.open)
+    // A source that fails is left alone during a back-off, however often it is polled.
+    const changed = (source: Source) =>
+      Effect.suspend(() => hasFailed && memory.failing.has(source) ? Effect.void : signal.open)
     const listening = Effect.forEach(sources, (source) => Effect.forkIn(listen(source, changed(source)), scope))
     return Effect.andThen(listening, Effect.forkIn(loop, scope))
   })
