@@ -300,6 +300,20 @@ describe("changes", () => {
       ])
     }))
 
+  it.effect("takes up a source again that was not there for a while", () =>
+    Effect.gen(function*() {
+      const { source, state } = memory("m", { a: planted("a") })
+      const store = yield* KeyStore.make([source])
+      const seen = yield* following(store)
+      yield* TestClock.adjust("15 seconds")
+      state.failure = new KeyStore.KeyStoreError({ store: "m", kind: "unavailable", reason: "it is not there" })
+      yield* TestClock.adjust("30 seconds")
+      state.failure = undefined
+      state.texts.set("a", planted("b"))
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(seen, [[planted("a")], [planted("b")]])
+    }).pipe(Effect.scoped))
+
   it.effect("keeps the last keys where no source has one any more", () =>
     Effect.gen(function*() {
       const { source, state } = memory("one", { a: planted("a") })

@@ -84,7 +84,9 @@ const contentOf = (text: string): Content => {
     : { [defaultName]: text }
 }
 
-const textOf = (value: unknown): string => Predicate.isString(value) ? value : JSON.stringify(value)
+/** A number or null is no key: within an array it is refused. */
+const textOf = (value: unknown): string =>
+  Predicate.isString(value) ? value : JSON.stringify(Predicate.isObjectOrArray(value) ? value : [value])
 
 /** A document of a source as it stands in the file: JSON as JSON. */
 const valueOf = (text: string): unknown => /^[[{]/.test(text) ? Option.getOrElse(parseJson(text), () => text) : text

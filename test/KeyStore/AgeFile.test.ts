@@ -170,6 +170,57 @@ describe.skipIf(!isInstalled)("AgeFile", () => {
       assert.deepStrictEqual(readdirSync(dirname(path)), ["keys.age"])
     }).pipe(Effect.scoped))
 
+  it.live("loses no key where one program writes through a link", () =>
+    Effect.gen(function*() {
+      const path = join(yield* folder, "keys.age")
+      const link = `${path}.link`
+      yield* stored(path)
+      symlinkSync(path, link)
+      const stores = yield* Effect.forEach(
+        [path, link],
+        (path) => KeyStore.make([AgeFile.source(withPassphrase(path))])
+      )
+      const labels = Array.from({ length: 6 }, (_, n) => `key-${n}`)
+      yield* Effect.forEach(
+        labels,
+        (label, n) => stores[n % 2]!.set({ ...key, label }),
+        { concurrency: "unbounded" }
+      )
+      assert.sameMembers((yield* stores[0]!.list()).map(({ label }) => label), [key.label, ...labels])
+    }).pipe(Effect.scoped))
+
+  it.live("leaves no lock behind, whenever it is interrupted", () =>
+    Effect.gen(function*() {
+      const path = join(yield* folder, "keys.age")
+      const store = yield* KeyStore.make([AgeFile.source(withPassphrase(path))])
+      yield* Effect.forEach(Array.from({ length: 40 }, (_, n) => n), (n) =>
+        Effect.gen(function*() {
+          const setting = yield* Effect.forkChild(store.set({ ...key, label: `key-${n}` }))
+          for (let turn = 0; turn < n; turn++) {
+            yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+          }
+          yield* Fiber.interrupt(setting)
+        }))
+      yield* store.set(key)
+      assert.deepStrictEqual(readdirSync(dirname(path)), ["keys.age"])
+    }).pipe(Effect.scoped))
+
+  it.live("takes nothing for a key that is none, and repeats no key that stands where a label belongs", () =>
+    Effect.gen(function*() {
+      const path = join(yield* folder, "keys.age")
+      const store = yield* KeyStore.make([AgeFile.source({ path, identity: Redacted.make(identity) })])
+      for (const content of [{ a: 5 }, { a: null }, { a: true }, { [planted("a")]: "team-a" }]) {
+        rmSync(path, { force: true })
+        execFileSync("age", ["--encrypt", "--recipient", recipient, "--output", path], {
+          input: JSON.stringify(content)
+        })
+        chmodSync(path, 0o600)
+        const error = yield* Effect.flip(store.keys)
+        assert.strictEqual(error.kind, "invalid")
+        assert.notInclude(error.message, planted("a"))
+      }
+    }).pipe(Effect.scoped))
+
   it.effect("waits for another program that stores a key, and says how to go on where it never ends", () =>
     Effect.gen(function*() {
       const path = join(yield* folder, "keys.age")

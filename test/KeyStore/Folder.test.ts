@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Redacted } from "effect"
 import { KeyStore } from "effect-claude"
 import * as Folder from "effect-claude/KeyStore/Folder"
+import { execFileSync } from "node:child_process"
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { planted, suite } from "../suites/KeyStore.ts"
@@ -102,6 +103,14 @@ describe("Folder", () => {
       mounted(path)({ key: planted("a"), "tls.crt": "-----BEGIN CERTIFICATE-----\nno key" })
       const store = yield* KeyStore.make([Folder.source({ path, files: ["key"] })])
       assert.deepStrictEqual(secretsOf(yield* store.keys), [planted("a")])
+    }).pipe(Effect.scoped))
+
+  it.live("waits for no pipe", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      execFileSync("mkfifo", [join(path, "key")])
+      const store = yield* KeyStore.make([Folder.source({ path })])
+      assert.include((yield* Effect.flip(store.keys)).message, "key is not a file")
     }).pipe(Effect.scoped))
 
   it.live("says what it cannot read, and shows nothing of it", () =>

@@ -1,7 +1,6 @@
 /** Files that hold secrets: read whole, with a bound, and written so that a reader sees the old one or the new one. */
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
-import * as Schedule from "effect/Schedule"
 import { randomUUID } from "node:crypto"
 import * as fs from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
@@ -51,6 +50,9 @@ export interface File {
 
 const hasModes = platform !== "win32"
 
+/** Without `O_NONBLOCK`, which Windows does not have, opening a pipe that nobody writes to would wait for good. */
+const toRead = fs.constants.O_RDONLY | (hasModes ? fs.constants.O_NONBLOCK : 0)
+
 const octal = (mode: number): string => (mode & 0o777).toString(8).padStart(4, "0")
 
 /** What is read of an open file is what was looked at, even if its name is given to another one meanwhile. */
@@ -79,7 +81,7 @@ export const read = (
   options: { readonly isPrivate: boolean }
 ): Effect.Effect<File | undefined, KeyStoreError> =>
   Effect.acquireUseRelease(
-    found(store, path, () => fs.open(path, "r")),
+    found(store, path, () => fs.open(path, toRead)),
     (handle) => handle === undefined ? Effect.succeed(undefined) : readOpen(store, path, handle, options.isPrivate),
     (handle) => handle === undefined ? Effect.void : Effect.ignore(Effect.tryPromise(() => handle.close()))
   )
@@ -116,40 +118,47 @@ const flushFolder = (store: string, path: string) =>
 const lockPollMillis = 50
 const lockPolls = 200
 
-/** What one program after the other does with a file, marked by a file beside it. */
-export const alone = <A, E>(
+const whileLocked = <A, E>(
   store: string,
   path: string,
   effect: Effect.Effect<A, E>
 ): Effect.Effect<A, E | KeyStoreError> => {
   const lock = `${path}.lock`
   const isHeld = (error: unknown): boolean => codeOf(error) === "EEXIST"
-  const take = Effect.tryPromise({ try: () => fs.open(lock, "wx", 0o600), catch: (error) => error }).pipe(
-    Effect.retry({ times: lockPolls, schedule: Schedule.spaced(lockPollMillis), while: isHeld }),
-    Effect.mapError((error) =>
-      isHeld(error)
-        ? new KeyStoreError({
-          store,
-          kind: "unreachable",
-          reason: `another program is changing ${path}`,
-          remedy: `If none is, remove ${lock}.`
-        })
-        : failed(store, lock, "created")(error)
-    )
-  )
+  const open = Effect.tryPromise({ try: () => fs.open(lock, "wx", 0o600), catch: (error) => error })
+  // Interrupted only between two tries: a lock that was just created would stay.
+  const tryAgain = (left: number): Effect.Effect<fs.FileHandle, unknown> =>
+    Effect.catch(open, (error) =>
+      isHeld(error) && left > 0
+        ? Effect.andThen(Effect.interruptible(Effect.sleep(lockPollMillis)), tryAgain(left - 1))
+        : Effect.fail(error))
+  const take = Effect.mapError(tryAgain(lockPolls), (error) =>
+    isHeld(error)
+      ? new KeyStoreError({
+        store,
+        kind: "unreachable",
+        reason: `another program is changing ${path}`,
+        remedy: `If none is, remove ${lock}.`
+      })
+      : failed(store, lock, "created")(error))
   const give = (handle: fs.FileHandle) =>
     Effect.andThen(
       Effect.ignore(Effect.tryPromise(() => handle.close())),
       Effect.ignore(Effect.tryPromise(() => fs.rm(lock, { force: true })))
     )
-  const folder = attempt(
-    store,
-    dirname(path),
-    "created",
-    () => fs.mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  )
-  return Effect.andThen(folder, Effect.acquireUseRelease(Effect.interruptible(take), () => effect, give))
+  return Effect.acquireUseRelease(take, () => effect, give)
 }
+
+/** What one program after the other does with a file, marked by a file beside it: the same one, whatever link leads there. */
+export const alone = <A, E>(
+  store: string,
+  path: string,
+  effect: Effect.Effect<A, E>
+): Effect.Effect<A, E | KeyStoreError> =>
+  attempt(store, dirname(path), "created", () => fs.mkdir(dirname(path), { recursive: true, mode: 0o700 })).pipe(
+    Effect.andThen(targetOf(store, path)),
+    Effect.flatMap((target) => whileLocked(store, target, effect))
+  )
 
 /**
  * Replaces a file, or creates it, for this user alone. Whoever reads it meanwhile sees the old one or the new one, and so does

@@ -3,7 +3,7 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Key } from "../../Attempt.ts"
-import { Malformed, parse } from "./document.ts"
+import { Malformed, parse, wrongLabel } from "./document.ts"
 import { typed } from "./failure.ts"
 import { KeyStoreError, type Secret, type Source } from "./source.ts"
 
@@ -72,7 +72,10 @@ const foundIn = (
     for (const [name, secret] of secrets) {
       if (secret === undefined) continue
       const keys = parse(name, secret.secret)
-      if (keys instanceof Malformed) return invalid(source, `${name}: ${keys.reason}`)
+      // A key as the name of a label must not be repeated.
+      if (keys instanceof Malformed) {
+        return invalid(source, `${wrongLabel(name) === undefined ? name : "one of its names"}: ${keys.reason}`)
+      }
       for (const key of keys) {
         if (labels.has(key.label)) return invalid(source, `it has two keys labelled ${key.label}`)
         labels.add(key.label)
