@@ -112,7 +112,7 @@ export const make = Effect.gen(function*() {
       const sent = Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress)))
       // `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
       return Effect.withSpan(sent, "ClaudeService.attempt", spanOfAttempt(attempt))
-    }, () => pool.mayMove(last))
+    }, (error) => pool.mayMove(last, error))
   }
 
   const create = (request: Request): Effect.Effect<Message, CallError> =>

@@ -1,7 +1,8 @@
 /** The command `effect-claude` as a process. */
-import { NodeFileSystem } from "@effect/platform-node"
+import { NodeFileSystem, NodeServices } from "@effect/platform-node"
 import { assert } from "@effect/vitest"
-import { Effect, FileSystem, Layer } from "effect"
+import { ConfigProvider, Console, Effect, FileSystem, Layer, Stdio, Stream } from "effect"
+import * as Cli from "effect-claude/Cli"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
 import { type ChildProcess, spawn } from "node:child_process"
@@ -28,6 +29,7 @@ const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
 /** The environment of a command that has a key for the simulator of the test, and nothing else. */
 const environment = Effect.map(SimulatorServer.SimulatorServer, ({ url }) => ({
   PATH: process.env["PATH"],
+  XDG_CONFIG_HOME: "/none",
   ANTHROPIC_API_KEY: Simulator.apiKey,
   ANTHROPIC_BASE_URL: url
 }))
@@ -55,6 +57,26 @@ export const start = Effect.fnUntraced(function*(args: ReadonlyArray<string>, op
 
 export const run = (args: ReadonlyArray<string>, options: Options = {}) =>
   Effect.scoped(Effect.flatMap(start(args, { stdin: "", ...options }), ({ exit }) => exit))
+
+/** The command without a process, for what does not depend on one: what its `Console` was given, and its exit code. */
+export const here = Effect.fnUntraced(function*(args: ReadonlyArray<string>, options: Omit<Options, "terminal"> = {}) {
+  const env: Record<string, string> = {}
+  for (const [name, value] of Object.entries({ ...yield* environment, ...options.env })) {
+    if (value !== undefined) env[name] = value
+  }
+  const said = { out: "", err: "" }
+  const write = (to: "out" | "err") => (text: string) => {
+    said[to] += `${text}\n`
+  }
+  const captured = Object.assign(Object.create(console), { log: write("out"), error: write("err") })
+  const stdin = Stream.make(new TextEncoder().encode(options.stdin ?? ""))
+  const code: number = yield* Cli.run(args).pipe(
+    Effect.provideService(Console.Console, captured),
+    Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env })),
+    Effect.provide(Layer.merge(NodeServices.layer, Stdio.layerTest({ stdin })))
+  )
+  return { ...said, code }
+})
 
 /** What a command wrote as JSON. */
 export const json = (text: string) => {

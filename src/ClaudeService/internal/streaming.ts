@@ -169,7 +169,7 @@ export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spa
             const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous: last?.[0] }
             last = [attempt, progress]
             return open(attempt, scope)
-          }, () => mayMove(last?.[0])),
+          }, (error) => mayMove(last?.[0], error)),
           (exit) =>
             Effect.sync(() => {
               if (Exit.isSuccess(exit)) phase = "open"

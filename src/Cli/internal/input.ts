@@ -41,7 +41,7 @@ export const readText = Effect.fnUntraced(function*(path: string) {
 const maxSecret = 64 * 1024
 
 /** Characters that are typed until Enter; nothing of them is shown. */
-const typed = Effect.fnUntraced(function*(prompt: string) {
+export const typed = Effect.fnUntraced(function*(prompt: string) {
   const write = (text: string) => Effect.sync(() => void process.stderr.write(text))
   const keys = yield* (yield* Terminal.Terminal).readInput
   yield* write(prompt)

@@ -48,6 +48,11 @@ const gauges = () => {
   }
 }
 
+interface Due {
+  readonly member: Member
+  readonly quarantine: Quarantine
+}
+
 /** Runs forever. */
 export const run = (pool: Pool, surroundings: Surroundings): Effect.Effect<never> => {
   const { clock, feed, scope } = surroundings
@@ -62,7 +67,7 @@ export const run = (pool: Pool, surroundings: Surroundings): Effect.Effect<never
     else told.set(member, to)
     const { group, label } = member.key
     // A key that took the place of another goes on under its label.
-    const isReplaced = to === "removed" && pool.members.has(label)
+    const isReplaced = to === "removed" && pool.registry.members.has(label)
     return Effect.andThen(
       isReplaced ? Effect.void : setGauge(label, to),
       feed.subscribers === 0 ? Effect.void : feed.publish({ label, group, from, to, at })
@@ -70,26 +75,46 @@ export const run = (pool: Pool, surroundings: Surroundings): Effect.Effect<never
   }
 
   const step = Effect.gen(function*() {
-    const { version } = pool
+    const { version } = pool.changes
     const now = clock.currentTimeMillisUnsafe()
     pool.expire(now)
-    const members = new Set(pool.members.values())
+    const members = new Set(pool.registry.members.values())
     for (const member of told.keys()) {
       if (!members.has(member)) yield* tell(member, "removed", now)
     }
     for (const member of members) yield* tell(member, stateOf(member, now), now)
-    const next = isChecking ? undefined : pool.nextCheck()
+    const next = isChecking ? undefined : nextCheck(pool)
     if (next !== undefined && next.quarantine.checkAt <= now) {
       isChecking = true
       const done = Effect.sync(() => {
         isChecking = false
-        pool.changed()
+        pool.opened()
       })
       return yield* Effect.forkIn(Effect.ensuring(check(pool, surroundings, next.member, next.quarantine), done), scope)
     }
-    yield* pool.awaitNews(version, Math.min(pool.nextEnd(), next?.quarantine.checkAt ?? Infinity) - now)
+    yield* pool.changes.await(version, Math.min(nextEnd(pool), next?.quarantine.checkAt ?? Infinity) - now)
   })
   return Effect.forever(step)
+}
+
+/** The quarantine whose check is due first. */
+const nextCheck = ({ registry }: Pool): Due | undefined => {
+  let next: Due | undefined
+  for (const member of registry.members.values()) {
+    for (const quarantine of member.holding()) {
+      if (quarantine.checkAt < (next?.quarantine.checkAt ?? Infinity)) next = { member, quarantine }
+    }
+  }
+  return next
+}
+
+/** When the first cooldown ends. */
+const nextEnd = ({ registry }: Pool): number => {
+  let next = Infinity
+  for (const { cooldowns } of registry.groups.values()) {
+    for (const { until } of cooldowns.values()) next = Math.min(next, until)
+  }
+  return next
 }
 
 /** Asks the API, free of charge, whether it takes a key again. */

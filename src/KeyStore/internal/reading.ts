@@ -1,10 +1,25 @@
 /** What the sources of a store gave, in their order, and what of it the store uses. */
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Key } from "../../Attempt.ts"
-import { Malformed, parse } from "./document.ts"
+import { Malformed, parse, wrongLabel } from "./document.ts"
 import { typed } from "./failure.ts"
 import { KeyStoreError, type Secret, type Source } from "./source.ts"
+
+/** The source as it is where the store is built, whoever reads it: with that configuration. */
+export const bound = (source: Source, provider: ConfigProvider.ConfigProvider): Source => {
+  const here = <A>(effect: Effect.Effect<A, unknown>) =>
+    Effect.provideService(effect, ConfigProvider.ConfigProvider, provider)
+  const { all, remove, set } = source
+  return {
+    ...source,
+    read: (name) => here(Effect.suspend(() => source.read(name))),
+    all: all === undefined ? undefined : here(all),
+    set: set === undefined ? undefined : (name, secret) => here(set(name, secret)),
+    remove: remove === undefined ? undefined : (name) => here(remove(name))
+  }
+}
 
 /** A key, and where it is stored. */
 export interface Found {
@@ -57,7 +72,10 @@ const foundIn = (
     for (const [name, secret] of secrets) {
       if (secret === undefined) continue
       const keys = parse(name, secret.secret)
-      if (keys instanceof Malformed) return invalid(source, `${name}: ${keys.reason}`)
+      // A key as the name of a label must not be repeated.
+      if (keys instanceof Malformed) {
+        return invalid(source, `${wrongLabel(name) === undefined ? name : "one of its names"}: ${keys.reason}`)
+      }
       for (const key of keys) {
         if (labels.has(key.label)) return invalid(source, `it has two keys labelled ${key.label}`)
         labels.add(key.label)
