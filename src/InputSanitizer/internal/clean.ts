@@ -88,7 +88,7 @@ export const withoutCharacters = (text: string, kinds: ReadonlySet<CharacterKind
     const wrong = kindOf(judgment)
     if (wrong === 0) kept = codeAt(text, Math.max(at, end - 2))
     const isCleaned = wrong !== 0 && kinds.has(characterKinds[wrong - 1]!) // kinds count from 1
-    if (!isCleaned) for (let from = at; from < end; from++) units[length++] = text.charCodeAt(from)
+    if (!isCleaned) { for (let from = at; from < end; from++) units[length++] = text.charCodeAt(from) }
     else if (characterKinds[wrong - 1] === "surrogate") units[length++] = replacement
     at = end
   }

@@ -39,7 +39,10 @@ const isQuote = (char: string | undefined): boolean => char !== undefined && /["
 export const markerEnd = (text: string, at: number): number => {
   const second = text.charCodeAt(at + 1)
   // Two comparisons rule out nearly every bracket.
-  if (second !== 0x7c && second !== 0x3c && second !== 0x73 && second !== 0x65 && second !== 0x49 && second !== 0x2f && second !== 0x53) {
+  if (
+    second !== 0x7c && second !== 0x3c && second !== 0x73 && second !== 0x65 && second !== 0x49 && second !== 0x2f &&
+    second !== 0x53
+  ) {
     return at
   }
   for (const form of byStart.get(second * 256 + text.charCodeAt(at + 2)) ?? none) {

@@ -2,9 +2,9 @@
  * One pass over a text: what stands in it that should not, and where it is worth reading. Each character costs one step whatever it is, so that no
  * text is slower than another by much.
  */
+import { type CharacterKind, characterKinds, Characters, codeAt, isJudged, kindOf, unitsOf } from "./characters.ts"
 import { alarms } from "./concepts.ts"
 import { markerEnd } from "./markers.ts"
-import { type CharacterKind, characterKinds, Characters, codeAt, isJudged, kindOf, unitsOf } from "./characters.ts"
 import { type Gate, machines } from "./phrases.ts"
 import { astralSymbol, classes, control, opener, skip, special, wide, wideSymbol } from "./symbols.ts"
 
@@ -131,7 +131,11 @@ class Scanner {
     this.symbol = skip
     let at = from
     let kept = this.lastKept(from)
-    for (let kind = first; isJudged(kind); kind = at < this.text.length ? this.table[this.text.charCodeAt(at)]! : skip) {
+    for (
+      let kind = first;
+      isJudged(kind);
+      kind = at < this.text.length ? this.table[this.text.charCodeAt(at)]! : skip
+    ) {
       const judgment = this.characters.judge(at, kind, kept)
       const end = at + unitsOf(judgment)
       const wrong = kindOf(judgment)

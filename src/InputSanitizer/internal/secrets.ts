@@ -94,8 +94,10 @@ const formats: ReadonlyArray<Format> = [
   format("facebookToken", "EAACEdEose0cBA", alnum, 20, any)
 ]
 
-const byFirst: ReadonlyArray<ReadonlyArray<Format>> = Array.from({ length: 128 }, (_, unit) =>
-  formats.filter(({ prefix }) => prefix.charCodeAt(0) === unit))
+const byFirst: ReadonlyArray<ReadonlyArray<Format>> = Array.from(
+  { length: 128 },
+  (_, unit) => formats.filter(({ prefix }) => prefix.charCodeAt(0) === unit)
+)
 
 /** Fewer different characters than this in the tail make a placeholder such as `sk_live_xxxxxxxxxxxxxxxxxxxxxxxx`. */
 const minDistinct = 8
@@ -173,7 +175,8 @@ const awsNames = /^(?:aws_?)?secret_?access_?key$/i
 const awsValue = /["'\s:=]{1,8}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])/y
 
 const awsSecret = (text: string, start: number, end: number): Secret | undefined => {
-  const isNamed = end - start <= 21 && (text.charCodeAt(end - 1) | 0x20) === 0x79 && awsNames.test(text.slice(start, end))
+  const isNamed = end - start <= 21 && (text.charCodeAt(end - 1) | 0x20) === 0x79 &&
+    awsNames.test(text.slice(start, end))
   if (!isNamed) return undefined
   awsValue.lastIndex = end
   const value = awsValue.exec(text)?.[1]
@@ -219,7 +222,8 @@ const before = (text: string, start: number, end: number): Secret | undefined =>
 export const secretAt = (text: string, start: number, end: number): Secret | undefined =>
   known(text, start, end) ?? before(text, start, end) ?? webToken(text, start, end) ?? awsSecret(text, start, end)
 
-const dummy = /^(?:(?:my|your|db|some)?[-_]?(?:pass(?:word|wd)?|secret|pwd|changeme|example|test|admin|root|user|qwerty|abcdef|abc))[\d!]*$|[${}<>[\]%*]|xxx/i
+const dummy =
+  /^(?:(?:my|your|db|some)?[-_]?(?:pass(?:word|wd)?|secret|pwd|changeme|example|test|admin|root|user|qwerty|abcdef|abc))[\d!]*$|[${}<>[\]%*]|xxx/i
 
 /** The password of `scheme://user:password@host`, of which `start` to `end` is what stands before the `@`. */
 export const passwordIn = (text: string, start: number, end: number): Secret | undefined => {
