@@ -88,8 +88,7 @@ export const make = Effect.gen(function*() {
   const breaker = yield* CircuitBreaker.CircuitBreaker
   const { lookup } = yield* Model.Catalogue
   const kinds = new Attempt.CallKinds(lookup)
-  const sanitizer = yield* InputSanitizer.InputSanitizer
-  const { begin, beginMessage } = yield* beginnings(kinds, sanitizer)
+  const { begin, beginMessage, sanitize } = yield* beginnings(kinds)
   const pool = yield* KeyPool.KeyPool
   const perAttempt = Attempt.all(
     { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
@@ -143,18 +142,16 @@ export const make = Effect.gen(function*() {
 
   /** A call that costs nothing. */
   const ask = <A>(
-    endpoint: "countTokens" | "models",
-    name: string,
+    name: "countTokens" | "models" | "model",
     model: string,
     begun: Effect.Effect<(attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>, InputRejectedError>
   ): Effect.Effect<A, CallError> =>
     Effect.withSpan(
-      Effect.flatMap(begun, (send) =>
-        Effect.flatMap(
-          CallContext,
-          (context) => run<Attempt.Attempt, A>({ ...begin(model, context, lookup(model)), endpoint }, send)
-        )),
-      name,
+      Effect.flatMap(Effect.zip(begun, CallContext), ([send, context]) => {
+        const endpoint = name === "countTokens" ? name : "models"
+        return run<Attempt.Attempt, A>({ ...begin(model, context, lookup(model)), endpoint }, send)
+      }),
+      `ClaudeService.${name}`,
       spanOf(model)
     )
 
@@ -178,22 +175,19 @@ export const make = Effect.gen(function*() {
     countTokens: (params) =>
       ask(
         "countTokens",
-        "ClaudeService.countTokens",
         params.model,
-        Effect.map(sanitizer.sanitize(params), (sanitized) => (attempt) => api.countTokens(attempt, sanitized))
+        Effect.map(sanitize(params), (sanitized) => (attempt) => api.countTokens(attempt, sanitized))
       ),
-    models: ask("models", "ClaudeService.models", "", Effect.succeed(api.models)),
-    model: (id) => ask("models", "ClaudeService.model", id, Effect.succeed((attempt) => api.model(attempt, id)))
+    models: ask("models", "", Effect.succeed(api.models)),
+    model: (id) => ask("model", id, Effect.succeed((attempt) => api.model(attempt, id)))
   })
 })
 
 const completeTextOf = ({ attempts, message }: CallReport) => MessageStream.completeText(message, attempts)
 
 /** How calls begin: what all attempts of one share. */
-const beginnings = Effect.fnUntraced(function*(
-  kinds: Attempt.CallKinds,
-  sanitizer: InputSanitizer.InputSanitizer["Service"]
-) {
+const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
+  const sanitizer = yield* InputSanitizer.InputSanitizer
   const optimizer = yield* CostOptimizer.CostOptimizer
   const run = (yield* Random.nextIntBetween(0, 36 ** 10)).toString(36).padStart(10, "0")
   const warned = new Set<string>()
@@ -244,7 +238,7 @@ const beginnings = Effect.fnUntraced(function*(
     return { base, advice, began }
   })
 
-  return { begin, beginMessage }
+  return { begin, beginMessage, sanitize: sanitizer.sanitize }
 })
 
 const spanOf = (model: string) => ({ attributes: { "gen_ai.request.model": model }, captureStackTrace: false })
