@@ -147,10 +147,8 @@ export const make = Effect.gen(function*() {
     begun: Effect.Effect<(attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>, InputRejectedError>
   ): Effect.Effect<A, CallError> =>
     Effect.withSpan(
-      Effect.flatMap(Effect.zip(begun, CallContext), ([send, context]) => {
-        const endpoint = name === "countTokens" ? name : "models"
-        return run<Attempt.Attempt, A>({ ...begin(model, context, lookup(model)), endpoint }, send)
-      }),
+      Effect.flatMap(Effect.zip(begun, CallContext), ([send, context]) =>
+        run<Attempt.Attempt, A>({ ...begin(model, context, lookup(model)), endpoint: endpointOf(name) }, send)),
       `ClaudeService.${name}`,
       spanOf(model)
     )
@@ -182,6 +180,8 @@ export const make = Effect.gen(function*() {
     model: (id) => ask("model", id, Effect.succeed((attempt) => api.model(attempt, id)))
   })
 })
+
+const endpointOf = (name: "countTokens" | "models" | "model") => name === "countTokens" ? name : "models"
 
 const completeTextOf = ({ attempts, message }: CallReport) => MessageStream.completeText(message, attempts)
 
