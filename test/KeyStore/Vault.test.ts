@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Redacted } from "effect"
+import { ConfigProvider, Effect, Logger, Redacted } from "effect"
 import { KeyStore } from "effect-claude"
 import * as Vault from "effect-claude/KeyStore/Vault"
 import { TestClock } from "effect/testing"
@@ -159,7 +159,7 @@ describe("Vault", () => {
       assert.strictEqual((yield* Effect.flip(store.keys)).kind, "denied")
       writeFileSync(tokenFile, rootToken)
       assert.strictEqual((yield* store.keys).length, 1)
-    }).pipe(Effect.scoped))
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
   it.live("says what is wrong, and shows neither a key nor a token", () =>
     Effect.gen(function*() {

@@ -97,8 +97,11 @@ export const suite = (
     Effect.gen(function*() {
       yield* put({})
       assert.strictEqual(failed(yield* Effect.exit(store.keys)).kind, "absent")
-      assert.strictEqual(failed(yield* Effect.exit(store.get("team-a"))).kind, "absent")
+      assert.include(failed(yield* Effect.exit(store.get("team-a"))).message, "no key labelled team-a")
       assert.deepStrictEqual(yield* store.list(), [])
+      const mistaken = yield* showing(store.get(planted("l")))
+      assert.strictEqual(failed(mistaken.exit).kind, "absent")
+      nowhere(mistaken.lines, planted("l"))
     }))
 
   live("refuses what is no key", ({ names: [one], put }, store) =>
