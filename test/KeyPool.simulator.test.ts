@@ -349,7 +349,7 @@ describe("bad weather", () => {
             return (yield* Effect.exit(within))._tag
           })
           const ends = yield* value(Effect.forEach(Arr.makeBy(300, (i) => i), call, { concurrency: "unbounded" }))
-        assert.includeMembers(ends, ["Success", "Failure"])
+          assert.includeMembers(ends, ["Success", "Failure"])
           assert.strictEqual(yield* inFlight, 0)
           for (const { inFlight, waiting } of yield* limiter.snapshot) {
             assert.deepStrictEqual([inFlight, waiting], [0, 0])
