@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Redacted } from "effect"
+import { Effect, Exit, Logger, Redacted } from "effect"
 import { KeyStore } from "effect-claude"
 import * as Folder from "effect-claude/KeyStore/Folder"
 import { execFileSync } from "node:child_process"
@@ -87,7 +87,7 @@ describe("Folder", () => {
       }
       isDone = true
       assert.isAtLeast(read, 50)
-    }).pipe(Effect.scoped))
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
   it.live("shows the version that a key is from", () =>
     Effect.gen(function*() {
@@ -111,7 +111,7 @@ describe("Folder", () => {
       execFileSync("mkfifo", [join(path, "key")])
       const store = yield* KeyStore.make([Folder.source({ path })])
       assert.include((yield* Effect.flip(store.keys)).message, "key is not a file")
-    }).pipe(Effect.scoped))
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
   it.live("says what it cannot read, and shows nothing of it", () =>
     Effect.gen(function*() {

@@ -34,17 +34,25 @@ const failed = (exit: Exit.Exit<unknown, unknown>): KeyStore.KeyStoreError => {
 
 export const suite = (
   place: MakePlace,
-  options: { readonly isWritable: boolean; readonly isChanging: boolean }
+  options: {
+    readonly isWritable: boolean
+    readonly isChanging: boolean
+    /** It holds one token, and no text with labels. */
+    readonly isToken?: boolean
+  }
 ): void => {
   const live = (
     name: string,
     test: (place: Place, store: KeyStore.KeyStore["Service"]) => Effect.Effect<void, unknown>
-  ) =>
+  ): void | boolean =>
     it.live(name, () =>
       Effect.gen(function*() {
         const given = yield* place
         yield* test(given, yield* KeyStore.make([given.source]))
       }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
+
+  /** What is about labels, groups and weights. */
+  const labelled: typeof live = (name, test) => options.isToken === true || live(name, test)
 
   live("gives a plain key under its name", ({ names: [one], put }, store) =>
     Effect.gen(function*() {
@@ -55,7 +63,7 @@ export const suite = (
       assert.strictEqual(Redacted.value(key!.secret), planted("a"))
     }))
 
-  live("gives labels, groups and weights", ({ names: [one], put }, store) =>
+  labelled("gives labels, groups and weights", ({ names: [one], put }, store) =>
     Effect.gen(function*() {
       yield* put({
         [one]: JSON.stringify([
@@ -69,7 +77,7 @@ export const suite = (
       assert.strictEqual(Redacted.value((yield* store.get("team-b")).secret), planted("b"))
     }))
 
-  live(
+  labelled(
     "lists keys without their secrets, and fingerprints only on request",
     ({ names: [one], put, source }, store) =>
       Effect.gen(function*() {
@@ -89,8 +97,11 @@ export const suite = (
     Effect.gen(function*() {
       yield* put({})
       assert.strictEqual(failed(yield* Effect.exit(store.keys)).kind, "absent")
-      assert.strictEqual(failed(yield* Effect.exit(store.get("team-a"))).kind, "absent")
+      assert.include(failed(yield* Effect.exit(store.get("team-a"))).message, "no key labelled team-a")
       assert.deepStrictEqual(yield* store.list(), [])
+      const mistaken = yield* showing(store.get(planted("l")))
+      assert.strictEqual(failed(mistaken.exit).kind, "absent")
+      nowhere(mistaken.lines, planted("l"))
     }))
 
   live("refuses what is no key", ({ names: [one], put }, store) =>
@@ -101,7 +112,7 @@ export const suite = (
       nowhere(lines, planted("a"), planted("b"))
     }))
 
-  live("shows a key nowhere", ({ names: [one], put }, store) =>
+  labelled("shows a key nowhere", ({ names: [one], put }, store) =>
     Effect.gen(function*() {
       const secret = planted("x")
       yield* put({ [one]: JSON.stringify([{ label: "team-a", group: "org-a", secret }]) })

@@ -13,6 +13,7 @@ import type { ClaudeApi } from "../../ClaudeApi.ts"
 import {
   type ApiError,
   DeadlineExceededError,
+  type InputRejectedError,
   isApiError,
   type Refusal,
   type StreamError,
@@ -108,7 +109,7 @@ interface Parts {
   readonly api: Pick<ClaudeApi["Service"], "stream">
   readonly retries: RetryPolicy["Service"]
   readonly mayMove: KeyPool["Service"]["mayMove"]
-  readonly begin: (request: Request) => Effect.Effect<MessageCall>
+  readonly begin: (request: Request) => Effect.Effect<MessageCall, InputRejectedError>
   readonly span: (model: string) => Tracer.SpanOptions
   readonly spanOfAttempt: (attempt: Attempt.Attempt) => Tracer.SpanOptions
 }

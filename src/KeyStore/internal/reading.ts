@@ -43,11 +43,14 @@ const withSecret = (key: Key, { expiresAt, headers }: Secret): Key => ({
   ...(headers === undefined ? undefined : { headers })
 })
 
-const absent = (source: Source, name?: string): KeyStoreError =>
+/** Somebody may give a key in place of its label, which must not be repeated. */
+const shown = (label: string): string => wrongLabel(label) === undefined ? label : "so"
+
+const absent = (source: Source, label?: string): KeyStoreError =>
   new KeyStoreError({
     store: source.name,
     kind: "absent",
-    reason: name === undefined ? "it has no key" : `it has no key labelled ${name}`
+    reason: label === undefined ? "it has no key" : `it has no key labelled ${shown(label)}`
   })
 
 const invalid = (source: Source, reason: string): Effect.Effect<never, KeyStoreError> =>
@@ -95,13 +98,17 @@ export const read = (source: Source, timeoutMillis: number): Effect.Effect<Readi
 
 /** No source has what was asked for. One source speaks for itself, several are listed. */
 export const noneOf = (readings: ReadonlyArray<Reading>, label?: string): KeyStoreError => {
-  const errors = readings.map(({ result, source }) => Result.isFailure(result) ? result.failure : absent(source, label))
+  const errors = readings.map(({ result, source }) =>
+    Result.isFailure(result) && (label === undefined || result.failure.kind !== "absent")
+      ? result.failure
+      : absent(source, label)
+  )
   const [only, ...others] = errors
   if (only !== undefined && others.length === 0) return only
   return new KeyStoreError({
     store: readings.map(({ source }) => source.name).join(", "),
     kind: errors.some((error) => error.kind !== "absent") || label === undefined ? "none" : "absent",
-    reason: label === undefined ? "no source has a key" : `no source has a key labelled ${label}`,
+    reason: label === undefined ? "no source has a key" : `no source has a key labelled ${shown(label)}`,
     sources: errors.map(({ kind, reason, remedy, store }) => ({ source: store, kind, reason, remedy }))
   })
 }

@@ -54,8 +54,8 @@ class Memory {
   keys: ReadonlyArray<Key> | undefined
   /** What each source gave last. A source that fails keeps it, one that answers that it has none does not. */
   readonly good = new Map<Source, ReadonlyArray<Found>>()
-  /** Sources that failed when they were read last: each failure is logged once. */
-  readonly failing = new Set<Source>()
+  /** Sources that failed when they were read last, and whether a warning said so: one does for each failure. */
+  readonly failing = new Map<Source, boolean>()
 
   /** No source has a key any more, which was logged. */
   isEmpty = false
@@ -72,15 +72,17 @@ class Memory {
 
   /** Says once that a source fails, and once that it answers again. */
   log({ result, source }: Reading): Effect.Effect<void> {
-    if (Result.isSuccess(result)) {
-      return this.failing.delete(source) ? Effect.logInfo(`KeyStore: ${source.name} answers again.`) : Effect.void
+    const wasSaid = this.failing.get(source)
+    if (Result.isSuccess(result) || result.failure.kind === "absent") {
+      this.failing.delete(source)
+      return wasSaid === true ? Effect.logInfo(`KeyStore: ${source.name} answers again.`) : Effect.void
     }
-    const { failure } = result
     const hasGood = this.good.has(source)
-    if (this.failing.has(source) || failure.kind === "absent") return Effect.void
-    this.failing.add(source)
-    const text = `KeyStore: ${failure.message}${hasGood ? " The keys that it gave before stay in use." : ""}`
-    return isQuiet(failure) && !hasGood ? Effect.logDebug(text) : Effect.logWarning(text)
+    const isWarning = hasGood || !isQuiet(result.failure)
+    if (wasSaid === true || wasSaid === isWarning) return Effect.void
+    this.failing.set(source, isWarning)
+    const text = `KeyStore: ${result.failure.message}${hasGood ? " The keys that it gave before stay in use." : ""}`
+    return isWarning ? Effect.logWarning(text) : Effect.logDebug(text)
   }
 
   logEmpty(): Effect.Effect<void> {
