@@ -65,11 +65,12 @@ export class Registry {
     })
   }
 
-  private same({ group, label, secret }: Key): Member | undefined {
-    const member = this.members.get(label)
-    return member !== undefined && member.key.group === group && Equal.equals(member.key.secret, secret)
-      ? member
-      : undefined
+  /** The member that has this key already: one with another lifetime or other headers is another. */
+  private same({ weight: _, ...key }: Key): Member | undefined {
+    const member = this.members.get(key.label)
+    if (member === undefined) return undefined
+    const { weight: __, ...known } = member.key
+    return Equal.equals(known, key) ? member : undefined
   }
 
   private put(key: Key, isStored: boolean): void {
