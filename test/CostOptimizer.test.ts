@@ -818,8 +818,6 @@ describe("CostOptimizer", () => {
       Effect.gen(function*() {
         const eager = CostOptimizer.cacheBreakpoints({ eager: true })
         const stays: ReadonlyArray<Partial<Attempt.Request>> = [
-          { system: "Be kind.", messages: [user(words(2_000)), assistant("The")] },
-          { system: "", messages: [user([{ type: "text", text: words(2_000) }, { type: "text", text: " " }])] },
           {
             tools: [{ name: "a", description: words(2_000), defer_loading: true, input_schema: { type: "object" } }],
             messages: [user([{ type: "text", text: " " }])]
@@ -828,6 +826,21 @@ describe("CostOptimizer", () => {
         for (const fields of stays) {
           const given = frozen({ ...ask, ...fields })
           assert.strictEqual((yield* once(eager, given)).request, given)
+        }
+      }))
+
+    it.effect("marks the last place of the messages that can hold one", () =>
+      Effect.gen(function*() {
+        const eager = CostOptimizer.cacheBreakpoints({ eager: true })
+        const block = { type: "text" as const, text: words(2_000) }
+        const long = user([{ ...block, cache_control: control }])
+        const pairs = [
+          [[user(words(2_000)), assistant("The")], [long, assistant("The")]],
+          [[user([block, { type: "text", text: " " }])], [user([...long.content as [], { type: "text", text: " " }])]]
+        ] as const
+        for (const [messages, expected] of pairs) {
+          const given = frozen({ ...ask, system: "Be kind.", messages })
+          assert.deepStrictEqual((yield* once(eager, given)).request, { ...given, messages: expected })
         }
       }))
 
@@ -862,7 +875,14 @@ describe("CostOptimizer", () => {
           yield* optimize(about("a", { system: words(3_000) }))
           assert.deepStrictEqual((yield* optimize(about("b"))).changes, [])
         })
-      ).pipe(Effect.provide(Layer.provide(CostOptimizer.layer({ rules: [rule], maxKeys: 4 }), PriceBook.layer()))))
+      ).pipe(
+        Effect.provide(
+          Layer.provide(
+            CostOptimizer.layer({ rules: [CostOptimizer.cacheBreakpoints({ maxPrefixes: 3 })] }),
+            PriceBook.layer()
+          )
+        )
+      ))
   })
 
   describe("batchAdvice", () => {

@@ -1,5 +1,5 @@
 /** What rules for cache breakpoints cost on a trace, relative to no caching. */
-import { type Candidate, Recurrence, worthCaching } from "../../src/CostOptimizer/internal/recurrence.ts"
+import { type Candidate, lastIndex, Recurrence, worthCaching } from "../../src/CostOptimizer/internal/recurrence.ts"
 import { millisOf } from "../../src/internal/prefixes.ts"
 import { tokensPerBlock, type Traced } from "./traces.ts"
 
@@ -32,7 +32,7 @@ const all: Rule = ({ blocks }) => blocks.length
 const seenBefore = (): Rule => {
   const seen = new Map<number, number>()
   return ({ at, blocks }) => {
-    const end = blocks.findLastIndex((block) => at - (seen.get(block) ?? -Infinity) <= ttl) + 1
+    const end = lastIndex(blocks, (block) => at - (seen.get(block) ?? -Infinity) <= ttl) + 1
     for (const block of blocks) seen.set(block, at)
     return end
   }
@@ -41,8 +41,8 @@ const seenBefore = (): Rule => {
 /** Knows what will come. */
 const oracle = (trace: ReadonlyArray<Traced>): Rule => {
   const next = new Map<number, number>()
-  const ends = trace.toReversed().map(({ at, blocks }) => {
-    const end = blocks.findLastIndex((block) => (next.get(block) ?? Infinity) - at <= ttl) + 1
+  const ends = [...trace].reverse().map(({ at, blocks }) => {
+    const end = lastIndex(blocks, (block) => (next.get(block) ?? Infinity) - at <= ttl) + 1
     for (const block of blocks) next.set(block, at)
     return end
   }).reverse()
@@ -56,7 +56,7 @@ const learnt = (): Rule => {
     const candidates = blocks.map((name, index): Candidate => ({
       name,
       tokens: (index + 1) * tokensPerBlock,
-      isHead: false
+      part: "messages"
     }))
     return worthCaching(candidates, recurrence.see(candidates, 0, at), cached, rates)
   }

@@ -5,19 +5,19 @@
  * gather prefixes that are alike: how often they were seen and how long ago, how much of the prompt is new and how deep in that they end.
  * A cell with little evidence takes over what a coarser one says. Old evidence fades.
  */
-import { BoundedMap } from "../../internal/boundedMap.ts"
+import { Generations } from "../../internal/generations.ts"
 
 /**
  * A prefix of a prompt.
  *
  * - `name`: the same for the same content.
  * - `tokens`: all that it has, those of shorter prefixes included.
- * - `isHead`: it ends before the messages.
+ * - `part`: where it ends.
  */
 export interface Candidate {
   readonly name: number
   readonly tokens: number
-  readonly isHead: boolean
+  readonly part: "tools" | "system" | "messages"
 }
 
 /** Trials that are alike. Weights of those that are open, and with it of their starts, so that their mean age is known at any time. */
@@ -70,12 +70,19 @@ const maxCells = 10_000
 /** Before there is evidence: what came again in time, or goes on with what did, will in every second case; the rest will too rarely. */
 const prior = { again: 0.5, other: 0.2 } as const
 
+/** -1 where there is none. */
+export const lastIndex = <A>(items: ReadonlyArray<A>, matches: (item: A) => boolean): number => {
+  let index = items.length - 1
+  while (index >= 0 && !matches(items[index]!)) index-- // an index of the array
+  return index
+}
+
 const log2 = (value: number): number => value < 1 ? 0 : 32 - Math.clz32(value)
 
 /** Bounds of ages, in times to live. */
 const ages = [0.1, 0.2, 0.4, 1, 3]
 
-const ageOf = (age: number | undefined): number => age === undefined ? 7 : ages.findLastIndex((bound) => age >= bound) + 1
+const ageOf = (age: number | undefined): number => age === undefined ? 7 : lastIndex(ages, (bound) => age >= bound) + 1
 
 /** What was found out about a prefix: how likely it comes again, from 0 to 1, and whether the cache has it, as far as that was told. */
 export interface Judged {
@@ -96,14 +103,14 @@ const classesOf = (
 ): ReadonlyArray<Class> => {
   const tokensAt = (index: number) => candidates[index]?.tokens ?? 0
   const total = tokensAt(candidates.length - 1)
-  const head = tokensAt(candidates.findLastIndex(({ isHead }) => isHead))
-  const known = tokensAt(seen.findLastIndex((one) => one !== undefined))
-  const recent = Math.max(head, tokensAt(seen.findLastIndex((one) => one !== undefined && one.age < 1)))
+  const head = tokensAt(lastIndex(candidates, ({ part }) => part !== "messages"))
+  const known = tokensAt(lastIndex(seen, (one) => one !== undefined))
+  const recent = Math.max(head, tokensAt(lastIndex(seen, (one) => one !== undefined && one.age < 1)))
   const goesOn = recent === head ? 0 : (recent - head) * 2 < total - head ? 1 : 2
-  return candidates.map(({ isHead }, index) => {
+  return candidates.map(({ part }, index) => {
     const one = seen[index]
-    const place = isHead ? 0 : index === candidates.length - 1 ? 2 : 1
-    const novelty = one === undefined ? (isHead ? 0 : goesOn) : one.age < 1 ? 3 : 4
+    const place = part === "messages" ? (index === candidates.length - 1 ? 3 : 2) : part === "system" ? 1 : 0
+    const novelty = one === undefined ? (part === "messages" ? goesOn : 0) : one.age < 1 ? 3 : 4
     const coarse = (place * 5 + novelty) * 5 + Math.min(one?.times ?? 0, 4)
     const medium = (coarse * 8 + ageOf(one?.age)) * 32 + log2(total - known)
     const fine = medium * 32 + log2(tokensAt(index - 1) - known)
@@ -123,7 +130,7 @@ export class Recurrence {
   private readonly ttl: number
   private readonly capacity: number
   private readonly begin: number
-  private readonly cells = new BoundedMap<number, Cell>(maxCells)
+  private readonly cells = new Generations<number, Cell>(maxCells)
   /** Those whose trials are open, in the order in which they were seen last. */
   private readonly recent = new Map<number, Sighting>()
   private readonly older = new Map<number, Sighting>()
@@ -194,16 +201,18 @@ export class Recurrence {
     }
   }
 
+  /** Forgets an eighth at once: finding the oldest of a map takes long where others were deleted before it. */
   private makeRoom(): void {
     if (this.size <= this.capacity) return
+    const rest = Math.floor(this.capacity * 7 / 8)
     for (const name of this.older.keys()) {
+      if (this.size <= rest) return
       this.older.delete(name)
-      return
     }
     for (const [name, one] of this.recent) {
+      if (this.size <= Math.max(1, rest)) return
       one.cells.forEach((cell) => cell.end(one.weight, one.at, undefined))
       this.recent.delete(name)
-      return
     }
   }
 
