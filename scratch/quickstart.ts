@@ -1,5 +1,6 @@
 /**
- * `npm start`: what a program on `ClaudeService` looks like when it runs, a question and its answer, or a file of them.
+ * `npm start`: what a program on `ClaudeService` looks like when it runs, all that can happen to a call; or the command
+ * `effect-claude` with a question or a file of prompts.
  *
  * Without `ANTHROPIC_API_KEY` it runs against the simulated API on loopback.
  */
@@ -7,9 +8,8 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Config, Console, Effect, Option } from "effect"
 import { Argument, CliError, Command, Flag } from "effect/cli"
 import { readFileSync } from "node:fs"
-import { ask } from "./quickstart/ask.ts"
-import { answerFile } from "./quickstart/batch.ts"
 import { scenes } from "./quickstart/scenes.ts"
+import { command } from "./quickstart/target.ts"
 import { message } from "./quickstart/terminal.ts"
 
 const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
@@ -64,19 +64,15 @@ const quickstart = Command.make(
   Effect.fnUntraced(function*({ budget, concurrency, file, model, out, question }) {
     if (Option.isSome(file) && question.length > 0) return yield* refuse("Give a question or --file, not both.")
     if (Option.isSome(file) && Option.isSome(out)) {
-      const whole = yield* answerFile({
-        file: file.value,
-        out: out.value,
-        concurrency,
-        model,
-        budget: Option.getOrUndefined(budget)
-      })
-      return yield* whole ? Effect.void : exitCode(1)
+      const spend = Option.match(budget, { onNone: () => [], onSome: (usd) => ["--budget", String(usd)] })
+      const flags = ["--out", out.value, "--concurrency", String(concurrency), "--model", model, ...spend]
+      return yield* Effect.flatMap(command("batch", ...flags, "--", file.value), exitCode)
     }
     if (Option.isSome(file)) return yield* refuse("--file needs --out, the file for the answers.")
     if (Option.isSome(out)) return yield* refuse("--out needs --file, the file of prompts.")
     if (Option.isSome(budget)) return yield* refuse("--budget needs --file, the file of prompts.")
-    yield* question.length > 0 ? ask(question.join(" "), model) : scenes(model)
+    if (question.length === 0) return yield* scenes(model)
+    yield* Effect.flatMap(command("ask", "--model", model, "--", ...question), exitCode)
   })
 ).pipe(
   Command.withDescription("Calls Claude, or a simulation of it where ANTHROPIC_API_KEY is not set."),

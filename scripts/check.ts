@@ -64,8 +64,8 @@ const imports = (): Imports =>
 const inEachSource = (find: (path: string, text: string) => ReadonlyArray<string>): ReadonlyArray<string> =>
   sources.flatMap((path) => find(path, readFileSync(path, "utf8")))
 
-/** Subpaths that a user can import: `.` and one for each public module. */
-const entrypoints = sources.filter((path) => !path.includes("/internal/")).map((path) => {
+/** Subpaths that a user can import: `.` and one for each public module; the command is none. */
+const entrypoints = sources.filter((path) => !path.includes("/internal/") && path !== "src/bin.ts").map((path) => {
   const name = path.slice("src/".length, -".ts".length)
   return name === "index" ? "." : name
 })

@@ -74,7 +74,7 @@ export const problems = (path: string, text: string): ReadonlyArray<string> => {
     if (problem !== undefined) report(statement, `${name} ${problem}`)
     seen.add(name)
   }
-  if (!path.endsWith("/index.ts") && !text.includes("**Example** (")) {
+  if (!/\/(?:index|bin)\.ts$/.test(path) && !text.includes("**Example** (")) {
     found.push(`${path}: no **Example** in any docstring`)
   }
   return found

@@ -33,9 +33,11 @@ const floors = {
   edges: [
     "Budget/Sql",
     "CircuitBreaker/Redis",
+    "Cli",
     "CostLedger/Sql",
     "RateLimiter/Redis",
     "Sqlite",
+    "bin",
     "testing/ClaudeTest",
     "testing/Simulator",
     "testing/SimulatorServer"

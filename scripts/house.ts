@@ -47,16 +47,16 @@ export const misplaced = (imports: Imports): ReadonlyArray<string> => {
 
 /** What `exports` of package.json shows of the insides, or hides that is not there. */
 export const exposed = (names: Iterable<string>, exports: Readonly<Record<string, unknown>>): ReadonlyArray<string> => {
+  const files = [...names]
   const folders = new Set(
-    [...names].filter(isInside).map((name) => `./${/^(?:.*\/)?internal\//.exec(name)![0]}*`) // isInside has seen the folder
+    files.filter(isInside).map((name) => `./${/^(?:.*\/)?internal\//.exec(name)![0]}*`) // isInside has seen the folder
   )
   return [
     ...[...folders].filter((folder) => exports[folder] !== null).map((folder) =>
       `package.json: exports lacks "${folder}": null`
     ),
-    ...Object.keys(exports).filter((key) => exports[key] === null && !folders.has(key)).map((key) =>
-      `package.json: exports hides "${key}", which has no file`
-    )
+    ...Object.keys(exports).filter((key) => exports[key] === null && !folders.has(key) && !files.includes(key.slice(2)))
+      .map((key) => `package.json: exports hides "${key}", which has no file`)
   ]
 }
 

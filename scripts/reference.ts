@@ -13,6 +13,7 @@ const order = [
   "CallContext",
   "ClaudeApi",
   "RetryPolicy",
+  "KeyPool",
   "RateLimiter",
   "RateLimiter/Redis",
   "CircuitBreaker",
@@ -203,7 +204,9 @@ const optionsSection = (
   const written = isUnion
     ? declaration.type.getText().replace(/^\| /, "").replace(/\s+/g, " ").replace(/readonly | \| undefined/g, "")
     : ""
-  const rows = (isUnion ? [] : own).map((property) => {
+  // An alias of other options lists what it changes.
+  const listed = ts.isTypeAliasDeclaration(declaration) ? own.filter(({ name }) => items.has(name)) : own
+  const rows = (isUnion ? [] : listed).map((property) => {
     const declared = property.valueDeclaration ?? property.declarations?.[0]
     const ownText = declared === undefined ? "" : textOf(commentOf(declared))
     const [meaning, value] = splitDefault(items.get(property.name) ?? ownText)
@@ -228,9 +231,11 @@ const optionsSection = (
   ].join("\n\n")
 }
 
-/** Metrics, with the labels that `withAttributes` gives them. */
+/** Metrics, with the labels that their `attributes` or `withAttributes` give them. */
 const metricsOf = (program: ts.Program): ReadonlyArray<ReadonlyArray<string>> => {
   const rows: Array<ReadonlyArray<string>> = []
+  const namesOf = ({ properties }: ts.ObjectLiteralExpression) =>
+    properties.map((property) => property.name?.getText() ?? "")
   for (const source of program.getSourceFiles().filter(isOwn)) {
     const labels = new Map<string, ReadonlyArray<string>>()
     const made: Array<readonly [variable: string, name: string, kind: string, description: string]> = []
@@ -242,21 +247,25 @@ const metricsOf = (program: ts.Program): ReadonlyArray<ReadonlyArray<string>> =>
         callee === "Metric.withAttributes" && first !== undefined && second !== undefined &&
         ts.isObjectLiteralExpression(second)
       ) {
-        labels.set(first.getText(), second.properties.map((property) => property.name?.getText() ?? ""))
+        labels.set(first.getText(), namesOf(second))
       }
       const kind = /^Metric\.(counter|gauge|histogram|frequency)$/.exec(callee)?.[1]
       if (
         kind !== undefined && first !== undefined && ts.isStringLiteral(first) && second !== undefined &&
         ts.isObjectLiteralExpression(second)
       ) {
-        const described = second.properties.find((property) => property.name?.getText() === "description")
-        const text =
-          described !== undefined && ts.isPropertyAssignment(described) && ts.isStringLiteral(described.initializer)
-            ? described.initializer.text
-            : ""
+        const valueOf = (name: string) => {
+          const found = second.properties.find((property) => property.name?.getText() === name)
+          return found !== undefined && ts.isPropertyAssignment(found) ? found.initializer : undefined
+        }
+        const [attributes, described] = [valueOf("attributes"), valueOf("description")]
+        const text = described !== undefined && ts.isStringLiteral(described) ? described.text : ""
         const variable = called?.parent !== undefined && ts.isVariableDeclaration(called.parent)
           ? called.parent.name.getText()
-          : ""
+          : first.text
+        if (attributes !== undefined && ts.isObjectLiteralExpression(attributes)) {
+          labels.set(variable, namesOf(attributes))
+        }
         made.push([variable, first.text, kind, text])
       }
       ts.forEachChild(node, visit)
@@ -363,10 +372,18 @@ export const disagreeing = (readme: string, reference: string): ReadonlyArray<st
   )
 }
 
+/** Options without a meaning. */
+export const unexplained = (reference: string): ReadonlyArray<string> =>
+  reference.split("\n### ").flatMap((section) =>
+    [...section.matchAll(/^\| `(\w+)` \|.*\|  \|$/gm)].map(([, option]) =>
+      `${/`(.*)`/.exec(section)?.[1]}: say what \`${option}\` means`
+    )
+  )
+
 /** What is wrong with the page as it stands. */
 export const stale = (): ReadonlyArray<string> => {
   const page = generate()
-  const wrong = disagreeing(readFileSync("README.md", "utf8"), page)
+  const wrong = [...disagreeing(readFileSync("README.md", "utf8"), page), ...unexplained(page)]
   if (wrong.length > 0) return wrong
   const stands = readFileSync(path, "utf8").split("\n")
   const should = page.split("\n")

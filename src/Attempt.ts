@@ -14,7 +14,10 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { constant, identity } from "effect/Function"
 import * as Stream from "effect/Stream"
 import {
   type Attempt,
@@ -63,12 +66,7 @@ export const nothing: Settle = Effect.void
  */
 export const admitted: Effect.Effect<Settle> = Effect.succeed(nothing)
 
-/** The later settlement first; the earlier one runs even if that has a defect. */
-const inReverse = (first: Settle, second: Settle): Settle => {
-  if (first === nothing) return second
-  if (second === nothing) return first
-  return Effect.ensuring(second, first)
-}
+type OwnOf<P> = P extends Policy<infer Own> ? Own : never
 
 /**
  * Admits in order, settles in reverse; a policy that refuses settles those before it.
@@ -76,28 +74,32 @@ const inReverse = (first: Settle, second: Settle): Settle => {
  * @category combinators
  * @since 0.1.0
  */
-export const both = <E1, E2>(first: Policy<E1>, second: Policy<E2>): Policy<E1 | E2> => ({
-  admit: (attempt) =>
-    Effect.flatMap(first.admit(attempt), (settle) =>
-      Effect.matchCauseEffect(second.admit(attempt), {
-        onFailure: (cause) => Effect.andThen(settle, Effect.failCause(cause)),
-        onSuccess: (other) => Effect.succeed(inReverse(settle, other))
-      }))
+export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
+  ...policies: Policies
+): Policy<OwnOf<Policies[number]>> => ({
+  admit: Effect.fnUntraced(function*(attempt) {
+    let settle = nothing
+    for (const policy of policies as ReadonlyArray<Policy<OwnOf<Policies[number]>>>) {
+      const exit = yield* Effect.exit(Effect.suspend(() => policy.admit(attempt)))
+      if (Exit.isFailure(exit)) {
+        yield* settle
+        return yield* exit
+      }
+      if (settle === nothing) settle = exit.value
+      // The later settlement first; the earlier ones run even if that has a defect.
+      else if (exit.value !== nothing) settle = Effect.ensuring(exit.value, settle)
+    }
+    return settle
+  })
 })
 
-type OwnOf<P> = P extends Policy<infer Own> ? Own : never
-
 /**
- * `both` for any number of policies.
+ * `all` of two policies.
  *
  * @category combinators
  * @since 0.1.0
  */
-export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
-  ...policies: Policies
-): Policy<OwnOf<Policies[number]>> =>
-  // What the policies add together is what each of them adds.
-  policies.reduceRight((rest, policy) => both(policy, rest)) as Policy<OwnOf<Policies[number]>>
+export const both = <E1, E2>(first: Policy<E1>, second: Policy<E2>): Policy<E1 | E2> => all(first, second)
 
 /**
  * Runs an effect under a policy.
@@ -109,10 +111,7 @@ export const guard = <Own, A, E, R>(
   policy: Policy<Own>,
   attempt: Attempt,
   use: Effect.Effect<A, E, R>
-): Effect.Effect<A, E | Own, R> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(policy.admit(attempt), (settle) => Effect.ensuring(restore(use), settle))
-  )
+): Effect.Effect<A, E | Own, R> => Effect.acquireUseRelease(policy.admit(attempt), constant(use), identity)
 
 /**
  * Runs a stream under a policy: settled when the stream ends, fails, or its reader stops.
@@ -124,8 +123,7 @@ export const guardStream = <Own, A, E, R>(
   policy: Policy<Own>,
   attempt: Attempt,
   use: Stream.Stream<A, E, R>
-): Stream.Stream<A, E | Own, R> =>
-  Stream.unwrap(Effect.as(Effect.acquireRelease(policy.admit(attempt), (settle) => settle), use))
+): Stream.Stream<A, E | Own, R> => Stream.unwrap(Effect.as(Effect.acquireRelease(policy.admit(attempt), identity), use))
 
 /**
  * Registers what a policy does when the first content of a stream arrives: the API has answered, though the attempt goes on.
@@ -167,39 +165,34 @@ export const costOf = (
   now: number
 ): AttemptCost | undefined => {
   if (attempt.endpoint !== "messages") return undefined
-  return attempt.cost ??= computed(book, attempt, now)
-}
-
-const computed = (
-  book: Pick<PriceBook.PriceBook["Service"], "cost">,
-  attempt: MessageAttempt,
-  now: number
-): AttemptCost | undefined => {
   const { estimate, isFast, outcome, request } = attempt
-  if (outcome._tag === "NotSent") return undefined
+  if (attempt.cost !== undefined || outcome._tag === "NotSent") return attempt.cost
   const model = outcome.model ?? attempt.model
   if (outcome._tag === "Failed" && outcome.error.billed === "no") {
-    return { model, usage: Usage.zero, cost: PriceBook.free, confidence: "exact" }
+    attempt.cost = { model, usage: Usage.zero, cost: PriceBook.free, confidence: "exact" }
+    return attempt.cost
+  }
+  const isCompleted = outcome._tag === "Completed"
+  let { usage } = outcome
+  let confidence: AttemptCost["confidence"] = isCompleted ? "exact" : "derived"
+  // No prompt is empty.
+  if (Usage.promptTokens(usage) === 0) {
+    const isTotal = isCompleted && usage.outputTokens > 0
+    usage = {
+      ...(isFast ? { speed: "fast" } : undefined),
+      ...(typeof request.inference_geo === "string" ? { inferenceGeo: request.inference_geo } : undefined),
+      ...usage,
+      inputTokens: estimate.inputTokens,
+      outputTokens: isTotal
+        ? usage.outputTokens
+        : Math.min(estimate.expectedOutputTokens ?? attempt.kind.meanOutput ?? Infinity, estimate.maxOutputTokens)
+    }
+    confidence = "estimated"
   }
   const at = attempt.sentAt ?? now
-  const { usage: reported } = outcome
-  const refusal = outcome._tag === "Completed" ? outcome.refusal : undefined
-  // No prompt is empty.
-  if (Usage.promptTokens(reported) > 0) {
-    const confidence = outcome._tag === "Completed" ? "exact" : "derived"
-    return { model, usage: reported, cost: book.cost({ model, usage: reported, at, refusal }), confidence }
-  }
-  const isTotal = outcome._tag === "Completed" && reported.outputTokens > 0
-  const usage: Usage.Usage = {
-    ...(isFast ? { speed: "fast" } : undefined),
-    ...(typeof request.inference_geo === "string" ? { inferenceGeo: request.inference_geo } : undefined),
-    ...reported,
-    inputTokens: estimate.inputTokens,
-    outputTokens: isTotal
-      ? reported.outputTokens
-      : Math.min(estimate.expectedOutputTokens ?? attempt.kind.meanOutput ?? Infinity, estimate.maxOutputTokens)
-  }
-  return { model, usage, cost: book.cost({ model, usage, at, refusal }), confidence: "estimated" }
+  const cost = book.cost({ model, usage, at, refusal: isCompleted ? outcome.refusal : undefined })
+  attempt.cost = { model, usage, cost, confidence }
+  return attempt.cost
 }
 
 /**
@@ -212,24 +205,6 @@ export const countedInput = ({ facts }: Attempt, usage: Usage.Usage): number =>
   usage.inputTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens +
   (facts.countsCacheReads ? usage.cacheReadTokens : 0)
 
-/** Teaches what calls of the attempt's kind use. */
-const learn = (kinds: CallKinds, attempt: MessageAttempt, now: number): void => {
-  const { context, estimate, kind, model, optimized, outcome, sentAt } = attempt
-  if (outcome._tag !== "Completed") return
-  const { stopReason, usage } = outcome
-  const isCut = stopReason === "max_tokens"
-  kind.add({
-    estimatedInputTokens: estimate.inputTokens,
-    inputTokens: countedInput(attempt, usage),
-    outputTokens: usage.outputTokens,
-    millis: sentAt === undefined ? undefined : now - sentAt,
-    isCut
-  })
-  if (optimized !== undefined && optimized.askedModel !== model) {
-    kinds.of(optimized.askedModel, context.requestType).addLength(usage.outputTokens, isCut)
-  }
-}
-
 /**
  * The policy that takes nothing and teaches `attempt.kind` what completed calls used. It stands innermost, so that it settles first.
  *
@@ -238,9 +213,20 @@ const learn = (kinds: CallKinds, attempt: MessageAttempt, now: number): void => 
  */
 export const learning = (kinds: CallKinds): Policy => ({
   admit: (attempt) =>
-    attempt.endpoint === "messages"
-      ? Effect.succeed(
-        Effect.clockWith((clock) => Effect.sync(() => learn(kinds, attempt, clock.currentTimeMillisUnsafe())))
-      )
-      : admitted
+    attempt.endpoint !== "messages" ? admitted : Effect.succeed(Effect.map(Clock.currentTimeMillis, (now) => {
+      const { context, estimate, kind, model, optimized, outcome, sentAt } = attempt
+      if (outcome._tag !== "Completed") return
+      const { stopReason, usage } = outcome
+      const isCut = stopReason === "max_tokens"
+      kind.add({
+        estimatedInputTokens: estimate.inputTokens,
+        inputTokens: countedInput(attempt, usage),
+        outputTokens: usage.outputTokens,
+        millis: sentAt === undefined ? undefined : now - sentAt,
+        isCut
+      })
+      if (optimized !== undefined && optimized.askedModel !== model) {
+        kinds.of(optimized.askedModel, context.requestType).addLength(usage.outputTokens, isCut)
+      }
+    }))
 })

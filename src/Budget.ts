@@ -42,7 +42,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
-import { admitted, costOf, type MessageAttempt, type Policy, type Settle } from "./Attempt.ts"
+import { admitted, type Attempt, costOf, type MessageAttempt, type Policy, type Settle } from "./Attempt.ts"
 import {
   accountFor,
   accountOf,
@@ -56,7 +56,7 @@ import {
 import * as Client from "./Budget/internal/client.ts"
 import type { Account, Batch, Decision, Event, Reply, Reserve } from "./Budget/internal/data.ts"
 import { type AccountStatus, statusesOf } from "./Budget/internal/snapshot.ts"
-import { memoryOf, settlementOf } from "./Budget/internal/step.ts"
+import { stepInMemory } from "./Budget/internal/step.ts"
 import * as Telemetry from "./Budget/internal/telemetry.ts"
 import { BudgetExceededError, BudgetUnavailableError, UnpricedModelError } from "./ClaudeError.ts"
 import * as Model from "./Model.ts"
@@ -176,10 +176,7 @@ export const layerStoreMemory = (
 ): Layer.Layer<Store> =>
   Layer.effect(
     Store,
-    Effect.map(Clock.Clock, (clock) => {
-      const memory = memoryOf(maxAccounts)
-      return { isLocal: true, step: (batch) => Effect.sync(() => memory(batch, clock.currentTimeMillisUnsafe())) }
-    })
+    Effect.map(Clock.Clock, (clock) => ({ isLocal: true, step: stepInMemory(maxAccounts, clock) }))
   )
 
 /** How many settlements are queued while the store does not answer. */
@@ -195,9 +192,9 @@ const amountOf = (nanoUsd: number | undefined): number | undefined =>
 const local = ({ step }: Store["Service"], report: (reply: Reply) => Effect.Effect<void>): Client.Client => ({
   reserve: (ask) =>
     Effect.orDie(Effect.flatMap(step({ reserves: [ask] }), (reply) => {
-      const [decision] = reply.decisions
+      const { decisions: [decision], events } = reply
       // A refusal changes nothing, and only the first in a window is an event.
-      const isNews = decision?._tag !== "Refused" || reply.events.length > 0
+      const isNews = decision?._tag !== "Refused" || events.length > 0
       return isNews ? Effect.as(report(reply), decision) : Effect.succeed(decision)
     })),
   settle: (settlement) => Effect.orDie(Effect.flatMap(step({ settlements: [settlement] }), report)),
@@ -270,44 +267,46 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       attempts
     })
 
-  const reserve = (attempt: MessageAttempt): Effect.Effect<Settle, Own> => {
-    const accounts: Array<Account> = []
-    for (const budget of budgets) {
-      if (budget.matches === undefined || budget.matches(attempt)) {
-        accounts.push(budget.whole ?? accountFor(budget, attempt))
+  const admit = (attempt: Attempt): Effect.Effect<Settle, Own> =>
+    Effect.suspend(() => {
+      if (attempt.endpoint !== "messages") return admitted
+      const accounts: Array<Account> = []
+      for (const budget of budgets) {
+        if (budget.matches === undefined || budget.matches(attempt)) {
+          accounts.push(budget.whole ?? accountFor(budget, attempt))
+        }
       }
-    }
-    if (accounts.length === 0) return admitted
-    const now = clock.currentTimeMillisUnsafe()
-    const ceiling = ceilingOf(book, catalogue, options, attempt, now)
-    if (ceiling === undefined && options.unpriced !== "allow") {
-      return Effect.fail(new UnpricedModelError({ model: attempt.model, attempts: attempt.number - 1 }))
-    }
-    const lease = store.isLocal === true ? undefined : { id: `${owner}-${++leases}`, millis: leaseMillis }
-    const ask: Reserve = { lease, nanoUsd: ceiling ?? 0, accounts }
-    const boundMillis = Math.max(0, (attempt.context.deadline ?? Infinity) - now)
-    const reserved = Effect.flatMap(client.reserve(ask, boundMillis), (decision): Effect.Effect<Settle, Own> => {
-      switch (decision?._tag) {
-        case "Reserved":
-          return Effect.succeed(Effect.suspend(() => {
-            const cost = costOf(book, attempt, clock.currentTimeMillisUnsafe())
-            const spent = cost === undefined ? 0 : amountOf(cost.cost?.nanoUsd) ?? ask.nanoUsd
-            return client.settle(settlementOf(ask, decision.slots, spent))
-          }))
-        case "Refused":
-          return Effect.fail(refused(decision, find(decision.account.budget), ask, attempt))
-        default:
-          return Effect.fail(unavailable(decision === undefined ? "store" : "accounts", attempt.number - 1))
+      if (accounts.length === 0) return admitted
+      const now = clock.currentTimeMillisUnsafe()
+      const ceiling = ceilingOf(book, catalogue, options, attempt, now)
+      if (ceiling === undefined && options.unpriced !== "allow") {
+        return Effect.fail(new UnpricedModelError({ model: attempt.model, attempts: attempt.number - 1 }))
       }
+      const lease = store.isLocal === true ? undefined : { id: `${owner}-${++leases}`, millis: leaseMillis }
+      const ask: Reserve = { lease, nanoUsd: ceiling ?? 0, accounts }
+      const boundMillis = Math.max(0, (attempt.context.deadline ?? Infinity) - now)
+      const reserved = Effect.flatMap(client.reserve(ask, boundMillis), (decision): Effect.Effect<Settle, Own> => {
+        switch (decision?._tag) {
+          case "Reserved":
+            return Effect.succeed(Effect.suspend(() => {
+              const cost = costOf(book, attempt, clock.currentTimeMillisUnsafe())
+              const spent = cost === undefined ? 0 : amountOf(cost.cost?.nanoUsd) ?? ask.nanoUsd
+              return client.settle({ ...decision.settlement, spentNanoUsd: spent })
+            }))
+          case "Refused":
+            return Effect.fail(refused(decision, find(decision.account.budget), ask, attempt))
+          default:
+            return Effect.fail(unavailable(decision === undefined ? "store" : "accounts", attempt.number - 1))
+        }
+      })
+      return ceiling === undefined ? Effect.andThen(telemetry.letThrough(attempt.model, now), reserved) : reserved
     })
-    return ceiling === undefined ? Effect.andThen(telemetry.letThrough(attempt.model, now), reserved) : reserved
-  }
 
   const ask = (batch: Batch): Effect.Effect<Reply, BudgetUnavailableError> =>
     Effect.filterOrFail(client.step(batch), (reply) => reply !== undefined, () => unavailable("store"))
 
   return Budget.of({
-    admit: (attempt) => attempt.endpoint === "messages" ? Effect.suspend(() => reserve(attempt)) : admitted,
+    admit,
     events: telemetry.events,
 
     snapshot: Effect.suspend(() =>

@@ -35,6 +35,8 @@ import * as Stream from "effect/Stream"
  * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
  * - `retries`: attempts after the first, instead of what the retry policy allows. A schedule of your own is only cut short.
  * - `estimate`: tokens that the caller knows better than the estimate: input, which is then not counted, and output.
+ * - `keyGroup`: only keys of this group (an organization or workspace) are used: for what only it knows, such as uploaded files and the
+ *   signed thinking of earlier turns.
  * - `expectedCost`: US dollars that budgets reserve on top for what cannot be counted, such as tools that the API runs; the whole
  *   reservation where the model has no price.
  *
@@ -53,6 +55,7 @@ export interface CallContext {
   readonly estimate?:
     | { readonly inputTokens?: number | undefined; readonly outputTokens?: number | undefined }
     | undefined
+  readonly keyGroup?: string | undefined
   readonly expectedCost?: number | undefined
 }
 

@@ -25,14 +25,13 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import { type Attempt, type MessageAttempt, Outcome } from "./Attempt.ts"
+import type { Attempt, MessageAttempt } from "./Attempt.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
@@ -62,7 +61,8 @@ export interface Timeouts {
 }
 
 /**
- * - `baseUrl`: default `https://api.anthropic.com`.
+ * - `baseUrl`: where requests go. Default `https://api.anthropic.com`.
+ * - `timeouts`: how long to wait for headers, first content, the next chunk and the whole attempt. Default: those of `Timeouts`.
  * - `fetch`: default of the layers on Node: `undici` with a connection pool of their own and no time limits besides
  *   `timeouts`; in other runtimes, where `undici` is not installed, and of `make`: the global one. Bundles never contain
  *   `undici`: it is loaded when a layer without `fetch` is built.
@@ -131,29 +131,13 @@ interface RequestOptions {
   readonly headers: Record<string, string | null>
 }
 
-/** A request of the SDK that was begun. */
-interface Begun {
-  readonly asResponse: () => Promise<Response>
-}
-
-const optionsOf = ({ attempt, controller }: Exchange.Exchange): RequestOptions => ({
-  signal: controller.signal,
-  // The SDK adds headers of the environment, but those of a request win.
-  headers: {
-    ...withoutKeys(attempt.context.headers),
-    ...(attempt.key === undefined
-      ? undefined
-      : { authorization: `Bearer ${Redacted.value(attempt.key.secret)}`, "x-api-key": null })
-  }
-})
-
-/** Clients of the SDK, one for each key. */
-const clients = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers }: Options) => {
+/**
+ * Gives the client of the SDK for the key of an attempt, of which it keeps one for each key, and the options for the SDK's
+ * methods.
+ */
+const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers }: Options) => {
   const clients = new Map<string, Anthropic>()
-  return ({ key }: Attempt): Anthropic => {
-    const apiKey = key === undefined ? "" : Redacted.value(key.secret)
-    const known = clients.get(apiKey)
-    if (known !== undefined) return known
+  const newClient = (apiKey: string): Anthropic => {
     const client = new Anthropic({
       apiKey,
       baseURL: baseUrl,
@@ -169,6 +153,18 @@ const clients = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers }: O
     if (oldest !== undefined) clients.delete(oldest)
     clients.set(apiKey, client)
     return client
+  }
+  return ({ attempt: { context, key }, controller: { signal } }: Exchange.Exchange) => {
+    const apiKey = key === undefined ? "" : Redacted.value(key.secret)
+    const options: RequestOptions = {
+      signal,
+      // The SDK adds headers of the environment, but those of a request win.
+      headers: {
+        ...withoutKeys(context.headers),
+        ...(key === undefined ? undefined : { authorization: `Bearer ${apiKey}`, "x-api-key": null })
+      }
+    }
+    return { client: clients.get(apiKey) ?? newClient(apiKey), options }
   }
 }
 
@@ -190,79 +186,59 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     maxBytes: options.maxBytes ?? 64 * 1024 * 1024
   }
   const plainBounds = { ...bounds, firstContent: Infinity }
-  const clientOf = clients(baseUrl, bounds, options)
-
-  /** A plain request, from sending it to its decoded body. */
-  const answered = <A extends object>(
-    attempt: Attempt,
-    request: Exchange.Exchange["request"],
-    send: (client: Anthropic, options: RequestOptions) => Begun,
-    is: (body: object) => body is A,
-    used: (body: A) => Exchange.Used
-  ): Effect.Effect<A, ApiError> =>
-    Effect.acquireUseRelease(
-      Exchange.open(attempt, request, plainBounds),
-      (exchange) => {
-        attempt.sentAt = exchange.began
-        attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
-        return Exchange.json(exchange, () => send(clientOf(attempt), optionsOf(exchange)).asResponse(), is)
-      },
-      (exchange, exit) => {
-        if (Exit.isSuccess(exit)) Exchange.completed(exchange, used(exit.value))
-        else Exchange.failed(exchange, Exchange.unused, exit.cause)
-        return Exchange.close(exchange, Exit.isSuccess(exit))
-      }
-    )
+  const prepared = preparing(baseUrl, bounds, options)
 
   return ClaudeApi.of({
     baseUrl,
 
     send: (attempt) =>
-      answered(
-        attempt,
-        attempt.request,
-        (client, options) => {
+      Exchange.plain(attempt, plainBounds, {
+        request: attempt.request,
+        send: (exchange) => {
+          const { client, options } = prepared(exchange)
           const params = attempt.request as MessageCreateParamsNonStreaming // the SDK changes none of its arrays
           return client.messages.create("stream" in params ? { ...params, stream: false } : params, options)
+            .asResponse()
         },
-        isMessage,
-        (message) => ({
+        is: isMessage,
+        used: (message) => ({
           usage: Usage.fromReported(message.usage, () => cacheTtl(attempt.request)),
           model: message.model,
           stopReason: message.stop_reason ?? undefined,
           refusal: message.stop_reason === "refusal" ? refusalOfMessage(message) : undefined
         })
-      ),
+      }),
 
     stream: (attempt) =>
-      Receive.stream(
-        attempt,
-        bounds,
-        (exchange) =>
-          clientOf(attempt).messages.create({ ...toParams(attempt.request), stream: true }, optionsOf(exchange))
-            .asResponse()
-      ),
+      Receive.stream(attempt, bounds, (exchange) => {
+        const { client, options } = prepared(exchange)
+        return client.messages.create({ ...toParams(attempt.request), stream: true }, options).asResponse()
+      }),
 
     countTokens: (attempt, params) =>
-      answered(
-        attempt,
-        params,
-        (client, options) => client.messages.countTokens(toCountTokensParams(params), options),
-        isTokensCount,
-        unused
-      ),
+      Exchange.plain(attempt, plainBounds, {
+        request: params,
+        send: (exchange) => {
+          const { client, options } = prepared(exchange)
+          return client.messages.countTokens(toCountTokensParams(params), options).asResponse()
+        },
+        is: isTokensCount,
+        used: unused
+      }),
 
     models: Effect.fnUntraced(function*(attempt) {
       const models: Array<ModelInfo> = []
       let after: { after_id?: string } = {}
       for (let page = 0; page < maxPages; page++) {
-        const body = yield* answered(
-          attempt,
-          undefined,
-          (client, options) => client.models.list({ limit: 1000, ...after }, options),
-          isModelPage,
-          unused
-        )
+        const body = yield* Exchange.plain(attempt, plainBounds, {
+          request: undefined,
+          send: (exchange) => {
+            const { client, options } = prepared(exchange)
+            return client.models.list({ limit: 1000, ...after }, options).asResponse()
+          },
+          is: isModelPage,
+          used: unused
+        })
         models.push(...body.data)
         if (body.has_more !== true || typeof body.last_id !== "string") break
         after = { after_id: body.last_id }
@@ -271,13 +247,15 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     }),
 
     model: (attempt, id) =>
-      answered(
-        attempt,
-        undefined,
-        (client, options) => client.models.retrieve(id, undefined, options),
-        isModelInfo,
-        unused
-      )
+      Exchange.plain(attempt, plainBounds, {
+        request: undefined,
+        send: (exchange) => {
+          const { client, options } = prepared(exchange)
+          return client.models.retrieve(id, undefined, options).asResponse()
+        },
+        is: isModelInfo,
+        used: unused
+      })
   })
 }
 

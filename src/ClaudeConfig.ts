@@ -27,6 +27,12 @@ import type * as RetryPolicy from "./RetryPolicy.ts"
 /**
  * The options that the environment can give; `ClaudeService.layer` takes them as its parts.
  *
+ * - `api`: where requests go and how long they may take.
+ * - `retry`: how often and how fast calls are retried.
+ * - `limiter`: limits or the usage tier, and the length of the queue.
+ * - `breaker`: mode, window and open times of circuits.
+ * - `budget`: dollars for a day and a month. Default no budget.
+ *
  * @category options
  * @since 0.1.0
  */

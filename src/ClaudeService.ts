@@ -25,7 +25,6 @@ import type { Message, MessageTokensCount } from "@anthropic-ai/sdk/resources/me
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
 import * as Clock from "effect/Clock"
 import type * as Config from "effect/Config"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
@@ -36,7 +35,7 @@ import { CallContext } from "./CallContext.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
-import type { ApiError, CallError, IncompleteAnswerError, Refusal, StreamError } from "./ClaudeError.ts"
+import type { ApiError, CallError, IncompleteAnswerError, StreamError } from "./ClaudeError.ts"
 import * as Deprecation from "./ClaudeService/internal/deprecation.ts"
 import {
   type Checked,
@@ -48,7 +47,8 @@ import {
   type PartsServices,
   Policies
 } from "./ClaudeService/internal/parts.ts"
-import { type CallReport, ClaudeService, type Report, type StreamReport } from "./ClaudeService/internal/service.ts"
+import { type CallReport, type MessageCall, reportOf, type StreamReport } from "./ClaudeService/internal/reports.ts"
+import { ClaudeService } from "./ClaudeService/internal/service.ts"
 import * as Streaming from "./ClaudeService/internal/streaming.ts"
 import * as CostLedger from "./CostLedger.ts"
 import * as CostOptimizer from "./CostOptimizer.ts"
@@ -61,7 +61,6 @@ import * as PriceBook from "./PriceBook.ts"
 import * as RateLimiter from "./RateLimiter.ts"
 import type { CountTokensRequest, Request } from "./Request.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
-import * as Usage from "./Usage.ts"
 
 export {
   type Checked,
@@ -72,14 +71,8 @@ export {
   type PartsServices,
   Policies
 } from "./ClaudeService/internal/parts.ts"
-export { type CallReport, ClaudeService, type Report, type StreamReport } from "./ClaudeService/internal/service.ts"
-
-/** A call for a message: what all of its attempts share, and what the caller might do better. */
-interface MessageCall {
-  readonly base: Omit<Attempt.MessageAttempt, "number">
-  readonly advice: ReadonlyArray<Attempt.Change>
-  readonly began: number
-}
+export type { CallReport, Report, StreamReport } from "./ClaudeService/internal/reports.ts"
+export { ClaudeService } from "./ClaudeService/internal/service.ts"
 
 /**
  * Builds the service from its parts. This is the order of the policies.
@@ -95,9 +88,10 @@ export const make = Effect.gen(function*() {
   const { lookup } = yield* Model.Catalogue
   const kinds = new Attempt.CallKinds(lookup)
   const { begin, beginMessage } = yield* beginnings(kinds)
+  const pool = yield* KeyPool.KeyPool
   const perAttempt = Attempt.all(
     { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
-    yield* KeyPool.KeyPool,
+    pool,
     yield* Budget.Budget,
     yield* RateLimiter.RateLimiter,
     ...yield* Policies,
@@ -106,24 +100,41 @@ export const make = Effect.gen(function*() {
     Attempt.learning(kinds)
   )
 
-  const once = <A>(
-    attempt: Attempt.Attempt,
-    send: Effect.Effect<A, ApiError>
-  ): Effect.Effect<A, ApiError | Refusal> =>
-    // `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
-    Effect.withSpan(Attempt.guard(perAttempt, attempt, send), "ClaudeService.attempt", spanOfAttempt(attempt))
+  /** Runs the attempts of a call, each under its policies and in a span of its own. */
+  const run = <T extends Attempt.Attempt, A>(
+    base: Omit<T, "number">,
+    send: (attempt: T, progress: RetryPolicy.Progress) => Effect.Effect<A, ApiError>
+  ): Effect.Effect<A, CallError> => {
+    let last: T | undefined
+    return retries.retry((progress) => {
+      const { moves, number } = progress
+      const attempt = last = { ...base, number, moves, previous: last } as T // `base` has the rest
+      const sent = Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress)))
+      // `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
+      return Effect.withSpan(sent, "ClaudeService.attempt", spanOfAttempt(attempt))
+    }, () => pool.mayMove(last))
+  }
+
+  const create = (request: Request): Effect.Effect<Message, CallError> =>
+    Effect.withSpan(
+      Effect.flatMap(beginMessage(request, false), ({ base }) => run(base, api.send)),
+      "ClaudeService.create",
+      spanOf(request.model)
+    )
 
   const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
     Effect.withSpan(
-      Effect.flatMap(beginMessage(request, false), (call) =>
-        retries.retry((progress) => {
-          const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
-          const sent = once(attempt, Effect.suspend(() => api.send(attempt)))
-          return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
-            ...reportOf(book, call, attempt, progress, now),
-            message
-          }))
-        })),
+      Effect.flatMap(beginMessage(request, false), (call) => {
+        let last: readonly [Attempt.MessageAttempt, RetryPolicy.Progress]
+        const sent = run(call.base, (attempt: Attempt.MessageAttempt, progress) => {
+          last = [attempt, progress]
+          return api.send(attempt)
+        })
+        return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
+          ...reportOf(book, call, ...last, now),
+          message
+        }))
+      }),
       "ClaudeService.create",
       spanOf(request.model)
     )
@@ -136,13 +147,10 @@ export const make = Effect.gen(function*() {
     send: (attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>
   ): Effect.Effect<A, CallError> =>
     Effect.withSpan(
-      Effect.flatMap(CallContext, (context) => {
-        const base = { ...begin(model, context, lookup(model)), endpoint }
-        return retries.retry(({ number }) => {
-          const attempt: Attempt.Attempt = { ...base, number }
-          return once(attempt, Effect.suspend(() => send(attempt)))
-        })
-      }),
+      Effect.flatMap(
+        CallContext,
+        (context) => run<Attempt.Attempt, A>({ ...begin(model, context, lookup(model)), endpoint }, send)
+      ),
       name,
       spanOf(model)
     )
@@ -152,16 +160,16 @@ export const make = Effect.gen(function*() {
     perAttempt,
     api,
     retries,
+    mayMove: pool.mayMove,
     begin: (request: Request) => beginMessage(request, true),
-    report: (call, attempt, progress, now) => reportOf(book, call, attempt, progress, now),
     span: spanOf,
     spanOfAttempt
   })
 
   return ClaudeService.of({
-    create: (request) => Effect.map(createWithReport(request), ({ message }) => message),
+    create,
     createWithReport,
-    text: (request) => Effect.flatMap(createWithReport(request), ({ message }) => MessageStream.completeText(message)),
+    text: (request) => Effect.flatMap(create(request), MessageStream.completeText),
     stream: (request) => streamWithReport(request),
     streamWithReport,
     countTokens: (params) =>
@@ -224,31 +232,6 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
 
   return { begin, beginMessage }
 })
-
-/** What a call took, once its last attempt has settled. */
-const reportOf = (
-  book: PriceBook.PriceBook["Service"],
-  { advice, base, began }: MessageCall,
-  attempt: Attempt.MessageAttempt,
-  { waitedMillis }: RetryPolicy.Progress,
-  now: number
-): Report => {
-  const { key, number, outcome } = attempt
-  const cost = Attempt.costOf(book, attempt, now)
-  return {
-    callId: base.callId,
-    requestId: "requestId" in outcome ? outcome.requestId : "error" in outcome ? outcome.error.requestId : undefined,
-    attempts: outcome._tag === "NotSent" ? number - 1 : number,
-    waits: waitedMillis.map((millis) => Duration.millis(millis)),
-    latency: Duration.millis(now - began),
-    keyLabel: key?.label,
-    model: cost?.model ?? base.model,
-    usage: outcome._tag === "NotSent" ? Usage.zero : outcome.usage,
-    costNanoUsd: cost?.cost?.nanoUsd,
-    changes: base.optimized?.changes ?? [],
-    advice
-  }
-}
 
 const spanOf = (model: string) => ({ attributes: { "gen_ai.request.model": model }, captureStackTrace: false })
 

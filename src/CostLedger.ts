@@ -49,10 +49,10 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { admitted, costOf, type Policy } from "./Attempt.ts"
 import { type CostLedgerError, make as makeClient } from "./CostLedger/internal/client.ts"
+import type { Command, Cursor, Range, Reply, Row } from "./CostLedger/internal/data.ts"
 import * as Reports from "./CostLedger/internal/reports.ts"
 import * as Retention from "./CostLedger/internal/retention.ts"
-import * as Row from "./CostLedger/internal/row.ts"
-import { type Command, type Cursor, type Range, type Reply, type Rows, step } from "./CostLedger/internal/rows.ts"
+import { rowOf, type Rows, step } from "./CostLedger/internal/rows.ts"
 import * as Writer from "./CostLedger/internal/writer.ts"
 import * as CostReport from "./CostReport.ts"
 import * as Feed from "./internal/feed.ts"
@@ -60,8 +60,8 @@ import { PriceBook } from "./PriceBook.ts"
 import * as Reconciliation from "./Reconciliation.ts"
 
 export { CostLedgerError } from "./CostLedger/internal/client.ts"
-export { Row } from "./CostLedger/internal/row.ts"
-export { type Command, type Cursor, type Range, type Reply, type Rows, step } from "./CostLedger/internal/rows.ts"
+export { type Command, type Cursor, type Range, type Reply, Row } from "./CostLedger/internal/data.ts"
+export { type Rows, step } from "./CostLedger/internal/rows.ts"
 
 /**
  * `flushEvery`, `batchRows`, `maxPending` and `storeTimeout` concern stores outside this process.
@@ -122,8 +122,8 @@ export class CostLedger extends Context.Service<
   Policy & {
     readonly status: Effect.Effect<Status>
     readonly flush: Effect.Effect<void, CostLedgerError>
-    readonly feed: Stream.Stream<Row.Row>
-    readonly rows: (range: Range) => Stream.Stream<Row.Row, CostLedgerError>
+    readonly feed: Stream.Stream<Row>
+    readonly rows: (range: Range) => Stream.Stream<Row, CostLedgerError>
     readonly report: (query?: CostReport.Query) => Effect.Effect<CostReport.Report, CostLedgerError>
     readonly reconcile: (
       bill: ReadonlyArray<Reconciliation.Line>,
@@ -228,7 +228,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const book = yield* PriceBook
   const store = yield* Store
   const clock = yield* Clock.Clock
-  const feed = yield* Feed.make<Row.Row>()
+  const feed = yield* Feed.make<Row>()
   const ask = makeClient((command) => store.step(command))
   const settings: Writer.Settings = {
     flushMillis: Duration.toMillis(options.flushEvery ?? "1 second"),
@@ -258,7 +258,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
             const at = attempt.sentAt ?? admittedAt
             const cost = costOf(book, attempt, at)
             if (cost === undefined) return Effect.void
-            const row = Row.make(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe())
+            const row = rowOf(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe())
             const written = writer.write(row)
             return feed.subscribers === 0 ? written : Effect.andThen(feed.publish(row), written)
           })

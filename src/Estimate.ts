@@ -127,18 +127,17 @@ const maxDepth = 200
 /** One request being counted. */
 interface Counter {
   readonly tokenizer: Model.Tokenizer
+  /** Tokens of this tokenizer, with {@link margin}, for 100 of the classic one. */
+  readonly percent: number
   /** The objects that are being counted around this one. */
   readonly path: Set<object>
 }
 
-const scaled = ({ tokenizer }: Counter, classicTokens: number): number =>
-  Math.ceil(classicTokens * Math.round(Model.tokenizers[tokenizer].density * margin * 100) / 100)
+const text = ({ percent }: Counter, value: unknown): number =>
+  Predicate.isString(value) ? Math.ceil(textWeight(value) / 100 * percent / 100) : 0
 
-const text = (counter: Counter, value: unknown): number =>
-  Predicate.isString(value) ? scaled(counter, textWeight(value) / 100) : 0
-
-const encoded = (counter: Counter, value: unknown): number =>
-  Predicate.isString(value) ? scaled(counter, value.length / 4) : 0
+const encoded = ({ percent }: Counter, value: unknown): number =>
+  Predicate.isString(value) ? Math.ceil(value.length / 4 * percent / 100) : 0
 
 /** Counts the inside of a value, unless the value contains itself or is nested too deeply. */
 const inside = (counter: Counter, value: object, count: () => number): number => {
@@ -162,7 +161,7 @@ const document = (counter: Counter, source: unknown): number => {
   }
   const data = Predicate.hasProperty(source, "data") ? source.data : undefined
   const pages = Predicate.isString(data) ? Math.ceil(data.length * 3 / 4 / bytesPerPage) : unknownPages
-  return scaled(counter, Math.min(Math.max(pages, 1), maxPages) * tokensPerPage)
+  return Math.ceil(Math.min(Math.max(pages, 1), maxPages) * tokensPerPage * counter.percent / 100)
 }
 
 const entries = (counter: Counter, value: object): number => {
@@ -252,7 +251,9 @@ const tools = (
  * @since 0.1.0
  */
 export const inputTokens = (request: Request, facts: Model.Model = Model.lookup(request.model)): number => {
-  const counter: Counter = { tokenizer: facts.tokenizer, path: new Set() }
+  const { tokenizer } = facts
+  const percent = Math.round(Model.tokenizers[tokenizer].density * margin * 100)
+  const counter: Counter = { tokenizer, percent, path: new Set() }
   const { messages, output_config, system, tools: given } = request
   let sum = tokensPerRequest + (system === undefined ? 0 : content(counter, system))
   if (Array.isArray(given) && given.length > 0) sum += tools(counter, request, facts)

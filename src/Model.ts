@@ -63,6 +63,14 @@ export type {
 export const asOf = Data.asOf
 
 /**
+ * The id of the model that the `effect-claude` command asks where none is named: the newest of the middle line.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const standard: string = Data.standard
+
+/**
  * A rate-limit group: one of the API, one of your own models, or `"other"`, which stands for every model that the catalogue does not
  * know. The set of groups, and of metric labels made from it, is closed once a layer is built.
  *

@@ -214,21 +214,23 @@ const roundedUp = (picoUsd: number): number => {
  * @since 0.1.0
  */
 export const cacheTtl = (request: Request): "5m" | "1h" | undefined => {
-  const seen = new Set<object>()
-  let ttl: "5m" | "1h" | undefined
-  const visit = (value: unknown): void => {
-    if (ttl === "1h" || typeof value !== "object" || value === null || seen.has(value)) return
-    seen.add(value)
-    if (Array.isArray(value)) return value.forEach(visit)
-    const control = "cache_control" in value ? value.cache_control : undefined
-    if (typeof control === "object" && control !== null) ttl = "ttl" in control && control.ttl === "1h" ? "1h" : "5m"
-    if ("content" in value) visit(value.content)
-    if ("source" in value) visit(value.source)
+  const { cache_control, messages, system, tools } = request
+  let ttl: "5m" | undefined
+  // A set visits what is added to it meanwhile, each value once.
+  const values = new Set<unknown>([{ cache_control }, tools, system, messages])
+  for (const value of values) {
+    if (typeof value !== "object" || value === null) continue
+    if (Array.isArray(value)) { for (const item of value) values.add(item) }
+    else {
+      const control = "cache_control" in value ? value.cache_control : undefined
+      if (typeof control === "object" && control !== null) {
+        if ("ttl" in control && control.ttl === "1h") return "1h"
+        ttl = "5m"
+      }
+      if ("content" in value) values.add(value.content)
+      if ("source" in value) values.add(value.source)
+    }
   }
-  visit({ cache_control: request.cache_control })
-  visit(request.tools)
-  visit(request.system)
-  visit(request.messages)
   return ttl
 }
 

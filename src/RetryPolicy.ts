@@ -79,7 +79,8 @@ export interface Options extends ScheduleOptions {
 }
 
 /**
- * The next attempt: its number (1 for the first) and the milliseconds waited before each retry.
+ * The next attempt: its number (1 for the first), the milliseconds waited before each retry, and how many attempts have moved to another key since
+ * the last retry.
  *
  * @category models
  * @since 0.1.0
@@ -87,12 +88,14 @@ export interface Options extends ScheduleOptions {
 export interface Progress {
   readonly number: number
   readonly waitedMillis: ReadonlyArray<number>
+  readonly moves: number
 }
 
 /**
  * Runs the attempts of a call.
  *
  * - `ApiError`s are retried by the schedule; every other failure ends the call.
+ * - A failure after which `mayMove` holds is followed by another attempt at once. That is no retry, and uses up nothing.
  * - A wait that would end after the deadline of the caller fails immediately with `DeadlineExceededError`. So does an attempt
  *   that fails after the deadline.
  *
@@ -101,7 +104,8 @@ export interface Progress {
  */
 export class RetryPolicy extends Context.Service<RetryPolicy, {
   readonly retry: <A, E, R>(
-    attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>
+    attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
+    mayMove?: () => boolean
   ) => Effect.Effect<A, E | ApiError | DeadlineExceededError, R>
 }>()("effect-claude/RetryPolicy") {}
 
@@ -161,46 +165,53 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const giveBack = Ref.update(tokens, (left) => Math.min(capacity, left + 1))
 
   return RetryPolicy.of({
-    retry: <A, E, R>(attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>) =>
-      Effect.gen(function*() {
-        const { deadline = Infinity, retries } = yield* CallContext
-        const waitedMillis: Array<number> = []
-        let nextWait:
-          | ((now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
-          | undefined
-        let lastError: ApiError | undefined
-        while (true) {
-          const number = waitedMillis.length + 1
-          const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
-          if (began >= deadline) return yield* new DeadlineExceededError({ lastError, attempts: number - 1 })
+    retry: Effect.fnUntraced(function*<A, E, R>(
+      attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
+      mayMove?: () => boolean
+    ) {
+      const { deadline = Infinity, retries } = yield* CallContext
+      const waitedMillis: Array<number> = []
+      let nextWait:
+        | ((now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
+        | undefined
+      let lastError: ApiError | undefined
+      let moves = 0
+      for (let number = 1;; number++) {
+        const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
+        if (began >= deadline) return yield* new DeadlineExceededError({ lastError, attempts: number - 1 })
 
-          const result = yield* Effect.result(attempt({ number, waitedMillis }))
-          if (Result.isSuccess(result)) {
-            yield* earn
-            return result.success
-          }
-          const error = result.failure
-          if (isRefusal(error) || !isApiError(error)) return yield* Effect.fail(error)
-          lastError = error
-
-          const now = yield* Clock.currentTimeMillis
-          nextWait ??= yield* Schedule.toStep(rulesOf(retries))
-          const hint = hintOf(error)
-          const wait = error.isRetryable && hint <= maxRetryAfter && number <= (retries ?? Infinity)
-            ? yield* Pull.matchEffect(nextWait(now, error), {
-              onSuccess: ([, wait]) => Effect.succeed(Math.max(hint, Duration.toMillis(wait))),
-              onDone: () => Effect.succeed(undefined),
-              onFailure: Effect.failCause
-            })
-            : undefined
-          if (now >= deadline || (wait !== undefined && now + wait >= deadline)) {
-            return yield* new DeadlineExceededError({ lastError, attempts: number })
-          }
-          if (wait === undefined || !(yield* spend)) return yield* Effect.fail(error)
-          yield* Effect.onInterrupt(Effect.sleep(wait), () => giveBack)
-          waitedMillis.push(wait)
+        const result = yield* Effect.result(attempt({ number, waitedMillis, moves }))
+        if (Result.isSuccess(result)) {
+          yield* earn
+          return result.success
         }
-      })
+        const error = result.failure
+        if (isRefusal(error) || !isApiError(error)) return yield* Effect.fail(error)
+        lastError = error
+        if (mayMove?.() === true) {
+          moves++
+          continue
+        }
+
+        const now = yield* Clock.currentTimeMillis
+        nextWait ??= yield* Schedule.toStep(rulesOf(retries))
+        const hint = hintOf(error)
+        const wait = error.isRetryable && hint <= maxRetryAfter && waitedMillis.length < (retries ?? Infinity)
+          ? yield* Pull.matchEffect(nextWait(now, error), {
+            onSuccess: ([, wait]) => Effect.succeed(Math.max(hint, Duration.toMillis(wait))),
+            onDone: () => Effect.succeed(undefined),
+            onFailure: Effect.failCause
+          })
+          : undefined
+        if (now >= deadline || (wait !== undefined && now + wait >= deadline)) {
+          return yield* new DeadlineExceededError({ lastError, attempts: number })
+        }
+        if (wait === undefined || !(yield* spend)) return yield* Effect.fail(error)
+        yield* Effect.onInterrupt(Effect.sleep(wait), () => giveBack)
+        waitedMillis.push(wait)
+        moves = 0
+      }
+    })
   })
 })
 

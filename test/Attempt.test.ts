@@ -14,26 +14,28 @@ const attemptOf = () => ClaudeTest.attempt()
 const recording = (
   log: Array<string>,
   name: string,
-  behaviour: "admits" | "refuses" | "waits" | "dies" | "diesLate"
+  behaviour: "admits" | "refuses" | "waits" | "dies" | "throws" | "diesLate"
 ) => {
   const settle = Effect.suspend(() => {
     log.push(`-${name}`)
     return behaviour === "diesLate" ? Effect.die(name) : Effect.void
   })
   const policy: Attempt.Policy<string> = {
-    admit: () =>
-      Effect.suspend((): Effect.Effect<Attempt.Settle, string> => {
+    admit: () => {
+      if (behaviour === "throws") throw new Error(name)
+      return Effect.suspend((): Effect.Effect<Attempt.Settle, string> => {
         if (behaviour === "refuses") return Effect.fail(name)
         if (behaviour === "dies") return Effect.die(name)
         if (behaviour === "waits") return Effect.interruptible(Effect.never)
         log.push(`+${name}`)
         return Effect.succeed(settle)
       })
+    }
   }
   return policy
 }
 
-const Behaviour = Schema.Literals(["admits", "admits", "refuses", "waits", "dies", "diesLate"])
+const Behaviour = Schema.Literals(["admits", "admits", "refuses", "waits", "dies", "throws", "diesLate"])
 const Use = Schema.Literals(["succeeds", "fails", "dies", "hangs"])
 
 const uses = {
@@ -47,20 +49,23 @@ describe("policies", () => {
   for (const kind of ["guard", "guardStream"] as const) {
     it.effect.prop(
       `${kind} settles in reverse exactly those that were admitted, whatever happens`,
-      { behaviours: Schema.Array(Behaviour).check(Schema.isMinLength(1), Schema.isMaxLength(5)), use: Use },
-      ({ behaviours, use }) =>
+      {
+        how: Schema.Literals(["all", "both"]),
+        behaviours: Schema.Array(Behaviour).check(Schema.isMinLength(1), Schema.isMaxLength(5)),
+        use: Use
+      },
+      ({ behaviours, how, use }) =>
         Effect.gen(function*() {
           const log: Array<string> = []
-          const [first, ...rest] = behaviours.map((behaviour, i) => recording(log, String(i), behaviour))
-          if (first === undefined) return
-          const policy = rest.reduceRight<Attempt.Policy<string> | undefined>(
-            (all, one) => all === undefined ? one : Attempt.both(one, all),
-            undefined
+          const policies = behaviours.map((behaviour, i) => recording(log, String(i), behaviour))
+          const policy = how === "all"
+            ? Attempt.all(...policies)
+            : policies.reduceRight((rest, one) => Attempt.both(one, rest))
+          const run = Effect.suspend(() =>
+            kind === "guard"
+              ? Attempt.guard(policy, attemptOf(), uses[use])
+              : Stream.runDrain(Attempt.guardStream(policy, attemptOf(), Stream.fromEffect(uses[use])))
           )
-          const both = policy === undefined ? first : Attempt.both(first, policy)
-          const run = kind === "guard"
-            ? Attempt.guard(both, attemptOf(), uses[use])
-            : Stream.runDrain(Attempt.guardStream(both, attemptOf(), Stream.fromEffect(uses[use])))
           const fiber = yield* Effect.forkChild(run)
           yield* Effect.yieldNow
           yield* Fiber.interrupt(fiber)

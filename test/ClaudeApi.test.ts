@@ -82,6 +82,40 @@ describe("send", () => {
       )
     }))
 
+  it.effect("reads each rate limit, and leaves out what was not sent or makes no sense", () =>
+    Effect.gen(function*() {
+      const limitsIn = (headers: Record<string, string>) =>
+        Effect.gen(function*() {
+          const attempt = attemptOf()
+          yield* ClaudeApi.make({ fetch: fetchOf(() => json(message, 200, headers)).fetch }).send(attempt)
+          return attempt.outcome._tag === "Completed" ? attempt.outcome.limits : assert.fail(attempt.outcome._tag)
+        })
+      assert.deepStrictEqual(
+        yield* limitsIn({
+          "anthropic-ratelimit-requests-limit": "50",
+          "anthropic-ratelimit-requests-remaining": "49",
+          "anthropic-ratelimit-requests-reset": "2026-11-23T12:00:01Z",
+          "anthropic-ratelimit-input-tokens-limit": "lots",
+          "anthropic-ratelimit-input-tokens-remaining": "9",
+          "anthropic-ratelimit-output-tokens-limit": "1000",
+          "anthropic-ratelimit-output-tokens-remaining": "-20"
+        }),
+        {
+          requests: { limit: 50, remaining: 49, resetAt: Date.parse("2026-11-23T12:00:01Z") },
+          tokens: undefined,
+          inputTokens: undefined,
+          outputTokens: { limit: 1000, remaining: -20, resetAt: undefined }
+        }
+      )
+      assert.isUndefined(yield* limitsIn({}))
+      assert.isUndefined(
+        yield* limitsIn({
+          "anthropic-ratelimit-requests-limit": "9".repeat(400),
+          "anthropic-ratelimit-requests-remaining": "9"
+        })
+      )
+    }))
+
   it.effect("sends the body that the caller gave, with the key, and nothing of the environment", () =>
     Effect.gen(function*() {
       let sent: { url: string; init: RequestInit } | undefined

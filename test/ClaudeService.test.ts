@@ -279,7 +279,8 @@ describe("a policy", () => {
   const recording = () => {
     const open = new Set<Attempt.Attempt>()
     const outcomes: Array<string> = []
-    const layer = Layer.succeed(KeyPool.KeyPool, {
+    const layer = Layer.mock(KeyPool.KeyPool, {
+      mayMove: () => false,
       admit: (attempt) =>
         Effect.sync(() => {
           open.add(attempt)
@@ -441,7 +442,8 @@ describe("layers", () => {
     ))
     expectTypeOf<Effect.Services<typeof partly>>().toEqualTypeOf<KeyPool.KeyPool | CircuitBreaker.CircuitBreaker>()
     expectTypeOf<Effect.Services<typeof program>>().toEqualTypeOf<ClaudeService.ClaudeService>()
-    const wholly = Effect.provide(partly, [keys, CircuitBreaker.layerOff])
+    const pool = Layer.provide(keys, ClaudeApi.layer())
+    const wholly = Effect.provide(partly, [pool, CircuitBreaker.layerOff])
     expectTypeOf<Effect.Services<typeof wholly>>().toEqualTypeOf<never>()
   })
 

@@ -16,6 +16,7 @@ const admitted = (count: number, labels: ReadonlyArray<string>) =>
     Effect.map((attempts) => attempts.map((attempt) => attempt.key?.label)),
     Effect.provide(
       KeyPool.layer().pipe(
+        Layer.provide(ClaudeTest.layerApi()),
         Layer.provide(KeyStore.layerKeys(labels.map((label) => ({ label, group: "g", secret: Redacted.make(label) }))))
       )
     )

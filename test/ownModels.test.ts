@@ -38,8 +38,8 @@ const policies = Layer.mergeAll(
 /** The service with its policies over a simulated API, and a catalogue with our model. */
 const layer = ClaudeService.layerNoDeps.pipe(
   Layer.provideMerge(policies),
-  Layer.provide(Layer.unwrap(Effect.map(Simulator.Simulator, ({ fetch }) => ClaudeApi.layer({ fetch })))),
   Layer.provide(keysOf(Simulator.apiKey)),
+  Layer.provide(Layer.unwrap(Effect.map(Simulator.Simulator, ({ fetch }) => ClaudeApi.layer({ fetch })))),
   Layer.provideMerge(Simulator.layer({ answer: () => ({ content: "Fine.", outputTokens: 1_000 }) })),
   Layer.provide(Model.layerCatalogue([ours]))
 )

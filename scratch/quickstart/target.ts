@@ -1,5 +1,6 @@
 /** Who answers: the API where there is a key, and the simulated API on loopback where there is none. */
-import { Config, Console, Effect, Layer, Option, Redacted } from "effect"
+import { Config, ConfigProvider, Console, Effect, Layer, Option, Redacted } from "effect"
+import * as Cli from "../../src/Cli.ts"
 import { ClaudeConfig, KeyStore } from "../../src/index.ts"
 import * as Simulator from "../../src/testing/Simulator.ts"
 import * as SimulatorServer from "../../src/testing/SimulatorServer.ts"
@@ -31,17 +32,14 @@ export const simulated = (
   { secret = Simulator.apiKey, ...options }: ClaudeConfig.Options & { readonly secret?: string } = {}
 ) => claude(keysOf(secret), { ...options, api: { baseUrl: url } }, watch)
 
-/** `ClaudeService` and its policies as the environment wants them, with dollars that it may spend; says so where it is simulated. */
-export const layer = (budget?: number) =>
-  Layer.unwrap(Effect.gen(function*() {
-    const options: ClaudeConfig.Options = {
-      ...(yield* ClaudeConfig.config),
-      ...(budget === undefined ? undefined : { budget: { budgets: [{ name: "this run", limit: budget }] } })
-    }
-    if (yield* hasKey) return claude(KeyStore.layerEnv, options)
-    return Layer.unwrap(Effect.gen(function*() {
-      const { url } = yield* SimulatorServer.SimulatorServer
-      yield* Console.error(notice(url))
-      return claude(keysOf(Simulator.apiKey), { ...options, api: { ...options.api, baseUrl: url } })
-    })).pipe(Layer.provide(simulator))
-  }))
+/** The command `effect-claude`, against the simulated API where there is no key; says so where it is simulated. */
+export const command = Effect.fnUntraced(function*(...args: ReadonlyArray<string>) {
+  if (yield* hasKey) return yield* Cli.run(args)
+  return yield* Effect.gen(function*() {
+    const { url } = yield* SimulatorServer.SimulatorServer
+    yield* Console.error(notice(url))
+    const simulated = ConfigProvider.fromUnknown({ ANTHROPIC_API_KEY: Simulator.apiKey, ANTHROPIC_BASE_URL: url })
+    const environment = ConfigProvider.orElse(simulated, yield* ConfigProvider.ConfigProvider)
+    return yield* Effect.provideService(Cli.run(args), ConfigProvider.ConfigProvider, environment)
+  }).pipe(Effect.provide(simulator))
+})

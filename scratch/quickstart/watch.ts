@@ -117,7 +117,9 @@ export const make = (
 
 /** The service with its parts to look at, and watched where it should be. */
 export const claude = <E>(keys: Layer.Layer<KeyStore.KeyStore, E>, options: ClaudeConfig.Options, watch?: Watch) => {
-  const pool = Effect.map(KeyPool.make, (pool) => watch === undefined ? pool : Attempt.both(watch.policy, pool))
+  const pool = Effect.map(KeyPool.make(), (pool) => (
+    watch === undefined ? pool : { ...pool, ...Attempt.both(watch.policy, pool) }
+  ))
   return ClaudeService.layerWithParts({
     ...options,
     keys: Layer.effect(KeyPool.KeyPool, pool).pipe(Layer.provide(keys)),

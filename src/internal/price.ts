@@ -65,17 +65,19 @@ export const Price = Schema.Struct({
   from: Schema.optional(Instant),
   /** The day (UTC) or instant at which the price ends. */
   until: Schema.optional(Instant),
-  /** Default `standard`. */
+  /** The speed of serving that it is for. Default `standard`. */
   speed: Schema.optional(Schema.Literals(["standard", "fast"])),
   /** It holds for requests whose whole prompt has more tokens than this. Default 0, which includes the empty prompt. */
   abovePromptTokens: Schema.optional(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))),
+  /** Input that no cache served or stored. */
   input: Usd,
+  /** Output, thinking included. */
   output: Usd,
-  /** Default 0.1 times `input`. */
+  /** Input that a cache served. Default 0.1 times `input`. */
   cacheRead: Schema.optional(Usd),
-  /** Default 1.25 times `input`. */
+  /** Input stored for five minutes. Default 1.25 times `input`. */
   cacheWrite5m: Schema.optional(Usd),
-  /** Default 2 times `input`. */
+  /** Input stored for an hour. Default 2 times `input`. */
   cacheWrite1h: Schema.optional(Usd),
   /** USD for 1,000 searches. Default 10. */
   webSearch: Schema.optional(Usd),

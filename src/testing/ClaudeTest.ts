@@ -162,11 +162,16 @@ export const key: Key = { label: "test", group: "test", secret: Redacted.make("s
 /**
  * The fields of an attempt that matter to a test; the others have plain defaults.
  *
- * - `request`: default {@link hello}. `model` and `maxTokens` change it.
+ * - `callId`, `number`: of the call, and of the attempt within it. Default the first attempt of a call.
+ * - `request`: what is asked. Default {@link hello}.
+ * - `model`, `maxTokens`: replace those of the request. Default those of the request.
  * - `facts`: about the model. Default: what `Model.lookup` knows.
+ * - `estimate`: merged into the estimate of the request. Default nothing.
  * - `context`: merged into the default `CallContext`.
  * - `kind`: what such calls used before. Default: nothing is known about them.
- * - `key`: default {@link key}; `null` for an attempt that has none yet.
+ * - `key`: its key, or `null` for an attempt that has none yet. Default {@link key}.
+ * - `optimized`: what an optimizer changed. Default nothing.
+ * - `outcome`: what became of it. Default `NotSent`.
  *
  * @category options
  * @since 0.1.0
@@ -259,7 +264,7 @@ export const layer = (
       Budget.layerOff,
       CostLedger.layerOff,
       CostOptimizer.layerOff,
-      Layer.effect(KeyPool.KeyPool, KeyPool.make).pipe(Layer.provide(KeyStore.layerKeys([key])), Layer.orDie)
+      KeyPool.layerOff.pipe(Layer.provide(KeyStore.layerKeys([key])), Layer.orDie)
     ]))
     return Layer.merge(claude, Layer.succeed(ClaudeTest, recorded))
   }))

@@ -84,23 +84,23 @@ export type Latency = Duration.Input | { readonly median: Duration.Input; readon
  * @since 0.1.0
  */
 export interface Options {
-  /** Default: {@link apiKey} with the label `default`, of the organization `org_sim` and the workspace `wrkspc_sim`. */
+  /** The keys that it accepts. Default: {@link apiKey} with the label `default`, of the organization `org_sim` and the workspace `wrkspc_sim`. */
   readonly keys?: ReadonlyArray<Key> | undefined
-  /** Default: an answer that repeats the question, followed by words up to a seeded length. */
+  /** What it answers. Default: an answer that repeats the question, followed by words up to a seeded length. */
   readonly answer?: Answerer | undefined
   /** Times before the first token and for each token. Default: none: answers are immediate. */
   readonly latency?: { readonly firstToken?: Latency | undefined; readonly perToken?: Latency | undefined } | undefined
   /** Faults to inject. The first rule that applies to a request wins. */
   readonly faults?: ReadonlyArray<Rule> | undefined
-  /** Default: no limits. */
+  /** Rate limits of each organization and model group. Default: no limits. */
   readonly limits?: Limits | LimitsOf | undefined
   /** How fast traffic may grow. Default: as fast as it likes. */
   readonly ramp?: Ramp | undefined
-  /** Default: none. */
+  /** What each organization may spend. Default: none. */
   readonly spend?: SpendLimit | undefined
   /** Ids of models that exist beside those of `Model.Catalogue`. No facts are known about them, so they reject nothing. */
   readonly models?: ReadonlyArray<string> | undefined
-  /** Default `"simulator"`. */
+  /** Seeds everything random, so that equal seeds give equal runs. Default `"simulator"`. */
   readonly seed?: string | undefined
   /** The longest body in bytes; a longer one answers 413. Default 32 MiB. */
   readonly bodyLimit?: number | undefined
@@ -131,6 +131,8 @@ export class Simulator extends Context.Service<Simulator, {
   readonly script: (faults: ReadonlyArray<Fault>) => Effect.Effect<void>
   /** Removes the faults that `inject` and `script` added. */
   readonly clearFaults: Effect.Effect<void>
+  /** Accepts another key from now on; one that it knows is replaced. */
+  readonly addKey: (key: Key) => Effect.Effect<void>
   /** Makes requests with a key, named by its label or itself, fail with 401 from now on. */
   readonly revoke: (key: string) => Effect.Effect<void>
   /** Replaces the limits. Buckets keep their level, up to their new capacity. */
@@ -199,6 +201,7 @@ export const make = Effect.fnUntraced(
       inject: (fault, when = { times: 1 }) => Effect.sync(() => core.inject(fault, when)),
       script: (faults) => Effect.sync(() => core.script(faults)),
       clearFaults: Effect.sync(core.clearFaults),
+      addKey: (key) => Effect.sync(() => core.addKey(key)),
       revoke: (key) => Effect.sync(() => core.revoke(key)),
       setLimits: (limits) => Effect.sync(() => core.setLimits(limitsOf(limits))),
       bill: Effect.sync(core.bill),

@@ -75,9 +75,9 @@ class Process {
 
   /** A reservation that must have room. */
   take(nanoUsd: number, accounts: ReadonlyArray<Budget.Account>, leaseMillis?: number) {
-    return Effect.map(this.reserve(this.ask(nanoUsd, accounts, leaseMillis)), ({ ask, decision }) => {
+    return Effect.map(this.reserve(this.ask(nanoUsd, accounts, leaseMillis)), ({ decision }) => {
       if (decision._tag !== "Reserved") throw new Error(`no room: ${JSON.stringify(decision)}`)
-      return settlementOf(ask, decision.slots)
+      return decision.settlement
     })
   }
 
@@ -120,13 +120,6 @@ class Process {
     })
   }
 }
-
-const settlementOf = (ask: Budget.Reserve, slots: ReadonlyArray<number>): Budget.Settlement => ({
-  lease: ask.lease?.id,
-  reservedNanoUsd: ask.nanoUsd,
-  spentNanoUsd: 0,
-  reservations: ask.accounts.map((account, index) => ({ account, slot: slots[index]! }))
-})
 
 export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
   const run = (

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { disagreeing, itemsOf, splitDefault, textOf } from "../../scripts/reference.ts"
+import { disagreeing, itemsOf, splitDefault, textOf, unexplained } from "../../scripts/reference.ts"
 
 describe("reference", () => {
   it("reads the options of a docstring and what stands around them", () => {
@@ -41,5 +41,11 @@ describe("reference", () => {
       "README.md: A has the HTTP statuses 413, 503, not 503",
       "README.md: B has the HTTP statuses , not none"
     ])
+  })
+
+  it("names options without a meaning", () => {
+    const reference =
+      "### `A.Options`\n\n| `a` | `string` | none | What it is. |\n| `b` | `string \\| number` | 1 |  |\n"
+    assert.deepStrictEqual(unexplained(reference), ["A.Options: say what `b` means"])
   })
 })

@@ -19,6 +19,8 @@ import type { CallKind } from "./callKinds.ts"
  * - `group`: the organization or workspace. Its keys share rate limits, spend limits and prompt caches.
  * - `secret`: the key itself.
  * - `weight`: its share of the traffic relative to other keys, from 0 (none). Default 1.
+ * - `headers`: what requests with it need besides, such as the beta of an OAuth token. Default none.
+ * - `expiresAt`: milliseconds since the epoch; a key store replaces the key before. Default never.
  *
  * @category models
  * @since 0.1.0
@@ -28,6 +30,8 @@ export interface Key {
   readonly group: string
   readonly secret: Redacted.Redacted<string>
   readonly weight?: number | undefined
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  readonly expiresAt?: number | undefined
 }
 
 /**
@@ -147,6 +151,8 @@ export interface AttemptCost {
  * - `callId`: the same for all attempts of a call.
  * - `number`: 1 for the first.
  * - `facts`: what the catalogue knows about `model`, or `Model.unknown`.
+ * - `previous`: the attempt of the same call before it.
+ * - `moves`: how many attempts right before it failed for reasons of their keys, so that it follows at once with another one.
  * - `sentAt`: milliseconds since the epoch; undefined until it is sent.
  *
  * @category models
@@ -158,6 +164,8 @@ export interface Common {
   readonly model: string
   readonly facts: Model.Model
   readonly context: CallContext
+  readonly previous?: Attempt | undefined
+  readonly moves?: number | undefined
   key: Key | undefined
   sentAt?: number | undefined
   outcome: Outcome

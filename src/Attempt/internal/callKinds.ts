@@ -61,17 +61,15 @@ export interface Ended {
 
 /** A quantile, followed online in constant memory, in the logarithm: short answers are learnt as fast as long ones. */
 class Quantile {
+  value: number
   private readonly part: number
   private log: number
   private seen = 0
 
   constructor(part: number, start: number) {
+    this.value = start
     this.part = part
     this.log = Math.log(start)
-  }
-
-  get value(): number {
-    return Math.exp(this.log)
   }
 
   add(value: number): void {
@@ -82,6 +80,7 @@ class Quantile {
     const move = next > this.log ? this.part * step : (this.part - 1) * step
     // Never past the value itself, so that calls that are all alike are learnt exactly.
     this.log = next > this.log ? Math.min(next, this.log + move) : Math.max(next, this.log + move)
+    this.value = Math.exp(this.log)
   }
 }
 

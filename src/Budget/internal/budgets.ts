@@ -21,6 +21,11 @@ export type Dimension = "tenant" | "user" | "model" | "key" | { readonly tag: st
  * The attempts that count towards a budget: those that match all fields, each with one of its values. A `*` at the end of a value matches anything.
  * The alias of a model matches its id, and its id the alias.
  *
+ * - `tenant`, `user`: what `CallContext` says. Default any.
+ * - `model`: the model that is asked. Default any.
+ * - `key`: the label of the key. Default any.
+ * - `tags`: for each named tag, the values that match. Default any.
+ *
  * @category options
  * @since 0.1.0
  */
@@ -68,8 +73,11 @@ export interface BudgetOptions {
 }
 
 /**
- * A limit that replaces that of a budget, or of one of its accounts: US dollars, or `undefined` to restore the configured one. It ends at `until`
- * (milliseconds since the epoch), or when it is removed. The override of an account takes precedence over that of its budget.
+ * A limit that replaces that of a budget, or of one of its accounts. The override of an account takes precedence over that of its budget.
+ *
+ * - `limit`: US dollars, or `undefined` to restore the configured one.
+ * - `account`: the account that it is for. Default the whole budget.
+ * - `until`: when it ends, in milliseconds since the epoch. Default when it is removed.
  *
  * @category options
  * @since 0.1.0

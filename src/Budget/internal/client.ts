@@ -8,7 +8,6 @@ import type * as Scope from "effect/Scope"
 import { Outbox, StoreClient, worker } from "../../internal/storeClient.ts"
 import type { Batch, Decision, Reply, Reserve, Settlement } from "./data.ts"
 import * as Leases from "./leases.ts"
-import { settlementOf } from "./step.ts"
 
 /**
  * - `reserve`: undefined where the store does not answer within `boundMillis`, or its own bound. When it is interrupted, it gives back what was reserved.
@@ -65,8 +64,8 @@ export const make = Effect.fnUntraced(function*(
   })
   const leases = yield* Leases.make((renewals) => Effect.asVoid(store.step({ renewals })))
 
-  const giveBack = ({ ask, decision }: Waiting): void => {
-    if (decision?._tag === "Reserved") outbox.push(settlementOf(ask, decision.slots, 0))
+  const giveBack = ({ decision }: Waiting): void => {
+    if (decision?._tag === "Reserved") outbox.push(decision.settlement)
   }
 
   const answer = (self: Waiting, decision: Decision | undefined): void => {

@@ -110,7 +110,7 @@ export interface Batch {
 /**
  * The answer to a `Reserve`.
  *
- * - `Reserved`: `slots` are those of its accounts, in their order.
+ * - `Reserved`: `settlement` gives all of it back; with what was spent in it, it charges that.
  * - `Refused`: `account` is the first without room. `resetsAt` is when it has room even if nothing is given back; undefined where that is never. `at`
  *   is the time of the store. Milliseconds since the epoch.
  * - `Full`: it needs a new account, and the store holds as many as it may.
@@ -119,7 +119,7 @@ export interface Batch {
  * @since 0.1.0
  */
 export type Decision = Data.TaggedEnum<{
-  Reserved: { readonly slots: ReadonlyArray<number> }
+  Reserved: { readonly settlement: Settlement }
   Refused: {
     readonly account: Account
     readonly limitNanoUsd: number

@@ -1,4 +1,6 @@
-/** What a store of budgets does with a batch: a pure transition of the rows that the batch touches. */
+/** What a store of budgets does with a batch: a pure transition of the rows that the batch touches; and the store that keeps them in memory. */
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
 import {
   type Account,
   type AccountRow,
@@ -56,30 +58,17 @@ export const limitOf = (rows: State, { budget, key, limitNanoUsd }: Account, now
   return common?._tag === "Limit" && now < (common.until ?? Infinity) ? common.limitNanoUsd : limitNanoUsd
 }
 
-/** Changes one slot by so much. */
-const add = (slots: Array<Slot>, start: number, spent: number, reserved: number, overshot: number): void => {
-  let index = slots.length
-  while (index > 0 && slots[index - 1]!.start > start) index--
-  const known = slots[index - 1]
-  if (known?.start !== start) slots.splice(index, 0, { start, spent, reserved, overshot, lapsed: 0 })
-  else {
-    slots[index - 1] = {
-      start,
-      spent: known.spent + spent,
-      reserved: known.reserved + reserved,
-      overshot: known.overshot + overshot,
-      lapsed: known.lapsed
-    }
-  }
-}
-
 /** An account in the course of a step. */
 interface Entry {
-  account: Account
+  readonly account: Account
   row: AccountRow
   /** The same as `row` once it was changed. */
   draft: Draft | undefined
-  limitNanoUsd: number
+  readonly limitNanoUsd: number
+  readonly span: Span
+  /** What counts in its window. */
+  spent: number
+  reserved: number
 }
 
 /** A step in its course: the rows as they were, the accounts that it touches, and what it changed. */
@@ -93,18 +82,17 @@ interface Work {
 }
 
 const entryOf = (work: Work, account: Account): Entry => {
-  const known = work.entries.get(account.key)
-  if (known !== undefined) {
-    // It may have been configured anew since.
-    if (known.account !== account) known.limitNanoUsd = limitOf(work.rows, account, work.now)
-    known.account = account
-    return known
-  }
-  const { account: name, budget, key } = account
+  const { budget, key, window } = account
+  const known = work.entries.get(key)
+  // Another process may have configured it otherwise.
+  if (known?.account === account) return known
   // The key of an account is that of no other row.
-  const row = work.rows.get(key) as AccountRow | undefined ??
-    { _tag: "Account" as const, budget, account: name, slots: [], alerts: {}, leases: {} }
-  const entry = { account, row, draft: undefined, limitNanoUsd: limitOf(work.rows, account, work.now) }
+  const row = known?.row ?? work.rows.get(key) as AccountRow | undefined ??
+    { _tag: "Account" as const, budget, account: account.account, slots: [], alerts: {}, leases: {} }
+  const span = spanOf(window, work.now)
+  const { reserved, spent } = sumsOf(row.slots, span.from)
+  const limitNanoUsd = limitOf(work.rows, account, work.now)
+  const entry = { account, row, draft: known?.draft, limitNanoUsd, span, spent, reserved }
   work.entries.set(key, entry)
   return entry
 }
@@ -114,6 +102,34 @@ const edit = (work: Work, entry: Entry): Draft => {
   if (draft !== undefined) return draft
   if (!work.rows.has(account.key)) work.room--
   return entry.row = entry.draft = { ...row, slots: row.slots.slice(), leases: { ...row.leases } }
+}
+
+/** Changes one slot of an account by so much. */
+const add = (
+  work: Work,
+  entry: Entry,
+  start: number,
+  spent: number,
+  reserved: number,
+  overshot: number
+): void => {
+  const { slots } = edit(work, entry)
+  let index = slots.length
+  while (index > 0 && slots[index - 1]!.start > start) index--
+  const known = slots[index - 1]
+  if (known?.start !== start) slots.splice(index, 0, { start, spent, reserved, overshot, lapsed: 0 })
+  else {
+    slots[index - 1] = {
+      start,
+      spent: known.spent + spent,
+      reserved: known.reserved + reserved,
+      overshot: known.overshot + overshot,
+      lapsed: known.lapsed
+    }
+  }
+  if (start < entry.span.from) return
+  entry.spent += spent
+  entry.reserved += reserved
 }
 
 /** Whether an alert is raised for the first time since `from`. */
@@ -143,13 +159,13 @@ const settle = (
     const { lease: id, reservations, reservedNanoUsd, spentNanoUsd } = settlements[index]!
     for (const { account, slot } of reservations) {
       const entry = entryOf(work, account)
-      const draft = edit(work, entry)
-      const isReserved = id === undefined || id in draft.leases
-      if (id !== undefined) delete draft.leases[id]
+      const { leases } = edit(work, entry)
+      const isReserved = id === undefined || id in leases
+      if (id !== undefined) delete leases[id]
       const reserved = isReserved ? reservedNanoUsd : 0
       const overshot = Math.max(0, spentNanoUsd - reserved)
       if (reserved === 0 && spentNanoUsd === 0) continue
-      add(draft.slots, slot, spentNanoUsd, -reserved, overshot)
+      add(work, entry, slot, spentNanoUsd, -reserved, overshot)
       if (spentNanoUsd > 0) alertSpent(work, entry, slot, overshot > 0)
     }
   }
@@ -157,14 +173,11 @@ const settle = (
 
 /** Raises the alerts of an account that was charged. */
 const alertSpent = (work: Work, entry: Entry, slot: number, isOvershot: boolean): void => {
-  const { now } = work
-  const { account, limitNanoUsd, row } = entry
-  const { budget, thresholds, window } = account
-  const span = spanOf(window, now)
+  const { account: { account, budget, thresholds }, limitNanoUsd, row, span } = entry
   const counts = slot >= span.from
   const from = counts ? span.from : slot
-  const { spent } = sumsOf(row.slots, from, counts ? Infinity : slot)
-  const facts = { budget, account: account.account, limitNanoUsd, spentNanoUsd: spent, at: now }
+  const spent = counts ? entry.spent : sumsOf(row.slots, slot, slot).spent
+  const facts = { budget, account, limitNanoUsd, spentNanoUsd: spent, at: work.now }
   if (counts) {
     for (const percent of thresholds) {
       if (spent < limitNanoUsd * (percent / 100) || !alert(work, entry, `${percent}`, from)) continue
@@ -182,53 +195,46 @@ const reserve = (work: Work, { accounts, lease: leased, nanoUsd }: Reserve): Dec
   for (const account of accounts) {
     const entry = entryOf(work, account)
     if (entry.draft === undefined && !work.rows.has(account.key) && --room < 0) return Decision.Full()
-    if (entry.row.lapsesAt !== undefined && entry.row.lapsesAt <= now) lapse(edit(work, entry), now)
-    const { reserved, spent } = sumsOf(entry.row.slots, spanOf(account.window, now).from)
-    if (spent + reserved + nanoUsd > entry.limitNanoUsd) return refuse(work, entry, nanoUsd, spent, reserved)
+    if (entry.row.lapsesAt !== undefined && entry.row.lapsesAt <= now) {
+      lapse(edit(work, entry), now)
+      entry.reserved = sumsOf(entry.row.slots, entry.span.from).reserved
+    }
+    if (entry.spent + entry.reserved + nanoUsd > entry.limitNanoUsd) return refuse(work, entry, nanoUsd)
   }
-  const slots: Array<number> = []
+  const reservations: Array<Reservation> = []
   for (const account of accounts) {
-    const draft = edit(work, entryOf(work, account))
-    const { slot } = spanOf(account.window, now)
-    add(draft.slots, slot, 0, nanoUsd, 0)
-    if (leased !== undefined) lease(draft, leased.id, slot, nanoUsd, now + leased.millis)
-    slots.push(slot)
+    const entry = entryOf(work, account)
+    const { slot } = entry.span
+    add(work, entry, slot, 0, nanoUsd, 0)
+    if (leased !== undefined) lease(edit(work, entry), leased.id, slot, nanoUsd, now + leased.millis)
+    reservations.push({ account, slot })
   }
-  return { _tag: "Reserved", slots }
+  return {
+    _tag: "Reserved",
+    settlement: { lease: leased?.id, reservedNanoUsd: nanoUsd, spentNanoUsd: 0, reservations }
+  }
 }
 
-const refuse = (
-  work: Work,
-  entry: Entry,
-  nanoUsd: number,
-  spent: number,
-  reserved: number
-): Decision => {
-  const { now } = work
-  const { account, limitNanoUsd } = entry
-  const facts = { limitNanoUsd, spentNanoUsd: spent, reservedNanoUsd: reserved }
-  if (alert(work, entry, "exceeded", spanOf(account.window, now).from)) {
-    const { account: name, budget } = account
-    work.events.push(Event.Exceeded({ budget, account: name, ...facts, neededNanoUsd: nanoUsd, at: now }))
+const refuse = (work: Work, entry: Entry, neededNanoUsd: number): Decision => {
+  const { account, limitNanoUsd, reserved: reservedNanoUsd, span, spent: spentNanoUsd } = entry
+  const facts = { limitNanoUsd, spentNanoUsd, reservedNanoUsd, at: work.now }
+  if (alert(work, entry, "exceeded", span.from)) {
+    work.events.push(Event.Exceeded({ budget: account.budget, account: account.account, ...facts, neededNanoUsd }))
   }
-  return Decision.Refused({ account, ...facts, resetsAt: resetsAt(work, entry, nanoUsd, limitNanoUsd), at: now })
+  return Decision.Refused({ account, ...facts, resetsAt: resetsAt(entry, neededNanoUsd) })
 }
 
 /** When `needed` fits if nothing is given back. */
 const resetsAt = (
-  work: Work,
-  { account: { window }, row: { slots } }: Entry,
-  needed: number,
-  limit: number
+  { account: { window }, limitNanoUsd, reserved, row: { slots }, span, spent }: Entry,
+  needed: number
 ): number | undefined => {
-  if (needed > limit) return undefined
-  const { from } = spanOf(window, work.now)
-  const { reserved, spent } = sumsOf(slots, from)
+  if (needed > limitNanoUsd) return undefined
   let used = spent + reserved
   for (const slot of slots) {
-    if (slot.start < from) continue
+    if (slot.start < span.from) continue
     used -= slot.spent + slot.reserved
-    if (used + needed <= limit) {
+    if (used + needed <= limitNanoUsd) {
       const at = leavesAt(window, slot.start)
       return Number.isFinite(at) ? at : undefined
     }
@@ -255,8 +261,7 @@ const override = (work: Work, { account, budget, limitNanoUsd, until }: Override
 const finish = (work: Work): ReadonlyArray<Balance> => {
   const { changed, now } = work
   const balances: Array<Balance> = []
-  for (const [key, { account, draft, limitNanoUsd, row }] of work.entries) {
-    const span = spanOf(account.window, now)
+  for (const [key, { account, draft, limitNanoUsd, reserved, span, spent }] of work.entries) {
     if (draft !== undefined) {
       const oldest = draft.slots[0]
       if (oldest !== undefined && oldest.start < span.from) {
@@ -280,7 +285,6 @@ const finish = (work: Work): ReadonlyArray<Balance> => {
       draft.forgetAt = end === Infinity ? undefined : end
       changed.set(key, draft)
     }
-    const { reserved, spent } = sumsOf(row.slots, span.from)
     balances.push({
       budget: account.budget,
       account: account.account,
@@ -289,19 +293,6 @@ const finish = (work: Work): ReadonlyArray<Balance> => {
     })
   }
   return balances
-}
-
-/** The settlement of what was reserved. */
-export const settlementOf = (
-  { accounts, lease, nanoUsd }: Reserve,
-  slots: ReadonlyArray<number>,
-  spentNanoUsd: number
-): Settlement => {
-  const reservations: Array<Reservation> = []
-  for (let index = 0; index < slots.length; index++) {
-    reservations.push({ account: accounts[index]!, slot: slots[index]! }) // one slot for each account
-  }
-  return { lease: lease?.id, reservedNanoUsd: nanoUsd, spentNanoUsd, reservations }
 }
 
 const nothing: ReadonlyArray<never> = []
@@ -339,18 +330,18 @@ export const step = (
 const forgetMillis = 1_000
 
 /** Steps over rows in memory. At `maxAccounts` of them, it forgets those that say nothing any more. */
-export const memoryOf = (maxAccounts: number): (batch: Batch, now: number) => Reply => {
+export const stepInMemory = (maxAccounts: number, clock: Clock.Clock): (batch: Batch) => Effect.Effect<Reply> => {
   const rows = new Map<string, Row>()
   let forgotAt = -Infinity
-  const forget = (now: number): void => {
-    if (now >= forgotAt && now < forgotAt + forgetMillis) return
-    forgotAt = now
-    for (const [key, row] of rows) if (row.forgetAt !== undefined && row.forgetAt <= now) rows.delete(key)
-  }
-  return (batch, now) => {
-    if (rows.size >= maxAccounts) forget(now)
-    const [changed, reply] = step(rows, batch, now, maxAccounts - rows.size)
-    for (const [key, row] of changed) rows.set(key, row)
-    return reply
-  }
+  return (batch) =>
+    Effect.sync(() => {
+      const now = clock.currentTimeMillisUnsafe()
+      if (rows.size >= maxAccounts && Math.abs(now - forgotAt) >= forgetMillis) {
+        forgotAt = now
+        for (const [key, { forgetAt = Infinity }] of rows) if (forgetAt <= now) rows.delete(key)
+      }
+      const [changed, reply] = step(rows, batch, now, maxAccounts - rows.size)
+      for (const [key, row] of changed) rows.set(key, row)
+      return reply
+    })
 }

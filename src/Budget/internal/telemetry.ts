@@ -8,10 +8,13 @@ import * as Feed from "../../internal/feed.ts"
 import { accountText, type Budget } from "./budgets.ts"
 import { type Balance, Event, type Reply } from "./data.ts"
 
-const remainingGauge = Metric.gauge("anthropic_budget_remaining_usd", {
-  description:
-    "What remains of a budget, in US dollars; of a divided one, the least of any account, as this process last saw it"
-})
+/** One for each budget: two that share a metric would look it up by its name at each update. */
+const remainingGauge = (budget: string) =>
+  Metric.gauge("anthropic_budget_remaining_usd", {
+    description:
+      "What remains of a budget, in US dollars; of a divided one, the least of any account, as this process last saw it",
+    attributes: { budget }
+  })
 
 const unpricedCalls = Metric.counter("anthropic_budget_unpriced_total", {
   description: "Attempts at models without a price that budgets let through",
@@ -74,26 +77,24 @@ export const make = Effect.fnUntraced(function*(
     return Effect.andThen(feed.publish(event), Effect.logWarning(textOf(event, budget)))
   }
 
-  const show = (balance: Balance): void => {
-    let gauge = gauges.get(balance.budget)
-    if (gauge === undefined) {
-      if (find(balance.budget) === undefined) return
-      gauge = { metric: Metric.withAttributes(remainingGauge, { budget: balance.budget }), shown: undefined }
-      gauges.set(balance.budget, gauge)
-    }
-    const { shown } = gauge
-    const isLeast = shown === undefined || shown.account === balance.account ||
-      balance.remainingNanoUsd < shown.remainingNanoUsd ||
-      (shown.until !== undefined && clock.currentTimeMillisUnsafe() >= shown.until)
-    if (!isLeast) return
-    gauge.shown = balance
-    gauge.metric.updateUnsafe(balance.remainingNanoUsd / 1e9, services)
-  }
-
   return {
     events: feed.stream,
     report: ({ balances, events }) => {
-      for (const balance of balances) show(balance)
+      for (const balance of balances) {
+        const { account, budget, remainingNanoUsd } = balance
+        let gauge = gauges.get(budget)
+        if (gauge === undefined) {
+          if (find(budget) === undefined) continue
+          gauge = { metric: remainingGauge(budget), shown: undefined }
+          gauges.set(budget, gauge)
+        }
+        const { shown } = gauge
+        const isLeast = shown === undefined || shown.account === account || remainingNanoUsd < shown.remainingNanoUsd ||
+          (shown.until !== undefined && clock.currentTimeMillisUnsafe() >= shown.until)
+        if (!isLeast) continue
+        gauge.shown = balance
+        gauge.metric.updateUnsafe(remainingNanoUsd / 1e9, services)
+      }
       return events.length === 0 ? Effect.void : Effect.asVoid(Effect.exit(Effect.forEach(events, publish)))
     },
     letThrough: (model, at) => {

@@ -45,14 +45,11 @@ export interface Slot extends Counts {
   readonly index: number
 }
 
-/** The results of the last `windowDuration`, in slots that expire as a whole. The newest slot is `index`; `past` holds the earlier ones. */
+/** The results of the last `windowDuration`, in slots that expire as a whole. `past` holds those before the newest. */
 export interface DurationWindow extends Counts {
   readonly _tag: "Duration"
   readonly past: ReadonlyArray<Slot>
-  readonly index: number
-  readonly newCalls: number
-  readonly newFailures: number
-  readonly newSlow: number
+  readonly newest: Slot
 }
 
 /** The results by which a closed circuit is judged. */

@@ -24,7 +24,7 @@ import {
   type SavedCircuit,
   type View
 } from "./circuit.ts"
-import { type ClosedPermit, InFlight } from "./machine.ts"
+import { InFlight } from "./machine.ts"
 import type { Mode } from "./options.ts"
 import { proposalOf, saved } from "./saved.ts"
 
@@ -79,26 +79,11 @@ export class Follower {
 
   /** A batch that asks for a permit, or only reads the state. */
   question(ask: boolean, proposal?: Proposal): Batch {
-    return this.batch(none, 0, 0, ask, proposal)
+    return this.batch(undefined, undefined, ask, proposal)
   }
 
-  /** What became of an attempt; undefined where that no longer counts. */
-  verdict(permit: Permit, result: Result | undefined): Batch | undefined {
-    if (permit.epoch !== this.epoch) return undefined
-    // Only `InFlight` gives permits of a closed circuit.
-    if (permit.round === 0) this.inFlight.settle(permit as ClosedPermit, result)
-    return result === undefined
-      ? this.batch(none, permit.round, 1, false, undefined)
-      : this.batch(single[result], permit.round, 0, false, undefined)
-  }
-
-  private batch(
-    results: ReadonlyArray<Result>,
-    round: number,
-    returned: number,
-    ask: boolean,
-    proposal: Proposal | undefined
-  ): Batch {
+  /** Reports what became of a permit, or asks for one. */
+  batch(permit: Permit | undefined, result: Result | undefined, ask: boolean, proposal: Proposal | undefined): Batch {
     const { epoch, inFlight, key, openShare, rules } = this
     const early = this.isCopy ? 0 : inFlight.early - inFlight.reported
     inFlight.reported += early
@@ -106,11 +91,11 @@ export class Follower {
       key,
       rules,
       epoch,
-      results,
+      results: result === undefined ? none : single[result],
       early,
       tripped: inFlight.longest >= rules.consecutiveFailures,
-      round,
-      returned,
+      round: permit === undefined ? 0 : permit.round,
+      returned: permit === undefined || result !== undefined ? 0 : 1,
       ask,
       openShare,
       proposal
@@ -172,8 +157,9 @@ export class LocalCircuit extends Follower implements Circuit {
   }
 
   settle(permit: Permit, result: Result | undefined): Effect.Effect<void> {
-    const batch = this.verdict(permit, result)
-    if (batch === undefined) return Effect.void
+    if (permit.epoch !== this.epoch) return Effect.void
+    this.inFlight.settle(permit, result)
+    const batch = this.batch(permit, result, false, undefined)
     const step = this.step(batch)
     if (!Exit.isExit(step)) return this.ask(step, (reply, now) => this.adopt(reply, now))
     // What is there already takes no turn of the fiber. An exit that is a step carries what the step does.

@@ -42,29 +42,27 @@ const emptyWindow = (rules: Rules, now: number): Window =>
 /** The slots that are not too old when `index` is the newest. */
 const windowOf = (slots: ReadonlyArray<Slot>, index: number): DurationWindow => {
   const past: Array<Slot> = []
-  let [newCalls, newFailures, newSlow] = [0, 0, 0]
+  let newest: Slot = { index, calls: 0, failures: 0, slow: 0 }
   let [calls, failures, slow] = [0, 0, 0]
   for (const slot of slots) {
-    if (slot.index <= index - slotCount || slot.index > index) continue
+    if (slot.calls === 0 || slot.index <= index - slotCount || slot.index > index) continue
     calls += slot.calls
     failures += slot.failures
     slow += slot.slow
     if (slot.index < index) past.push(slot)
-    else [newCalls, newFailures, newSlow] = [slot.calls, slot.failures, slot.slow]
+    else newest = slot
   }
-  return { _tag: "Duration", calls, failures, slow, past, index, newCalls, newFailures, newSlow }
+  return { _tag: "Duration", calls, failures, slow, past, newest }
 }
-
-export const slotsOf = ({ index, newCalls, newFailures, newSlow, past }: DurationWindow): ReadonlyArray<Slot> =>
-  newCalls === 0 ? past : [...past, { index, calls: newCalls, failures: newFailures, slow: newSlow }]
 
 /** Forgets what is too old at `now`. */
 const advance = (window: Window, rules: Rules, now: number): Window => {
   if (window._tag === "Size") return window
+  const { newest, past } = window
   const index = Math.floor(now * slotCount / rules.windowDuration)
   // After a clock was set back, results of the future would stay until it has caught up.
-  if (index < window.index - slotCount) return windowOf([], index)
-  return index <= window.index ? window : windowOf(slotsOf(window), index)
+  if (index < newest.index - slotCount) return windowOf([], index)
+  return index <= newest.index ? window : windowOf([...past, newest], index)
 }
 
 /** One more result. Each step costs the same, whatever the size of the window. */
@@ -75,17 +73,9 @@ const add = (window: Window, result: Result, size: number): Window => {
   const failures = window.failures + failed
   const slow = window.slow + slowed
   if (window._tag === "Duration") {
-    return {
-      _tag: "Duration",
-      calls: window.calls + 1,
-      failures,
-      slow,
-      past: window.past,
-      index: window.index,
-      newCalls: window.newCalls + 1,
-      newFailures: window.newFailures + failed,
-      newSlow: window.newSlow + slowed
-    }
+    const { past, newest: { calls, failures: before, index, slow: slowBefore } } = window
+    const newest = { index, calls: calls + 1, failures: before + failed, slow: slowBefore + slowed }
+    return { _tag: "Duration", calls: window.calls + 1, failures, slow, past, newest }
   }
   const newer = window.newer + digit
   if (window.calls < size) return { ...window, calls: window.calls + 1, failures, slow, newer }
@@ -110,7 +100,7 @@ const restoredWindow = (saved: SavedCircuit["window"], rules: Rules, now: number
     const all = Object.keys(digits) as Array<Result> // they stand in the order of their digits
     for (const digit of saved.results) window = add(window, all[Number(digit)]!, rules.windowSize)
   } else if (saved?._tag === "Duration" && window._tag === "Duration" && saved.slotMillis === slotMillisOf(rules)) {
-    window = windowOf(saved.slots, window.index)
+    window = windowOf(saved.slots, window.newest.index)
   }
   return window
 }
@@ -236,17 +226,6 @@ const bounded = (state: Open | HalfOpen, rules: Rules, now: number): Open | Half
   return state.until <= until ? state : { ...state, until }
 }
 
-const replyOf = (state: State, now: number, granted: number): Reply => ({
-  phase: state.phase,
-  epoch: state.epoch,
-  waitMillis: state.phase === "closed" ? 0 : Math.max(0, state.until - now),
-  openings: state.openings,
-  openMillis: state.openMillis,
-  permits: state.phase === "halfOpen" ? state.permits : 0,
-  granted,
-  state
-})
-
 /**
  * One step of a circuit: the state that follows, and what to answer. `now` is in milliseconds since the epoch of time, by the clock of the store.
  */
@@ -257,14 +236,27 @@ export const step = (state: State | undefined, batch: Batch, now: number): reado
     if (next.phase === "closed") next = whileClosed(next, batch, now)
     else if (next.phase === "halfOpen") next = whileHalfOpen(next, batch, now)
   } else if (next.phase === "closed") next = { ...next, window: advance(next.window, batch.rules, now) }
-  if (!batch.ask || next.phase === "closed") return [next, replyOf(next, now, 0)]
-  if (now >= next.until) {
-    const round = newRound(next, batch, now)
-    return [round, replyOf(round, now, round.round)]
+  let granted = 0
+  if (batch.ask && next.phase !== "closed") {
+    if (now >= next.until) {
+      next = newRound(next, batch, now)
+      granted = next.round
+    } else if (next.phase === "halfOpen" && next.permits > 0) {
+      next = { ...next, permits: next.permits - 1 }
+      granted = next.round
+    }
   }
-  if (next.phase === "open" || next.permits === 0) return [next, replyOf(next, now, 0)]
-  const granted = { ...next, permits: next.permits - 1 }
-  return [granted, replyOf(granted, now, next.round)]
+  const { epoch, openings, openMillis, phase } = next
+  return [next, {
+    phase,
+    epoch,
+    waitMillis: next.phase === "closed" ? 0 : Math.max(0, next.until - now),
+    openings,
+    openMillis,
+    permits: next.phase === "halfOpen" ? next.permits : 0,
+    granted,
+    state: next
+  }]
 }
 
 /**
@@ -322,8 +314,10 @@ export class InFlight {
     return permit
   }
 
-  /** Ends one; without a result it neither counts nor breaks a row. */
-  settle(permit: ClosedPermit, result: Result | undefined): void {
+  /** Ends an attempt of this epoch; without a result it neither counts nor breaks a row. */
+  settle(ended: Permit, result: Result | undefined): void {
+    if (ended.round > 0) return
+    const permit = ended as ClosedPermit // only `admit` gives permits of a closed circuit
     const { next, previous } = permit
     if (previous !== undefined) previous.next = next
     next.previous = previous

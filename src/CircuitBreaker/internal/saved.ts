@@ -1,6 +1,6 @@
 /** Circuits in the form in which they are kept over a restart. */
 import type { Proposal, Rules, SavedCircuit, State, Window } from "./circuit.ts"
-import { slotMillisOf, slotsOf } from "./machine.ts"
+import { slotMillisOf } from "./machine.ts"
 
 const savedWindow = (window: Window, rules: Rules): SavedCircuit["window"] =>
   window._tag === "Size"
@@ -8,7 +8,7 @@ const savedWindow = (window: Window, rules: Rules): SavedCircuit["window"] =>
     : {
       _tag: "Duration",
       slotMillis: slotMillisOf(rules),
-      slots: slotsOf(window)
+      slots: [...window.past, window.newest].filter(({ calls }) => calls > 0)
     }
 
 export const saved = (state: State, rules: Rules, consecutiveFailures: number): SavedCircuit => ({

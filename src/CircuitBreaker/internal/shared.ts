@@ -107,8 +107,10 @@ export class SharedCircuit extends Follower implements Circuit {
   settle(permit: Permit, result: Result | undefined): Effect.Effect<void> {
     const now = this.now()
     if (!this.isShared) {
-      const batch = this.verdict(permit, result)
-      if (batch !== undefined) this.stepAlone(batch, now)
+      if (permit.epoch === this.epoch) {
+        this.inFlight.settle(permit, result)
+        this.stepAlone(this.batch(permit, result, false, undefined), now)
+      }
       this.touch(now)
     } else if (result === undefined && permit.round > 0) this.giveBack(permit, now)
     else this.count(permit, result, now)
@@ -301,7 +303,7 @@ export class SharedCircuit extends Follower implements Circuit {
   /** Counts a result in the copy, which does not judge by it, and reports it. */
   private count(permit: Permit, result: Result | undefined, now: number): void {
     if (permit.epoch !== this.epoch) return
-    this.verdict(permit, result)
+    this.inFlight.settle(permit, result)
     if (result !== undefined && this.copy.phase === "closed") this.copy = counted(this.copy, result, this.rules, now)
     if (result === undefined && !this.isTripped) return
     const pending = this.noted()

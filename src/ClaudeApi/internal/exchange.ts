@@ -3,18 +3,19 @@
  * wants the answer, and writes what became of its attempt.
  */
 import type * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
-import { type Attempt, type Limits, type ModelRefusal, Outcome } from "../../Attempt.ts"
+import { type Attempt, type Limit, type Limits, type ModelRefusal, Outcome } from "../../Attempt.ts"
 import { type ApiError, type Billed, ConnectionError, isApiError } from "../../ClaudeError.ts"
 import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
-import * as ResponseHeaders from "./responseHeaders.ts"
 
 /** Time limits, in milliseconds, and the most bytes that are read of an answer. */
 export interface Bounds {
@@ -60,7 +61,8 @@ export const unused: Used = { usage: Usage.zero, model: undefined, stopReason: u
 
 /** Opens an exchange; the caller closes it. */
 export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bounds): Effect.Effect<Exchange> =>
-  Effect.clockWith((clock) => {
+  Effect.contextWith((context: Context.Context<never>) => {
+    const clock = Context.get(context, Clock.Clock)
     const began = clock.currentTimeMillisUnsafe()
     const self: Exchange = {
       attempt,
@@ -78,10 +80,8 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       watch: undefined
     }
     setLimit(self, "headers", began + bounds.headers, false)
-    return Effect.map(Effect.forkDetach(watch(self), { startImmediately: true }), (fiber) => {
-      self.watch = fiber
-      return self
-    })
+    self.watch = Effect.runForkWith(context)(watch(self))
+    return Effect.succeed(self)
   })
 
 /** Why a request is aborted. One value for all: a reason made on the spot keeps its call stack, and with it the body, alive. */
@@ -124,15 +124,16 @@ const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
  * than the read. It wakes whenever the current limit can expire, and at least once every `idle`: no limit that is set in
  * between can expire before that.
  */
-const watch = (self: Exchange): Effect.Effect<never> =>
-  Effect.forever(Effect.suspend(() => {
-    const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
+const watch = Effect.fnUntraced(function*(self: Exchange) {
+  const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
+  while (true) {
     const now = self.clock.currentTimeMillisUnsafe()
     if (now >= self.until) self.expire?.(expired(self))
     let next = now + bounds.idle
     for (const at of [self.until, deadline, began + bounds.call]) if (at > now && at < next) next = at
-    return Effect.sleep(Math.max(1, next - now))
-  }))
+    yield* Effect.sleep(Math.max(1, next - now))
+  }
+})
 
 const sent = (self: Exchange): ApiErrors.Sent => ({
   attempts: self.attempt.number,
@@ -164,7 +165,7 @@ export const refused = (self: Exchange, body: unknown): ApiError =>
   ApiErrors.fromBody(body, self.headers ?? new Headers(), "unknown", sent(self))
 
 /** Starts the request, with the SDK's method and options for it. */
-export type Send = () => Promise<Response>
+export type Send = (self: Exchange) => Promise<Response>
 
 type Resume<A> = (result: Effect.Effect<A, ApiError>) => void
 
@@ -172,20 +173,34 @@ type Resume<A> = (result: Effect.Effect<A, ApiError>) => void
 const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
   if (self.began >= self.until) return resume(expired(self))
   self.expire = resume
-  const failed = (cause: unknown) => {
+  // Inside a promise, where what the SDK throws is a rejection too.
+  Promise.resolve(self).then(send).then(onHead, (cause: unknown) => {
     hear(self, ApiErrors.headersOf(cause))
     resume(Effect.failSync(() => ApiErrors.fromSdk(cause, sent(self))))
-  }
-  const begun = Result.try(send)
-  if (Result.isFailure(begun)) return failed(begun.failure)
-  begun.success.then(onHead, failed)
+  })
 }
 
 /** Keeps what the headers of the response say. */
 const hear = (self: Exchange, headers: Headers | undefined): void => {
+  if (headers === undefined) return
   self.headers = headers
-  self.requestId = headers?.get("request-id") ?? undefined
-  self.limits = headers === undefined ? undefined : ResponseHeaders.limits(headers)
+  self.requestId = headers.get("request-id") ?? undefined
+  const requests = limitOf(headers, "requests")
+  const tokens = limitOf(headers, "tokens")
+  const inputTokens = limitOf(headers, "input-tokens")
+  const outputTokens = limitOf(headers, "output-tokens")
+  if ((requests ?? tokens ?? inputTokens ?? outputTokens) === undefined) return
+  self.limits = { requests, tokens, inputTokens, outputTokens }
+}
+
+/** One rate limit; undefined where it was not sent or makes no sense. */
+const limitOf = (headers: Headers, family: string): Limit | undefined => {
+  const total = headers.get(`anthropic-ratelimit-${family}-limit`)
+  const left = headers.get(`anthropic-ratelimit-${family}-remaining`)
+  // Longer numbers are invalid, and with some 300 digits not finite.
+  if (total === null || left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
+  const reset = Date.parse(headers.get(`anthropic-ratelimit-${family}-reset`) ?? "")
+  return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(reset) ? undefined : reset }
 }
 
 /** Sends the request and gives its response as soon as the head is there. */
@@ -224,43 +239,65 @@ export const readInTime = (
     return now >= self.until ? expired(self) : read(self, reader, billed)
   })
 
+/** A request that is answered by one JSON value: how it is sent, what its answer looks like, and what that used. */
+export interface Plain<A extends object> {
+  readonly request: Exchange["request"]
+  readonly send: Send
+  readonly is: (body: object) => body is A
+  readonly used: (body: A) => Used
+}
+
 /**
- * Sends the request and decodes the whole body of its response. The API had finished when the head came, so an answer that
+ * Sends a request and decodes the whole body of its response. The API had finished when the head came, so an answer that
  * is lost after that was billed.
  */
-export const json = <A extends object>(
-  self: Exchange,
-  send: Send,
-  is: (body: object) => body is A
+export const plain = <A extends object>(
+  attempt: Attempt,
+  bounds: Bounds,
+  { is, request, send, used }: Plain<A>
 ): Effect.Effect<A, ApiError> =>
-  Effect.callback((resume) => {
-    const utf8 = new TextDecoder()
-    let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
-    let type = ""
-    let text = ""
-    let bytes = 0
-    const lost = (cause: unknown) => resume(Effect.failSync(() => truncated(self, "yes", cause)))
-    const onChunk = (chunk: ReadableStreamReadResult<Uint8Array>): void => {
-      if (chunk.done) return resume(decoded(self, text + utf8.decode(), type, is))
-      bytes += chunk.value.byteLength
-      if (bytes > self.bounds.maxBytes) return resume(Effect.fail(malformed(self, "yes")))
-      text += utf8.decode(chunk.value, { stream: true })
-      readMore()
+  Effect.acquireUseRelease(
+    open(attempt, request, bounds),
+    (self) => {
+      attempt.sentAt = self.began
+      attempt.outcome = Outcome.Aborted({ usage: Usage.zero })
+      return Effect.callback((resume) => {
+        const utf8 = new TextDecoder()
+        let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
+        let type = ""
+        let text = ""
+        let bytes = 0
+        const lost = (cause: unknown) => resume(Effect.failSync(() => truncated(self, "yes", cause)))
+        const onChunk = (chunk: ReadableStreamReadResult<Uint8Array>): void => {
+          if (chunk.done) return resume(decoded(self, text + utf8.decode(), type, is))
+          bytes += chunk.value.byteLength
+          if (bytes > bounds.maxBytes) return resume(Effect.fail(malformed(self, "yes")))
+          text += utf8.decode(chunk.value, { stream: true })
+          readMore()
+        }
+        const readMore = (): void => {
+          if (reader === undefined) return resume(decoded(self, "", type, is))
+          const now = self.clock.currentTimeMillisUnsafe()
+          setLimit(self, "idle", now + bounds.idle, true)
+          if (now >= self.until) return resume(expired(self))
+          reader.read().then(onChunk, lost)
+        }
+        begin(self, send, resume, (response) => {
+          hear(self, response.headers)
+          reader = response.body?.getReader()
+          type = response.headers.get("content-type") ?? ""
+          readMore()
+        })
+      })
+    },
+    (self, exit) => {
+      if (Exit.isSuccess(exit)) completed(self, used(exit.value))
+      else failed(self, unused, exit.cause)
+      return close(self, Exit.isSuccess(exit))
     }
-    const readMore = (): void => {
-      if (reader === undefined) return resume(decoded(self, "", type, is))
-      const now = self.clock.currentTimeMillisUnsafe()
-      setLimit(self, "idle", now + self.bounds.idle, true)
-      if (now >= self.until) return resume(expired(self))
-      reader.read().then(onChunk, lost)
-    }
-    begin(self, send, resume, (response) => {
-      hear(self, response.headers)
-      reader = response.body?.getReader()
-      type = response.headers.get("content-type") ?? ""
-      readMore()
-    })
-  })
+  )
+
+const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
 
 const decoded = <A extends object>(
   self: Exchange,
@@ -268,15 +305,13 @@ const decoded = <A extends object>(
   type: string,
   is: (body: object) => body is A
 ): Effect.Effect<A, ApiError> => {
-  const body = Result.try((): unknown => JSON.parse(text))
-  if (Result.isFailure(body)) {
+  const body = parsed(text)
+  if (Option.isNone(body)) {
     return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))
   }
-  if (!Predicate.isObject(body.success)) return Effect.fail(malformed(self))
-  if ("error" in body.success && Predicate.isObject(body.success.error)) {
-    return Effect.fail(refused(self, body.success))
-  }
-  return is(body.success) ? Effect.succeed(body.success) : Effect.fail(malformed(self))
+  if (!Predicate.isObject(body.value)) return Effect.fail(malformed(self))
+  if ("error" in body.value && Predicate.isObject(body.value.error)) return Effect.fail(refused(self, body.value))
+  return is(body.value) ? Effect.succeed(body.value) : Effect.fail(malformed(self))
 }
 
 /** Records that the whole answer arrived. */

@@ -175,7 +175,7 @@ const pull = (
 export const stream = (
   attempt: MessageAttempt,
   bounds: Exchange.Bounds,
-  send: (exchange: Exchange.Exchange) => Promise<Response>
+  send: Exchange.Send
 ): Stream.Stream<Event, ApiError> =>
   Stream.unwrap(Effect.gen(function*() {
     const received = new Received(attempt)
@@ -187,7 +187,7 @@ export const stream = (
     attempt.outcome = aborted(exchange, received)
     const recorded = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Effect.onError(effect, (cause) => Effect.sync(() => Exchange.failed(exchange, received, cause)))
-    const response = yield* recorded(Exchange.head(exchange, () => send(exchange)))
+    const response = yield* recorded(Exchange.head(exchange, send))
     const type = (response.headers.get("content-type") ?? "").toLowerCase()
     if (response.body === null || !type.startsWith("text/event-stream")) {
       return yield* recorded(Effect.fail(Exchange.malformed(exchange)))

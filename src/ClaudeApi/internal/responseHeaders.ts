@@ -1,6 +1,5 @@
-/** Reads the headers of a response: waits, advice on retrying, rate limits. */
+/** Reads what the headers of a refusal say about another attempt. */
 import * as Duration from "effect/Duration"
-import type { Limit, Limits } from "../../Attempt.ts"
 
 /** The longest wait that is taken seriously. */
 const maxWaitMillis = 366 * 24 * 60 * 60 * 1000
@@ -25,24 +24,4 @@ export const retryAfter = (headers: Headers, now: number): Duration.Duration | u
 export const shouldRetry = (headers: Headers): boolean | undefined => {
   const value = headers.get("x-should-retry")
   return value === "true" ? true : value === "false" ? false : undefined
-}
-
-const limit = (headers: Headers, family: string): Limit | undefined => {
-  const total = headers.get(`anthropic-ratelimit-${family}-limit`)
-  const left = headers.get(`anthropic-ratelimit-${family}-remaining`)
-  // Longer numbers are invalid, and with some 300 digits not finite.
-  if (total === null || left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
-  const reset = Date.parse(headers.get(`anthropic-ratelimit-${family}-reset`) ?? "")
-  return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(reset) ? undefined : reset }
-}
-
-/** The rate-limit headers; undefined where the response has none. */
-export const limits = (headers: Headers): Limits | undefined => {
-  const requests = limit(headers, "requests")
-  const tokens = limit(headers, "tokens")
-  const inputTokens = limit(headers, "input-tokens")
-  const outputTokens = limit(headers, "output-tokens")
-  return requests === undefined && tokens === undefined && inputTokens === undefined && outputTokens === undefined
-    ? undefined
-    : { requests, tokens, inputTokens, outputTokens }
 }

@@ -16,48 +16,61 @@ const highWaterMark = 64 * 1024
 /** The most that is read of an answer that is taken as a text: those of errors. */
 const maxText = 1024 * 1024
 
-type Fields = Readonly<Record<string, string | Array<string> | undefined>>
-
-/** Response headers: the part of `Headers` that the SDK and the port read. */
-const headersOf = (fields: Fields) => ({
-  get: (name: string): string | null => {
-    const value = fields[name.toLowerCase()]
-    return value === undefined ? null : typeof value === "string" ? value : value.join(", ")
-  },
-  entries: () => Object.entries(fields).values()
-})
+type Fields = Record<string, string | Array<string> | undefined>
 
 /**
- * The part of a `Response` that the SDK and the port read. It is its own body, and the reader of it: read at the pace of
- * whoever reads, with pieces that wait given as one.
+ * A request of `undici`, and the part of its `Response` that the SDK and the port read. It is its own body, and the reader of it:
+ * read at the pace of whoever reads, with pieces that wait given as one.
  */
-class Reply {
-  readonly status: number
-  readonly ok: boolean
-  readonly headers: ReturnType<typeof headersOf>
+class Reply implements Undici.Dispatcher.DispatchHandler {
+  status = 0
+  ok = false
+  headers: Headers | undefined
   readonly url: string
-  readonly body: this
-  private readonly controller: Undici.Dispatcher.DispatchController
+  readonly body = this
+  private readonly signal: AbortSignal | undefined
+  private readonly arrived: (reply: Reply) => void
+  private readonly failed: (error: Error) => void
+  private controller: Undici.Dispatcher.DispatchController | undefined
   private pieces: Array<Uint8Array> = []
   private size = 0
   private end: "open" | "done" | Error = "open"
   private waiting: { readonly resolve: (chunk: Chunk) => void; readonly reject: (error: Error) => void } | undefined
 
   constructor(
-    controller: Undici.Dispatcher.DispatchController,
-    status: number,
-    headers: Fields,
-    url: string
+    url: string,
+    signal: AbortSignal | undefined,
+    arrived: (reply: Reply) => void,
+    failed: (error: Error) => void
   ) {
-    this.controller = controller
-    this.status = status
-    this.ok = status >= 200 && status < 300
-    this.headers = headersOf(headers)
     this.url = url
-    this.body = this
+    this.signal = signal
+    this.arrived = arrived
+    this.failed = failed
+    signal?.addEventListener("abort", this, { once: true })
   }
 
-  push(piece: Uint8Array): void {
+  /** The signal was aborted. */
+  handleEvent(): void {
+    const error = aborted()
+    this.controller?.abort(error)
+    this.failed(error)
+  }
+
+  onRequestStart(controller: Undici.Dispatcher.DispatchController): void {
+    this.controller = controller
+    if (this.signal?.aborted === true) controller.abort(aborted())
+  }
+
+  onResponseStart(_: Undici.Dispatcher.DispatchController, status: number, fields: Fields): void {
+    if (status < 200) return
+    this.status = status
+    this.ok = status < 300
+    this.headers = new Headers(fields as Record<string, string>) // which joins lists with commas
+    this.arrived(this)
+  }
+
+  onResponseData(controller: Undici.Dispatcher.DispatchController, piece: Uint8Array): void {
     if (this.waiting !== undefined) {
       this.waiting.resolve({ done: false, value: piece })
       this.waiting = undefined
@@ -65,14 +78,21 @@ class Reply {
     }
     this.pieces.push(piece)
     this.size += piece.byteLength
-    if (this.size >= highWaterMark) this.controller.pause()
+    if (this.size >= highWaterMark) controller.pause()
   }
 
-  finish(end: "done" | Error): void {
-    this.end = end
-    if (this.waiting === undefined) return
-    if (end === "done") this.waiting.resolve({ done: true, value: undefined })
-    else this.waiting.reject(end)
+  onResponseEnd(): void {
+    this.signal?.removeEventListener("abort", this)
+    this.end = "done"
+    this.waiting?.resolve({ done: true, value: undefined })
+    this.waiting = undefined
+  }
+
+  onResponseError(_: Undici.Dispatcher.DispatchController, error: Error): void {
+    this.signal?.removeEventListener("abort", this)
+    this.end = error
+    this.failed(error)
+    this.waiting?.reject(error)
     this.waiting = undefined
   }
 
@@ -84,7 +104,7 @@ class Reply {
       this.pieces = []
       this.size = 0
       // Pieces may arrive before this returns.
-      if (paused && this.end === "open") this.controller.resume()
+      if (paused && this.end === "open") this.controller?.resume()
       return Promise.resolve({ done: false, value })
     }
     if (this.end === "done") return Promise.resolve({ done: true, value: undefined })
@@ -125,40 +145,14 @@ const fetchOver = (agent: Undici.Agent) => (url: string, init: RequestInit): Pro
   new Promise((resolve, reject) => {
     const { origin, pathname, search } = new URL(url)
     const signal = init.signal ?? undefined
-    let controller: Undici.Dispatcher.DispatchController | undefined
-    let reply: Reply | undefined
-    const abort = () => {
-      const error = aborted()
-      controller?.abort(error)
-      reject(error)
-    }
-    const over = (end: "done" | Error) => {
-      signal?.removeEventListener("abort", abort)
-      reply?.finish(end)
-      if (end !== "done") reject(end)
-    }
     if (signal?.aborted === true) return reject(aborted())
-    signal?.addEventListener("abort", abort, { once: true })
     agent.dispatch({
       origin,
       path: pathname + search,
       method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
       headers: init.headers as Headers, // the SDK hands over what it built
       body: (init.body as string | undefined) ?? null // requests for messages are JSON
-    }, {
-      onRequestStart: (started) => {
-        controller = started
-        if (signal?.aborted === true) started.abort(aborted())
-      },
-      onResponseStart: (started, status, headers) => {
-        if (status < 200) return
-        reply = new Reply(started, status, headers, url)
-        resolve(reply)
-      },
-      onResponseData: (_, piece) => reply?.push(piece),
-      onResponseEnd: () => over("done"),
-      onResponseError: (_, error) => over(error)
-    })
+    }, new Reply(url, signal, resolve, reject))
   })
 
 /** What `engines` of the package asks for, and `undici` cannot do without. */

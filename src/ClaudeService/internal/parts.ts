@@ -21,7 +21,7 @@ import * as RetryPolicy from "../../RetryPolicy.ts"
 /** The service of each part, and its options. */
 interface Known {
   readonly api: readonly [ClaudeApi.ClaudeApi, ClaudeApi.Options]
-  readonly keys: readonly [KeyPool.KeyPool, Keys]
+  readonly keys: readonly [KeyPool.KeyPool, Keys | KeyOptions]
   readonly retry: readonly [RetryPolicy.RetryPolicy, RetryPolicy.Options]
   readonly limiter: readonly [RateLimiter.RateLimiter, RateLimiter.Options]
   readonly breaker: readonly [CircuitBreaker.CircuitBreaker, CircuitBreaker.Options]
@@ -45,10 +45,22 @@ type AnyLayer = Layer.Layer<never, unknown, unknown>
 export type Keys = Redacted.Redacted<string> | ReadonlyArray<Redacted.Redacted<string> | Key>
 
 /**
+ * Options of the pool, and its keys.
+ *
+ * - `keys`: one key or a list of them. Default those of `ANTHROPIC_API_KEY`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface KeyOptions extends KeyPool.Options {
+  readonly keys?: Keys | undefined
+}
+
+/**
  * What a service is made of. Each part is its options, or a layer of its service; what is left out has its default.
  *
  * - `api`: where requests go, and how long they may take. Default the public API.
- * - `keys`: one key or a list of them. Default those of `ANTHROPIC_API_KEY`.
+ * - `keys`: one key, a list of them, or options of the pool with `keys` among them. Default those of `ANTHROPIC_API_KEY`.
  * - `retry`: retries what another attempt can change, within a budget that all calls share. Default on.
  * - `limiter`: paces attempts within the rate limits. Default on; limits are learned from the API's headers.
  * - `breaker`: refuses calls while the API is down. Default on.
@@ -79,7 +91,7 @@ type Only<Given, Options> = { readonly [Name in keyof Given]: Name extends keyof
 type CheckedPart<Name extends keyof Known, Part> = Part extends AnyLayer
   ? Part extends Layer.Layer<Known[Name][0], unknown, unknown> ? Part
   : `The part "${Name}" takes its options or a layer of its own service`
-  : Name extends "keys" ? Part
+  : Name extends "keys" ? Part extends Keys ? Part : Only<Part, KeyOptions>
   : Part extends object ? Only<Part, Known[Name][1]>
   : Part
 
@@ -99,7 +111,8 @@ type ErrorOf<Part> = Part extends Layer.Layer<never, infer E, unknown> ? E : nev
 
 type NeedsOf<Part> = Part extends Layer.Layer<never, unknown, infer R> ? R : never
 
-type KeysError<P> = P extends { readonly keys: AnyLayer | Keys } ? never : Config.ConfigError | KeyStore.KeyStoreError
+type KeysError<P> = P extends { readonly keys: AnyLayer | Keys | { readonly keys: Keys } } ? never
+  : Config.ConfigError | KeyStore.KeyStoreError
 
 /**
  * What building the service may fail with.
@@ -141,8 +154,18 @@ const keysOf = (keys: Keys): ReadonlyArray<Key> =>
     isKey(key) ? key : { label: `key-${index + 1}`, group: "default", secret: key }
   )
 
-const poolOf = (keys: Keys | undefined) =>
-  Layer.provide(KeyPool.layer(), keys === undefined ? KeyStore.layerEnv : KeyStore.layerKeys(keysOf(keys)))
+const isKeys = (given: Keys | KeyOptions): given is Keys => Redacted.isRedacted(given) || Array.isArray(given)
+
+/** A wait for keys is bounded like one for the server. */
+const poolOf = (retry: unknown) => (given: Keys | KeyOptions = {}) => {
+  const { keys, ...options }: KeyOptions = isKeys(given) ? { keys: given } : given
+  const { maxRetryAfter } = (Layer.isLayer(retry) ? {} : retry ?? {}) as RetryPolicy.Options // as `part` has it
+  const pool = KeyPool.layer({ maxRetryAfter, ...options })
+  return keys === undefined
+    ? Layer.provide(pool, KeyStore.layerEnv)
+    // Keys that the program has cannot fail to be read; a mistake in them is a defect, like one in options.
+    : Layer.orDie(Layer.provide(pool, KeyStore.layerKeys(keysOf(keys))))
+}
 
 // `Checked` has held each part against its service and its options.
 const part = <Service, Options>(
@@ -161,7 +184,7 @@ export const layer = (parts: AnyParts): Layer.Layer<PartsServices, unknown, unkn
     part(parts.prices, PriceBook.layer)
   ) as Layer.Layer<ClaudeApi.ClaudeApi | PriceBook.PriceBook, unknown, unknown> // neither needs the other
   const made = Layer.mergeAll(
-    part(parts.keys, poolOf),
+    part(parts.keys, poolOf(parts.retry)),
     part(parts.retry, RetryPolicy.layer),
     part(parts.limiter, RateLimiter.layer),
     part(parts.breaker, CircuitBreaker.layer),

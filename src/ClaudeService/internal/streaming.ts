@@ -18,12 +18,13 @@ import {
   type StreamError,
   StreamInterruptedError
 } from "../../ClaudeError.ts"
+import type { KeyPool } from "../../KeyPool.ts"
 import * as MessageStream from "../../MessageStream.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
 import type { Progress, RetryPolicy } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
-import type { Report, StreamReport } from "./service.ts"
+import { type MessageCall, reportOf, type StreamReport } from "./reports.ts"
 
 type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>
 
@@ -98,18 +99,13 @@ const afterContent = (
   })))
 }
 
-/** What all attempts of a call share, as far as a stream needs it. */
-interface Call {
-  readonly base: Omit<Attempt.MessageAttempt, "number">
-}
-
-interface Parts<C extends Call> {
+interface Parts {
   readonly book: PriceBook["Service"]
   readonly perAttempt: Attempt.Policy<Refusal>
   readonly api: Pick<ClaudeApi["Service"], "stream">
   readonly retries: RetryPolicy["Service"]
-  readonly begin: (request: Request) => Effect.Effect<C>
-  readonly report: (call: C, attempt: Attempt.MessageAttempt, progress: Progress, now: number) => Report
+  readonly mayMove: KeyPool["Service"]["mayMove"]
+  readonly begin: (request: Request) => Effect.Effect<MessageCall>
   readonly span: (model: string) => Tracer.SpanOptions
   readonly spanOfAttempt: (attempt: Attempt.Attempt) => Tracer.SpanOptions
 }
@@ -118,9 +114,7 @@ const endOf = (outcome: Attempt.Outcome): StreamReport["outcome"] =>
   outcome._tag === "Completed" ? "completed" : outcome._tag === "Aborted" ? "aborted" : "failed"
 
 /** Makes the streams of a service: each attempt under its policies, up to its first content retried transparently. */
-export const make = <C extends Call>(
-  { api, begin, book, perAttempt, report, retries, span, spanOfAttempt }: Parts<C>
-) => {
+export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spanOfAttempt }: Parts) => {
   /** Opens a stream up to its first content; a failure gives back all that its policies took. */
   const open = (
     attempt: Attempt.MessageAttempt,
@@ -155,14 +149,15 @@ export const make = <C extends Call>(
             Effect.flatMap(Clock.currentTimeMillis, (now) =>
               last === undefined
                 ? Effect.void
-                : onEnd({ ...report(call, ...last, now), outcome: endOf(last[0].outcome) }))
+                : onEnd({ ...reportOf(book, call, ...last, now), outcome: endOf(last[0].outcome) }))
           )
         }
         const opened = yield* retries.retry((progress) => {
-          const attempt: Attempt.MessageAttempt = { ...call.base, number: progress.number }
+          const { moves, number } = progress
+          const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous: last?.[0] }
           last = [attempt, progress]
           return open(attempt, scope)
-        })
+        }, () => mayMove(last?.[0]))
         return afterContent(book, opened)
       }).pipe(Effect.withSpanScoped("ClaudeService.stream", span(request.model)))
     )

@@ -1,7 +1,7 @@
 /** How the ledger asks its store. */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { Command, Reply } from "./rows.ts"
+import type { Command, Reply } from "./data.ts"
 
 export const whyOf = (cause: unknown): string => cause instanceof Error ? `: ${cause.message.replace(/\.$/, "")}` : ""
 

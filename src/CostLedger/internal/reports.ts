@@ -7,7 +7,7 @@ import * as CostReport from "../../CostReport.ts"
 import * as Figures from "../../internal/figures.ts"
 import * as Reconciliation from "../../Reconciliation.ts"
 import { type Ask, CostLedgerError } from "./client.ts"
-import type { Range } from "./rows.ts"
+import type { Range } from "./data.ts"
 import * as Slices from "./slices.ts"
 
 /** The most days or hours of a report. */

@@ -1,78 +1,93 @@
-/** The port of the ledger as plain data, and what each command does to rows in memory. */
-import type { Field, Group, Where } from "../../CostReport.ts"
+/** The rows of the ledger: what is recorded of an attempt, and what each command does to rows in memory. */
+import type { AttemptCost, MessageAttempt, Outcome } from "../../Attempt.ts"
+import type { Field, Where } from "../../CostReport.ts"
 import * as Figures from "../../internal/figures.ts"
-import type { Row } from "./row.ts"
+import { firstOf } from "../../internal/text.ts"
+import { find } from "../../Model.ts"
+import type { Usage } from "../../Usage.ts"
+import type { Command, Range, Reply, Row } from "./data.ts"
 
-/**
- * Rows of attempts that were sent at `from` or later and before `to`, in milliseconds since the epoch.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Range {
-  readonly from: number
-  readonly to: number
+const maxText = 512
+
+const maxTags = 32
+
+const unstorable = /[\0\p{Surrogate}]/u
+const allUnstorable = new RegExp(unstorable, "gu")
+
+/** Callers choose these texts, and one that a store refuses would keep all rows behind it from being written. */
+const storable = <Text extends string | undefined>(text: Text): Text =>
+  text === undefined || (text.length <= maxText && !unstorable.test(text))
+    ? text
+    : firstOf(text, maxText).replace(allUnstorable, "\uFFFD") as Text // it is a string
+
+/** Users bring price books and rules, and a store refuses what is no integer. Null where nobody can count it. */
+const amount = (nanoUsd: number | undefined): number | null => {
+  const rounded = Math.round(nanoUsd ?? NaN)
+  return Number.isSafeInteger(rounded) ? rounded : null
 }
 
-/**
- * The last row of a page: when it was sent, and its number in the store.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Cursor {
-  readonly at: number
-  readonly id: number
+const usageOf = (usage: Usage): Usage => {
+  const speed = storable(usage.speed)
+  const serviceTier = storable(usage.serviceTier)
+  const inferenceGeo = storable(usage.inferenceGeo)
+  return speed === usage.speed && serviceTier === usage.serviceTier && inferenceGeo === usage.inferenceGeo
+    ? usage
+    : { ...usage, inferenceGeo, serviceTier, speed }
 }
 
-/**
- * What a store is asked, as plain data; `Infinity` may stand for an open end.
- *
- * - `Write`: all of `rows` or none. A row whose `callId` and `attempt` are stored already is skipped, so a write whose reply was lost can be
- *   repeated.
- * - `Aggregate`: the figures of the rows of a range that match `where`, grouped by what `by` names; one group with the key `null` where it names
- *   nothing, no group for no rows.
- * - `Page`: the first `limit` rows of a range, oldest first, from where the page before ended.
- * - `Span`: when the first and the last row were sent.
- * - `Trim`: removes, oldest first, at most `limit` of the rows that were sent before `before` or that are not among the `keep` newest.
- *
- * @category models
- * @since 0.1.0
- */
-export type Command =
-  | { readonly _tag: "Write"; readonly rows: ReadonlyArray<Row> }
-  | {
-    readonly _tag: "Aggregate"
-    readonly range: Range
-    readonly by: Field | { readonly tag: string } | undefined
-    readonly where: Where
-  }
-  | {
-    readonly _tag: "Page"
-    readonly range: Range
-    readonly limit: number
-    readonly after: Cursor | undefined
-  }
-  | { readonly _tag: "Span" }
-  | { readonly _tag: "Trim"; readonly before: number; readonly keep: number; readonly limit: number }
+const noTags: Row["tags"] = {}
+const noRules: Row["rules"] = []
 
-/**
- * The reply to a `Command`, under its tag.
- *
- * - `Write`: how many older rows a store of bounded size evicted.
- * - `Page`: `next` is undefined where no more rows follow.
- * - `Span`: undefined for no rows.
- * - `Trim`: how many rows were removed.
- *
- * @category models
- * @since 0.1.0
- */
-export type Reply =
-  | { readonly _tag: "Write"; readonly evicted: number }
-  | { readonly _tag: "Aggregate"; readonly groups: ReadonlyArray<Group> }
-  | { readonly _tag: "Page"; readonly rows: ReadonlyArray<Row>; readonly next: Cursor | undefined }
-  | { readonly _tag: "Span"; readonly span: { readonly oldest: number; readonly newest: number } | undefined }
-  | { readonly _tag: "Trim"; readonly removed: number }
+const tagsOf = (tags: Readonly<Record<string, string>>): Row["tags"] => {
+  const entries = Object.entries(tags)
+  if (entries.length === 0) return noTags
+  return Object.fromEntries(entries.slice(0, maxTags).map(([name, value]) => [storable(name), storable(value)]))
+}
+
+type Ended = Exclude<Outcome, { readonly _tag: "NotSent" }>
+
+const endOf = (outcome: Ended): Pick<Row, "outcome" | "error" | "stopReason" | "billed" | "requestId"> => {
+  switch (outcome._tag) {
+    case "Aborted":
+      return { outcome: "aborted", billed: "unknown", requestId: storable(outcome.requestId) }
+    case "Failed": {
+      const { _tag: error, billed, requestId } = outcome.error
+      return { outcome: "failed", error, billed, requestId: storable(requestId) }
+    }
+    case "Completed": {
+      const { requestId, stopReason } = outcome
+      return { outcome: "completed", stopReason: storable(stopReason), billed: "yes", requestId: storable(requestId) }
+    }
+  }
+}
+
+/** What is written of an attempt that was sent. */
+export const rowOf = (attempt: MessageAttempt, outcome: Ended, cost: AttemptCost, at: number, endedAt: number): Row => {
+  const { context, optimized } = attempt
+  return {
+    callId: storable(attempt.callId),
+    attempt: attempt.number,
+    at,
+    latencyMillis: Math.max(0, endedAt - at),
+    user: storable(context.user),
+    tenant: storable(context.tenant),
+    requestType: storable(context.requestType),
+    tags: tagsOf(context.tags),
+    key: storable(attempt.key?.label),
+    askedModel: storable(optimized?.askedModel ?? attempt.model),
+    sentModel: storable(attempt.model),
+    model: storable(cost.model === attempt.model ? attempt.facts.id : find(cost.model)?.id ?? cost.model),
+    rules: optimized === undefined ? noRules : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule)),
+    optimizerSavedNanoUsd: optimized === undefined
+      ? null
+      : amount(optimized.changes.reduce((sum, { savedNanoUsd = 0 }) => sum + savedNanoUsd, 0)),
+    usage: usageOf(cost.usage),
+    nanoUsd: amount(cost.cost?.nanoUsd),
+    cacheSavedNanoUsd: amount(cost.cost?.cacheSavedNanoUsd),
+    confidence: cost.confidence,
+    ...endOf(outcome)
+  }
+}
 
 interface Stored {
   readonly id: number

@@ -3,7 +3,7 @@ import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Field, Figures } from "../../CostReport.ts"
 import * as Sums from "../../internal/figures.ts"
-import { Row } from "./row.ts"
+import { Row } from "./data.ts"
 
 const isEmpty = (tags: Row["tags"]): boolean => {
   for (const _ in tags) return false

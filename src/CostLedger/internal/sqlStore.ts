@@ -8,8 +8,7 @@ import { type SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import type { Field, Group, Where } from "../../CostReport.ts"
 import * as Sums from "../../internal/figures.ts"
-import type { Row } from "./row.ts"
-import type { Command, Range, Reply } from "./rows.ts"
+import type { Command, Range, Reply, Row } from "./data.ts"
 import * as Columns from "./sqlColumns.ts"
 
 type Asked<Tag extends Command["_tag"]> = Extract<Command, { readonly _tag: Tag }>

@@ -10,8 +10,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { Outbox, StoreClient } from "../../internal/storeClient.ts"
 import { type Ask, CostLedgerError, type ReplyTo } from "./client.ts"
-import type { Row } from "./row.ts"
-import type { Command } from "./rows.ts"
+import type { Command, Row } from "./data.ts"
 
 export interface Writer {
   readonly write: (row: Row) => Effect.Effect<void>

@@ -46,8 +46,11 @@ export interface Proposal {
 }
 
 /**
- * Makes a request cheaper, or leaves it alone. `apply` must not mutate the request; it returns another one. Its words go into reports and
- * logs, so they must not quote the request.
+ * Makes a request cheaper, or leaves it alone.
+ *
+ * - `name`: how reports, spans and logs name it.
+ * - `apply`: returns another request with its changes, or nothing. It must not mutate the request, and its words must not quote it, since
+ *   reports and logs show them.
  *
  * @category models
  * @since 0.1.0

@@ -7,6 +7,9 @@ import { type Limits, make, type Model, type ModelPrice, type Tier, type Tokeniz
 /** The day (UTC) on which the catalogue was last compared with the API's documentation and the SDK. */
 export const asOf = "2026-11-25"
 
+/** The id of the model for those who name none. */
+export const standard = "claude-sonnet-5-5"
+
 const messages = (requests: number, input: number, output: number): Limits => ({
   requestsPerMinute: requests,
   inputTokensPerMinute: input,

@@ -4,7 +4,7 @@
  * Each dimension is a bucket with continuous refill. `level` follows what the server's bucket holds: requests and input are used when an attempt is
  * admitted, output as it is produced. Until then predicted output is `reserved`: what is free is `level - reserved`.
  */
-import { type Amounts, dimensions } from "./Amounts.ts"
+import { type Amounts, type Dimension, dimensions, minus, zero } from "./Amounts.ts"
 import type { Level, Levels } from "./BucketSet.ts"
 import * as corrections from "./corrections.ts"
 import * as processes from "./processes.ts"
@@ -24,11 +24,11 @@ export const advance = (self: State, now: number): void => {
     if (self.ramp !== undefined) self.ramp.from += millis
     return
   }
-  const { inputTokens, outputTokens, requests, tokens } = self.buckets
-  if (requests !== undefined) fill(requests, millis)
-  if (inputTokens !== undefined) fill(inputTokens, millis)
-  if (outputTokens !== undefined) fill(outputTokens, millis)
-  if (tokens !== undefined) fill(tokens, millis)
+  for (const dimension of dimensions) {
+    const bucket = self.buckets[dimension]
+    if (bucket === undefined) continue
+    bucket.level = Math.min(bucket.capacity, bucket.level + millis * bucket.perMinute / minute)
+  }
   if (self.ramp !== undefined) corrections.climb(self, self.ramp, now)
   if (now >= self.pausedUntil) self.closed = false
   const minutes = Math.floor((now - self.recent.start) / minute)
@@ -43,10 +43,6 @@ export const advance = (self: State, now: number): void => {
       if (self.buckets[dimension]?.observed !== undefined) setRate(self, dimension, undefined)
     }
   }
-}
-
-const fill = (bucket: Bucket, millis: number): void => {
-  bucket.level = Math.min(bucket.capacity, bucket.level + millis * bucket.perMinute / minute)
 }
 
 /** Until there is room, save for what floating point loses: rounded up, that would be a whole millisecond. */
@@ -109,17 +105,16 @@ export const reserve = (self: State, { reserve, usage, withinMillis }: Ask, now:
   return { _tag: "Granted", ticket, waitMillis }
 }
 
-/** Takes, or gives back what is negative. */
-const take = ({ buckets }: State, amounts: Amounts): void => {
-  const { inputTokens, outputTokens, requests, tokens } = buckets
-  if (requests !== undefined) use(requests, amounts.requests)
-  if (inputTokens !== undefined) use(inputTokens, amounts.inputTokens)
-  if (outputTokens !== undefined) use(outputTokens, amounts.outputTokens)
-  if (tokens !== undefined) use(tokens, amounts.tokens)
-}
-
-const use = (bucket: Bucket, amount: number): void => {
-  bucket.level = Math.min(bucket.capacity, bucket.level - amount)
+/** Takes, or gives back what is negative. Written out, since each attempt takes twice. */
+const take = ({ buckets: { inputTokens, outputTokens, requests, tokens } }: State, amounts: Amounts): void => {
+  if (requests !== undefined) requests.level = Math.min(requests.capacity, requests.level - amounts.requests)
+  if (inputTokens !== undefined) {
+    inputTokens.level = Math.min(inputTokens.capacity, inputTokens.level - amounts.inputTokens)
+  }
+  if (outputTokens !== undefined) {
+    outputTokens.level = Math.min(outputTokens.capacity, outputTokens.level - amounts.outputTokens)
+  }
+  if (tokens !== undefined) tokens.level = Math.min(tokens.capacity, tokens.level - amounts.tokens)
 }
 
 /** Takes in what became of an attempt. */
@@ -138,17 +133,16 @@ export const report = (self: State, { observed, pause, release, ticket, usage }:
 /** The buckets as they stand at `now`. */
 export const view = (self: State, now: number): View => {
   advance(self, now)
-  const copy = (bucket: Bucket | undefined) => bucket && { ...bucket }
-  const { buckets, ramp } = self
+  const { buckets: { inputTokens, outputTokens, requests, tokens }, ramp } = self
   return {
     epoch: self.epoch,
     processes: Object.keys(self.processes).length,
     reserved: { ...self.reserved },
     buckets: {
-      requests: copy(buckets.requests),
-      inputTokens: copy(buckets.inputTokens),
-      outputTokens: copy(buckets.outputTokens),
-      tokens: copy(buckets.tokens)
+      requests: requests && { ...requests },
+      inputTokens: inputTokens && { ...inputTokens },
+      outputTokens: outputTokens && { ...outputTokens },
+      tokens: tokens && { ...tokens }
     },
     pausedMillis: Math.max(0, self.pausedUntil - now),
     closed: self.closed,
@@ -156,24 +150,26 @@ export const view = (self: State, now: number): View => {
   }
 }
 
-const levelOf = (bucket: Bucket | undefined, reserved: number): Level | undefined =>
-  bucket && { perMinute: bucket.perMinute, capacity: bucket.capacity, free: bucket.level - reserved, reserved }
-
 /** A view as callers see it. */
 export const levels = (
   { buckets, closed, pausedMillis, reserved }: View,
   burstMillis: number,
   share: number
-): Levels => ({
-  requests: levelOf(buckets.requests, reserved.requests),
-  inputTokens: levelOf(buckets.inputTokens, reserved.inputTokens),
-  outputTokens: levelOf(buckets.outputTokens, reserved.outputTokens),
-  tokens: levelOf(buckets.tokens, reserved.tokens),
-  pausedMillis,
-  closed,
-  burstMillis,
-  share
-})
+): Levels => {
+  const levels: Record<Dimension, Level | undefined> = {
+    requests: undefined,
+    inputTokens: undefined,
+    outputTokens: undefined,
+    tokens: undefined
+  }
+  for (const dimension of dimensions) {
+    const bucket = buckets[dimension]
+    if (bucket === undefined) continue
+    const { capacity, level, perMinute } = bucket
+    levels[dimension] = { perMinute, capacity, free: level - reserved[dimension], reserved: reserved[dimension] }
+  }
+  return { ...levels, pausedMillis, closed, burstMillis, share }
+}
 
 /** One step on a state that is changed in place, which a store in memory may do. */
 export const apply = (self: State, batch: Batch, now: number): Reply => {
@@ -193,9 +189,7 @@ const applyFrom = (sender: NonNullable<Batch["sender"]>, self: State, batch: Bat
   const { ask, reports = [] } = batch
   advance(self, now)
   if (sender.known !== undefined) corrections.recall(self, sender.known, now)
-  for (const { inputTokens, outputTokens, requests, tokens } of processes.update(self, sender, now)) {
-    take(self, { requests: -requests, inputTokens: -inputTokens, outputTokens: -outputTokens, tokens: -tokens })
-  }
+  for (const abandoned of processes.update(self, sender, now)) take(self, minus(zero, abandoned))
   const process = self.processes[sender.process]! // made by `update`
   for (const one of processes.unread(process, sender.firstReport, reports)) report(self, one, now)
   const reservation = ask && reserve(self, ask, now)

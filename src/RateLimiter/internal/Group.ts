@@ -68,30 +68,29 @@ const maxLooked = 1_000
 /** The gauges of a group are written no more often than this. */
 const gaugeMillis = 1_000
 
-const waits = Metric.histogram("anthropic_rate_limit_wait_seconds", {
-  description: "How long attempts waited for room in the rate limits",
-  boundaries: [0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300]
-})
-
-const remaining = Metric.gauge("anthropic_rate_limit_remaining", {
-  description: "Requests or tokens that the rate limits have room for now"
-})
-
-const outputRatio = Metric.histogram("anthropic_rate_limit_output_ratio", {
-  description: "Output tokens that were produced, divided by those that were predicted",
-  boundaries: [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8]
-})
-
+/** Those of one group: groups that share a metric would look it up by its name at each update. */
 const metricsOf = (group: string) => {
-  const gauge = (dimension: string) => Metric.withAttributes(remaining, { group, dimension })
+  const remaining = (dimension: string) =>
+    Metric.gauge("anthropic_rate_limit_remaining", {
+      description: "Requests or tokens that the rate limits have room for now",
+      attributes: { group, dimension }
+    })
   return {
-    waits: Metric.withAttributes(waits, { group }),
-    outputRatio: Metric.withAttributes(outputRatio, { group }),
+    waits: Metric.histogram("anthropic_rate_limit_wait_seconds", {
+      description: "How long attempts waited for room in the rate limits",
+      boundaries: [0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300],
+      attributes: { group }
+    }),
+    outputRatio: Metric.histogram("anthropic_rate_limit_output_ratio", {
+      description: "Output tokens that were produced, divided by those that were predicted",
+      boundaries: [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8],
+      attributes: { group }
+    }),
     remaining: {
-      requests: gauge("requests"),
-      inputTokens: gauge("input_tokens"),
-      outputTokens: gauge("output_tokens"),
-      tokens: gauge("tokens")
+      requests: remaining("requests"),
+      inputTokens: remaining("input_tokens"),
+      outputTokens: remaining("output_tokens"),
+      tokens: remaining("tokens")
     } satisfies Record<Dimension, unknown>
   }
 }
@@ -132,6 +131,8 @@ export class Group {
   private readonly metrics: ReturnType<typeof metricsOf>
   private readonly services: Context.Context<never>
   private readonly configured: () => Limits
+  /** Shows how much room there is. */
+  private readonly gauge: Effect.Effect<void>
 
   constructor(options: Options) {
     this.keyGroup = options.keyGroup
@@ -145,6 +146,12 @@ export class Group {
     this.limits = options.configured()
     this.bound = boundBy(this.limits)
     this.metrics = metricsOf(options.name)
+    this.gauge = Effect.map(options.buckets.levels, (levels) => {
+      for (const dimension of dimensions) {
+        const level = levels[dimension]
+        if (level !== undefined) this.metrics.remaining[dimension].updateUnsafe(Math.floor(level.free), this.services)
+      }
+    })
   }
 
   get waiting(): number {
@@ -187,7 +194,8 @@ export class Group {
       : this.asking === 0
       ? this.ask(attempt, need, began)
       : this.askWithOthers(attempt, need, began)
-    return Math.abs(began - this.lookedAt) < lookMillis ? admitted : Effect.andThen(this.look(), admitted)
+    const isLookDue = this.inFlight.size > 0 && Math.abs(began - this.lookedAt) >= lookMillis
+    return isLookDue ? Effect.andThen(this.look(), admitted) : admitted
   }
 
   /** Those that come at once and will have to wait do so in the line, in the order of their priorities, and do not all get reservations. */
@@ -285,7 +293,9 @@ export class Group {
         this.bound = nextBound(this.bound, now, report.observed !== undefined, isCompleted, report.pause !== undefined)
         this.line?.wake()
       })
-      return Math.abs(now - this.gaugedAt) < gaugeMillis ? reported : Effect.andThen(reported, this.gauge(now))
+      if (Math.abs(now - this.gaugedAt) < gaugeMillis) return reported
+      this.gaugedAt = now
+      return Effect.andThen(reported, this.gauge)
     })
   }
 
@@ -313,17 +323,5 @@ export class Group {
       )
     }
     return reports.length === 0 ? Effect.void : Effect.asVoid(Effect.all(reports))
-  }
-
-  private gauge(now: number): Effect.Effect<void> {
-    this.gaugedAt = now
-    return Effect.map(this.buckets.levels, (levels) => {
-      for (const dimension of dimensions) {
-        const level = levels[dimension]
-        if (level !== undefined) {
-          this.metrics.remaining[dimension].updateUnsafe(Math.floor(level.free), this.services)
-        }
-      }
-    })
   }
 }

@@ -34,13 +34,17 @@ const amounts = (requests: number, inputTokens: number, outputTokens: number): A
   tokens: inputTokens + outputTokens
 })
 
+const oneRequest: Need = { usage: amounts(1, 0, 0), reserve: amounts(0, 0, 0) }
+
 /** What an attempt will probably use: input is taken at once, output reserved. */
 export const needOf = (attempt: Attempt): Need => {
-  if (attempt.endpoint !== "messages") return { usage: amounts(1, 0, 0), reserve: amounts(0, 0, 0) }
+  if (attempt.endpoint !== "messages") return oneRequest
   const { estimate, kind } = attempt
+  const inputTokens = kind.input(estimate.inputTokens)
+  const outputTokens = estimate.expectedOutputTokens ?? kind.typicalOutput(estimate.maxOutputTokens)
   return {
-    usage: amounts(1, kind.input(estimate.inputTokens), 0),
-    reserve: amounts(0, 0, estimate.expectedOutputTokens ?? kind.typicalOutput(estimate.maxOutputTokens))
+    usage: { requests: 1, inputTokens, outputTokens: 0, tokens: inputTokens },
+    reserve: { requests: 0, inputTokens: 0, outputTokens, tokens: outputTokens }
   }
 }
 
@@ -54,30 +58,6 @@ const beyond = ({ used }: InFlight, requests: number, inputTokens: number, outpu
 
 const isKnown = (usage: Usage): boolean =>
   usage.inputTokens + usage.cacheReadTokens + usage.cacheWrite5mTokens + usage.cacheWrite1hTokens > 0
-
-/**
- * What an attempt used in the end, beyond what was taken. Where its outcome says nothing, what was taken and reserved on admission stands, unless the
- * API said that it did not take the request on.
- */
-const usageOf = (self: InFlight): Amounts => {
-  const { attempt, predictedOutput, used } = self
-  const { outcome } = attempt
-  switch (outcome._tag) {
-    case "NotSent":
-      return beyond(self, 0, 0, 0)
-    case "Completed":
-      return beyond(self, 1, countedInput(attempt, outcome.usage), outcome.usage.outputTokens)
-    case "Failed":
-      if (outcome.error._tag === "RateLimitError") return beyond(self, 0, 0, 0)
-      if (outcome.error.billed === "no") return beyond(self, outcome.error._tag === "ConnectionError" ? 0 : 1, 0, 0)
-      break
-    case "Aborted":
-      break
-  }
-  return isKnown(outcome.usage)
-    ? beyond(self, 1, countedInput(attempt, outcome.usage), outcome.usage.outputTokens)
-    : beyond(self, 1, used.inputTokens, Math.max(predictedOutput, used.outputTokens))
-}
 
 const pauseFor = ({ limit, retryAfter }: RateLimitError, now: number): Pause => {
   const hint = retryAfter === undefined ? undefined : Duration.toMillis(retryAfter)
@@ -136,16 +116,27 @@ export const look = (self: InFlight, now: number, assume: boolean): Report | und
   return report
 }
 
-/** What an attempt used in the end: the rest is taken or given back. */
+/**
+ * What an attempt used in the end: the rest is taken or given back. Where its outcome says nothing, what was taken and reserved on admission stands,
+ * unless the API said that it did not take the request on.
+ */
 export const close = (self: InFlight, now: number): Report => {
-  const { outcome } = self.attempt
+  const { attempt, predictedOutput, reserved: release, ticket, used } = self
+  const { outcome } = attempt
+  let [requests, input, output] = [1, used.inputTokens, Math.max(predictedOutput, used.outputTokens)]
+  const error = outcome._tag === "Failed" ? outcome.error : undefined
+  const isThrottled = error?._tag === "RateLimitError"
+  if (outcome._tag === "NotSent" || isThrottled) [requests, input, output] = [0, 0, 0]
+  else if (error?.billed === "no") [requests, input, output] = [error._tag === "ConnectionError" ? 0 : 1, 0, 0]
+  else if (outcome._tag === "Completed" || isKnown(outcome.usage)) {
+    input = countedInput(attempt, outcome.usage)
+    output = outcome.usage.outputTokens
+  }
   return {
-    ticket: self.ticket,
-    usage: usageOf(self),
-    release: self.reserved,
+    ticket,
+    usage: beyond(self, requests, input, output),
+    release,
     observed: observed(self, outcome, now),
-    pause: outcome._tag === "Failed" && outcome.error._tag === "RateLimitError"
-      ? pauseFor(outcome.error, now)
-      : undefined
+    pause: isThrottled ? pauseFor(error, now) : undefined
   }
 }

@@ -5,7 +5,9 @@ import * as Model from "../../Model.ts"
  * The rates of one bucket set, per minute. An omitted rate is unlimited until the API's headers report it; a given one is never exceeded,
  * whatever the headers report.
  *
+ * - `requestsPerMinute`: messages, plain and streamed.
  * - `inputTokensPerMinute`: uncached input and cache writes; cache reads only for models that count them.
+ * - `outputTokensPerMinute`: output, thinking included.
  * - `tokensPerMinute`: input and output together.
  * - `countTokensPerMinute`: requests to count tokens. Each key group has one bucket for them, of the size given for the model group
  *   `"other"`.

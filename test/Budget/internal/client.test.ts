@@ -6,7 +6,6 @@ import * as Sqlite from "effect-claude/Sqlite"
 import { TestClock } from "effect/testing"
 import * as Client from "../../../src/Budget/internal/client.ts"
 import type { Batch, Reserve } from "../../../src/Budget/internal/data.ts"
-import { settlementOf } from "../../../src/Budget/internal/step.ts"
 
 const timeoutMillis = 1_000
 
@@ -66,7 +65,7 @@ const open = Effect.fnUntraced(function*(maxSettlements = 1_000) {
     const asked = ask(nanoUsd)
     const decision = yield* client.reserve(asked, Infinity)
     if (decision?._tag !== "Reserved") return yield* Effect.die("no room")
-    return (spentNanoUsd: number) => client.settle(settlementOf(asked, decision.slots, spentNanoUsd))
+    return (spentNanoUsd: number) => client.settle({ ...decision.settlement, spentNanoUsd })
   })
   const sums = Effect.map(store.step({ read: ["all"] }), ({ rows: [row] }) => {
     const { reserved, spent } = row?._tag === "Account" && row.slots[0] || { reserved: 0, spent: 0 }

@@ -29,36 +29,3 @@ describe("retryAfter", () => {
     assert.strictEqual(wait(headers as Record<string, string>), expected)
   })
 })
-
-describe("limits", () => {
-  it("reads each family, and leaves out what was not sent or makes no sense", () => {
-    assert.deepStrictEqual(
-      ResponseHeaders.limits(
-        new Headers({
-          "anthropic-ratelimit-requests-limit": "50",
-          "anthropic-ratelimit-requests-remaining": "49",
-          "anthropic-ratelimit-requests-reset": "2026-11-23T12:00:01Z",
-          "anthropic-ratelimit-input-tokens-limit": "lots",
-          "anthropic-ratelimit-input-tokens-remaining": "9",
-          "anthropic-ratelimit-output-tokens-limit": "1000",
-          "anthropic-ratelimit-output-tokens-remaining": "-20"
-        })
-      ),
-      {
-        requests: { limit: 50, remaining: 49, resetAt: now + 1000 },
-        tokens: undefined,
-        inputTokens: undefined,
-        outputTokens: { limit: 1000, remaining: -20, resetAt: undefined }
-      }
-    )
-    assert.isUndefined(ResponseHeaders.limits(new Headers({ "content-type": "text/html" })))
-    assert.isUndefined(
-      ResponseHeaders.limits(
-        new Headers({
-          "anthropic-ratelimit-requests-limit": "9".repeat(400),
-          "anthropic-ratelimit-requests-remaining": "9"
-        })
-      )
-    )
-  })
-})

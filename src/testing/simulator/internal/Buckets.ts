@@ -14,6 +14,7 @@ import type { Refusal } from "./Wire.ts"
  * @since 0.1.0
  */
 export interface Limits {
+  /** Messages, plain and streamed. */
   readonly requestsPerMinute?: number | undefined
   /** Uncached input and cache writes. Cache reads are free. */
   readonly inputTokensPerMinute?: number | undefined
@@ -39,6 +40,9 @@ export type LimitsOf = (group: Model.Group, organization: string) => Limits
 /**
  * How fast an organization may grow: so many requests in its first minute of a model group, then at most `growth` times what the
  * minute before admitted, and never less than the first minute. More is refused with 429 and the code `ramp_limit_exceeded`.
+ *
+ * - `requestsPerMinute`: requests of the first minute.
+ * - `growth`: the factor from one minute to the next.
  *
  * @category models
  * @since 0.1.0

@@ -10,7 +10,7 @@ import type { Key } from "./Keys.ts"
  * The parts of a service over a simulator: those of `ClaudeService.layer`, except where requests go.
  *
  * - `api`: options of the port.
- * - `keys`: default all keys of the simulator; keys of one organization share a group.
+ * - `keys`: default all keys of the simulator, also for options of the pool without `keys`; keys of one organization share a group.
  *
  * @category options
  * @since 0.1.0
@@ -39,9 +39,16 @@ export const over = <P extends Parts>(
   ClaudeService.layerWithParts({
     ...parts,
     api: { ...parts.api, ...api },
-    keys: parts.keys ??
+    keys: withKeys(
+      parts.keys,
       keys.map(({ key, label, organization }) => ({ label, group: organization, secret: Redacted.make(key) }))
+    )
   } as ClaudeService.Parts) as Over<P> // `P` was checked by the caller, and `parts` are of that type
+
+const withKeys = (given: Parts["keys"] = {}, keys: ClaudeService.Keys): Parts["keys"] => {
+  const isOptions = !Layer.isLayer(given) && !Redacted.isRedacted(given) && !("length" in given)
+  return isOptions ? { keys, ...given } : given
+}
 
 /** Gives a simulator the models that its service is given. */
 export const withModels = <A, E, R>(self: Layer.Layer<A, E, R>, { models }: Parts = {}): Layer.Layer<A, E, R> =>

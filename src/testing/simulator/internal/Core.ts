@@ -55,6 +55,7 @@ interface Shared {
   readonly counters: { total: number; open: number; aborted: number; unanswered: number }
   readonly byStatus: Record<number, number>
   readonly faults: ReturnType<typeof Faults.make>
+  readonly keys: ReturnType<typeof Keys.make>
   readonly respond: Route.Respond
   /** Puts the work that was done for a request on the bill. */
   readonly record: (served: Messages.Served, outcome: Bill.BillRow["outcome"]) => void
@@ -62,7 +63,7 @@ interface Shared {
 
 /** Accepts a request. It is answered once `next` is called. */
 const accept = (
-  { began, byStatus, counters, faults, now, record, respond }: Shared,
+  { began, byStatus, counters, faults, keys, now, record, respond }: Shared,
   incoming: Route.Incoming
 ): Step.Steps => {
   counters.total++
@@ -92,7 +93,10 @@ const accept = (
     : {}
   const stream = body["stream"] === true
   const model = typeof body["model"] === "string" ? body["model"] : undefined
-  const fault = faults.pick({ method: incoming.method, path: incoming.path, model, stream }, now() - began)
+  const key = keys.named(incoming.header)
+  const { method, path } = incoming
+  const request = { method, path, model, stream, key: key?.label, organization: key?.organization }
+  const fault = faults.pick(request, now() - began)
   /** An answerer that throws is an internal error of the simulated API. */
   const attempt = () =>
     Result.getOrElse(
@@ -162,6 +166,7 @@ export const make = (options: CoreOptions) => {
     counters: { total: 0, open: 0, aborted: 0, unanswered: 0 },
     byStatus: {},
     faults,
+    keys,
     respond: Route.make({ keys, messages, extra: new Set(options.models), catalogue: options.catalogue, now }),
     record: ({ division, manner, output, row }, outcome) => {
       if (row === undefined) return
@@ -189,6 +194,7 @@ export const make = (options: CoreOptions) => {
     script: faults.script,
     clearFaults: faults.clear,
     revoke: keys.revoke,
+    addKey: keys.add,
     setLimits: (limits: Buckets.LimitsOf) => buckets.setLimits(limits, now()),
     bill: bill.read,
     requests: (): Requests => ({ ...shared.counters, byStatus: { ...shared.byStatus } }),

@@ -61,7 +61,7 @@ export type Fault = Data.TaggedEnum<{
 export const Fault = Data.taggedEnum<Fault>()
 
 /**
- * The request that a rule for faults looks at.
+ * The request that a rule for faults looks at. `key` and `organization` are those of the key that it carries, where the simulator knows it.
  *
  * @category models
  * @since 0.1.0
@@ -71,11 +71,17 @@ export interface Seen {
   readonly path: string
   readonly model: string | undefined
   readonly stream: boolean
+  readonly key: string | undefined
+  readonly organization: string | undefined
 }
 
 /**
- * When a fault strikes: with this probability (seeded; default 1), for at most this many requests (default: any number), from and until
- * these times after the start of the simulator, and for requests that satisfy the predicate. All of them must hold.
+ * When a fault strikes; all of its conditions must hold.
+ *
+ * - `probability`: of each request, seeded. Default 1.
+ * - `times`: for at most this many requests. Default any number.
+ * - `from`, `until`: after the start of the simulator. Default always.
+ * - `request`: whether a request may be struck. Default every one.
  *
  * @category models
  * @since 0.1.0
@@ -90,6 +96,9 @@ export interface When {
 
 /**
  * A fault and when it strikes.
+ *
+ * - `fault`: what happens to the request.
+ * - `when`: which requests it strikes. Default all.
  *
  * @category models
  * @since 0.1.0

@@ -5,13 +5,15 @@ import type { Refusal } from "./Wire.ts"
 import { refuse } from "./Wire.ts"
 
 /**
- * A key that the simulated API accepts, unless it says otherwise. `label` names the key on the bill, which never holds the key.
+ * A key that the simulated API accepts, unless it says otherwise. The bill never holds the key.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Key {
+  /** The secret that a request sends. */
   readonly key: string
+  /** Names the key on the bill. */
   readonly label: string
   /** Rate limits and spend limits are shared within an organization. */
   readonly organization: string
@@ -36,13 +38,17 @@ export const defaultKey: Key = {
   workspace: "wrkspc_sim"
 }
 
+const givenBy = (header: (name: string) => string | undefined): string => {
+  const bearer = header("authorization") ?? ""
+  return header("x-api-key") || (/^bearer /i.test(bearer) ? bearer.slice(7) : "")
+}
+
 export const make = (keys: ReadonlyArray<Key>) => {
   const known = new Map(keys.map((key) => [key.key, key]))
 
   /** The key of a request, or why there is none. */
   const authenticate = (header: (name: string) => string | undefined, now: number): Key | Refusal => {
-    const bearer = header("authorization")
-    const given = header("x-api-key") || (/^bearer /i.test(bearer ?? "") ? bearer!.slice(7) : "")
+    const given = givenBy(header)
     if (given === "") return refuse(401, "x-api-key or authorization header is required")
     const key = known.get(given)
     if (key === undefined) return refuse(401, "invalid x-api-key")
@@ -57,6 +63,11 @@ export const make = (keys: ReadonlyArray<Key>) => {
 
   return {
     authenticate,
+    /** The key that a request carries, whether it is accepted or not. */
+    named: (header: (name: string) => string | undefined): Key | undefined => known.get(givenBy(header)),
+    add: (key: Key) => {
+      known.set(key.key, key)
+    },
     revoke: (name: string) => {
       for (const key of known.values()) {
         if (key.key === name || key.label === name) known.set(key.key, { ...key, revoked: true })

@@ -7,19 +7,20 @@ import type { Refusal } from "./Wire.ts"
 import { refuse } from "./Wire.ts"
 
 /**
- * What an organization may spend in a calendar month (UTC), in the unit of `costOf` (default: tokens of all categories; for
- * dollars, `(row) => (row.nanoUsd ?? 0) / 1e9`).
+ * What an organization may spend in a calendar month (UTC).
  *
- * - `enforced`: the cap of the usage tier; 429 with the code `enforced_spend_limit_reached` and no `retry-after`.
- * - `contract`: 429 with the code `contract_spend_limit_reached`.
- * - `organization`, `workspace`: a limit that the customer set; 400 whose message alone says so.
+ * - `kind`: who set it. `enforced` is the cap of the usage tier (429 with the code `enforced_spend_limit_reached` and no `retry-after`),
+ *   `contract` a contract (429 with the code `contract_spend_limit_reached`), `organization` and `workspace` the customer (400 whose message
+ *   alone says so).
+ * - `limit`: in the unit of `costOf`, for all organizations or as a function of the organization; `Infinity` for no limit.
+ * - `costOf`: what a request counts. Default tokens of all categories; for dollars, `(row) => (row.nanoUsd ?? 0) / 1e9`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface SpendLimit {
   readonly kind: "enforced" | "contract" | "organization" | "workspace"
-  readonly limit: number
+  readonly limit: number | ((organization: string) => number)
   readonly costOf?: ((row: BillRow) => number) | undefined
 }
 
@@ -42,7 +43,8 @@ export const make = (limit: SpendLimit | undefined) => {
     if (limit === undefined) return undefined
     const month = monthOf(now)
     const account = spent.get(organization)
-    if ((account?.month === month ? account.amount : 0) < limit.limit) return undefined
+    const most = typeof limit.limit === "function" ? limit.limit(organization) : limit.limit
+    if ((account?.month === month ? account.amount : 0) < most) return undefined
     const again = `You will regain access on ${firstDayAfter(month)}.`
     switch (limit.kind) {
       case "enforced":

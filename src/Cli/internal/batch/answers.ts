@@ -1,7 +1,12 @@
 /** The file of answers: one JSON object a line, appended as they come, whole lines only. */
 import type { Message } from "@anthropic-ai/sdk/resources/messages"
-import { Effect, FileSystem, Result, Schema, Semaphore, Stream } from "effect"
-import { CliError } from "effect/cli"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import { CommandError } from "../failure.ts"
 import { Id } from "./prompts.ts"
 
 /** What became of a prompt. */
@@ -9,6 +14,8 @@ export type Answer =
   | {
     readonly id: string | number
     readonly text: string
+    /** All blocks of an answer that is more than text. */
+    readonly content?: Message["content"]
     readonly stop_reason: Message["stop_reason"]
     readonly model: string
     readonly usage: Message["usage"]
@@ -26,6 +33,13 @@ const decode = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Union([
 ])))
 
 const newline = 10
+
+const refuse = (file: string, line: number) =>
+  Effect.fail(
+    new CommandError({
+      message: `${file} holds something else than answers: look at line ${line}. Give another file as --out.`
+    })
+  )
 
 /** The ids that have an answer, and whether the last line is whole; a file of anything else is refused. */
 const scan = Effect.fnUntraced(function*(file: string) {
@@ -57,14 +71,6 @@ const scan = Effect.fnUntraced(function*(file: string) {
   if (foreign !== undefined && !open) return yield* refuse(file, foreign)
   return { done, end: foreign === undefined ? bytes : lastLineAt, open: open && foreign === undefined }
 })
-
-const refuse = (file: string, line: number) =>
-  Effect.fail(
-    new CliError.UserError({
-      cause: undefined,
-      userMessage: `${file} holds something else than answers: look at line ${line}. Give another file as --out.`
-    })
-  )
 
 /** Opens the file to append to it. A last line that a killed run left unfinished is cut off. */
 export const open = Effect.fnUntraced(function*(path: string) {

@@ -1,0 +1,86 @@
+/** What calls took. */
+import type { Message } from "@anthropic-ai/sdk/resources/messages"
+import * as Duration from "effect/Duration"
+import * as Attempt from "../../Attempt.ts"
+import type { PriceBook } from "../../PriceBook.ts"
+import type { Progress } from "../../RetryPolicy.ts"
+import * as Usage from "../../Usage.ts"
+
+/**
+ * What a call took.
+ *
+ * - `attempts`: requests sent; `waits` are those before the second and later ones.
+ * - `latency`: from the start of the call, waits included; for a stream, to its end.
+ * - `model`: the one that served it, as the answer names it.
+ * - `costNanoUsd`: what its last attempt cost, in integer nano-dollars; undefined where its model has no price. Attempts before it that
+ *   failed are in the ledger.
+ * - `changes`: what the optimizer did to the request; `advice`: what the caller might do.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Report {
+  readonly callId: string
+  readonly requestId: string | undefined
+  readonly attempts: number
+  readonly waits: ReadonlyArray<Duration.Duration>
+  readonly latency: Duration.Duration
+  readonly keyLabel: string | undefined
+  readonly model: string
+  readonly usage: Usage.Usage
+  readonly costNanoUsd: number | undefined
+  readonly changes: ReadonlyArray<Attempt.Change>
+  readonly advice: ReadonlyArray<Attempt.Change>
+}
+
+/**
+ * A message and what it took to get it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CallReport extends Report {
+  readonly message: Message
+}
+
+/**
+ * What a stream took, and how it ended: whole, broken or refused (`failed`), or given up by its reader.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamReport extends Report {
+  readonly outcome: "completed" | "failed" | "aborted"
+}
+
+/** A call for a message: what all of its attempts share, and what the caller might do better. */
+export interface MessageCall {
+  readonly base: Omit<Attempt.MessageAttempt, "number">
+  readonly advice: ReadonlyArray<Attempt.Change>
+  readonly began: number
+}
+
+/** What a call took, once its last attempt has settled. */
+export const reportOf = (
+  book: PriceBook["Service"],
+  { advice, base, began }: MessageCall,
+  attempt: Attempt.MessageAttempt,
+  { waitedMillis }: Progress,
+  now: number
+): Report => {
+  const { key, number, outcome } = attempt
+  const cost = Attempt.costOf(book, attempt, now)
+  return {
+    callId: base.callId,
+    requestId: "requestId" in outcome ? outcome.requestId : "error" in outcome ? outcome.error.requestId : undefined,
+    attempts: outcome._tag === "NotSent" ? number - 1 : number,
+    waits: waitedMillis.map((millis) => Duration.millis(millis)),
+    latency: Duration.millis(now - began),
+    keyLabel: key?.label,
+    model: cost?.model ?? base.model,
+    usage: outcome._tag === "NotSent" ? Usage.zero : outcome.usage,
+    costNanoUsd: cost?.cost?.nanoUsd,
+    changes: base.optimized?.changes ?? [],
+    advice
+  }
+}

@@ -1,0 +1,74 @@
+/** What a command reads: texts of files and the standard input, and secrets without an echo. */
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import type { PlatformError } from "effect/PlatformError"
+import * as Queue from "effect/Queue"
+import * as Redacted from "effect/Redacted"
+import * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
+import * as Terminal from "effect/Terminal"
+import { CommandError, UsageError } from "./failure.ts"
+
+const mebibyte = 1024 * 1024
+
+/** The most that is read as one text: as much as the API takes. */
+const maxText = 32 * mebibyte
+
+const textOf = (name: string, bytes: Stream.Stream<Uint8Array, PlatformError>, max: number) =>
+  Effect.suspend(() => {
+    let size = 0
+    return bytes.pipe(
+      Stream.tap((chunk) => {
+        size += chunk.length
+        return size > max
+          ? Effect.fail(new CommandError({ message: `${name} is larger than ${max} bytes` }))
+          : Effect.void
+      }),
+      Stream.decodeText,
+      Stream.mkString
+    )
+  })
+
+/** The text of a file; `-` is the standard input. */
+export const readText = Effect.fnUntraced(function*(path: string) {
+  if (path === "-") return yield* textOf("The standard input", (yield* Stdio.Stdio).stdin, maxText)
+  const fs = yield* FileSystem.FileSystem
+  if (!(yield* fs.exists(path))) return yield* new UsageError({ message: `There is no file ${path}.` })
+  return yield* textOf(path, fs.stream(path), maxText)
+})
+
+const maxSecret = 64 * 1024
+
+/** Characters that are typed until Enter; nothing of them is shown. */
+const typed = Effect.fnUntraced(function*(prompt: string) {
+  const write = (text: string) => Effect.sync(() => void process.stderr.write(text))
+  const keys = yield* (yield* Terminal.Terminal).readInput
+  yield* write(prompt)
+  yield* Effect.addFinalizer(() => write("\n"))
+  let text = ""
+  while (true) {
+    const { input, key } = yield* Effect.catch(Queue.take(keys), () => Effect.interrupt) // Ctrl-C, Ctrl-D or Esc
+    if (key.name === "return" || key.name === "enter") return text
+    if (key.name === "backspace") text = text.slice(0, -1)
+    else if (key.ctrl && key.name === "u") text = ""
+    else if (!key.ctrl && !key.meta) text += Option.getOrElse(input, () => "")
+    if (text.length > maxSecret) return text
+  }
+}, Effect.scoped)
+
+/** A secret: typed without an echo where somebody sits at a terminal, else the standard input. */
+export const readSecret = Effect.fnUntraced(function*(prompt: string) {
+  const stdio = yield* Stdio.Stdio
+  const text = (yield* stdio.stdinIsTerminal)
+    ? yield* typed(prompt)
+    : yield* textOf("The standard input", stdio.stdin, maxSecret)
+  const secret = text.replace(/^\uFEFF/, "").trim()
+  if (secret === "") return yield* new UsageError({ message: "The secret is empty: nothing was changed." })
+  if (!/^[\x21-\x7e]+$/.test(secret)) {
+    return yield* new UsageError({
+      message: "The secret is not one word of visible ASCII characters: nothing was changed."
+    })
+  }
+  return Redacted.make(secret)
+})

@@ -1,0 +1,4 @@
+/** Where the command finds API keys. */
+import * as KeyStore from "../../KeyStore.ts"
+
+export const layer = KeyStore.chain([KeyStore.environment])

@@ -1,0 +1,45 @@
+/** What a command writes: its result to the standard output, everything else to the standard error. */
+import * as Flag from "effect/cli/Flag"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as TerminalCapabilities from "effect/cli/TerminalCapabilities"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import { redact } from "./redact.ts"
+
+/** Whether the result is written as JSON. */
+export const Json = GlobalFlag.Setting("json")({
+  flag: Flag.Boolean("json").pipe(
+    Flag.withDescription("Write the result as one JSON value, and errors as one JSON object on the standard error"),
+    Flag.withDefault(false)
+  )
+})
+
+/** Writes the result of a command. */
+export const result = (value: unknown, text: string) =>
+  Effect.flatMap(Json, (isJson) => Console.log(isJson ? JSON.stringify(value) : text))
+
+/** Writes a line for the eye of who runs the command. */
+export const note = (line: string): Effect.Effect<void> => Console.error(redact(line))
+
+/** Styles that are plain where the output is no terminal, or `NO_COLOR` is set. */
+export const styles = Effect.map(TerminalCapabilities.TerminalCapabilities, ({ canColor }) => {
+  const style = (code: number) => (text: string) => canColor ? `\u001b[${code}m${text}\u001b[0m` : text
+  return { bold: style(1), dim: style(2), red: style(31), green: style(32), yellow: style(33) }
+})
+
+/** Nano-dollars as a number of dollars for JSON; null where the price is not known. */
+export const dollars = (nanoUsd: number | undefined): number | null => nanoUsd === undefined ? null : nanoUsd / 1e9
+
+export const seconds = (millis: number): string => `${(millis / 1000).toFixed(2)} s`
+
+/** Rows of cells as a table; a column is aligned to the right where `right` says so. */
+export const table = (rows: ReadonlyArray<ReadonlyArray<string>>, right: (column: number) => boolean = () => false) => {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  return rows.map((row) =>
+    row.map((cell, column) => right(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0))
+      .join("  ").trimEnd()
+  ).join("\n")
+}
+
+/** Text from outside as one line that a terminal does not obey. */
+export const printable = (text: string): string => text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, "?")

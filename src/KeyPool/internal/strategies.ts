@@ -1,0 +1,97 @@
+/** The strategies of a pool, by name. */
+import type { Candidates, Environment, Member, Strategy } from "./strategy.ts"
+
+/**
+ * How a key is chosen among those that may be used now.
+ *
+ * - `roundRobin`: keys take turns, whatever their weights; a key of weight 0 has none.
+ * - `random`: at random, by weight.
+ * - `weighted`: keys take turns in proportion to their weights, evenly spread: exact over time.
+ * - `leastLoaded`: the key with the fewest attempts in flight for its weight.
+ * - `prefixAffinity`: where the longest prefix of the request is in the prompt cache, unless too much is in flight there.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type StrategyName = "roundRobin" | "random" | "weighted" | "leastLoaded" | "prefixAffinity"
+
+/** The one that was chosen longest ago goes next, a new one before all others. */
+const roundRobin = (): Strategy => {
+  const turns = new WeakMap<Member, number>()
+  let turn = 0
+  return {
+    pick: (_, candidates) => {
+      let next = candidates[0]
+      for (const member of candidates) {
+        if ((turns.get(member) ?? 0) < (turns.get(next) ?? 0)) next = member
+      }
+      turns.set(next, ++turn)
+      return next
+    }
+  }
+}
+
+const random = ({ random }: Environment): Strategy => ({
+  pick: (_, candidates) => {
+    let left = random() * totalOf(candidates)
+    for (const member of candidates) {
+      left -= member.weight
+      if (left < 0) return member
+    }
+    return candidates[candidates.length - 1]! // rounding left a trace
+  }
+})
+
+const totalOf = (candidates: Candidates): number => candidates.reduce((total, { weight }) => total + weight, 0)
+
+/** Smooth weighted round robin: all earn their weight, and the richest pays what all earned. */
+const weighted = (): Strategy => {
+  const credits = new WeakMap<Member, number>()
+  return {
+    pick: (_, candidates) => {
+      let next = candidates[0]
+      let most = -Infinity
+      let total = 0
+      for (const member of candidates) {
+        const credit = (credits.get(member) ?? 0) + member.weight
+        credits.set(member, credit)
+        total += member.weight
+        if (credit > most) {
+          most = credit
+          next = member
+        }
+      }
+      credits.set(next, most - total)
+      return next
+    }
+  }
+}
+
+/** Equally loaded ones take turns. */
+const leastLoaded = (): Strategy => {
+  const turns = weighted()
+  return {
+    pick: (attempt, candidates, now) => {
+      const loadOf = ({ inFlight, weight }: Member) => inFlight / weight
+      const least = Math.min(...candidates.map(loadOf))
+      const [first, ...others] = candidates.filter((member) => loadOf(member) === least)
+      return first === undefined || others.length === 0
+        ? first ?? candidates[0]
+        : turns.pick(attempt, [first, ...others], now)
+    }
+  }
+}
+
+export const make = (name: StrategyName, environment: Environment): Strategy => {
+  switch (name) {
+    case "roundRobin":
+      return roundRobin()
+    case "random":
+      return random(environment)
+    case "weighted":
+      return weighted()
+    case "leastLoaded":
+    case "prefixAffinity":
+      return leastLoaded()
+  }
+}
