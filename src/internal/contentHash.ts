@@ -11,42 +11,51 @@ export const start: Hash = [0x811c9dc5, 0x1b873593]
 /** A text of this length or longer is hashed once for the object that holds it. */
 const longText = 256
 
+/** The hash of a text that an object has under a key; others that it has are chained to it. */
 interface Digest {
+  readonly key: string
   readonly text: string
   readonly hash: Hash
+  readonly next: Digest | undefined
 }
 
 /**
  * The hashes of long texts by the object that holds them, for as long as it lives. A text is compared before its hash is used, which takes no
  * time for the same string.
  */
-const digests = new WeakMap<object, Map<string, Digest>>()
+const digests = new WeakMap<object, Digest>()
 
-const digestOf = (holder: object, key: string, text: string): Hash => {
-  const known = digests.get(holder)
-  const digest = known?.get(key)
-  if (digest?.text === text) return digest.hash
-  const hash = new ContentHash()
-  hash.addText(text)
-  const fresh = { text, hash: hash.lanes }
-  if (known === undefined) digests.set(holder, new Map([[key, fresh]]))
-  else known.set(key, fresh)
-  return fresh.hash
+const digestUnder = (first: Digest | undefined, key: string): Digest | undefined => {
+  let digest = first
+  while (digest !== undefined && digest.key !== key) digest = digest.next
+  return digest
 }
 
-/** The copy holds the same texts as the original, perhaps under other keys: they need not be hashed again. */
-export const copied = <A extends object>(
-  original: object,
-  copy: A,
-  keys?: { readonly from: string; readonly to: string }
-): A => {
-  const known = digests.get(original)
-  if (known === undefined) return copy
-  if (keys === undefined) digests.set(copy, new Map(known))
-  else {
-    const digest = known.get(keys.from)
-    if (digest !== undefined) digests.set(copy, new Map([[keys.to, digest]]))
-  }
+const without = (first: Digest | undefined, key: string): Digest | undefined =>
+  first === undefined ? undefined : first.key === key ? first.next : { ...first, next: without(first.next, key) }
+
+const hashOf = (holder: object, key: string, text: string): Hash => {
+  const first = digests.get(holder)
+  const known = digestUnder(first, key)
+  if (known?.text === text) return known.hash
+  const sum = new ContentHash()
+  sum.addText(text)
+  const hash = sum.lanes
+  digests.set(holder, { key, text, hash, next: known === undefined ? first : without(first, key) })
+  return hash
+}
+
+/** The copy holds the same texts as the original: they need not be hashed again. */
+export const copied = <A extends object>(original: object, copy: A): A => {
+  const first = digests.get(original)
+  if (first !== undefined) digests.set(copy, first)
+  return copy
+}
+
+/** The copy has under `to` the text that the original has under `from`. */
+export const copiedText = <A extends object>(original: object, from: string, copy: A, to: string): A => {
+  const digest = digestUnder(digests.get(original), from)
+  if (digest !== undefined) digests.set(copy, { ...digest, key: to, next: undefined })
   return copy
 }
 
@@ -76,15 +85,10 @@ export class ContentHash {
     this.addAny(value, undefined, "", new Set())
   }
 
-  /** Adds a block of text, as if it were an object; `holder` has the text under `key`. */
-  addTextBlock(holder: object, key: string, text: string): void {
-    this.addText("{")
-    this.addText("type")
-    this.addText("\"")
-    this.addText("text")
-    this.addText("text")
-    this.addAny(text, holder, key, new Set())
-    this.addText("]")
+  /** Adds a text that `holder` has under `key`. */
+  addTextOf(holder: object, key: string, text: string): void {
+    if (text.length < longText) this.addText(text)
+    else this.addHash(hashOf(holder, key, text), text.length)
   }
 
   addText(text: string): void {
@@ -112,13 +116,13 @@ export class ContentHash {
   private addAny(value: unknown, holder: object | undefined, key: string, path: Set<object>): void {
     if (Predicate.isString(value)) {
       this.addText("\"")
-      if (holder === undefined || value.length < longText) this.addText(value)
-      else this.addDigest(digestOf(holder, key, value), value.length)
+      if (holder === undefined) this.addText(value)
+      else this.addTextOf(holder, key, value)
     } else if (Predicate.isObjectOrArray(value)) this.addInside(value, path)
     else this.addText(`${typeof value} ${String(value)}`)
   }
 
-  private addDigest([a, b]: Hash, length: number): void {
+  private addHash([a, b]: Hash, length: number): void {
     this.a = Math.imul(this.a ^ a, 0x9e3779b1) ^ b >>> 7
     this.b = Math.imul(this.b ^ b, 0xc2b2ae35) + a | 0
     this.length += length

@@ -54,37 +54,80 @@ const lengthOf = (block: unknown, hashed: number): number => {
 
 const listOf = (value: unknown): ReadonlyArray<unknown> => Array.isArray(value) ? value : []
 
+const plainKeys = new Set(["type", "text", "cache_control"])
+
+/** A block that is nothing but a text, as the text of a message that is a string. */
+const isPlain = (block: unknown): block is { readonly text: string } => {
+  if (!Predicate.isObject(block) || block["type"] !== "text" || !Predicate.isString(block["text"])) return false
+  for (const key in block) if (!plainKeys.has(key)) return false
+  return true
+}
+
+class Walk {
+  readonly prefixes: Array<Prefix> = []
+  private readonly hash = new ContentHash()
+  private length = 0
+
+  add(value: unknown): void {
+    this.hash.add(value)
+  }
+
+  role(role: string): void {
+    this.hash.addText(role)
+  }
+
+  /** The content of a part: a text that its holder has, or blocks. */
+  part(part: Prefix["part"], message: number, holder: object, key: string, content: unknown): void {
+    if (Predicate.isString(content)) this.text(part, message, 0, holder, key, content, undefined)
+    else listOf(content).forEach((block, index) => this.block(part, message, index, block))
+  }
+
+  private block(part: Prefix["part"], message: number, index: number, block: unknown): void {
+    if (isPlain(block)) return this.text(part, message, index, block, "text", block.text, ttlOf(block))
+    const before = this.hash.length
+    this.hash.add(block)
+    this.length += lengthOf(block, this.hash.length - before)
+    this.push(part, message, index, lastTtlIn(block))
+  }
+
+  private text(
+    part: Prefix["part"],
+    message: number,
+    block: number,
+    holder: object,
+    key: string,
+    text: string,
+    ttl: Ttl | undefined
+  ): void {
+    this.hash.addText("text")
+    this.hash.addTextOf(holder, key, text)
+    this.length += text.length
+    this.push(part, message, block, ttl)
+  }
+
+  private push(part: Prefix["part"], message: number, block: number, ttl: Ttl | undefined): void {
+    this.prefixes.push({ part, message, block, name: this.hash.name, length: this.length, ttl })
+  }
+}
+
 /**
  * The prefixes of a request, the shortest first. Those of different scopes have different names: what is cached for one model is not for another.
  *
- * Long texts are hashed once for the object that holds them, so that a request which grew by a turn costs no more than that turn.
+ * Long texts are hashed once for the object that holds them, so that a request which grew by a turn costs little more than that turn.
  */
 export const prefixesOf = (request: Request, scope: ReadonlyArray<unknown>): ReadonlyArray<Prefix> => {
-  const prefixes: Array<Prefix> = []
-  const hash = new ContentHash()
-  hash.add(scope)
-  let length = 0
-  const push = (part: Prefix["part"], message: number, index: number, block: unknown, add: () => void) => {
-    const before = hash.length
-    add()
-    length += lengthOf(block, hash.length - before)
-    prefixes.push({ part, message, block: index, name: hash.name, length, ttl: lastTtlIn(block) })
-  }
-  const pushAll = (part: Prefix["part"], message: number, holder: object, key: string, content: unknown) =>
-    Predicate.isString(content)
-      ? push(part, message, 0, undefined, () => hash.addTextBlock(holder, key, content))
-      : listOf(content).forEach((block, index) => push(part, message, index, block, () => hash.add(block)))
-
-  pushAll("tools", -1, request, "tools", listOf(request.tools))
-  hash.add("system")
-  pushAll("system", -1, request, "system", request.system)
-  hash.add([request.tool_choice, request.thinking, request.output_config])
+  const walk = new Walk()
+  walk.add(scope)
+  walk.part("tools", -1, request, "tools", listOf(request.tools))
+  walk.add("system")
+  walk.part("system", -1, request, "system", request.system)
+  walk.add([request.tool_choice, request.thinking, request.output_config])
   listOf(request.messages).forEach((turn, index) => {
     if (!Predicate.isObject(turn)) return
-    hash.add(turn["role"])
-    pushAll("messages", index, turn, "content", turn["content"])
+    walk.role(String(turn["role"]))
+    walk.part("messages", index, turn, "content", turn["content"])
   })
-  const last = prefixes.pop()
-  if (last !== undefined) prefixes.push({ ...last, ttl: last.ttl ?? ttlOf(request) })
-  return prefixes
+  const last = walk.prefixes.pop()
+  if (last !== undefined) walk.prefixes.push({ ...last, ttl: last.ttl ?? ttlOf(request) })
+  return walk.prefixes
 }

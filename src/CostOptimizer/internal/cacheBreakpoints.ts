@@ -1,6 +1,6 @@
 import type { CacheControlEphemeral } from "@anthropic-ai/sdk/resources/messages"
 import * as Estimate from "../../Estimate.ts"
-import { ContentHash, copied } from "../../internal/contentHash.ts"
+import { ContentHash, copied, copiedText } from "../../internal/contentHash.ts"
 import { lookBack, millisOf, prefixesOf } from "../../internal/prefixes.ts"
 import type { Block, Request, Turn } from "../../Request.ts"
 import { type Candidate, lastIndex, type Rates, Recurrence, worthCaching } from "./recurrence.ts"
@@ -38,7 +38,7 @@ const marked = <A extends object>(
 ): Array<A> => items.map((item, index) => index === at ? copied(item, { ...item, cache_control }) : item)
 
 const asBlocks = (holder: object, key: string, text: string) => [
-  copied(holder, { type: "text" as const, text }, { from: key, to: "text" })
+  copiedText(holder, key, { type: "text" as const, text }, "text")
 ]
 
 const isText = (text: unknown): boolean => typeof text === "string" && text.trim() !== ""

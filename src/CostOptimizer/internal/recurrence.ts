@@ -5,7 +5,7 @@
  * gather prefixes that are alike: how often they were seen and how long ago, how much of the prompt is new and how deep in that they end.
  * A cell with little evidence takes over what a coarser one says. Old evidence fades.
  */
-import { Generations } from "../../internal/generations.ts"
+import { Generations } from "./generations.ts"
 
 /**
  * A prefix of a prompt.

@@ -1,4 +1,5 @@
 /** The strategies of a pool, by name. */
+import { prefixAffinity } from "./affinity.ts"
 import type { Candidates, Environment, Member, Strategy } from "./strategy.ts"
 
 /**
@@ -91,7 +92,8 @@ export const make = (name: StrategyName, environment: Environment): Strategy => 
     case "weighted":
       return weighted()
     case "leastLoaded":
-    case "prefixAffinity":
       return leastLoaded()
+    case "prefixAffinity":
+      return prefixAffinity(leastLoaded())
   }
 }

@@ -1,6 +1,6 @@
 /**
- * A map of at most `capacity` entries that forgets by halves: what was not used since the last half filled up. Unlike an order of use, that costs nothing
- * for each use.
+ * A map of at most `capacity` entries that forgets by halves: what was not used since the last half filled up. Unlike an order of use, that costs
+ * little for each use.
  */
 export class Generations<K, V> {
   private readonly half: number
@@ -11,6 +11,7 @@ export class Generations<K, V> {
     this.half = Math.max(1, Math.floor(capacity / 2))
   }
 
+  /** What was used since counts twice. */
   get size(): number {
     return this.young.size + this.old.size
   }
@@ -30,7 +31,6 @@ export class Generations<K, V> {
   }
 
   set(key: K, value: V): void {
-    this.old.delete(key)
     if (this.young.size >= this.half && !this.young.has(key)) {
       this.old = this.young
       this.young = new Map()
