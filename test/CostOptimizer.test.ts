@@ -750,8 +750,10 @@ describe("CostOptimizer", () => {
           const call = (n: number) => optimize(frozen({ ...ask, messages: turns.slice(0, n) }))
           assert.deepStrictEqual((yield* call(1)).changes, [])
           const { changes: second, request } = yield* call(3)
+          // Where the conversation was seen to stand, it can fork.
           assert.deepStrictEqual(request.messages, [
-            ...turns.slice(0, 2),
+            user([{ type: "text", text: words(3_000), cache_control: control }]),
+            turns[1]!,
             user([{ type: "text", text: words(100), cache_control: control }])
           ])
           const before = input({ ...ask, messages: turns.slice(0, 3) })
@@ -864,6 +866,67 @@ describe("CostOptimizer", () => {
           assert.strictEqual(yield* next({ tool_choice: { type: "none" } }), 0)
           assert.strictEqual(yield* next({ messages: [...turns.slice(0, 2), user(blocks)] }), 0)
           assert.strictEqual(yield* next({}), 1)
+        })
+      ))
+
+    const places = (request: Attempt.Request) =>
+      Effect.map(
+        optimize(frozen(request)),
+        ({ changes }) => [...(changes[0]?.what ?? "").matchAll(/after (.*?) \(/g)].map(([, place]) => place)
+      )
+
+    it.effect("marks a document and not the questions about it", () =>
+      on(
+        [rule],
+        Effect.gen(function*() {
+          const document = { type: "text" as const, text: words(3_000) }
+          const question = (text: string) => ({
+            ...ask,
+            messages: [user([document, { type: "text", text: `${text} ${words(500)}` }])]
+          })
+          const marks = yield* Effect.forEach(Array.from({ length: 30 }, (_, i) => `${i}`), (text) =>
+            Effect.gen(function*() {
+              const { request } = yield* optimize(question(text))
+              yield* TestClock.adjust("100 seconds")
+              const blocks = request.messages[0]!.content as ReadonlyArray<{ readonly cache_control?: unknown }>
+              return blocks.map(({ cache_control }) =>
+                cache_control !== undefined
+              )
+            }))
+          assert.deepStrictEqual(marks[0], [false, false])
+          assert.deepStrictEqual(marks[1], [true, true])
+          // By then it has learnt that questions do not come again.
+          assert.deepStrictEqual(marks.slice(10), Array.from({ length: 20 }, () => [true, false]))
+        })
+      ))
+
+    it.effect("learns from a kind of call to write at first sight, or never", () =>
+      on(
+        [rule],
+        Effect.gen(function*() {
+          const call = (type: string, text: string) =>
+            CallContext.annotate(places({ ...ask, system: `${text} ${words(2_000)}` }), { requestType: type })
+          for (let i = 0; i < 60; i++) {
+            yield* call("once", `once ${i}`)
+            yield* call("twice", `twice ${i}`)
+            yield* TestClock.adjust("10 seconds")
+            yield* call("twice", `twice ${i}`)
+          }
+          assert.deepStrictEqual(yield* call("once", "new"), [])
+          assert.include(yield* call("twice", "newer"), "the system prompt")
+        })
+      ))
+
+    it.effect("marks the tools too, which other system prompts may share", () =>
+      on(
+        [CostOptimizer.cacheBreakpoints({ eager: true })],
+        Effect.gen(function*() {
+          const tools = [{ name: "a", description: words(1_000), input_schema: { type: "object" as const } }]
+          assert.deepStrictEqual(yield* places({ ...ask, tools, system }), [
+            "the tools",
+            "the system prompt",
+            "the newest message"
+          ])
         })
       ))
 

@@ -3,7 +3,7 @@ import * as Estimate from "../../Estimate.ts"
 import { ContentHash, copied, copiedText } from "../../internal/contentHash.ts"
 import { lookBack, millisOf, prefixesOf } from "../../internal/prefixes.ts"
 import type { Block, Request, Turn } from "../../Request.ts"
-import { type Candidate, lastIndex, type Rates, Recurrence, worthCaching } from "./recurrence.ts"
+import { type Candidate, type Judged, lastIndex, type Rates, Recurrence, worthCaching } from "./recurrence.ts"
 import type { Rule, RuleContext } from "./Rule.ts"
 import { about, breakpoints, difference, priceOf } from "./Rule.ts"
 
@@ -135,22 +135,33 @@ const kindOf = (what: ReadonlyArray<string>): number => {
   return hash.name
 }
 
-/** Where breakpoints go: how far it is worth writing, and after the head before it, which other prompts may share. */
+/**
+ * Where breakpoints go, the most important first: as far as it is worth writing; where the prompt leaves others that were seen, which go on
+ * differently; and after the head, which other prompts may share.
+ */
 const chosen = (
   places: ReadonlyArray<Place>,
+  judged: ReadonlyArray<Judged>,
   stop: number,
   isLong: (place: Place) => boolean
 ): ReadonlyArray<Place> => {
   const target = places[stop - 1]
   if (target === undefined || !isLong(target)) return []
-  return [target, ...places.slice(0, stop - 1).filter((place) => isHead(place) && isLong(place)).reverse()]
+  const before = places.slice(0, stop - 1)
+  const known = lastIndex(before.map((_, index) => judged[index]!), ({ isCached, isRecent }) => isCached || isRecent)
+  const fork = judged[known]?.isCached === true ? [] : before.slice(Math.max(0, known), known + 1)
+  return [
+    target,
+    ...fork.filter((place) => !isHead(place) && isLong(place)),
+    ...before.filter((place) => isHead(place) && isLong(place)).reverse()
+  ]
 }
 
 /**
  * Marks long prefixes of prompts that come again, so that the API caches them.
  *
- * - **Where**: after the tools, after the system prompt, and after the last block of a user that is worth it: usually the newest message of a
- *   conversation, or the document before the question.
+ * - **Where**: after the tools, after the system prompt, after the last block of a user that is worth it, which is the newest message of a
+ *   conversation, and where prompts begin to differ: after a document before the questions about it.
  * - **When**: as far as the reads to expect save more than writing costs. How likely a prefix comes again within the time to live is learnt from what
  *   became of others: of the same request type and model, seen as often, as long ago, as long. Until there is evidence, a prefix is marked when it was seen
  *   within the time to live: the second call writes the cache, the third reads it.
@@ -198,10 +209,10 @@ export const cacheBreakpoints = (options: CacheBreakpointsOptions = {}): Rule =>
       const from = Math.max(lastIndex(judged, ({ isCached }) => isCached) + 1, isHeadFree ? 0 : head)
       const open = isTailFree ? places : places.slice(0, head)
       const stop = worthCaching(open, judged, from, ratesOf(context, request, category))
-      const marks = chosen(open, stop, isLong)
+      const marks = chosen(open, judged, stop, isLong)
         .filter((place) => isHeadFree || !isHead(place))
         .slice(0, Math.max(0, maxBreakpoints - others.length))
-        .reverse()
+        .sort((one, other) => one.tokens - other.tokens)
       if (marks.length === 0) return undefined
 
       const cached = places.filter((_, index) => index < stop && judged[index]!.isCached)

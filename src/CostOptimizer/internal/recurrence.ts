@@ -63,7 +63,7 @@ interface Sighting {
 /** Evidence fades by half in so many times to live. */
 const halfLife = 6
 /** How many prompts outweigh the prior, and a coarser cell. */
-const priorPrompts = 2
+const priorPrompts = 4
 const coarserPrompts = 20
 const maxCells = 10_000
 
@@ -84,9 +84,16 @@ const ages = [0.1, 0.2, 0.4, 1, 3]
 
 const ageOf = (age: number | undefined): number => age === undefined ? 7 : lastIndex(ages, (bound) => age >= bound) + 1
 
-/** What was found out about a prefix: how likely it comes again, from 0 to 1, and whether the cache has it, as far as that was told. */
+/**
+ * What was found out about a prefix.
+ *
+ * - `likelihood`: that it comes again in time, from 0 to 1.
+ * - `isRecent`: it has come within the time to live.
+ * - `isCached`: the cache has it, as far as that was told.
+ */
 export interface Judged {
   readonly likelihood: number
+  readonly isRecent: boolean
   readonly isCached: boolean
 }
 
@@ -167,10 +174,10 @@ export class Recurrence {
         prior as number
       )
       cells.forEach((cell) => cell.start(weight, at))
-      const { cachedUntil = -1, times = 0 } = before[index] ?? {}
+      const { at: lastAt = -Infinity, cachedUntil = -1, times = 0 } = before[index] ?? {}
       this.recent.set(name, { at, times: times + 1, weight, cells, cachedUntil })
       this.makeRoom()
-      return { likelihood, isCached: cachedUntil > at }
+      return { likelihood, isRecent: at - lastAt < this.ttl, isCached: cachedUntil > at }
     })
   }
 

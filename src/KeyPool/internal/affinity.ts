@@ -1,10 +1,10 @@
 /**
  * Sends requests where their prompt is in the cache, as long as that does not load one group too much.
  *
- * Caches belong to a workspace, so a conversation that changes between groups pays for its prompt again and again. A group costs a request
- * the tokens that it would not read from the cache there, and a part of the work by which the group is ahead of the others; it goes where that is
- * least. A prompt that is nowhere in a cache goes to the less loaded one of two groups, which its beginning determines: so processes that know nothing
- * of each other mostly agree.
+ * Caches belong to a workspace, so a conversation that changes between groups pays for its prompt again and again. A prompt goes to the group where
+ * it saves the most, less a part of what that group has to do more than others: attempts in flight, and work of the last minute. A group
+ * that is too far ahead in flight gets none. The part of a prompt that is in no cache is drawn to two groups that its beginning
+ * determines, so that processes that know nothing of each other mostly agree.
  */
 import type { MessageAttempt } from "../../Attempt.ts"
 import { ContentHash } from "../../internal/contentHash.ts"
@@ -60,8 +60,12 @@ interface Work {
 
 /** Work fades as it does in the buckets of the API, within about a minute. */
 const workMillis = 60_000
-/** A prompt goes to a group that is ahead of the least loaded one by up to so many tokens of work for each token that it saves there. */
-const patience = 16
+/** For each token that a prompt saves in a group, the group may be so many tokens of work ahead of the least loaded one. */
+const patience = 12
+/** The lead in work of the last minute counts up to so many prompts: a group that answers faster than others can do more. */
+const maxAhead = 2
+/** The lead in attempts in flight that a group may have, and it may always have twice as many as the least busy one. */
+const maxLead = 8
 /** The part of a token that is saved where it is read from the cache. */
 const savedByRead = 0.9
 /** What the part of a prompt that is nowhere in a cache saves, supposedly, in the two groups that its beginning determines. */
@@ -102,21 +106,28 @@ export class Affinity {
     const names = places.map(({ name }) => name)
     const found = this.warmth.find(prefixes)
     const warm = this.warmth.read(found, names, now)
-    const loads = places.map((place) => this.loadOf(place, now))
-    const least = Math.min(...loads)
     const cold = tokens - Math.max(...warm)
     const preferred = prefixes.length === 0 || cold < tokens * mostlyCold ? [] : this.preferred(root, places)
+
+    const meanWeight = places.reduce((sum, { weight }) => sum + weight, 0) / places.length
+    const busy = places.map(({ inFlight, weight }) => inFlight * meanWeight / weight)
+    const works = places.map(({ name, weight }) => this.workOf(name, now) * meanWeight / weight)
+    const leastBusy = Math.min(...busy)
+    const leastWork = Math.min(...works)
+    const mostAhead = maxAhead * Math.max(this.meanWork, tokens)
     let best = 0
     let lowest = Infinity
-    places.forEach((_, index) => {
-      const read = warm[index] ?? 0
-      const saved = read * savedByRead + (preference[preferred.indexOf(index)] ?? 0) * cold
-      const cost = tokens - saved + (loads[index]! - least) / patience
+    for (let index = 0; index < places.length; index++) {
+      const lead = busy[index]! - leastBusy // both have an entry for each place
+      if (lead > Math.max(maxLead, leastBusy)) continue
+      const saved = warm[index]! * savedByRead + (preference[preferred.indexOf(index)] ?? 0) * cold
+      const ahead = Math.min(works[index]! - leastWork, mostAhead) + lead * this.meanWork
+      const cost = ahead / patience - saved
       if (cost < lowest) {
         lowest = cost
         best = index
       }
-    })
+    }
     const { name } = places[best]!
     this.add(name, requestWork + tokens - (warm[best] ?? 0) * (1 - readWork), now)
     this.warmth.expect(found, name, now)
@@ -136,11 +147,9 @@ export class Affinity {
     for (const name of this.salts.keys()) if (!groups.has(name)) this.salts.delete(name)
   }
 
-  /** The work of the last minute, or what its attempts in flight are worth where those are more, for its weight. */
-  private loadOf({ inFlight, name, weight }: Place, now: number): number {
+  private workOf(name: string, now: number): number {
     const work = this.works.get(name)
-    const recent = work === undefined ? 0 : work.tokens * Math.exp((work.at - now) / workMillis)
-    return Math.max(recent, inFlight * this.meanWork) / weight
+    return work === undefined ? 0 : work.tokens * Math.exp((work.at - now) / workMillis)
   }
 
   private add(name: string, tokens: number, now: number): void {
