@@ -6,7 +6,10 @@ import { between } from "../../utils/between.ts"
 describe("Generations", () => {
   it.effect.prop(
     "holds what was used last, and no more than it may",
-    { keys: Schema.Array(between(0, 20)).check(Schema.isMaxLength(100)), capacity: between(2, 12) },
+    {
+      keys: Schema.Array(between(0, 9)).check(Schema.isMinLength(20), Schema.isMaxLength(100)),
+      capacity: between(2, 8)
+    },
     ({ capacity, keys }) =>
       Effect.sync(() => {
         const map = new Generations<number, number>(capacity)
@@ -19,6 +22,7 @@ describe("Generations", () => {
           }
           for (const used of last) assert.strictEqual(map.get(used), used)
         })
-      })
+      }),
+    { arbitrary: { runs: 500 } }
   )
 })
