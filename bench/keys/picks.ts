@@ -97,7 +97,13 @@ export const picks = (report: (row: Row) => void): void => {
       return strategy.pick({ ...attempt, callId: String(calls++) }, members, now + index)
     }
     attempts.forEach((_, index) => pick(index))
-    row("pick_cpu", `from the request: ${turns} messages, texts hashed before`, micros(2_000, pick), "us", 2_000)
+    row(
+      "pick_cpu",
+      `from a request with ${turns === 1 ? "1 message" : `${turns} messages`} whose texts were hashed before`,
+      micros(2_000, pick),
+      "us",
+      2_000
+    )
   }
 
   const long = Array.from({ length: 20 }, (_, index) => request(1, 50_000, index))
