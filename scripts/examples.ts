@@ -41,6 +41,20 @@ export const fromMarkdown = (text: string): ReadonlyArray<Example> =>
     return { title: `line ${line}`, code: block[1]!, line } // the group always takes part in the match
   })
 
+const fence = /^\s*(?:`{3,}|~{3,})\s*(?:[cm]?[jt]sx?|typescript|javascript)\b/i
+
+/** Lines that begin code which would not be compiled: of another language, indented, or in a docstring without an `**Example** (Title)`. */
+export const uncompiled = (path: string, text: string): ReadonlyArray<string> => {
+  const isPage = path.endsWith(".md")
+  const compiled = new Set((isPage ? fromMarkdown : fromDocstrings)(text).map(({ line }) => line - 1))
+  return text.split("\n").flatMap((given, index) => {
+    const line = isPage ? given : /^\s*\* ?(.*)$/.exec(given)?.[1] ?? ""
+    return fence.test(line) && !compiled.has(index + 1)
+      ? [`${path}:${index + 1}: ${line.trim()}: only \`\`\`ts is compiled, in docstrings under an **Example** (Title)`]
+      : []
+  })
+}
+
 /** The code with every expression statement that `// => value` follows made an assertion; lines stay where they are. */
 export const withAssertions = (code: string): string => {
   const source = ts.createSourceFile("example.ts", code, ts.ScriptTarget.Latest, true)
@@ -59,6 +73,12 @@ export const withAssertions = (code: string): string => {
   return `import { assert as __assert } from "@effect/vitest"; ${body}`
 }
 
+const pages = ["*.md", "docs/**/*.md", "bench/*.md"]
+
+/** All code of the project that would not be compiled. */
+export const strays = (): ReadonlyArray<string> =>
+  globSync(["src/**/*.ts", ...pages]).sort().flatMap((path) => uncompiled(path, readFileSync(path, "utf8")))
+
 /** Writes all examples of the project below `folder`, which is emptied first. Answers how many there are. */
 export const write = (folder: string): number => {
   rmSync(folder, { force: true, recursive: true })
@@ -75,7 +95,7 @@ export const write = (folder: string): number => {
     }
   }
   let compiled = 0
-  for (const path of globSync(["*.md", "docs/**/*.md", "bench/*.md"]).sort()) {
+  for (const path of globSync(pages).sort()) {
     for (const example of fromMarkdown(readFileSync(path, "utf8"))) {
       put(`${path}.${example.line}.ts`, example.code)
       compiled++

@@ -35,6 +35,13 @@ const floors = {
     "CircuitBreaker/Redis",
     "Cli",
     "CostLedger/Sql",
+    "KeyStore/AgeFile",
+    "KeyStore/Credentials",
+    "KeyStore/Folder",
+    "KeyStore/Keyring",
+    "KeyStore/Kubernetes",
+    "KeyStore/Local",
+    "KeyStore/Vault",
     "RateLimiter/Redis",
     "Sqlite",
     "bin",
@@ -56,7 +63,7 @@ export type Imports = ReadonlyMap<string, ReadonlyArray<string>>
 
 const isInternal = (name: string): boolean => name.split("/").includes("internal")
 
-/** The relative imports of a file, types and re-exports included, as paths below `src`. */
+/** The files of `src` that a file imports, types and re-exports included, as paths below `src`; also by the name of the package. */
 export const importsOf = (name: string, text: string): ReadonlyArray<string> => {
   const found: Array<string> = []
   const visit = (node: ts.Node): void => {
@@ -64,16 +71,28 @@ export const importsOf = (name: string, text: string): ReadonlyArray<string> => 
       ? node.moduleSpecifier
       : ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)
       ? node.argument.literal
-      : ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword
+      : ts.isExternalModuleReference(node)
+      ? node.expression
+      : ts.isCallExpression(node) && /^(?:import|require)$/.test(node.expression.getText(source))
       ? node.arguments[0]
       : undefined
-    if (specifier !== undefined && ts.isStringLiteral(specifier) && specifier.text.startsWith(".")) {
-      found.push(new URL(specifier.text, `file:///${name}`).pathname.slice(1).replace(/\.ts$/, ""))
-    }
+    const target = specifier !== undefined && ts.isStringLiteralLike(specifier)
+      ? targetOf(name, specifier.text)
+      : undefined
+    if (target !== undefined) found.push(target)
     ts.forEachChild(node, visit)
   }
-  visit(ts.createSourceFile(`${name}.ts`, text, ts.ScriptTarget.Latest))
+  const source = ts.createSourceFile(`${name}.ts`, text, ts.ScriptTarget.Latest)
+  visit(source)
   return found
+}
+
+const targetOf = (name: string, specifier: string): string | undefined => {
+  if (specifier.startsWith(".")) {
+    return new URL(specifier, `file:///${name}`).pathname.slice(1).replace(/\.[cm]?[jt]s$/, "")
+  }
+  const [, own] = /^effect-claude(?:\/(.*))?$/.exec(specifier) ?? []
+  return own ?? (specifier === "effect-claude" ? "index" : undefined)
 }
 
 /** Every import cycle once, as `A -> B -> A`. */

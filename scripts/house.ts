@@ -121,7 +121,7 @@ export const long = (path: string, text: string): ReadonlyArray<string> => {
 
 const families = "opus|sonnet|haiku|fable|mythos|instant"
 const modelId = new RegExp(`claude-(?:${families}|\\d)`)
-const modelGroup = new RegExp(`^(?:${families})(?:-\\d[\\d.-]*)?$`)
+const modelGroup = new RegExp(`^\\S*(?<![a-z])(?:${families})(?![a-z])\\S*$`)
 
 /** Literals that name models or groups of them, line by line. The catalogue, its data and the model of a test double may. */
 export const facts = (path: string, text: string): ReadonlyArray<string> => {
@@ -150,21 +150,31 @@ export const facts = (path: string, text: string): ReadonlyArray<string> => {
   return [...found.values()]
 }
 
-const tables = /^(?:Readonly|Weak|Hash|MutableHash)?(?:Map|Set)$/
+const tables = /(?:Map|Set|Record)$/
+
+/** An attempt, or the name that all attempts of a call share. */
+const ofAttempt = /(?:\b|[a-z])[Aa]ttempt$|\b[Aa]ttempt\b|\bcallId\b/
+
+/** An attempt as a key, or what tells one call from another. */
+const key = /^(?:\w+\.)*(?:attempt|callId)$/
 
 /** Tables keyed by an attempt: what `admit` took travels in the settlement that it returns. */
 export const attemptTables = (path: string, text: string): ReadonlyArray<string> => {
   const source = parse(path, text)
   const found: Array<string> = []
   const isTable = (name: string, types: ReadonlyArray<ts.Node> | undefined): boolean =>
-    tables.test(name.split(".").at(-1)!) && types?.[0]?.getText().endsWith("Attempt") === true
+    tables.test(name.split(".").at(-1)!) && ofAttempt.test(types?.[0]?.getText() ?? "")
   const visit = (node: ts.Node): void => {
     const hit = ts.isTypeReferenceNode(node)
       ? isTable(node.typeName.getText(), node.typeArguments)
       : ts.isNewExpression(node)
       ? isTable(node.expression.getText(), node.typeArguments)
+      : ts.isElementAccessExpression(node)
+      ? key.test(node.argumentExpression.getText())
       : ts.isCallExpression(node) && ts.isPropertyAccessExpression(node.expression) &&
-        /^(?:set|add)$/.test(node.expression.name.text) && node.arguments[0]?.getText() === "attempt"
+        /^(?:set|add)$/.test(node.expression.name.text) &&
+        // A function of a module takes the table first.
+        key.test(node.arguments[/^[A-Z]/.test(node.expression.getText()) ? 1 : 0]?.getText() ?? "")
     if (hit) {
       found.push(
         `${path}:${lineOf(source, node.getStart())}: ${

@@ -1,8 +1,9 @@
 /**
- * Installs the packed package into an empty folder, as a user does, then compiles and runs there every program of README and the recipes.
+ * Installs the packed package into an empty folder, as a user does, then compiles and runs there every program of README and the recipes, and
+ * runs the command.
  */
 import { execFile, spawn } from "node:child_process"
-import { copyFileSync, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { copyFileSync, existsSync, globSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { promisify } from "node:util"
@@ -90,6 +91,33 @@ const outcome = (args: ReadonlyArray<string>, folder: string, env: NodeJS.Proces
     })
   )
 
+/** What the installed command does wrong: it finds its packages, asks, and says what it needs where that is missing. */
+const command = async (folder: string, env: NodeJS.ProcessEnv): Promise<ReadonlyArray<string>> => {
+  const bin = join(folder, "node_modules/.bin/effect-claude")
+  const wrong: Array<string> = []
+  const expect = async (args: ReadonlyArray<string>, ok: boolean, said: RegExp): Promise<void> => {
+    const result = await outcome([bin, ...args], folder, env, 60_000)
+    if (result.ok !== ok || !said.test(result.text)) {
+      wrong.push(
+        `effect-claude ${args.join(" ")} fails:`,
+        ...result.text.split("\n").slice(-20).map((line) => `  ${line}`)
+      )
+    }
+  }
+  await expect(["--version"], true, /^effect-claude \d+\.\d+\.\d+\n$/)
+  await expect(["doctor", "--offline", "--json"], true, /^\{"ok":true,"checks":\[.*"name":"package effect"/)
+  await expect(["ask", "--json", "hello"], true, /^\{"text":".*"stopReason":"end_turn"/)
+  const platform = join(folder, "node_modules/@effect/platform-node")
+  renameSync(platform, `${platform}.away`)
+  await expect(
+    ["--version"],
+    false,
+    /^The effect-claude command needs @effect\/platform-node, .*: npm install @effect\/platform-node$/
+  )
+  renameSync(`${platform}.away`, platform)
+  return wrong
+}
+
 /** Answers what was compiled and run, and what is wrong. */
 export const installed = async (root: string, tarball: string, folder: string) => {
   const recipes = globSync("docs/recipes/*.md", { cwd: root }).sort().flatMap((path) =>
@@ -165,6 +193,7 @@ export const installed = async (root: string, tarball: string, folder: string) =
       ]
     })
     wrong.push(...(await limited(runs)).flat())
+    wrong.push(...await command(folder, { ...env, ANTHROPIC_BASE_URL: SIMULATOR_URL }))
     return { programs: programs.length, run: runs.length, wrong }
   } finally {
     server.kill()

@@ -188,6 +188,10 @@ type Own = BudgetExceededError | BudgetUnavailableError | UnpricedModelError
 const amountOf = (nanoUsd: number | undefined): number | undefined =>
   nanoUsd !== undefined && nanoUsd >= 0 && nanoUsd <= Number.MAX_SAFE_INTEGER ? Math.ceil(nanoUsd) : undefined
 
+/** What an attempt may cost at most, in whole nano-dollars: more than can be counted is as much as can be. */
+const mostOf = (nanoUsd: number | undefined): number | undefined =>
+  nanoUsd !== undefined && nanoUsd >= 0 ? Math.min(Math.ceil(nanoUsd), Number.MAX_SAFE_INTEGER) : undefined
+
 /** A store in this process answers at once. */
 const local = ({ step }: Store["Service"], report: (reply: Reply) => Effect.Effect<void>): Client.Client => ({
   reserve: (ask) =>
@@ -211,11 +215,11 @@ const ceilingOf = (
 ): number | undefined => {
   const outputTokens = reserveOutput === "learned" ? kind.highOutput(maxOutputTokens) : maxOutputTokens
   const tokens = { inputTokens, outputTokens, at }
-  const uncounted = amountOf((context.expectedCost ?? 0) * 1e9) ?? 0
-  const ceiling = amountOf(book.ceiling(request, tokens)) ?? (uncounted > 0 ? 0 : undefined)
-  if (ceiling !== undefined) return ceiling + uncounted
+  const uncounted = mostOf((context.expectedCost ?? 0) * 1e9) ?? 0
+  const ceiling = mostOf(book.ceiling(request, tokens)) ?? (uncounted > 0 ? 0 : undefined)
+  if (ceiling !== undefined) return mostOf(ceiling + uncounted)
   if (unpriced !== "mostExpensive") return undefined
-  const ceilings = models.flatMap(({ id }) => amountOf(book.ceiling({ ...request, model: id }, tokens)) ?? [])
+  const ceilings = models.flatMap(({ id }) => mostOf(book.ceiling({ ...request, model: id }, tokens)) ?? [])
   return ceilings.length === 0 ? undefined : Math.max(...ceilings)
 }
 

@@ -33,12 +33,14 @@ import * as Stream from "effect/Stream"
  * - `priority`: who waits first where calls wait for room. Default `"standard"`.
  * - `deadline`: milliseconds since the epoch after which the answer is worth nothing.
  * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
- * - `retries`: attempts after the first, instead of what the retry policy allows. A schedule of your own is only cut short.
- * - `estimate`: tokens that the caller knows better than the estimate: input, which is then not counted, and output.
+ * - `retries`: attempts after the first, instead of what the retry policy allows. A schedule of your own is only cut short. A fraction is rounded
+ *   down; a negative number is none.
+ * - `estimate`: tokens that the caller knows better than the estimate: input, which is then not counted, and output. A value that is negative
+ *   or not finite is ignored.
  * - `keyGroup`: only keys of this group (an organization or workspace) are used: for what only it knows, such as uploaded files and the
  *   signed thinking of earlier turns.
  * - `expectedCost`: US dollars that budgets reserve on top for what cannot be counted, such as tools that the API runs; the whole
- *   reservation where the model has no price.
+ *   reservation where the model has no price. A negative value is ignored.
  *
  * @category models
  * @since 0.1.0

@@ -17,6 +17,7 @@
  */
 import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Budget from "./Budget.ts"
 import type * as CircuitBreaker from "./CircuitBreaker.ts"
@@ -42,6 +43,24 @@ export interface Options {
   readonly limiter?: RateLimiter.Options | undefined
   readonly breaker?: CircuitBreaker.Options | undefined
   readonly budget?: Budget.Options | undefined
+}
+
+/**
+ * Where the keys of this machine are beside the environment; `effect-claude/KeyStore/Local` takes them as its options.
+ *
+ * - `service`: what the entries of the keyring are filed under. Default `effect-claude`.
+ * - `path`: of the encrypted file. Default that of `KeyStore/Local`.
+ * - `passphrase`, `identity`, `identityFile`: what opens the file, one of them. Default none.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface KeysOptions {
+  readonly service?: string | undefined
+  readonly path?: string | undefined
+  readonly passphrase?: Redacted.Redacted<string> | undefined
+  readonly identity?: Redacted.Redacted<string> | undefined
+  readonly identityFile?: string | undefined
 }
 
 /** A value that may be missing; then the default of its part holds. */
@@ -88,7 +107,29 @@ const limits: Config.Config<RateLimiter.Limits | RateLimiter.Tier | undefined> =
 )
 
 /**
- * The options that the environment gives. The keys are read by `KeyStore.layerEnv` from `ANTHROPIC_API_KEY`.
+ * Where the environment says that keys are. The keys in the environment itself are those of `KeyStore.environment`.
+ *
+ * | variable | sets |
+ * | --- | --- |
+ * | `CLAUDE_KEYRING_SERVICE` | `service`: what the entries of the keyring are filed under |
+ * | `CLAUDE_KEYS_FILE` | `path` of the encrypted file |
+ * | `CLAUDE_KEYS_PASSPHRASE` | `passphrase` that opens it |
+ * | `CLAUDE_KEYS_IDENTITY`, `CLAUDE_KEYS_IDENTITY_FILE` | `identity` of age that opens it, or a file of them in another folder |
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const keys: Config.Config<KeysOptions> = Config.all({
+  service: optional(Config.NonEmptyString("CLAUDE_KEYRING_SERVICE")),
+  path: optional(Config.NonEmptyString("CLAUDE_KEYS_FILE")),
+  passphrase: optional(Config.Redacted("CLAUDE_KEYS_PASSPHRASE")),
+  identity: optional(Config.Redacted("CLAUDE_KEYS_IDENTITY")),
+  identityFile: optional(Config.NonEmptyString("CLAUDE_KEYS_IDENTITY_FILE"))
+})
+
+/**
+ * The options that the environment gives. The keys are read by `KeyStore.layerEnv` from `ANTHROPIC_API_KEY`, one or several separated by
+ * commas, and `ANTHROPIC_API_KEYS`, JSON with the label, group and weight of each.
  *
  * | variable | sets |
  * | --- | --- |

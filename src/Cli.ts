@@ -56,7 +56,7 @@ export type Services =
  * - `keys`: there is no API key, or the API does not accept it.
  * - `limit`: a rate limit or a budget has no room.
  * - `api`: the API does not answer, or answers with an error of its own.
- * - `interrupted`, `terminated`: by Ctrl-C, by SIGTERM.
+ * - `interrupted`, `terminated`, `hungUp`: by Ctrl-C, by SIGTERM, by the end of the terminal.
  * - `brokenPipe`: the reader of the output went away.
  *
  * @category constants

@@ -39,7 +39,8 @@ export interface Estimate {
 }
 
 /**
- * Tokens that a caller knows better. Where the input is given, the prompt is not counted.
+ * Tokens that a caller knows better. Where the input is given, the prompt is not counted. Fractions are rounded up; a value that is negative or
+ * not finite is ignored.
  *
  * @category models
  * @since 0.1.0
@@ -283,8 +284,16 @@ export const inputTokens = (request: Request, facts: Model.Model = Model.lookup(
  * @category constructors
  * @since 0.1.0
  */
-export const make = (request: Request, facts?: Model.Model, known: Known = {}): Estimate => ({
-  inputTokens: known.inputTokens ?? inputTokens(request, facts),
-  maxOutputTokens: Number.isFinite(request.max_tokens) ? Math.max(0, Math.ceil(request.max_tokens)) : 0,
-  ...(known.outputTokens === undefined ? undefined : { expectedOutputTokens: known.outputTokens })
-})
+export const make = (request: Request, facts?: Model.Model, known: Known = {}): Estimate => {
+  const output = countOf(known.outputTokens)
+  return {
+    inputTokens: countOf(known.inputTokens) ?? inputTokens(request, facts),
+    maxOutputTokens: Number.isFinite(request.max_tokens) ? Math.max(0, Math.ceil(request.max_tokens)) : 0,
+    ...(output === undefined ? undefined : { expectedOutputTokens: output })
+  }
+}
+
+const countOf = (tokens: number | undefined): number | undefined =>
+  tokens !== undefined && tokens >= 0 && tokens < Infinity
+    ? Math.ceil(Math.min(tokens, Number.MAX_SAFE_INTEGER))
+    : undefined

@@ -75,7 +75,7 @@ export const textOf = (message: Message): string =>
 
 /**
  * The joined text of a message that ended by itself (`end_turn`) or at one of the request's `stop_sequences`. Any other
- * end, and an answer without text, fails with `IncompleteAnswerError`, which carries the text so far.
+ * end, and an answer without text, fails with `IncompleteAnswerError`, which carries the text so far, and how many `attempts` it took.
  *
  * **Example** (A refusal is no text)
  *
@@ -96,9 +96,9 @@ export const textOf = (message: Message): string =>
  * @category getters
  * @since 0.1.0
  */
-export const completeText = (message: Message): Effect.Effect<string, IncompleteAnswerError> => {
+export const completeText = (message: Message, attempts = 1): Effect.Effect<string, IncompleteAnswerError> => {
   const text = textOf(message)
-  const reason = message.stop_reason === null ? "unknown" : endings[message.stop_reason] ?? "unknown"
+  const reason = endings.get(message.stop_reason) ?? "unknown"
   if (reason === "complete" && text !== "") return Effect.succeed(text)
   return Effect.fail(
     new IncompleteAnswerError({
@@ -108,21 +108,22 @@ export const completeText = (message: Message): Effect.Effect<string, Incomplete
       category: message.stop_details?.category ?? undefined,
       messageId: message.id,
       model: message.model,
-      usage: Usage.fromReported(message.usage)
+      usage: Usage.fromReported(message.usage),
+      attempts
     })
   )
 }
 
 /** What each stop reason says about a text. The API may add reasons, so the lookup can miss. */
-const endings: Readonly<Partial<Record<StopReason, "complete" | IncompleteAnswerError["reason"]>>> = {
-  end_turn: "complete",
-  stop_sequence: "complete",
-  refusal: "refusal",
-  max_tokens: "maxTokens",
-  tool_use: "toolUse",
-  pause_turn: "pausedTurn",
-  model_context_window_exceeded: "contextWindow"
-}
+const endings: ReadonlyMap<StopReason | null, "complete" | IncompleteAnswerError["reason"]> = new Map([
+  ["end_turn", "complete"],
+  ["stop_sequence", "complete"],
+  ["refusal", "refusal"],
+  ["max_tokens", "maxTokens"],
+  ["tool_use", "toolUse"],
+  ["pause_turn", "pausedTurn"],
+  ["model_context_window_exceeded", "contextWindow"]
+])
 
 /**
  * The message that a stream adds up to: content blocks joined, tool input parsed, totals of usage overwritten.

@@ -202,11 +202,6 @@ const rounded = (picoUsd: number): number => {
   return (picoUsd - rest) / 1000 + (rest >= 500 ? 1 : 0)
 }
 
-const roundedUp = (picoUsd: number): number => {
-  const rest = picoUsd % 1000
-  return (picoUsd - rest) / 1000 + (rest > 0 ? 1 : 0)
-}
-
 /**
  * The longest time to live among the cache breakpoints of a request, which decides what a cache write costs; undefined if it has none.
  *
@@ -236,16 +231,6 @@ export const cacheTtl = (request: Request): "5m" | "1h" | undefined => {
 
 /** How many times its estimate a prompt may have. */
 const maxUnderestimate = 1.3
-
-const webSearches = (request: Request, unbounded: number): number => {
-  let searches = 0
-  for (const tool of request.tools ?? []) {
-    if (tool.type?.startsWith("web_search_") === true) {
-      searches += "max_uses" in tool ? tool.max_uses ?? unbounded : unbounded
-    }
-  }
-  return searches
-}
 
 /** The region that answers report when their model or account has no choice of regions. */
 const unstatedGeos = { not_available: 1, "": 1 }
@@ -322,7 +307,11 @@ export const make = (
     ceiling: (request, { at, inputTokens, outputTokens }) => {
       const period = periodOf(request.model, request.speed ?? "standard", at)
       const ttl = cacheTtl(request)
-      const searches = webSearches(request, maxWebSearches)
+      let searches = 0
+      for (const tool of request.tools ?? []) {
+        if (tool.type?.startsWith("web_search_") !== true) continue
+        searches += "max_uses" in tool ? tool.max_uses ?? maxWebSearches : maxWebSearches
+      }
       let highest: number | undefined
       for (const { above, rates: byTier } of period?.bands ?? []) {
         const rates = byTier.get("standard")?.get(request.inference_geo ?? defaultInferenceGeo)
@@ -336,7 +325,8 @@ export const make = (
         const picoUsd = inputTokens * input + outputTokens * rates.output + searches * rates.webSearch
         highest = Math.max(highest ?? 0, picoUsd)
       }
-      return highest === undefined ? undefined : roundedUp(highest)
+      // Exact below 2^53, like `rounded`.
+      return highest === undefined ? undefined : Math.ceil(highest / 1000)
     }
   })
 }

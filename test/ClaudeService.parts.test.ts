@@ -1,6 +1,18 @@
 /** A service is composed of parts: each its options, or a layer of its service. */
 import { assert, describe, expectTypeOf, it } from "@effect/vitest"
-import { type Config, ConfigProvider, Context, Effect, Layer, Logger, Redacted, Semaphore } from "effect"
+import {
+  type Config,
+  ConfigProvider,
+  Context,
+  Effect,
+  Fiber,
+  Layer,
+  Logger,
+  Redacted,
+  Result,
+  Semaphore,
+  Stream
+} from "effect"
 import type * as Attempt from "effect-claude/Attempt"
 import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
@@ -9,7 +21,8 @@ import type * as ClaudeConfig from "effect-claude/ClaudeConfig"
 import { RateLimitedLocallyError, ServerError } from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
-import type { KeyStoreError } from "effect-claude/KeyStore"
+import * as KeyPool from "effect-claude/KeyPool"
+import * as KeyStore from "effect-claude/KeyStore"
 import * as PriceBook from "effect-claude/PriceBook"
 import * as RateLimiter from "effect-claude/RateLimiter"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
@@ -56,6 +69,17 @@ describe("ClaudeService.layer", () => {
       assert.strictEqual(row.nanoUsd, report.costNanoUsd)
       assert.strictEqual(row.nanoUsd, whole!.nanoUsd / 2)
     }).pipe(Effect.provide(Layer.effectDiscard(TestClock.setTime(Date.parse("2026-11-22"))))))
+
+  it.effect("puts a pool over a key store that is given, and follows its changes", () =>
+    Effect.gen(function*() {
+      const store = (...changes: ReadonlyArray<ReadonlyArray<Attempt.Key>>) =>
+        KeyStore.layerKeys([ClaudeTest.key], Stream.fromIterable(changes))
+      const label = Effect.map(ClaudeService.createWithReport(ClaudeTest.hello), ({ keyLabel }) => keyLabel)
+      const over = (given: Layer.Layer<KeyStore.KeyStore>) =>
+        Effect.provide(Effect.andThen(Effect.yieldNow, label), ClaudeService.layer({ api: scripted(), keys: given }))
+      assert.strictEqual(yield* over(store()), ClaudeTest.key.label)
+      assert.strictEqual(yield* over(store([{ ...ClaudeTest.key, label: "other" }])), "other")
+    }))
 
   it.effect("names keys that are given without a label, and takes them from the environment where none are", () =>
     Effect.gen(function*() {
@@ -150,10 +174,15 @@ describe("ClaudeService.layer", () => {
         CostLedger.CostLedger,
         Effect.flatMap(Database, () => Effect.fail("no database" as const))
       )
+      const pool = Layer.effect(KeyPool.KeyPool, Effect.fail("no" as const))
       expectTypeOf(ClaudeService.layer()).toEqualTypeOf<
-        Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError | KeyStoreError>
+        Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError | KeyStore.KeyStoreError>
       >()
       expectTypeOf(ClaudeService.layer({ keys })).toEqualTypeOf<Layer.Layer<ClaudeService.ClaudeService>>()
+      expectTypeOf(ClaudeService.layer({ keys: KeyStore.chain([KeyStore.environment]) })).toEqualTypeOf<
+        Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError | KeyStore.KeyStoreError>
+      >()
+      expectTypeOf(ClaudeService.layer({ keys: pool })).toEqualTypeOf<Layer.Layer<ClaudeService.ClaudeService, "no">>()
       expectTypeOf(ClaudeService.layer({ keys, ledger })).toEqualTypeOf<
         Layer.Layer<ClaudeService.ClaudeService, "no database", Database>
       >()
@@ -170,9 +199,18 @@ describe("ClaudeService.layer", () => {
       expectTypeOf(ClaudeService.layerWithParts({ keys })).toEqualTypeOf<
         Layer.Layer<ClaudeService.ClaudeService | ClaudeService.PartsServices>
       >()
+      const baseUrl = "https://gateway.example.com"
+      expectTypeOf(ClaudeService.layer({ keys, api: { baseUrl } })).toEqualTypeOf<
+        Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError>
+      >()
+      const is = keys.label === undefined
+      expectTypeOf(
+        ClaudeService.layer({ keys, ledger: is ? ledger : { batchRows: 1 }, api: is ? scripted() : undefined })
+      )
+        .toEqualTypeOf<Layer.Layer<ClaudeService.ClaudeService, "no database", Database>>()
       const options: ClaudeConfig.Options = {}
       expectTypeOf(ClaudeService.layer(options)).toEqualTypeOf<
-        Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError | KeyStoreError>
+        Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError | KeyStore.KeyStoreError>
       >()
     })
 
@@ -189,7 +227,7 @@ describe("ClaudeService.layer", () => {
         optimizer: { rules: [] },
         policies: [],
         models: []
-      })).toEqualTypeOf<Layer.Layer<ClaudeService.ClaudeService>>()
+      })).toEqualTypeOf<Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError>>()
     })
 
     it("the name of a part that is something else", () => {
@@ -203,17 +241,31 @@ describe("ClaudeService.layer", () => {
       >()
       expectTypeOf<Wrong["limitr"]>().toEqualTypeOf<"There is no part \"limitr\"">()
       expectTypeOf<Wrong["retry"]["tries"]>().toBeNever()
+      type Deep = ClaudeService.Checked<{
+        readonly limiter: { readonly limits: { readonly requestPerMinute: number } }
+        readonly budget: { readonly budgets: ReadonlyArray<{ readonly name: string; readonly windw: string }> }
+      }>
+      expectTypeOf<Deep["limiter"]["limits"]["requestPerMinute"]>().toBeNever()
+      expectTypeOf<Deep["budget"]["budgets"][0]["windw"]>().toBeNever()
       const wrong = [
         // @ts-expect-error a layer of another service
         () => ClaudeService.layer({ keys, limiter: Budget.layer(budget) }),
         // @ts-expect-error a part that does not exist beside one that does
         () => ClaudeService.layer({ keys, limitr: {} }),
+        // @ts-expect-error keys are a pool or a store
+        () => ClaudeService.layer({ keys: Budget.layer(budget) }),
         // @ts-expect-error an option that does not exist beside one that does
         () => ClaudeService.layer({ keys, retry: { retries: 1, tries: 2 } }),
+        // @ts-expect-error a limit that does not exist
+        () => ClaudeService.layer({ keys, limiter: { limits: { requestPerMinute: 60 } } }),
+        // @ts-expect-error an option of a budget that does not exist
+        () => ClaudeService.layer({ keys, budget: { budgets: [{ name: "a", limit: 1, windw: {} }] } }),
+        // @ts-expect-error one of two that a part may be is a layer of another service
+        (is: boolean) => ClaudeService.layer({ keys, limiter: is ? Budget.layerOff : { limits: "build" } }),
         // @ts-expect-error a key in the clear
         () => ClaudeService.layer({ keys: "sk-ant-test" })
       ]
-      assert.lengthOf(wrong, 4)
+      assert.lengthOf(wrong, 8)
     })
 
     it("the tags of its errors", () => {
@@ -272,5 +324,41 @@ describe("what a caller says about one call", () => {
         maxOutputTokens: ClaudeTest.hello.max_tokens,
         expectedOutputTokens: 9
       })
+    }))
+
+  it.effect("leaves limits and budgets whole, however strange its numbers", () =>
+    Effect.gen(function*() {
+      const limits = { requestsPerMinute: 60, inputTokensPerMinute: 10_000, outputTokensPerMinute: 10_000 }
+      const outcome = (patch: CallContext.Patch, request = ClaudeTest.hello) =>
+        Effect.gen(function*() {
+          const fiber = yield* Effect.forkChild(
+            Effect.result(CallContext.annotate(ClaudeService.create(request), patch))
+          )
+          yield* TestClock.adjust("10 minutes")
+          const result = yield* Fiber.join(fiber)
+          const [group] = yield* (yield* RateLimiter.RateLimiter).snapshot
+          for (const level of [group?.levels.inputTokens, group?.levels.outputTokens]) {
+            if (level !== undefined) assert.deepInclude(level, { free: 10_000, reserved: 0 }, JSON.stringify(patch))
+          }
+          for (const account of yield* (yield* Budget.Budget).snapshot) assert.strictEqual(account.reservedNanoUsd, 0)
+          return Result.isSuccess(result) ? "answered" : result.failure._tag
+        }).pipe(Effect.provide(ClaudeService.layerWithParts({
+          api: scripted(),
+          keys,
+          limiter: { limits },
+          budget: { budgets: [{ name: "all", limit: 1 }] }
+        })))
+      for (const tokens of [NaN, -1, 0.5, Infinity, -Infinity]) {
+        assert.strictEqual(yield* outcome({ estimate: { inputTokens: tokens } }), "answered")
+        assert.strictEqual(yield* outcome({ estimate: { outputTokens: tokens } }), "answered")
+      }
+      for (const tokens of [2 ** 53, 1e300]) {
+        assert.strictEqual(yield* outcome({ estimate: { inputTokens: tokens } }), "BudgetExceededError")
+        assert.strictEqual(yield* outcome({}, { ...ClaudeTest.hello, max_tokens: tokens }), "BudgetExceededError")
+      }
+      for (const expectedCost of [NaN, -1, 0.5]) assert.strictEqual(yield* outcome({ expectedCost }), "answered")
+      for (const expectedCost of [2, 1e16, 1e300, Infinity]) {
+        assert.strictEqual(yield* outcome({ expectedCost }), "BudgetExceededError")
+      }
     }))
 })

@@ -1,7 +1,9 @@
 /** What the caller of a stream learns at its end, and what `text` refuses to give. */
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Stream } from "effect"
-import { type ApiError, ServerError } from "effect-claude/ClaudeError"
+import type * as Attempt from "effect-claude/Attempt"
+import * as CallContext from "effect-claude/CallContext"
+import { type ApiError, RateLimitedLocallyError, type Refusal, ServerError } from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostOptimizer from "effect-claude/CostOptimizer"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
@@ -12,8 +14,9 @@ type Script = ReadonlyArray<ClaudeTest.Answer<ApiError>>
 
 const overloaded = new ServerError({ overloaded: true, status: 529 })
 
-const over = (...script: Script) =>
+const over = (script: Script, policies: ReadonlyArray<Attempt.Policy<Refusal>> = []) =>
   ClaudeService.layer({
+    policies,
     api: ClaudeTest.layerApi(...script),
     keys: [ClaudeTest.key],
     retry: { throttledBase: "1 second", retries: 1 },
@@ -25,7 +28,8 @@ const read = (
   script: Script,
   use: (
     stream: ReturnType<ClaudeService.ClaudeService["Service"]["stream"]>
-  ) => Effect.Effect<unknown, unknown> = Stream.runDrain
+  ) => Effect.Effect<unknown, unknown> = Stream.runDrain,
+  policies: ReadonlyArray<Attempt.Policy<Refusal>> = []
 ) =>
   Effect.gen(function*() {
     const reports: Array<ClaudeService.StreamReport> = []
@@ -37,7 +41,7 @@ const read = (
     const fiber = yield* Effect.forkChild(Effect.exit(use(stream)))
     yield* TestClock.adjust("1 minute")
     return { exit: yield* Fiber.join(fiber), reports }
-  }).pipe(Effect.provide(over(...script)))
+  }).pipe(Effect.provide(over(script, policies)))
 
 describe("streamWithReport", () => {
   it.effect("reports once what a whole stream took, its retries included", () =>
@@ -94,6 +98,25 @@ describe("streamWithReport", () => {
       assert.deepStrictEqual(interrupted.reports.map(({ outcome }) => outcome), ["aborted"])
     }))
 
+  it.effect("tells a reader that gave up while the call waited from a call that failed", () =>
+    Effect.gen(function*() {
+      const outcomes = (reports: ReadonlyArray<ClaudeService.StreamReport>) =>
+        reports.map(({ attempts, outcome }) => [outcome, attempts])
+      const impatient = (stream: Stream.Stream<unknown, unknown>) => Effect.timeout(Stream.runDrain(stream), 100)
+      const full: Attempt.Policy = { admit: () => Effect.interruptible(Effect.never) }
+      const backingOff = yield* read([Effect.fail(overloaded), "Yes."], impatient)
+      assert.deepStrictEqual(outcomes(backingOff.reports), [["aborted", 1]])
+      const queued = yield* read(["Yes."], impatient, [full])
+      assert.deepStrictEqual(outcomes(queued.reports), [["aborted", 0]])
+      const refusing: Attempt.Policy<Refusal> = {
+        admit: () => Effect.fail(new RateLimitedLocallyError({ reason: "queueFull", group: "x", attempts: 0 }))
+      }
+      const refused = yield* read(["Yes."], Stream.runDrain, [refusing])
+      assert.deepStrictEqual(outcomes(refused.reports), [["failed", 0]])
+      const late = yield* read(["Yes."], (stream) => Stream.runDrain(CallContext.withDeadlineStream(stream, 0)))
+      assert.deepStrictEqual(outcomes(late.reports), [["failed", 0]])
+    }))
+
   it.effect("reports what the optimizer changed", () =>
     Effect.gen(function*() {
       let changes: ReadonlyArray<string> = []
@@ -110,12 +133,20 @@ describe("streamWithReport", () => {
 })
 
 describe("text", () => {
-  const asked = (...script: Script) => ClaudeService.text(ClaudeTest.hello).pipe(Effect.provide(over(...script)))
+  const asked = (...script: Script) => ClaudeService.text(ClaudeTest.hello).pipe(Effect.provide(over(script)))
 
   it.effect("gives a whole answer", () =>
     Effect.gen(function*() {
       assert.strictEqual(yield* asked("Yes."), "Yes.")
       assert.strictEqual(yield* asked({ content: ["Yes"], stopReason: "stop_sequence" }), "Yes")
+    }))
+
+  it.effect("says how many attempts an answer that is none took", () =>
+    Effect.gen(function*() {
+      const cut = { content: ["Half a sen"], stopReason: "max_tokens" as const }
+      const fiber = yield* Effect.forkChild(Effect.flip(asked(Effect.fail(overloaded), cut)))
+      yield* TestClock.adjust("1 minute")
+      assert.deepInclude(yield* Fiber.join(fiber), { reason: "maxTokens", attempts: 2 })
     }))
 
   for (

@@ -121,7 +121,8 @@ describe("completeText", () => {
         tool_use: "toolUse",
         pause_turn: "pausedTurn",
         model_context_window_exceeded: "contextWindow",
-        some_later_reason: "unknown"
+        some_later_reason: "unknown",
+        constructor: "unknown"
       } as const
       for (const [stopReason, reason] of Object.entries(reasons)) {
         assert.deepStrictEqual(yield* outcome(stopReason, "Half a"), { reason })

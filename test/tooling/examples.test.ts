@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { fromDocstrings, fromMarkdown, withAssertions } from "../../scripts/examples.ts"
+import { fromDocstrings, fromMarkdown, uncompiled, withAssertions } from "../../scripts/examples.ts"
 
 describe("examples", () => {
   it("finds the samples under an Example title and no others, each with its line", () => {
@@ -29,6 +29,18 @@ describe("examples", () => {
       fromMarkdown("# A\n\n```sh\nnpm ci\n```\n\n```ts\nconst a = 1\n```\n"),
       [{ title: "line 8", code: "const a = 1\n", line: 8 }]
     )
+  })
+
+  it("refuses code that would not be compiled", () => {
+    const page = (open: string) => uncompiled("A.md", `# A\n\n${open}\nconst a = 1\n\`\`\`\n`)
+    assert.deepStrictEqual(page("```ts"), [])
+    assert.deepStrictEqual(page("```sh"), [])
+    for (const open of ["```typescript", "```tsx", "```js", "```ts twoslash", "  ```ts", "~~~ts"]) {
+      assert.lengthOf(page(open), 1, open)
+    }
+    const docstring = (title: string) => `/**\n * ${title}\n *\n * \`\`\`ts\n * const a = 1\n * \`\`\`\n */`
+    assert.deepStrictEqual(uncompiled("A.ts", docstring("**Example** (One)")), [])
+    assert.lengthOf(uncompiled("A.ts", docstring("For example:")), 1)
   })
 
   it("asserts what follows an arrow, on the same line or the next, and keeps the lines", () => {

@@ -22,6 +22,19 @@ describe("floors", () => {
     ])
   })
 
+  it("finds imports in other guises", () => {
+    const text = `
+      import type { Budget } from "effect-claude/Budget"
+      import * as All from "effect-claude"
+      import { Usage } from "./Usage.js"
+      export const late = () => import(\`./Late.ts\`)
+      export const later = () => require("./Later.ts")
+      import old = require("./Old.ts")
+    `
+    const found = ["Budget", "index", "Usage", "Late", "Later", "Old"]
+    assert.deepStrictEqual(importsOf("ClaudeError", text), found)
+  })
+
   it("finds cycles, through internal files and in pairs of files", () => {
     assert.deepStrictEqual(cycles(imports({ A: ["B"], B: ["internal/c"], "internal/c": ["A"], D: ["A"] })), [
       "A -> B -> internal/c -> A"

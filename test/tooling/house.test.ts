@@ -80,14 +80,21 @@ describe("house", () => {
         `const a = /^claude-haiku/`,
         `const a = group === "opus-4"`,
         `const a = { fable: 1 }`,
-        `type A = "haiku-4-5"`
+        `type A = "haiku-4-5"`,
+        `const a = /opus|sonnet/i`,
+        `const a = model.includes("-opus-")`,
+        `const a = model.startsWith("sonnet-")`,
+        `const a = "claude-" + "haiku"`
       ]
     ) {
       assert.lengthOf(found(code), 1, code)
       assert.deepStrictEqual(found(code, "src/Model/internal/catalogue.ts"), [])
       assert.deepStrictEqual(found(code, "src/internal/data/deprecated-models.ts"), [])
     }
-    assert.deepStrictEqual(found(`/** Such as claude-sonnet-5-5. */\n// opus-4\nconst a = "claude-" + b`), [])
+    assert.deepStrictEqual(
+      found(`/** Such as claude-sonnet-5-5. */\n// opus-4\nconst a = "claude-" + b + "an instant"`),
+      []
+    )
   })
 
   it.each([
@@ -95,7 +102,13 @@ describe("house", () => {
     "new WeakMap<MessageAttempt, Permit>()",
     "f as ReadonlyMap<Attempt.Attempt, number>",
     "new Set<Attempt>()",
-    "started.set(attempt, now)"
+    "started.set(attempt, now)",
+    "new BoundedMap<Attempt | undefined, number>(10)",
+    "new Map<MessageAttempt[\"callId\"], number>()",
+    "started.set(attempt.callId, now)",
+    "MutableHashMap.set(started, attempt, now)",
+    "started[attempt.callId] = now",
+    "{} as Record<Attempt[\"callId\"], number>"
   ])("refuses a table keyed by an attempt: %s", (code) => {
     assert.lengthOf(attemptTables("src/A.ts", `const a = ${code}`), 1)
   })

@@ -61,8 +61,8 @@ const advance = (window: Window, rules: Rules, now: number): Window => {
   const { newest, past } = window
   const index = Math.floor(now * slotCount / rules.windowDuration)
   // After a clock was set back, results of the future would stay until it has caught up.
-  if (index < newest.index - slotCount) return windowOf([], index)
-  return index <= newest.index ? window : windowOf([...past, newest], index)
+  const isCurrent = index <= newest.index && index >= newest.index - slotCount
+  return isCurrent ? window : windowOf([...past, newest], index)
 }
 
 /** One more result. Each step costs the same, whatever the size of the window. */

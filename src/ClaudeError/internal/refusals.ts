@@ -32,6 +32,7 @@ export class CircuitOpenError
  * - `queueFull`: too many calls already wait.
  * - `tooLarge`: the request needs more than its limit ever allows at once.
  * - `spend`: the API reported that a spend limit is reached, so calls are refused without being sent.
+ * - `elsewhere`: it would have to wait, and keys of another group may have room. The call moves to one of them, so this reaches no caller.
  *
  * @category errors
  * @since 0.1.0
@@ -40,7 +41,7 @@ export class RateLimitedLocallyError
   extends Schema.TaggedError<RateLimitedLocallyError>("effect-claude/RateLimitedLocallyError")(
     "RateLimitedLocallyError",
     {
-      reason: Schema.Literals(["deadline", "queueFull", "tooLarge", "spend"]),
+      reason: Schema.Literals(["deadline", "queueFull", "tooLarge", "spend", "elsewhere"]),
       /** The model group whose limit it is. */
       group: Schema.String,
       /** With `tooLarge`: the input tokens that the request probably needs, and the most that fit at once. */
@@ -61,7 +62,8 @@ export class RateLimitedLocallyError
       tooLarge: `The request is larger than the whole limit of ${this.group}` +
         (this.needed === undefined ? "." : `: about ${this.needed} input tokens, and the limit is ${this.limit}.`),
       spend: `A spend limit of the API is reached, so calls to ${this.group} are not sent. ` +
-        "Raise it or wait until it resets."
+        "Raise it or wait until it resets.",
+      elsewhere: `The limits of ${this.group} have no room at once; keys of another group may have.`
     }[this.reason]
     return this.reason === "tooLarge"
       ? `${text} Make it smaller or raise the limit.`
@@ -166,10 +168,83 @@ export class NoUsableKeyError
 {
   readonly isRetryable: boolean = false
   readonly billed: Billed = "no"
+  /** `none`: no key is configured. `limits`: one will be usable in `retryAfter`. `keys`: waiting does not help, the keys must be replaced or paid for. */
+  get kind(): "none" | "limits" | "keys" {
+    if (Object.keys(this.reasons).length === 0) return "none"
+    return this.retryAfter === undefined ? "keys" : "limits"
+  }
   override get message(): string {
     const reasons = Object.entries(this.reasons).map(([label, reason]) => `${label}: ${reason}`)
     if (reasons.length === 0) return "There is no API key. Set ANTHROPIC_API_KEY or provide another key store."
-    return `No API key is usable (${reasons.join("; ")}). ${tryAgain(this.retryAfter)}`
+    const todo = this.kind === "keys"
+      ? "Check that they are right and paid for; they are checked again in the background."
+      : tryAgain(this.retryAfter)
+    return `No API key is usable (${reasons.join("; ")}). ${todo}`
+  }
+}
+
+/**
+ * Something that `InputSanitizer` found in a text of a request.
+ *
+ * - `kind`: what it is; `rule` says what exactly, such as `"ignoreInstructions"` or `"awsAccessKey"`.
+ * - `action`: what was done: it was sent all the same (`observe`), removed (`clean`), or the call was refused (`reject`).
+ * - `path`: the text in the request, such as `messages[2].content[0].text`; empty for what concerns the whole request.
+ * - `offset`, `length`: where it stands in the text that was given, in UTF-16 units.
+ * - `excerpt`: the beginning of what was found, where `InputSanitizer` was told to show it; never of a secret, of personal data, or in an error.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class InputFinding extends Schema.Class<InputFinding>("effect-claude/InputFinding")({
+  kind: Schema.Literals([
+    "tooLong",
+    "control",
+    "surrogate",
+    "invisible",
+    "bidirectional",
+    "lookalike",
+    "injection",
+    "secret",
+    "personal"
+  ]),
+  rule: Schema.String,
+  severity: Schema.Literals(["low", "medium", "high"]),
+  action: Schema.Literals(["observe", "clean", "reject"]),
+  path: Schema.String,
+  offset: Schema.Int,
+  length: Schema.Int,
+  excerpt: optionalString
+}) {}
+
+/**
+ * `InputSanitizer` refused the request because of what its texts hold.
+ *
+ * - `findings`: everything that was found, also what was not the reason, up to the bound of the sanitizer.
+ * - `total`: how much was found in all.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InputRejectedError
+  extends Schema.TaggedError<InputRejectedError>("effect-claude/InputRejectedError")("InputRejectedError", {
+    findings: Schema.Array(InputFinding),
+    total: Schema.Int,
+    attempts
+  })
+{
+  readonly isRetryable: boolean = false
+  readonly billed: Billed = "no"
+  readonly retryAfter: Duration.Duration | undefined = undefined
+  /** The findings for which the request was refused. */
+  get reasons(): ReadonlyArray<InputFinding> {
+    return this.findings.filter(({ action }) => action === "reject")
+  }
+  override get message(): string {
+    const { reasons } = this
+    const places = reasons.slice(0, 3).map(({ kind, path, rule }) => `${kind} (${rule}) in ${path || "the request"}`)
+    const more = reasons.length > places.length ? ` and ${reasons.length - places.length} more` : ""
+    return `The input was rejected: ${places.join(", ")}${more}. ` +
+      "Remove it, mark the part with InputSanitizer.trusted, or choose another action for the kind."
   }
 }
 
@@ -213,6 +288,7 @@ export type Refusal =
   | BudgetUnavailableError
   | UnpricedModelError
   | NoUsableKeyError
+  | InputRejectedError
   | DeadlineExceededError
 
 /**
@@ -228,6 +304,7 @@ export const Refusal = Schema.Union([
   BudgetUnavailableError,
   UnpricedModelError,
   NoUsableKeyError,
+  InputRejectedError,
   DeadlineExceededError
 ])
 
@@ -240,4 +317,5 @@ export const Refusal = Schema.Union([
 export const isRefusal = (error: unknown): error is Refusal =>
   error instanceof CircuitOpenError || error instanceof RateLimitedLocallyError ||
   error instanceof BudgetExceededError || error instanceof BudgetUnavailableError ||
-  error instanceof UnpricedModelError || error instanceof NoUsableKeyError || error instanceof DeadlineExceededError
+  error instanceof UnpricedModelError || error instanceof NoUsableKeyError ||
+  error instanceof InputRejectedError || error instanceof DeadlineExceededError

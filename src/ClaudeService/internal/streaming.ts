@@ -13,6 +13,7 @@ import type { ClaudeApi } from "../../ClaudeApi.ts"
 import {
   type ApiError,
   DeadlineExceededError,
+  type InputRejectedError,
   isApiError,
   type Refusal,
   type StreamError,
@@ -99,19 +100,29 @@ const afterContent = (
   })))
 }
 
+/** Before any attempt. */
+const none: Progress = { number: 1, moves: 0, waitedMillis: [] }
+
 interface Parts {
   readonly book: PriceBook["Service"]
   readonly perAttempt: Attempt.Policy<Refusal>
   readonly api: Pick<ClaudeApi["Service"], "stream">
   readonly retries: RetryPolicy["Service"]
   readonly mayMove: KeyPool["Service"]["mayMove"]
-  readonly begin: (request: Request) => Effect.Effect<MessageCall>
+  readonly begin: (request: Request) => Effect.Effect<MessageCall, InputRejectedError>
   readonly span: (model: string) => Tracer.SpanOptions
   readonly spanOfAttempt: (attempt: Attempt.Attempt) => Tracer.SpanOptions
 }
 
-const endOf = (outcome: Attempt.Outcome): StreamReport["outcome"] =>
-  outcome._tag === "Completed" ? "completed" : outcome._tag === "Aborted" ? "aborted" : "failed"
+/** How far a stream got: to its first attempt, to its first content, or to a failure before that. */
+type Phase = "waiting" | "open" | "failed"
+
+const endOf = (phase: Phase, outcome: Attempt.Outcome): StreamReport["outcome"] =>
+  outcome._tag === "Completed"
+    ? "completed"
+    : phase === "failed" || (phase === "open" && outcome._tag === "Failed")
+    ? "failed"
+    : "aborted"
 
 /** Makes the streams of a service: each attempt under its policies, up to its first content retried transparently. */
 export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spanOfAttempt }: Parts) => {
@@ -142,22 +153,30 @@ export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spa
       Effect.gen(function*() {
         const scope = yield* Effect.scope
         const call = yield* begin(request)
+        let phase: Phase = "waiting"
         let last: readonly [Attempt.MessageAttempt, Progress] | undefined
         if (onEnd !== undefined) {
           // Added before the attempts' own scopes, so that it runs when they have settled.
           yield* Effect.addFinalizer(() =>
-            Effect.flatMap(Clock.currentTimeMillis, (now) =>
-              last === undefined
-                ? Effect.void
-                : onEnd({ ...reportOf(book, call, ...last, now), outcome: endOf(last[0].outcome) }))
+            Effect.flatMap(Clock.currentTimeMillis, (now) => {
+              const [attempt, progress] = last ?? [{ ...call.base, number: 1 }, none]
+              return onEnd({ ...reportOf(book, call, attempt, progress, now), outcome: endOf(phase, attempt.outcome) })
+            })
           )
         }
-        const opened = yield* retries.retry((progress) => {
-          const { moves, number } = progress
-          const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous: last?.[0] }
-          last = [attempt, progress]
-          return open(attempt, scope)
-        }, () => mayMove(last?.[0]))
+        const opened = yield* Effect.onExit(
+          retries.retry((progress) => {
+            const { moves, number } = progress
+            const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous: last?.[0] }
+            last = [attempt, progress]
+            return open(attempt, scope)
+          }, (error) => mayMove(last?.[0], error)),
+          (exit) =>
+            Effect.sync(() => {
+              if (Exit.isSuccess(exit)) phase = "open"
+              else if (!Cause.hasInterruptsOnly(exit.cause)) phase = "failed"
+            })
+        )
         return afterContent(book, opened)
       }).pipe(Effect.withSpanScoped("ClaudeService.stream", span(request.model)))
     )

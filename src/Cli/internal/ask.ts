@@ -18,7 +18,7 @@ import * as Ledger from "./ledger.ts"
 import { dollars, Json, note, result, seconds } from "./output.ts"
 import * as Target from "./target.ts"
 
-export interface Input {
+export interface Input extends Ledger.Flags {
   readonly words: ReadonlyArray<string>
   readonly file: string | undefined
   readonly model: string | undefined
@@ -27,7 +27,6 @@ export interface Input {
   readonly temperature: number | undefined
   readonly timeout: Duration.Duration | undefined
   readonly budget: number | undefined
-  readonly ledger: string | undefined
   readonly user: string | undefined
   readonly tenant: string | undefined
   readonly tags: Readonly<Record<string, string>> | undefined
@@ -79,7 +78,7 @@ export const ask = Effect.fnUntraced(function*(input: Input) {
   const stdio = yield* Stdio.Stdio
   const { display } = yield* Terminal.Terminal
   const request = requestOf(input, yield* Target.modelOf(input.model), prompt)
-  const ledger = yield* Ledger.targetOf(input.ledger)
+  const ledger = yield* Ledger.targetOf(input)
   const { tags, tenant, timeout, user } = input
 
   yield* Effect.gen(function*() {

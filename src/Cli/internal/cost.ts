@@ -11,7 +11,7 @@ import * as PriceBook from "../../PriceBook.ts"
 import { ExitCode } from "./exitCode.ts"
 import { Ended, UsageError } from "./failure.ts"
 import * as Ledger from "./ledger.ts"
-import { dollars, printable, result, styles, table } from "./output.ts"
+import { dollars, Json, printable, result, styles, table } from "./output.ts"
 
 interface Where {
   readonly onlyModel: string | undefined
@@ -33,11 +33,11 @@ const whereOf = (input: Where): CostReport.Where => ({
 
 /** Runs on a ledger that is there already: a report must not create one. */
 const withLedger = Effect.fnUntraced(function*<A, E, R>(
-  flag: string | undefined,
+  flags: Ledger.Flags,
   use: Effect.Effect<A, E, R>
 ) {
-  const target = yield* Ledger.required(flag)
-  const layer = Ledger.layer(target, { mustExist: true }).pipe(Layer.provide(PriceBook.layer()))
+  const target = yield* Ledger.required(flags)
+  const layer = Ledger.layer(target, "refuse").pipe(Layer.provide(PriceBook.layer()))
   return yield* Effect.provide(use, layer)
 })
 
@@ -48,8 +48,7 @@ const zoneOf = (zone: string) =>
     )
   )
 
-export interface ReportInput extends Where {
-  readonly ledger: string | undefined
+export interface ReportInput extends Where, Ledger.Flags {
   readonly by: CostReport.Dimension | undefined
   readonly last: Duration.Duration | undefined
   readonly from: number | undefined
@@ -63,6 +62,7 @@ export const report = Effect.fnUntraced(function*(input: ReportInput) {
   if (last !== undefined && input.from !== undefined) {
     return yield* new UsageError({ message: "Give --last or --from, not both." })
   }
+  if (csv && (yield* Json)) return yield* new UsageError({ message: "Give --csv or --json, not both." })
   yield* zoneOf(zone)
   const now = yield* Clock.currentTimeMillis
   const from = last === undefined ? input.from : (to ?? now) - Duration.toMillis(last)
@@ -70,15 +70,14 @@ export const report = Effect.fnUntraced(function*(input: ReportInput) {
     return yield* new UsageError({ message: "The time of the report ends before it begins: check --from and --to." })
   }
   const found = yield* withLedger(
-    input.ledger,
+    input,
     Effect.flatMap(CostLedger.CostLedger, (ledger) => ledger.report({ by, from, to, zone, where: whereOf(input) }))
   )
   if (csv) return yield* Console.log(CostReport.toCsv(found).trimEnd())
   yield* result(JSON.parse(CostReport.toJson(found)), CostReport.toTable(found))
 })
 
-export interface BudgetInput extends Where {
-  readonly ledger: string | undefined
+export interface BudgetInput extends Where, Ledger.Flags {
   readonly limit: number
   readonly window: "day" | "week" | "month"
   readonly rolling: Duration.Duration | undefined
@@ -121,7 +120,7 @@ export const budget = Effect.fnUntraced(function*(input: BudgetInput) {
   const { from, until } = spanOf(input, yield* zoneOf(input.zone), now)
   const { per } = input
   const found = yield* withLedger(
-    input.ledger,
+    input,
     Effect.flatMap(
       CostLedger.CostLedger,
       (ledger) => ledger.report({ by: per, from, to: now + 1, zone: input.zone, where: whereOf(input) })

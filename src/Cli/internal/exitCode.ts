@@ -6,6 +6,7 @@ export const ExitCode = {
   keys: 3,
   limit: 4,
   api: 5,
+  hungUp: 129,
   interrupted: 130,
   brokenPipe: 141,
   terminated: 143

@@ -51,9 +51,13 @@ const configMessage = (message: string): string => {
   return name === undefined ? message : `${name} in the environment: ${what}.`
 }
 
+/** Errors of a ledger's database. */
+const databases = new Set(["SqlError", "MigrationError", "CostLedgerError"])
+
 const messageOf = (tag: string, error: unknown): string => {
   const message = text(error, "message") ?? "unknown error"
-  return tag === "ConfigError" ? configMessage(message) : message
+  if (tag === "ConfigError") return configMessage(message)
+  return databases.has(tag) ? `${message.replace(/\.?$/, ".")} Check --ledger or CLAUDE_LEDGER.` : message
 }
 
 export const of = (error: unknown): Failure => {

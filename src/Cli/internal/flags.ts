@@ -70,12 +70,20 @@ export const system = optional(
   )
 )
 
-export const ledger = optional(
-  Flag.String("ledger").pipe(
-    Flag.withMetavar("file-or-url"),
-    Flag.withDescription("A SQLite file, or a URL of Postgres without a password. Default: CLAUDE_LEDGER")
+export const ledger = {
+  ledger: optional(
+    Flag.String("ledger").pipe(
+      Flag.withMetavar("file-or-url"),
+      Flag.withDescription("A SQLite file, or a URL of Postgres without a password. Default: CLAUDE_LEDGER")
+    )
+  ),
+  ledgerPrefix: optional(
+    Flag.String("ledger-prefix").pipe(
+      Flag.withDescription("What its tables begin with. Default: effect_claude_"),
+      Flag.filter((prefix) => /^[a-z_][a-z0-9_]*$/i.test(prefix), () => "must be letters, digits and underscores")
+    )
   )
-)
+}
 
 /** Who pays, for the ledger. */
 export const attribution = {

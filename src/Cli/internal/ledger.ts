@@ -5,7 +5,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import type * as SqlClient from "effect/sql/SqlClient"
+import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as CostLedgerSql from "../../CostLedger/Sql.ts"
 import * as Sqlite from "../../Sqlite.ts"
@@ -15,21 +15,38 @@ import { hasPassword } from "./redact.ts"
 
 const isUrl = (target: string): boolean => /^[a-z][a-z0-9+.-]*:\/\//i.test(target)
 
-/** Where the ledger is: the flag, or the environment, which alone may hold a password. */
-export const targetOf = Effect.fnUntraced(function*(flag: string | undefined) {
-  if (flag !== undefined) {
-    return hasPassword(flag)
-      ? yield* new UsageError({
-        message: "A URL with a password can be seen by everybody on this machine: give it as CLAUDE_LEDGER instead."
-      })
-      : Redacted.make(flag, { label: "CLAUDE_LEDGER" })
-  }
-  return Option.getOrUndefined(yield* Config.option(Config.Redacted("CLAUDE_LEDGER")))
+/** What the flags say. */
+export interface Flags {
+  readonly ledger: string | undefined
+  readonly ledgerPrefix: string | undefined
+}
+
+/** Where the ledger is. */
+export interface Target {
+  readonly address: Redacted.Redacted<string>
+  readonly prefix: string
+}
+
+/** The flag, or the environment, which alone may hold a password. */
+const addressOf = Effect.fnUntraced(function*(flag: string | undefined) {
+  if (flag === undefined) return Option.getOrUndefined(yield* Config.option(Config.Redacted("CLAUDE_LEDGER")))
+  return hasPassword(flag)
+    ? yield* new UsageError({
+      message: "A URL with a password can be seen by everybody on this machine: give it as CLAUDE_LEDGER instead."
+    })
+    : Redacted.make(flag)
 })
 
-export const required = (flag: string | undefined) =>
+export const targetOf = (flags: Flags) =>
+  Effect.map(
+    addressOf(flags.ledger),
+    (address): Target | undefined =>
+      address === undefined ? undefined : { address, prefix: flags.ledgerPrefix ?? "effect_claude_" }
+  )
+
+export const required = (flags: Flags) =>
   Effect.filterOrFail(
-    targetOf(flag),
+    targetOf(flags),
     (target) => target !== undefined,
     () =>
       new UsageError({ message: "Which ledger? Give a SQLite file or a URL of Postgres as --ledger or CLAUDE_LEDGER." })
@@ -42,11 +59,11 @@ const postgres = (url: Redacted.Redacted<string>) =>
       PgClient.layer({ url, connectTimeout: "5 seconds", applicationName: "effect-claude" })
   )
 
-const client = Effect.fnUntraced(function*(target: Redacted.Redacted<string>, mustExist: boolean) {
-  const text = Redacted.value(target)
+const clientOf = Effect.fnUntraced(function*({ address }: Target, mustExist: boolean) {
+  const text = Redacted.value(address)
   if (isUrl(text)) {
     return /^postgres(?:ql)?:/i.test(text)
-      ? yield* postgres(target)
+      ? yield* postgres(address)
       : yield* new UsageError({ message: "A ledger is a SQLite file, or a URL that starts with postgres://." })
   }
   const fs = yield* FileSystem.FileSystem
@@ -56,8 +73,22 @@ const client = Effect.fnUntraced(function*(target: Redacted.Redacted<string>, mu
   return Sqlite.layer({ filename: text })
 })
 
-/** The ledger as a part of the service, over the prices that it is given. */
-export const layer = (target: Redacted.Redacted<string>, options: { readonly mustExist?: boolean } = {}) =>
-  Layer.unwrap(
-    Effect.map(client(target, options.mustExist === true), (sql) => Layer.provide(CostLedgerSql.layer(), sql))
+/** Building a ledger creates its tables, which a report should not. */
+const assertTables = Effect.fnUntraced(function*(prefix: string) {
+  const sql = yield* SqlClient.SqlClient
+  yield* Effect.mapError(
+    sql`SELECT 1 FROM ${sql(`${prefix}ledger`)} LIMIT 1`,
+    (error) =>
+      error.reason._tag === "ConnectionError" ? error : new CommandError({
+        message: `The database has no ledger whose tables begin with ${prefix}. Check --ledger and --ledger-prefix.`
+      })
   )
+})
+
+/** The ledger as a part of the service, over the prices that it is given; one that is not there is created, or refused. */
+export const layer = (target: Target, missing: "create" | "refuse") =>
+  Layer.unwrap(Effect.map(clientOf(target, missing === "refuse"), (client) => {
+    const ledger = CostLedgerSql.layer({ prefix: target.prefix })
+    const tables = missing === "refuse" ? assertTables(target.prefix) : Effect.void
+    return Layer.unwrap(Effect.as(tables, ledger)).pipe(Layer.provide(client))
+  }))

@@ -19,21 +19,32 @@ const runMain = Runtime.makeRunMain(({ fiber }) => {
   }
   process.on("SIGINT", () => stop(ExitCode.interrupted))
   process.on("SIGTERM", () => stop(ExitCode.terminated))
-  process.stdout.on("error", () => stop(ExitCode.brokenPipe))
+  process.on("SIGHUP", () => stop(ExitCode.hungUp))
+  const lost = ({ code }: NodeJS.ErrnoException) => {
+    if (stopped !== undefined) return
+    if (code === "EPIPE") return stop(ExitCode.brokenPipe)
+    process.stderr.write(`The output cannot be written (${code ?? "unknown error"}).\n`)
+    stop(ExitCode.failure)
+  }
+  process.stdout.on("error", lost)
   process.stderr.on("error", () => {})
   fiber.addObserver((exit) => {
-    const code = stopped ?? (Exit.isSuccess(exit) && typeof exit.value === "number"
+    const code = Exit.isSuccess(exit) && typeof exit.value === "number"
       ? exit.value
       : Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
       ? ExitCode.interrupted
-      : ExitCode.failure)
-    // What waits in the pipes is written first.
-    process.stdout.write("", () => process.stderr.write("", () => process.exit(code)))
+      : ExitCode.failure
+    // What waits in the pipes is written first, which can fail too.
+    process.stdout.write("", (error) => {
+      if (error) lost(error)
+      process.stderr.write("", () => process.exit(stopped ?? code))
+    })
   })
 })
 
-/** `node:sqlite` warns on Node 22, and a command has nobody to warn. */
-const withoutSqliteWarning = () => {
+/** Node 22 warns of `node:sqlite`, and the SDK of a deprecated model at each call, of which this package tells once. */
+const withoutNoise = () => {
+  Object.assign(console, { warn: () => {} })
   const emit = process.emitWarning
   process.emitWarning = ((warning: string | Error, ...rest: ReadonlyArray<unknown>) => {
     if (!String(warning).includes("SQLite is an experimental feature")) Reflect.apply(emit, process, [warning, ...rest])
@@ -42,7 +53,7 @@ const withoutSqliteWarning = () => {
 
 /** Runs the command over the services of Node, and ends the process with its exit code. */
 export const main = (run: Effect.Effect<number, never, NodeServices>): void => {
-  withoutSqliteWarning()
+  withoutNoise()
   const node = load(
     "@effect/platform-node",
     "The effect-claude command",

@@ -76,5 +76,11 @@ export const failed = (cause: Cause.Cause<unknown>, isJson: boolean): Effect.Eff
 
 /** Logs are lines of the standard error, without what looks like a secret. */
 export const logger = Logger.withConsoleError(
-  Logger.map(Logger.formatSimple, redact)
+  Logger.make<unknown, string>(({ cause, logLevel, message }) => {
+    const parts = (Array.isArray(message) ? message : [message]).map((part) =>
+      typeof part === "string" ? part : part instanceof Error ? part.message : JSON.stringify(part)
+    )
+    const why = cause.reasons.length === 0 ? [] : [Cause.pretty(cause)]
+    return redact(`${logLevel.toLowerCase()}: ${[...parts, ...why].join(" ")}`)
+  })
 )

@@ -3,7 +3,6 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
 import * as ClaudeConfig from "../../ClaudeConfig.ts"
 import * as ClaudeService from "../../ClaudeService.ts"
 import * as KeyPool from "../../KeyPool.ts"
@@ -14,7 +13,7 @@ import * as Ledger from "./ledger.ts"
 export interface Options {
   /** US dollars that the command may spend, besides the budgets of the environment. */
   readonly budget?: number | undefined
-  readonly ledger?: Redacted.Redacted<string> | undefined
+  readonly ledger?: Ledger.Target | undefined
 }
 
 const withBudget = (options: ClaudeConfig.Options, usd: number | undefined): ClaudeConfig.Options =>
@@ -27,7 +26,7 @@ export const layer = ({ budget, ledger }: Options) =>
     ClaudeService.layerWithParts({
       ...withBudget(options, budget),
       keys: Layer.provide(KeyPool.layer(), Keys.layer),
-      ...(ledger === undefined ? undefined : { ledger: Ledger.layer(ledger) })
+      ...(ledger === undefined ? undefined : { ledger: Ledger.layer(ledger, "create") })
     })))
 
 /** The model to ask. */

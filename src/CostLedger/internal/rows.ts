@@ -163,19 +163,6 @@ const count = (sums: Figures.Sums, row: Row): void => {
   sums.webSearchRequests += usage.webSearchRequests
 }
 
-const write = (rows: Rows, added: ReadonlyArray<Row>, maxRows: number): Reply => {
-  const { byAttempt } = rows
-  let evicted = 0
-  for (const row of added) {
-    const name = `${row.attempt} ${row.callId}`
-    if (byAttempt.has(name)) continue
-    if (byAttempt.size >= maxRows) evicted += evict(byAttempt, maxRows)
-    byAttempt.set(name, { id: ++rows.lastId, row })
-    rows.byTime = undefined
-  }
-  return { _tag: "Write", evicted }
-}
-
 /** Makes room for more than one row: a map finds its first key slowly where many before it were deleted. */
 const evict = (byAttempt: Rows["byAttempt"], maxRows: number): number => {
   const left = maxRows - 1 - Math.floor(maxRows / 64)
@@ -237,8 +224,18 @@ export const step = (
   maxRows: number = Infinity
 ): readonly [Rows, Reply] => {
   switch (command._tag) {
-    case "Write":
-      return [rows, write(rows, command.rows, maxRows)]
+    case "Write": {
+      const { byAttempt } = rows
+      let evicted = 0
+      for (const row of command.rows) {
+        const name = `${row.attempt} ${row.callId}`
+        if (byAttempt.has(name)) continue
+        if (byAttempt.size >= maxRows) evicted += evict(byAttempt, maxRows)
+        byAttempt.set(name, { id: ++rows.lastId, row })
+        rows.byTime = undefined
+      }
+      return [rows, { _tag: "Write", evicted }]
+    }
     case "Aggregate":
       return [rows, aggregate(rows, command)]
     case "Page":

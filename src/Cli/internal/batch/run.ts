@@ -23,7 +23,7 @@ import * as Lock from "./lock.ts"
 import * as Progress from "./progress.ts"
 import * as Prompts from "./prompts.ts"
 
-export interface Input {
+export interface Input extends Ledger.Flags {
   readonly file: string
   readonly out: string
   readonly concurrency: number
@@ -33,7 +33,6 @@ export interface Input {
   readonly maxTokens: number
   readonly system: string | undefined
   readonly temperature: number | undefined
-  readonly ledger: string | undefined
   readonly user: string | undefined
   readonly tenant: string | undefined
   readonly tags: Readonly<Record<string, string>> | undefined
@@ -182,6 +181,9 @@ const check = Effect.fnUntraced(function*({ file, out }: Input) {
   if (file !== "-" && !(yield* fs.exists(file))) {
     return yield* new UsageError({ message: `There is no file ${file}.` })
   }
+  if (file !== "-" && (yield* fs.stat(file)).type === "Directory") {
+    return yield* new UsageError({ message: `${file} is a folder: give a file of prompts.` })
+  }
   if (yield* isSame(file, out)) {
     return yield* new UsageError({ message: `${file} cannot be both the prompts and the answers: give another --out.` })
   }
@@ -252,7 +254,7 @@ const answerAll = Effect.fnUntraced(function*(input: Input, defaults: Prompts.De
 
 export const batch = Effect.fnUntraced(function*(input: Input) {
   yield* check(input)
-  const ledger = yield* Ledger.targetOf(input.ledger)
+  const ledger = yield* Ledger.targetOf(input)
   const model = yield* Target.modelOf(input.model)
   const { maxTokens, system, temperature } = input
   const answers = answerAll(input, { model, maxTokens, system, temperature })

@@ -23,7 +23,7 @@ export const ask = Command.make("ask", {
   temperature: Flags.temperature,
   timeout: Flags.optional(Flags.duration("timeout").pipe(Flag.withDescription("How long it may take in all"))),
   budget: Flags.optional(Flags.usd("budget").pipe(Flag.withDescription("US dollars that the answer may cost"))),
-  ledger: Flags.ledger,
+  ...Flags.ledger,
   ...Flags.attribution
 }, (input) => lazily(() => import("../ask.ts"), ({ ask }) => ask(input))).pipe(
   Command.withDescription("Asks one question and streams the answer to the standard output."),

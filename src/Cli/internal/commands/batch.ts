@@ -36,7 +36,7 @@ export const batch = Command.make("batch", {
   ),
   system: Flags.system,
   temperature: Flags.temperature,
-  ledger: Flags.ledger,
+  ...Flags.ledger,
   ...Flags.attribution
 }, (input) => lazily(() => import("../batch/run.ts"), ({ batch }) => batch(input))).pipe(
   Command.withDescription(

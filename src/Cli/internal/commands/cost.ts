@@ -36,7 +36,7 @@ const zone = Flag.String("zone").pipe(
 )
 
 const report = Command.make("report", {
-  ledger: Flags.ledger,
+  ...Flags.ledger,
   by: dimension("by").pipe(
     Flag.withDescription(
       "Group by model, user, tenant, request-type, key, day, hour or tag:NAME. Default: only the total"
@@ -59,7 +59,7 @@ const report = Command.make("report", {
 )
 
 const budget = Command.make("budget", {
-  ledger: Flags.ledger,
+  ...Flags.ledger,
   limit: Flags.usd("limit").pipe(Flag.withDescription("US dollars that may be spent in the window")),
   window: Flag.Literals("window", ["day", "week", "month"]).pipe(
     Flag.withDescription("Calendar window; weeks begin on Monday"),

@@ -6,7 +6,7 @@ import * as Flags from "../flags.ts"
 import { lazily } from "../peer.ts"
 
 export const doctor = Command.make("doctor", {
-  ledger: Flags.ledger,
+  ...Flags.ledger,
   redis: Flags.optional(
     Flag.String("redis").pipe(
       Flag.withMetavar("url"),

@@ -1,5 +1,6 @@
 /** What the doctor looks at, and what it found. */
 import * as Effect from "effect/Effect"
+import { of } from "../failure.ts"
 
 export type Status = "ok" | "warn" | "fail" | "skipped"
 
@@ -18,10 +19,10 @@ export const check = (name: string, status: Status, message: string): Check => (
 /** A check that could not be made is not a good sign, and no reason to stop. */
 export const orFailed = <A, R>(
   name: string,
-  effect: Effect.Effect<A, { readonly message: string }, R>,
+  effect: Effect.Effect<A, unknown, R>,
   render: (value: A) => ReadonlyArray<Check>
 ): Effect.Effect<ReadonlyArray<Check>, never, R> =>
   Effect.match(effect, {
-    onFailure: ({ message }) => [check(name, "fail", message)],
+    onFailure: (error) => [check(name, "fail", of(error).message)],
     onSuccess: render
   })

@@ -11,12 +11,12 @@ import * as Ledger from "../ledger.ts"
 import { printable, result, styles } from "../output.ts"
 import { hasPassword } from "../redact.ts"
 import { type Check, check, type Status } from "./check.ts"
+import * as Keys from "./keys.ts"
 import * as Machine from "./machine.ts"
 import * as Network from "./network.ts"
 import * as Stores from "./stores.ts"
 
-export interface Input {
-  readonly ledger: string | undefined
+export interface Input extends Ledger.Flags {
   readonly redis: string | undefined
   readonly models: ReadonlyArray<string>
   readonly offline: boolean
@@ -42,7 +42,7 @@ const environment = Effect.match(ClaudeConfig.config, {
 })
 
 const gather = Effect.fnUntraced(function*(input: Input) {
-  const ledger = yield* Ledger.targetOf(input.ledger)
+  const ledger = yield* Ledger.targetOf(input)
   const redis = yield* redisOf(input.redis)
   const model = Option.toArray(yield* Config.option(Config.NonEmptyString("CLAUDE_MODEL")))
   const [configured, options] = yield* environment
@@ -52,7 +52,8 @@ const gather = Effect.fnUntraced(function*(input: Input) {
       check("clock", "skipped", "Not asked: --offline")
     ])
     : Network.api(options?.api?.baseUrl ?? defaultBaseUrl, input.timeout)
-  const [[ledgerChecks, seen], redisChecks, apiChecks, node, packages, proxies] = yield* Effect.all([
+  const [keys, [ledgerChecks, seen], redisChecks, apiChecks, node, packages, proxies] = yield* Effect.all([
+    Keys.keys(input.offline ? undefined : input.timeout, options),
     Stores.ledger(ledger),
     Stores.redis(redis),
     api,
@@ -61,10 +62,10 @@ const gather = Effect.fnUntraced(function*(input: Input) {
     Machine.proxies
   ], { concurrency: "unbounded" })
   const models = yield* Stores.models(seen, [...input.models, ...model])
-  return [node, packages, configured, proxies, apiChecks, ledgerChecks, redisChecks, models].flat()
+  return [node, packages, configured, proxies, apiChecks, keys, ledgerChecks, redisChecks, models].flat()
 })
 
-const codes: Readonly<Record<string, number>> = { keys: ExitCode.keys, api: ExitCode.api }
+const codes: Readonly<Record<string, number>> = { keys: ExitCode.keys, key: ExitCode.keys, api: ExitCode.api }
 
 export const doctor = Effect.fnUntraced(function*(input: Input) {
   const checks: ReadonlyArray<Check> = yield* gather(input)

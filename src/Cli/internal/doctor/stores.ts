@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Redis } from "effect/persistence/Redis"
 import * as Redacted from "effect/Redacted"
+import * as References from "effect/References"
 import * as CostLedger from "../../../CostLedger.ts"
 import * as Model from "../../../Model.ts"
 import * as PriceBook from "../../../PriceBook.ts"
@@ -29,17 +30,17 @@ const bounded = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   })
 
 /** The check of the ledger, and the models that it has seen. */
-export const ledger = Effect.fnUntraced(function*(target: Redacted.Redacted<string> | undefined) {
+export const ledger = Effect.fnUntraced(function*(target: Ledger.Target | undefined) {
   if (target === undefined) {
     const none: Seen = new Map()
     return [[check("ledger", "skipped", "No ledger: give --ledger or CLAUDE_LEDGER")], none] as const
   }
   const seen = new Map<string, number>()
   const report = Effect.flatMap(CostLedger.CostLedger, (ledger) => ledger.report({ by: "model" })).pipe(
-    Effect.provide(Ledger.layer(target, { mustExist: true }).pipe(Layer.provide(PriceBook.layer()))),
+    Effect.provide(Ledger.layer(target, "refuse").pipe(Layer.provide(PriceBook.layer()))),
     bounded
   )
-  const name = redact(Redacted.value(target))
+  const name = redact(Redacted.value(target.address))
   const checks = yield* orFailed("ledger", report, ({ groups, total }) => {
     for (const { attempts, key } of groups) if (key !== null) seen.set(key, attempts)
     return [check("ledger", "ok", `${name} answers: ${total.attempts} attempts in 30 days`)]
@@ -60,7 +61,9 @@ export const redis = Effect.fnUntraced(function*(url: Redacted.Redacted<string> 
       )
   )
   const name = redact(Redacted.value(url))
-  return yield* orFailed("redis", bounded(ping), () => [check("redis", "ok", `${name} answers`)])
+  // What its client logs is in the error.
+  const quiet = Effect.provideService(bounded(ping), References.MinimumLogLevel, "None")
+  return yield* orFailed("redis", quiet, () => [check("redis", "ok", `${name} answers`)])
 })
 
 /** Where the models in use stand in their life. */
