@@ -162,8 +162,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     member.inFlight++
     return Effect.sync(() => {
       member.inFlight--
-      // Only a failure of the only key teaches anything.
-      if (pool.only !== member || attempt.outcome._tag === "Failed") pool.settled(attempt, member)
+      // Of the only key, only a failure teaches anything; but somebody may still wait for its end, as it was drained before.
+      if (pool.only !== member || member.idle !== undefined || attempt.outcome._tag === "Failed") {
+        pool.settled(attempt, member)
+      }
     })
   }
 
