@@ -1,6 +1,6 @@
 /** What becomes of a pool that changes while it is used. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Redacted, Schedule } from "effect"
+import { Effect, Fiber, Layer, Queue, Redacted, Schedule, Stream } from "effect"
 import type * as Attempt from "effect-claude/Attempt"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeService from "effect-claude/ClaudeService"
@@ -9,6 +9,7 @@ import * as KeyStore from "effect-claude/KeyStore"
 import * as RateLimiter from "effect-claude/RateLimiter"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Simulator from "effect-claude/testing/Simulator"
+import { TestClock } from "effect/testing"
 import { driven, hello } from "../utils/http.ts"
 
 const keyOf = (label: string, weight = 1): Attempt.Key => ({ label, group: "g", weight, secret: Redacted.make(label) })
@@ -41,6 +42,44 @@ describe("a key that was drained", () => {
       assert.isDefined(draining.pollUnsafe())
       yield* Fiber.interrupt(draining)
     }).pipe(Effect.provide(poolOf(keyOf("a")))))
+})
+
+describe("keys that were replaced or removed", () => {
+  it.effect("do not come back from the store, until it has others under their labels", () =>
+    Effect.gen(function*() {
+      const stored = [keyOf("a"), keyOf("b"), keyOf("c")]
+      const changes = yield* Queue.unbounded<ReadonlyArray<Attempt.Key>>()
+      const used = Effect.gen(function*() {
+        const pool = yield* KeyPool.KeyPool
+        const seen = new Set<string>()
+        for (let i = 0; i < 12; i++) {
+          const attempt = ClaudeTest.attempt({ key: null })
+          yield* yield* pool.admit(attempt)
+          seen.add(Redacted.value(attempt.key!.secret))
+        }
+        return [...seen].sort()
+      })
+      yield* Effect.gen(function*() {
+        const pool = yield* KeyPool.KeyPool
+        yield* pool.add({ ...keyOf("a"), secret: Redacted.make("a2") })
+        yield* pool.remove("b")
+        yield* Queue.offer(changes, stored)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* used, ["a2", "c"])
+        yield* Queue.offer(changes, [keyOf("a"), { ...keyOf("b"), secret: Redacted.make("b2") }])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* used, ["a2", "b2"])
+        yield* Queue.offer(changes, [keyOf("c")])
+        yield* Queue.offer(changes, stored)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* used, ["a", "b", "c"])
+      }).pipe(Effect.provide(
+        KeyPool.layer().pipe(
+          Layer.provide(ClaudeTest.layerApi()),
+          Layer.provide(KeyStore.layerKeys(stored, Stream.fromQueue(changes)))
+        )
+      ))
+    }))
 })
 
 describe("weights", () => {

@@ -168,10 +168,18 @@ export class NoUsableKeyError
 {
   readonly isRetryable: boolean = false
   readonly billed: Billed = "no"
+  /** `none`: no key is configured. `limits`: one will be usable in `retryAfter`. `keys`: waiting does not help, the keys must be replaced or paid for. */
+  get kind(): "none" | "limits" | "keys" {
+    if (Object.keys(this.reasons).length === 0) return "none"
+    return this.retryAfter === undefined ? "keys" : "limits"
+  }
   override get message(): string {
     const reasons = Object.entries(this.reasons).map(([label, reason]) => `${label}: ${reason}`)
     if (reasons.length === 0) return "There is no API key. Set ANTHROPIC_API_KEY or provide another key store."
-    return `No API key is usable (${reasons.join("; ")}). ${tryAgain(this.retryAfter)}`
+    const todo = this.kind === "keys"
+      ? "Check that they are right and paid for; they are checked again in the background."
+      : tryAgain(this.retryAfter)
+    return `No API key is usable (${reasons.join("; ")}). ${todo}`
   }
 }
 

@@ -1,4 +1,5 @@
 /** The strategies of a pool, by name. */
+import { prefixAffinity } from "./affinity.ts"
 import type { Environment, Member, Strategy } from "./strategy.ts"
 
 /**
@@ -8,7 +9,8 @@ import type { Environment, Member, Strategy } from "./strategy.ts"
  * - `random`: at random, by weight.
  * - `weighted`: keys take turns in proportion to their weights, evenly spread: exact over time.
  * - `leastLoaded`: the key with the fewest attempts in flight for its weight.
- * - `prefixAffinity`: where the longest prefix of the request is in the prompt cache, unless too much is in flight there.
+ * - `prefixAffinity`: where most of the prompt is in the cache, unless much more is in flight there than elsewhere. Prompts that are in no cache go to
+ *   the less loaded of the workspaces.
  *
  * @category options
  * @since 0.1.0
@@ -101,7 +103,8 @@ export const make = (name: StrategyName, environment: Environment): Strategy => 
     case "weighted":
       return weighted()
     case "leastLoaded":
-    case "prefixAffinity":
       return leastLoaded()
+    case "prefixAffinity":
+      return prefixAffinity(leastLoaded())
   }
 }
