@@ -42,10 +42,12 @@ class Cell {
 
   /** The share that is won. A trial that is open counts as lost by the part of its time that is over. */
   share(prior: number, confidence: number, now: number, ttl: number): number {
-    const fade = 0.5 ** ((now - this.fadedAt) / (halfLife * ttl))
-    this.fadedAt = now
-    this.won *= fade
-    this.lost *= fade
+    if (now !== this.fadedAt) {
+      const fade = 0.5 ** ((now - this.fadedAt) / (halfLife * ttl))
+      this.fadedAt = now
+      this.won *= fade
+      this.lost *= fade
+    }
     const waited = Math.max(0, (this.open * now - this.openStarts) / ttl)
     return (this.won + confidence * prior) / (this.won + this.lost + waited + confidence)
   }

@@ -1,7 +1,11 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Effect, Redacted, Schema } from "effect"
-import { Attempt, Estimate, Usage } from "effect-claude"
+import { Attempt, CostOptimizer, Estimate, PriceBook, Usage } from "effect-claude"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
+import { inspect } from "node:util"
+import { Recurrence } from "../../../src/CostOptimizer/internal/recurrence.ts"
+import { ContentHash } from "../../../src/internal/contentHash.ts"
+import { prefixesOf } from "../../../src/internal/prefixes.ts"
 import { Affinity, prefixAffinity, type Prompt, promptOf } from "../../../src/KeyPool/internal/affinity.ts"
 import { make } from "../../../src/KeyPool/internal/strategies.ts"
 import type { Candidates, Member } from "../../../src/KeyPool/internal/strategy.ts"
@@ -223,6 +227,49 @@ describe("promptOf", () => {
     const roots = [1, 3].map((count) => promptOf(attemptOf(ask("", { messages: turns.slice(0, count) }))).root)
     assert.strictEqual(roots[0], roots[1])
     assert.notStrictEqual(roots[0], promptOf(attemptOf(ask("other"))).root)
+  })
+})
+
+describe("what is kept of prompts", () => {
+  const secret = "xyzzy-in-a-prompt"
+  const request = ask(`${secret} ${words(2_000)}`, { system: [{ type: "text", text: `${secret} ${words(5_000)}` }] })
+
+  it("is no text, in the pool and in the optimizer", () => {
+    const affinity = new Affinity(1_000)
+    const prompt = promptOf(attemptOf({ ...request, cache_control: control }))
+    assert.isAbove(prompt.prefixes.length, 0)
+    affinity.choose(prompt, groups(2), start)
+    const recurrence = new Recurrence(5 * minute, 1_000, start)
+    const candidates = prefixesOf(request, []).map(({ length, name, part }) => ({ name, part, tokens: length }))
+    recurrence.see(candidates, 0, start)
+    for (const kept of [prompt, affinity, recurrence]) {
+      const shown = inspect(kept, { depth: Infinity, maxArrayLength: Infinity, maxStringLength: Infinity })
+      assert.notInclude(shown, "xyzzy")
+      assert.notInclude(shown, "word")
+    }
+  })
+
+  it("is hashed once in a call, by the optimizer and for every attempt", () => {
+    const add = vi.spyOn(ContentHash.prototype, "addText")
+    const hashed = () => add.mock.calls.reduce((sum, [text]) => sum + text.length, 0)
+    try {
+      const given = structuredClone({ ...request, system: `${secret} ${words(20_000)}` })
+      const length = JSON.stringify(given).length
+      const marked = Effect.runSync(
+        Effect.flatMap(CostOptimizer.CostOptimizer, ({ optimize }) => optimize(given)).pipe(
+          Effect.provide(CostOptimizer.layer({ rules: [CostOptimizer.cacheBreakpoints({ eager: true })] })),
+          Effect.provide(PriceBook.layer())
+        )
+      ).request
+      assert.notStrictEqual(marked, given)
+      const strategy = prefixAffinity(make("leastLoaded", { random: () => 0 }))
+      const member = { key: ClaudeTest.key, weight: 1, inFlight: 0 }
+      for (const number of [1, 2, 3]) strategy.pick({ ...attemptOf(marked), number }, [member, member], start)
+      assert.isAtMost(hashed(), length + 2_000)
+      assert.isAtLeast(hashed(), length - 2_000)
+    } finally {
+      add.mockRestore()
+    }
   })
 })
 
