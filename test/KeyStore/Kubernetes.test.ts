@@ -128,9 +128,9 @@ describe("Kubernetes", () => {
     }).pipe(Effect.scoped))
 
   it.live.each([
-    ["ends", (response: ServerResponse) => void response.end()],
-    ["breaks", (response: ServerResponse) => void response.destroy()]
-  ])("watches again where a connection %s, and learns what changed meanwhile", ([, stop]) =>
+    { how: "ends", stop: (response: ServerResponse): void => void response.end() },
+    { how: "breaks", stop: (response: ServerResponse): void => void response.destroy() }
+  ])("watches again where a connection $how, and learns what changed meanwhile", ({ stop }) =>
     Effect.gen(function*() {
       const { change, given, state } = yield* cluster({ mayWatch: true })
       yield* change({ key: planted("a") })
