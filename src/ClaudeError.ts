@@ -51,6 +51,8 @@ export {
   BudgetUnavailableError,
   CircuitOpenError,
   DeadlineExceededError,
+  InputFinding,
+  InputRejectedError,
   isRefusal,
   NoUsableKeyError,
   RateLimitedLocallyError,
@@ -219,6 +221,7 @@ export type HttpStatus = 400 | 413 | 422 | 429 | 500 | 502 | 503 | 504
  * | `BudgetUnavailableError` | 503 |
  * | `UnpricedModelError` | 500 |
  * | `NoUsableKeyError` | 503; 500 where no key is configured |
+ * | `InputRejectedError` | 422; 413 where all that was rejected is too long |
  * | `DeadlineExceededError` | 504 |
  * | `StreamInterruptedError` | that of its `cause`, for servers that have not sent their headers yet |
  * | `IncompleteAnswerError` | 422 for `refusal`, 413 for `contextWindow`, 500 for `toolUse` and `pausedTurn`, else 502 |
@@ -258,6 +261,8 @@ export const httpStatus = (error: TextError | StreamError): HttpStatus => {
     case "CircuitOpenError":
     case "BudgetUnavailableError":
       return 503
+    case "InputRejectedError":
+      return error.reasons.length > 0 && error.reasons.every(({ kind }) => kind === "tooLong") ? 413 : 422
     case "DeadlineExceededError":
       return 504
     case "StreamInterruptedError":

@@ -63,6 +63,7 @@ import type { Member } from "./KeyPool/internal/Member.ts"
 import { Pool } from "./KeyPool/internal/Pool.ts"
 import { type Change, type Snapshot, snapshotOf } from "./KeyPool/internal/snapshot.ts"
 import type { StrategyName } from "./KeyPool/internal/strategies.ts"
+import { make as makeTelemetry, type Telemetry } from "./KeyPool/internal/telemetry.ts"
 import { KeyStore, type KeyStoreError } from "./KeyStore.ts"
 import * as Model from "./Model.ts"
 
@@ -95,7 +96,8 @@ export interface Options {
  * - `changes`: what happens to keys, since the subscription. The last 256 are buffered for each subscriber; a slower one loses the oldest. The
  *   stream ends with the layer.
  * - `add`: adds a key, or replaces the one with its label; attempts that run go on with the key that they have. A key that is the same is
- *   only given its weight, and no longer drained. Changes of the `KeyStore` do not remove it. An invalid weight is a defect.
+ *   only given its weight, and no longer drained. Changes of the `KeyStore` do not remove it, and what it replaced or `remove` removed comes back only
+ *   where the store has it with another secret. An invalid weight is a defect.
  * - `setWeight`, `drain`, `remove`, `recheck`: whether there is a key with this label. `drain` gives it to no new attempts and waits until none
  *   uses it; `remove` forgets it immediately, and attempts that run end with it; `recheck` checks it now, where it is quarantined.
  *
@@ -116,7 +118,8 @@ export class KeyPool extends Context.Service<
   }
 >()("effect-claude/KeyPool") {}
 
-const settingsOf = (options: Options, clock: Clock.Clock, random: Random.Random) => ({
+const settingsOf = (options: Options, clock: Clock.Clock, random: Random.Random, { moved }: Telemetry) => ({
+  moved,
   clock,
   random: () => random.nextDoubleUnsafe(),
   strategy: options.strategy,
@@ -142,7 +145,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const clock = yield* Clock.Clock
   const scope = yield* Effect.scope
   const feed = yield* Feed.make<Change>()
-  const pool = new Pool(settingsOf(options, clock, yield* Random.Random))
+  const telemetry = yield* makeTelemetry
+  const pool = new Pool(settingsOf(options, clock, yield* Random.Random, telemetry))
   pool.registry.replace(yield* Effect.flatMap(store.keys, checkKeys))
 
   const adopt = (keys: ReadonlyArray<Key>): Effect.Effect<void> => {
@@ -153,7 +157,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   }
   // A store that cannot be read now gives no new keys.
   const reload = Effect.ignore(Effect.flatMap(store.keys, adopt))
-  yield* Effect.forkScoped(Keeper.run(pool, { api, clock, feed, lookup, reload, scope }))
+  yield* Effect.forkScoped(Keeper.run(pool, { api, clock, feed, lookup, reload, scope, telemetry }))
   if (store.changes !== undefined) yield* Effect.forkScoped(Stream.runForEach(store.changes, adopt))
 
   /** Gives a key to an attempt, until it is settled. */
@@ -162,8 +166,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     member.inFlight++
     return Effect.sync(() => {
       member.inFlight--
-      // Only a failure of the only key teaches anything.
-      if (pool.only !== member || attempt.outcome._tag === "Failed") pool.settled(attempt, member)
+      // Of the only key, only a failure teaches anything; but somebody may still wait for its end, as it was drained before.
+      if (pool.only !== member || member.idle !== undefined || attempt.outcome._tag === "Failed") {
+        pool.settled(attempt, member)
+      }
     })
   }
 
@@ -175,7 +181,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           ? Effect.succeed(lend(attempt, only))
           : Effect.map(pool.take(attempt), (member) => lend(attempt, member))
       }),
-    mayMove: (attempt, error) => attempt !== undefined && pool.only === undefined && pool.mayMove(attempt, error),
+    mayMove: (attempt, error) =>
+      attempt !== undefined && pool.only?.key !== attempt.key && pool.mayMove(attempt, error),
     snapshot: Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()
       return [...pool.registry.members.values()].map((member) => snapshotOf(member, now))

@@ -22,6 +22,22 @@ const incomplete = (reason: ClaudeError.IncompleteAnswerError["reason"]) =>
     usage: Usage.make({ outputTokens: 2 })
   })
 
+const rejected = (kind: ClaudeError.InputFinding["kind"], action: ClaudeError.InputFinding["action"]) =>
+  new ClaudeError.InputRejectedError({
+    findings: [
+      new ClaudeError.InputFinding({
+        kind,
+        rule: "aRule",
+        severity: "high",
+        action,
+        path: "messages[0].content",
+        offset: 3,
+        length: 4
+      })
+    ],
+    total: 1
+  })
+
 const all: ReadonlyArray<ClaudeError.StreamError | ClaudeError.TextError> = [
   new ClaudeError.AuthError({ kind: "billing", status: 402, detail: "pay first.", keyLabel: "env-1", keyGroup: "org" }),
   new ClaudeError.BadRequestError({ status: 400, errorType: "invalid_request_error" }),
@@ -39,6 +55,7 @@ const all: ReadonlyArray<ClaudeError.StreamError | ClaudeError.TextError> = [
   }),
   new ClaudeError.BudgetUnavailableError({ reason: "store", retryAfter: seconds }),
   new ClaudeError.UnpricedModelError({ model: "claude-next" }),
+  rejected("injection", "reject"),
   new ClaudeError.NoUsableKeyError({ reasons: { a: "quarantined" } }),
   new ClaudeError.DeadlineExceededError({ lastError: rateLimit, attempts: 2 }),
   new ClaudeError.StreamInterruptedError({
@@ -53,7 +70,7 @@ const all: ReadonlyArray<ClaudeError.StreamError | ClaudeError.TextError> = [
 
 describe("every error", () => {
   it("has a tag of its own", () => {
-    assert.strictEqual(new Set(all.map((error) => error._tag)).size, 14)
+    assert.strictEqual(new Set(all.map((error) => error._tag)).size, 15)
   })
 
   it.effect("crosses a wire unchanged", () =>
@@ -90,6 +107,7 @@ describe("every error", () => {
         ["BudgetExceededError", false, "no", true, 0],
         ["BudgetUnavailableError", false, "no", false, 0],
         ["UnpricedModelError", false, "no", true, 0],
+        ["InputRejectedError", false, "no", true, 0],
         ["NoUsableKeyError", false, "no", true, 0],
         ["DeadlineExceededError", false, "no", false, 2],
         ["StreamInterruptedError", false, "unknown", true, 0],
@@ -145,6 +163,11 @@ describe("httpStatus", () => {
     ]],
     BudgetUnavailableError: [[new ClaudeError.BudgetUnavailableError({ reason: "store" }), 503]],
     UnpricedModelError: [[new ClaudeError.UnpricedModelError({ model: "claude-next" }), 500]],
+    InputRejectedError: [
+      [rejected("injection", "reject"), 422],
+      [rejected("tooLong", "reject"), 413],
+      [rejected("secret", "observe"), 422]
+    ],
     NoUsableKeyError: [
       [new ClaudeError.NoUsableKeyError({ reasons: {} }), 500],
       [new ClaudeError.NoUsableKeyError({ reasons: { a: "cooling down" } }), 503]

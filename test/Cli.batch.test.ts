@@ -197,7 +197,15 @@ describe("a file of answers", () => {
 
   it.effect("is nothing else", () =>
     Effect.gen(function*() {
-      for (const foreign of ["not\nanswers", "not answers\n", "{\"id\":\"q0\",\"te\n{\"id\":\"q0\",\"text\":\"\"}"]) {
+      for (
+        const foreign of [
+          "not\nanswers",
+          "not answers\n",
+          "not answers",
+          "{\"prompt\":1}",
+          "{\"id\":\"q0\",\"te\n{\"id\":\"q0\",\"text\":\"\"}"
+        ]
+      ) {
         const error = yield* Effect.flip(opened(foreign))
         assert.match(error.message, /holds something else than answers: look at line 1/)
       }

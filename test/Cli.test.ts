@@ -100,6 +100,21 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
       yield* simulator.clearFaults
     }))
 
+  it.effect("says that its output cannot be written, and that a folder is no file", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      const [full, ask, batch] = yield* Effect.all([
+        run(["keys", "list"], { stdout: "/dev/full" }),
+        here(["ask", "--file", path]),
+        here(["batch", path, "--out", `${path}/answers.jsonl`])
+      ], all)
+      assert.deepInclude(full, { code: 1, err: "The output cannot be written (ENOSPC).\n" })
+      for (const { code, err } of [ask, batch]) {
+        assert.strictEqual(code, 2)
+        assert.include(err, `${path} is a folder`)
+      }
+    }))
+
   it.effect("serves a simulated API with faults until it is stopped", () =>
     Effect.gen(function*() {
       const [served, wrong] = yield* Effect.all([

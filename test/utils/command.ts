@@ -6,6 +6,7 @@ import * as Cli from "effect-claude/Cli"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
 import { type ChildProcess, spawn } from "node:child_process"
+import { openSync } from "node:fs"
 
 /** A command that runs: what it has written so far, and how it ends. */
 export interface Run {
@@ -22,6 +23,8 @@ export interface Options {
   readonly stdin?: string | undefined
   /** Whether its terminal is a real one. */
   readonly terminal?: boolean | undefined
+  /** A file that it writes to instead of a pipe. */
+  readonly stdout?: string | undefined
 }
 
 const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
@@ -42,14 +45,17 @@ export const start = Effect.fnUntraced(function*(args: ReadonlyArray<string>, op
     ? ["script", "-qefc", whole.map(quoted).join(" "), "/dev/null"]
     : whole
   const child = yield* Effect.acquireRelease(
-    Effect.sync(() => spawn(file, rest, { env, stdio: ["pipe", "pipe", "pipe"] })),
+    Effect.sync(() => {
+      const stdout = options.stdout === undefined ? "pipe" : openSync(options.stdout, "w")
+      return spawn(file, rest, { env, stdio: ["pipe", stdout, "pipe"] })
+    }),
     (child) => Effect.sync(() => void child.kill("SIGKILL"))
   )
   const said = { out: "", err: "" }
-  child.stdout.on("data", (data) => (said.out += data))
-  child.stderr.on("data", (data) => (said.err += data))
-  child.stdin.on("error", () => {}) // a command may end before it has read everything
-  if (options.stdin !== undefined) child.stdin.end(options.stdin)
+  child.stdout?.on("data", (data) => (said.out += data))
+  child.stderr?.on("data", (data) => (said.err += data))
+  child.stdin?.on("error", () => {}) // a command may end before it has read everything
+  if (options.stdin !== undefined) child.stdin?.end(options.stdin)
   const ended = new Promise<number | null>((resolve) => child.on("close", resolve))
   const exit = Effect.map(Effect.promise(() => ended), (code) => ({ ...said, code }))
   return { child, said, exit } satisfies Run

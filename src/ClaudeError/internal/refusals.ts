@@ -168,10 +168,83 @@ export class NoUsableKeyError
 {
   readonly isRetryable: boolean = false
   readonly billed: Billed = "no"
+  /** `none`: no key is configured. `limits`: one will be usable in `retryAfter`. `keys`: waiting does not help, the keys must be replaced or paid for. */
+  get kind(): "none" | "limits" | "keys" {
+    if (Object.keys(this.reasons).length === 0) return "none"
+    return this.retryAfter === undefined ? "keys" : "limits"
+  }
   override get message(): string {
     const reasons = Object.entries(this.reasons).map(([label, reason]) => `${label}: ${reason}`)
     if (reasons.length === 0) return "There is no API key. Set ANTHROPIC_API_KEY or provide another key store."
-    return `No API key is usable (${reasons.join("; ")}). ${tryAgain(this.retryAfter)}`
+    const todo = this.kind === "keys"
+      ? "Check that they are right and paid for; they are checked again in the background."
+      : tryAgain(this.retryAfter)
+    return `No API key is usable (${reasons.join("; ")}). ${todo}`
+  }
+}
+
+/**
+ * Something that `InputSanitizer` found in a text of a request.
+ *
+ * - `kind`: what it is; `rule` says what exactly, such as `"ignoreInstructions"` or `"awsAccessKey"`.
+ * - `action`: what was done: it was sent all the same (`observe`), removed (`clean`), or the call was refused (`reject`).
+ * - `path`: the text in the request, such as `messages[2].content[0].text`; empty for what concerns the whole request.
+ * - `offset`, `length`: where it stands in the text that was given, in UTF-16 units.
+ * - `excerpt`: the beginning of what was found, where `InputSanitizer` was told to show it; never of a secret, of personal data, or in an error.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class InputFinding extends Schema.Class<InputFinding>("effect-claude/InputFinding")({
+  kind: Schema.Literals([
+    "tooLong",
+    "control",
+    "surrogate",
+    "invisible",
+    "bidirectional",
+    "lookalike",
+    "injection",
+    "secret",
+    "personal"
+  ]),
+  rule: Schema.String,
+  severity: Schema.Literals(["low", "medium", "high"]),
+  action: Schema.Literals(["observe", "clean", "reject"]),
+  path: Schema.String,
+  offset: Schema.Int,
+  length: Schema.Int,
+  excerpt: optionalString
+}) {}
+
+/**
+ * `InputSanitizer` refused the request because of what its texts hold.
+ *
+ * - `findings`: everything that was found, also what was not the reason, up to the bound of the sanitizer.
+ * - `total`: how much was found in all.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InputRejectedError
+  extends Schema.TaggedError<InputRejectedError>("effect-claude/InputRejectedError")("InputRejectedError", {
+    findings: Schema.Array(InputFinding),
+    total: Schema.Int,
+    attempts
+  })
+{
+  readonly isRetryable: boolean = false
+  readonly billed: Billed = "no"
+  readonly retryAfter: Duration.Duration | undefined = undefined
+  /** The findings for which the request was refused. */
+  get reasons(): ReadonlyArray<InputFinding> {
+    return this.findings.filter(({ action }) => action === "reject")
+  }
+  override get message(): string {
+    const { reasons } = this
+    const places = reasons.slice(0, 3).map(({ kind, path, rule }) => `${kind} (${rule}) in ${path || "the request"}`)
+    const more = reasons.length > places.length ? ` and ${reasons.length - places.length} more` : ""
+    return `The input was rejected: ${places.join(", ")}${more}. ` +
+      "Remove it, mark the part with InputSanitizer.trusted, or choose another action for the kind."
   }
 }
 
@@ -215,6 +288,7 @@ export type Refusal =
   | BudgetUnavailableError
   | UnpricedModelError
   | NoUsableKeyError
+  | InputRejectedError
   | DeadlineExceededError
 
 /**
@@ -230,6 +304,7 @@ export const Refusal = Schema.Union([
   BudgetUnavailableError,
   UnpricedModelError,
   NoUsableKeyError,
+  InputRejectedError,
   DeadlineExceededError
 ])
 
@@ -242,4 +317,5 @@ export const Refusal = Schema.Union([
 export const isRefusal = (error: unknown): error is Refusal =>
   error instanceof CircuitOpenError || error instanceof RateLimitedLocallyError ||
   error instanceof BudgetExceededError || error instanceof BudgetUnavailableError ||
-  error instanceof UnpricedModelError || error instanceof NoUsableKeyError || error instanceof DeadlineExceededError
+  error instanceof UnpricedModelError || error instanceof NoUsableKeyError ||
+  error instanceof InputRejectedError || error instanceof DeadlineExceededError

@@ -12,6 +12,7 @@ import * as ClaudeApi from "../../ClaudeApi.ts"
 import type { Refusal } from "../../ClaudeError.ts"
 import * as CostLedger from "../../CostLedger.ts"
 import * as CostOptimizer from "../../CostOptimizer.ts"
+import * as InputSanitizer from "../../InputSanitizer.ts"
 import * as KeyPool from "../../KeyPool.ts"
 import * as KeyStore from "../../KeyStore.ts"
 import * as Model from "../../Model.ts"
@@ -30,6 +31,7 @@ interface Known {
   readonly budget: readonly [Budget.Budget, Budget.Options]
   readonly ledger: readonly [CostLedger.CostLedger, CostLedger.Options]
   readonly optimizer: readonly [CostOptimizer.CostOptimizer, CostOptimizer.Options]
+  readonly sanitizer: readonly [InputSanitizer.InputSanitizer, InputSanitizer.Options]
 }
 
 /** Given layers get these from the service. */
@@ -77,6 +79,7 @@ export interface KeyOptions extends KeyPool.Options {
  * - `budget`: limits in US dollars. Default none.
  * - `ledger`: a row for each attempt that was sent. Default the last 10,000 rows, in memory.
  * - `optimizer`: rules that make requests cheaper. Default none.
+ * - `sanitizer`: examines the texts of requests before anything else is done with them. Default off.
  * - `policies`: your own. They admit in the order given, after the limiter and before the breaker, so that what waits in one holds no
  *   circuit's permit; they may refuse with any `ClaudeError.Refusal`.
  * - `models`: models of your own, with their prices, groups and limits. Default none.
@@ -236,6 +239,11 @@ export const layer = (parts: AnyParts): Layer.Layer<PartsServices, unknown, unkn
     part(
       parts.optimizer,
       (options?: CostOptimizer.Options) => options === undefined ? CostOptimizer.layerOff : CostOptimizer.layer(options)
+    ),
+    part(
+      parts.sanitizer,
+      (options?: InputSanitizer.Options) =>
+        options === undefined ? InputSanitizer.layerOff : InputSanitizer.layer(options)
     ),
     Layer.succeed(Policies, policies)
   ).pipe(Layer.provideMerge(shared))

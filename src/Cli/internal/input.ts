@@ -35,6 +35,9 @@ export const readText = Effect.fnUntraced(function*(path: string) {
   if (path === "-") return yield* textOf("The standard input", (yield* Stdio.Stdio).stdin, maxText)
   const fs = yield* FileSystem.FileSystem
   if (!(yield* fs.exists(path))) return yield* new UsageError({ message: `There is no file ${path}.` })
+  if ((yield* fs.stat(path)).type === "Directory") {
+    return yield* new UsageError({ message: `${path} is a folder: give a file.` })
+  }
   return yield* textOf(path, fs.stream(path), maxText)
 })
 

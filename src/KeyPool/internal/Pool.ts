@@ -5,13 +5,14 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Attempt } from "../../Attempt.ts"
-import { type ApiError, NoUsableKeyError, type Refusal } from "../../ClaudeError.ts"
+import { type ApiError, NoUsableKeyError, type RateLimitedLocallyError, type Refusal } from "../../ClaudeError.ts"
 import { type Backoff, everything, isConfirmed, Member } from "./Member.ts"
 import { reasonOf } from "./reasons.ts"
 import { Registry } from "./Registry.ts"
 import { Signal } from "./signal.ts"
 import { make as makeStrategy, type StrategyName } from "./strategies.ts"
 import type { Candidates, Environment, Strategy } from "./strategy.ts"
+import type { MoveReason } from "./telemetry.ts"
 import { type Tried, triedBy } from "./tried.ts"
 import { scopeOf, subjectOf, type Verdict, verdictOf } from "./verdict.ts"
 
@@ -22,6 +23,8 @@ export interface Settings extends Environment {
   readonly maxQueue: number
   readonly checkMillis: number
   readonly maxCheckMillis: number
+  /** Counts a move. */
+  readonly moved: (reason: MoveReason) => void
 }
 
 /** When the first key that is cooling down may be used again; `Infinity` where none is. */
@@ -184,22 +187,32 @@ export class Pool {
    * had no room for it. Where the others cool down, the next attempt waits: after a limit only if that is shorter than to wait for the same group.
    */
   mayMove(attempt: Attempt, error: ApiError | Refusal): boolean {
+    const reason = this.reasonToMove(attempt, error)
+    if (reason !== undefined) this.settings.moved(reason)
+    return reason !== undefined
+  }
+
+  private reasonToMove(attempt: Attempt, error: ApiError | Refusal): MoveReason | undefined {
     const { now } = this
-    const tried = () => triedBy(attempt, attempt.moves ?? 0)
-    if (error._tag === "RateLimitedLocallyError") {
-      if (attempt.patience !== undefined) {
-        const wait = error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter)
-        this.registry.groups.get(attempt.key?.group ?? "")?.setBusy(scopeOf(attempt), now + wait, now)
-        return true
-      }
-      if (this.registry.groups.size < 2) return false
-      const { busy, free } = this.search(attempt, tried(), now)
-      return free.length + busy.length > 0
-    }
     const verdict = verdictOf(attempt)
-    if (verdict === undefined) return false
-    const { busy, doubtful, free, until } = this.search(attempt, tried(), now)
-    return free.length + busy.length + doubtful.length > 0 || this.isWorthWaiting(attempt, verdict, until, now)
+    if (error._tag === "RateLimitedLocallyError") return this.hasRoomElsewhere(attempt, error, now) ? "busy" : undefined
+    if (verdict === undefined) return undefined
+    const { busy, doubtful, free, until } = this.search(attempt, triedBy(attempt, attempt.moves ?? 0), now)
+    if (free.length + busy.length + doubtful.length === 0 && !this.isWorthWaiting(attempt, verdict, until, now)) {
+      return undefined
+    }
+    return verdict._tag === "Limit" ? "limit" : verdict.reason
+  }
+
+  private hasRoomElsewhere(attempt: Attempt, { retryAfter }: RateLimitedLocallyError, now: number): boolean {
+    if (attempt.patience !== undefined) {
+      const wait = retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)
+      this.registry.groups.get(attempt.key?.group ?? "")?.setBusy(scopeOf(attempt), now + wait, now)
+      return true
+    }
+    if (this.registry.groups.size < 2) return false
+    const { busy, free } = this.search(attempt, triedBy(attempt, attempt.moves ?? 0), now)
+    return free.length + busy.length > 0
   }
 
   private isWorthWaiting({ context }: Attempt, verdict: Verdict, until: number, now: number): boolean {

@@ -17,6 +17,7 @@ export class Signal {
   await(version: number, millis: number): Effect.Effect<void> {
     if (this.version !== version || millis <= 0) return Effect.void
     const next = Deferred.await(this.next ??= Deferred.makeUnsafe())
-    return millis === Infinity ? next : Effect.asVoid(Effect.timeoutOption(next, millis))
+    // In whole milliseconds: a timer for less than one could end before the clock shows it, again and again.
+    return millis === Infinity ? next : Effect.asVoid(Effect.timeoutOption(next, Math.ceil(millis)))
   }
 }

@@ -1,0 +1,247 @@
+/** The phrases of all languages as two machines: a gate that finds where they occur, and a trie that reads them one by one. */
+import { anchors, english, givingAway, type Lexicon, reversedBit, rotatedBit, worthReading } from "./concepts.ts"
+import { reversed, rot13 } from "./encodings.ts"
+import { languages } from "./languages.ts"
+import { mark, symbolI, symbolL, symbolsOf } from "./symbols.ts"
+
+/** Rows of both machines have one entry for each class below `special`. */
+const width = 32
+
+/**
+ * Finds phrases in one pass, each character one step, whatever stands between the letters. `i` and `l` are one symbol here.
+ *
+ * - `next`: the state after a state and a class, at `state * 32 + class`.
+ * - `firstFound`: states from here on end a phrase.
+ * - `bits`: the anchors that a state ends.
+ */
+export interface Gate {
+  readonly next: Uint16Array
+  readonly firstFound: number
+  readonly bits: Int32Array
+}
+
+/**
+ * Reads phrases by their symbols.
+ *
+ * - `roots`: the node after the first symbol, 0 where there is none.
+ * - `starts`: the children of a node are at the positions from its start to that of the next node.
+ * - `symbols`, `nodes`: the symbol of a child, and its node.
+ * - `word`, `stem`: the concept of a phrase that ends at a node, as a character code: one that ends a word, one that may go on in the word.
+ */
+export interface Trie {
+  readonly roots: Uint16Array
+  readonly starts: Uint16Array
+  readonly symbols: Uint8Array
+  readonly nodes: Uint16Array
+  readonly word: Uint8Array
+  readonly stem: Uint8Array
+}
+
+type Symbols = ReadonlyArray<number>
+
+interface Phrase {
+  readonly concept: string
+  readonly symbols: Symbols
+  readonly isStem: boolean
+  /** How many symbols its first word has. */
+  readonly firstWord: number
+}
+
+/** Common misspellings of a word: two letters swapped, one left out. */
+const misspellings = (word: string): ReadonlyArray<string> =>
+  Array.from({ length: word.length - 2 }, (_, index) => {
+    const [before, first, second, after] = [
+      word.slice(0, index + 1),
+      word[index + 1],
+      word[index + 2],
+      word.slice(index + 3)
+    ]
+    return [before + (second ?? "") + after, before + second + first + after]
+  }).flat()
+
+const misspelled = {
+  I: "ignore disregard override bypass",
+  V: "previous earlier preceding",
+  N: "instructions instruction directives",
+  2: "guidelines",
+  Q: "systemprompt",
+  R: "reveal disclose",
+  S: "system",
+  U: "unrestricted"
+}
+
+const phraseOf = (concept: string, text: string, isStem: boolean): Phrase => ({
+  concept,
+  symbols: symbolsOf(text),
+  isStem,
+  firstWord: symbolsOf(text.split(" ", 1)[0] ?? "").length
+})
+
+const phrasesOf = (lexicon: Lexicon): ReadonlyArray<Phrase> =>
+  Object.entries(lexicon).flatMap(([concept, list]) =>
+    list.split(",").flatMap((listed) => {
+      const isStem = listed.endsWith("*")
+      const text = (isStem ? listed.slice(0, -1) : listed).trim()
+      // A star within a phrase stands for the singular and the plural.
+      const forms = text.includes("*") ? [text.replace("*", ""), text.replace("*", "s")] : [text]
+      return forms.map((form) => phraseOf(concept, form, isStem))
+    })
+  ).filter(({ symbols }) => symbols.length > (lexicon === english ? 0 : 1)) // a letter says nothing across languages
+
+/** A tree of sequences of symbols; nodes are numbers, the root is 0. Each has its first child, and each child the next one; 0 is none. */
+class Tree {
+  readonly child: Array<number> = [0]
+  readonly sibling: Array<number> = [0]
+  readonly symbol: Array<number> = [0]
+
+  /** The node at the end of a sequence; `stop` cuts it short at a node. */
+  add(symbols: Symbols, stop: (node: number) => boolean = () => false): number {
+    let at = 0
+    for (const symbol of symbols) {
+      if (stop(at)) break
+      let next = this.child[at]! // nodes are positions in all three
+      while (next !== 0 && this.symbol[next] !== symbol) next = this.sibling[next]!
+      if (next === 0) {
+        next = this.symbol.length
+        this.symbol.push(symbol)
+        this.child.push(0)
+        this.sibling.push(this.child[at]!)
+        this.child[at] = next
+      }
+      at = next
+    }
+    return at
+  }
+}
+
+const trieOf = (phrases: ReadonlyArray<Phrase>): Trie => {
+  const tree = new Tree()
+  const ends = phrases.map(({ concept, isStem, symbols }) => ({ concept, isStem, node: tree.add(symbols) }))
+  const count = tree.symbol.length
+  const trie: Trie = {
+    roots: new Uint16Array(width),
+    starts: new Uint16Array(count + 1),
+    symbols: new Uint8Array(count),
+    nodes: new Uint16Array(count),
+    word: new Uint8Array(count),
+    stem: new Uint8Array(count)
+  }
+  let position = 0
+  for (let node = 0; node < count; node++) {
+    trie.starts[node] = position
+    for (let next = tree.child[node]!; next !== 0; next = tree.sibling[next]!) { // nodes are positions
+      if (node === 0) trie.roots[tree.symbol[next]!] = next
+      trie.symbols[position] = tree.symbol[next]!
+      trie.nodes[position++] = next
+    }
+  }
+  trie.starts[count] = position
+  for (const { concept, isStem, node } of ends) {
+    const table = isStem ? trie.stem : trie.word
+    table[node] ||= concept.charCodeAt(0)
+  }
+  return trie
+}
+
+/** What the gate looks for: enough of a phrase to be rare. */
+const minAnchor = 5
+const maxAnchor = 9
+const pastFirstWord = 5
+
+const anchorOf = ({ firstWord, symbols }: Phrase): Symbols =>
+  symbols.slice(0, symbols.length > firstWord ? Math.max(maxAnchor, firstWord + pastFirstWord) : maxAnchor)
+    .map((symbol) => symbol === symbolL ? symbolI : symbol)
+    .filter((symbol, index, all) => symbol !== all[index - 1])
+
+/** Verbs of sending are short, and count only beside what is sent. */
+const sending = 32
+
+const bitOf = (concept: string): number => anchors.find(([concepts]) => concepts.includes(concept))?.[1] ?? 0
+
+/** The transitions between all states. Adds to the bits of each those of every phrase that ends there too. */
+const transitionsOf = (tree: Tree, bits: Int32Array): Int32Array => {
+  const next = new Int32Array(bits.length * width)
+  const fallback = new Int32Array(bits.length)
+  const queue = [0]
+  for (const state of queue) {
+    const row = state * width
+    if (state !== 0) next.copyWithin(row, fallback[state]! * width, (fallback[state]! + 1) * width) // it is not shorter than states
+    for (let child = tree.child[state]!; child !== 0; child = tree.sibling[child]!) {
+      const symbol = tree.symbol[child]!
+      fallback[child] = next[row + symbol]!
+      next[row + symbol] = child
+      bits[child] = bits[child]! | bits[fallback[child]!]!
+      queue.push(child)
+    }
+  }
+  return next
+}
+
+interface Anchor {
+  readonly symbols: Symbols
+  readonly bit: number
+}
+
+const gateOf = (phrases: ReadonlyArray<Phrase>, more: ReadonlyArray<Anchor>): Gate => {
+  const tree = new Tree()
+  const bits: Array<number> = []
+  const wanted = [...phrases.map((phrase) => ({ symbols: anchorOf(phrase), bit: bitOf(phrase.concept) })), ...more]
+    .filter(({ bit, symbols }) => symbols.length >= (bit === sending ? minAnchor - 1 : minAnchor) && bit > 0)
+  // Short ones first: a longer one that begins like them needs no states of its own.
+  for (const { bit, symbols } of wanted.sort((a, b) => a.symbols.length - b.symbols.length)) {
+    const node = tree.add(symbols, (at) => ((bits[at] ?? 0) & bit) !== 0)
+    bits[node] = (bits[node] ?? 0) | bit
+  }
+  const count = tree.symbol.length
+  const own = Int32Array.from({ length: count }, (_, state) => bits[state] ?? 0)
+  const next = transitionsOf(tree, own)
+  // A state that ends a phrase has a twin without one, in which the gate stays while letters are repeated or left out.
+  const found = [...own.keys()].filter((state) => own[state] !== 0)
+  const quiet = [...own.keys()].filter((state) => own[state] === 0)
+  const firstFound = quiet.length + found.length
+  const numbers = new Int32Array(count)
+  const twins = new Int32Array(count)
+  quiet.forEach((state, index) => {
+    numbers[state] = twins[state] = index
+  })
+  found.forEach((state, index) => {
+    twins[state] = quiet.length + index
+    numbers[state] = firstFound + index
+  })
+  const gate = {
+    next: new Uint16Array((firstFound + found.length) * width),
+    firstFound,
+    bits: new Int32Array(firstFound + found.length)
+  }
+  for (let state = 0; state < count; state++) {
+    for (const number of new Set([numbers[state]!, twins[state]!])) { // they have an entry for every state
+      for (let symbol = 0; symbol < width; symbol++) {
+        const repeated = symbol === 0 || symbol === mark || symbol === tree.symbol[state]
+        gate.next[number * width + symbol] = repeated ? twins[state]! : numbers[next[state * width + symbol]!]!
+      }
+      gate.next[number * width + symbolL] = gate.next[number * width + symbolI]! // rows are complete
+    }
+    gate.bits[numbers[state]!] = own[state]!
+  }
+  return gate
+}
+
+let made: { readonly gate: Gate; readonly trie: Trie } | undefined
+
+/** Both machines, built once, when they are first needed. */
+export const machines = (): { readonly gate: Gate; readonly trie: Trie } => {
+  if (made !== undefined) return made
+  const listed = [english, ...languages].flatMap(phrasesOf)
+  const phrases = [
+    ...listed,
+    ...Object.entries(misspelled).flatMap(([concept, words]) =>
+      words.split(" ").flatMap(misspellings).map((word) => phraseOf(concept, word, false))
+    )
+  ]
+  const hidden = givingAway.split(", ").flatMap((text) => [
+    { symbols: anchorOf(phraseOf("", rot13(text), false)), bit: rotatedBit },
+    { symbols: anchorOf(phraseOf("", reversed(text), false)), bit: reversedBit }
+  ])
+  const gate = gateOf([...phrases, ...phrasesOf({ Q: worthReading })], hidden)
+  return made = { gate, trie: trieOf(phrases) }
+}

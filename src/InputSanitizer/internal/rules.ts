@@ -1,0 +1,152 @@
+/**
+ * Which sequences of concepts are instructions to a model that a text should not carry. In the patterns, `~` stands for any concept within a
+ * sentence, and `%` for any concept up to something that was removed.
+ */
+
+export type Severity = "low" | "medium" | "high"
+
+/**
+ * - `pattern`: finds the instruction in a sequence of concepts.
+ * - `unlessAfter`: what may not stand right before it.
+ */
+export interface Rule {
+  readonly name: string
+  readonly severity: Severity
+  readonly pattern: RegExp
+  readonly unlessAfter: RegExp | undefined
+}
+
+const rule = (
+  name: string,
+  severity: Severity,
+  unlessAfter: RegExp | undefined,
+  ...patterns: ReadonlyArray<string>
+): Rule => ({
+  name,
+  severity,
+  unlessAfter,
+  pattern: new RegExp(
+    patterns.map((pattern) => pattern.replaceAll("~", "[^;#zf]").replaceAll("%", "[^#]")).join("|"),
+    "g"
+  )
+})
+
+/** What makes a sentence a report or a prohibition: "do not ignore", "they may ignore", "if you ignore". */
+const told = /(?:[qj][tpY]?|[fj]Y[pq]?|Ttp?|jmt|jYt|m)$/
+
+const asked = /(?:[qj][tpY]?|[fj]Y[pq]?|Ttp?)$/
+
+export const rules: ReadonlyArray<Rule> = [
+  rule(
+    "ignoreInstructions",
+    "high",
+    told,
+    "[IJ]~{0,4}[VAYSQ=]~{0,4}[NQ]",
+    "[IJ]~{0,3}[N2kP]~{0,4}V",
+    "[IJ]~{0,2}A~?V~?1",
+    "[VYSA=]~?[NQ2F]%{0,8}&",
+    "[IJ]~{0,3}[QF4]",
+    "[IJ]~{0,3}[VY]~{0,3}[k92P]",
+    "[IJ]~{0,2}Y~{0,3}g",
+    "[IJ]~{0,2}A~{0,2}[kg2](?:[;,:\"]?$|[;,p:\"#]{1,3}%{0,6}[IRryWUEsDOZHu])",
+    "[IJ][^;#zm]{0,3}V[^;#zm]?1(?:[,p:\"]{1,2}[^;#]{0,3}|;p?)[RryWUEsDOu]",
+    "pIA[;,:]%{0,4}[YWrsRy]",
+    "[IJ]A~{1,4}V(?:[;,:\"#mpq]|$)",
+    "[IJ]A?V(?:[;,:\"#]?$|[,;p:\"#]{1,3}%{0,3}[RryWUEsDOui])",
+    "[IJ]A?M",
+    "[IJ]A?L(?:[;,:\"#]?$|[,;p:\"#]{1,3}%{0,4}[RryXWUEsDOui])",
+    "C~{0,3}[VY]~{0,2}[NQ]",
+    "CF"
+  ),
+  rule(
+    "ignoreInstructions",
+    "high",
+    undefined,
+    // the previous instructions are to be ignored, are void
+    "[VAYSQ=]~{0,3}[NQF]~{0,4}J(?!q)",
+    "[VYQ]~{0,3}[k2]~{0,4}J(?!q)",
+    "[NQ]~{0,2}V~{0,3}J(?!q)",
+    "[QF4]~{0,2}J(?!q)",
+    "V~{0,1}1~{0,3}J(?!q)",
+    "(?:[VA][^;#zf,\"]{0,2}|Y[VSA=]?)[NQ2F][^;#zf,\"]{0,3}o",
+    "V[=SA]?[k9]o",
+    "[LM]~?o",
+    "OY[NQ2F]",
+    "F~{0,2}[oC]"
+  ),
+  rule(
+    "revealPrompt",
+    "high",
+    asked,
+    "Rm?~{0,3}Y~{0,3}(?:[QNP]|S?2)(?!w)",
+    "R~{0,4}(?:Q|S=?[NP])",
+    "[RryX]m?[^;#znwpj,]{0,3}4(?!w)",
+    "[ryX]m?~{0,3}Y[SVA=]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
+    "[ryX]m[SAYV=]{0,2}(?:Q|S=?[NP])(?!w)",
+    "[ryX][SAV=]{0,2}Q[,p]?[vV]",
+    "e4(?!w)",
+    "eY[SVA=]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
+    "[yR]m?A?M",
+    "[RryX]m?A~?N~?V",
+    "[RryX]m?~{0,2}P~{0,2}V(?:[;,:\"/#pv]|$)",
+    "[RryX]m?~{0,2}Y~{0,4}Q",
+    "[RryX]m?S=?N",
+    "e~?M",
+    "[yrX]m?~?[LM0]~{0,4}v",
+    "RL"
+  ),
+  rule(
+    "revealPrompt",
+    "high",
+    /[^;:,"#p]$/,
+    "y[SAV=]{0,2}Q(?:[;,p:\"#]|$)"
+  ),
+  rule(
+    "revealPrompt",
+    "high",
+    undefined,
+    "[Q4]~{0,3}B(?!q)",
+    "Y[SV=]{0,2}[NP]~{0,2}B(?!q)",
+    "8[SVA=]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
+    "(?:Y[SV=]{0,2}[QNP]|4)3",
+    "[rB]~?Y[SV=]{0,2}[QN](?!w)"
+  ),
+  rule(
+    "unrestricted",
+    "high",
+    undefined,
+    "W[^;#]{0,12}[UO]",
+    "E~{0,2}U",
+    "Y~{0,3}O",
+    "W~{0,4}D(?!\\.)",
+    "E~{0,2}D%{0,10}[UOIWFT5]",
+    "[OU]%{0,14}O",
+    "O%{0,14}[OUDWF]",
+    "[WDT]%{0,8}O",
+    "Y~{0,2}U(?:T|$|[;,])"
+  ),
+  rule("unrestricted", "high", /[jfq]$/, "s~{0,4}U"),
+  rule("toAssistant", "high", undefined, "K(?!\\.)%{0,16}[dIJRHXyGoOrsuUC]", "T6%{0,16}[dIJRHXyGoOrsuUC]"),
+  rule(
+    "hideFromUser",
+    "medium",
+    /j$/,
+    "H",
+    "h%{0,10}X%{0,6}G",
+    "X~{0,6}G~{0,8}h",
+    "K%{0,12}h"
+  ),
+  rule("sendElsewhere", "high", asked, "Xm?~{0,6}G~{0,8}l", "X~{0,3}l~{0,6}G", "G~{0,6}X~{0,3}l"),
+  rule("sendElsewhere", "high", undefined, "G~{0,6}l~{0,4}X", "l~{0,5}G~{0,4}X"),
+  rule(
+    "newInstructions",
+    "high",
+    /[jf]$/,
+    "Z(?!w)",
+    "i[:;,]?~{0,6}[WUIJHOKDR]",
+    "a%{0,10}[IJWUDFRHOZQ]",
+    "[IJ]~{0,6}[;,p]{0,2}~{0,3}i:"
+  ),
+  rule("decodeAndObey", "medium", /[^;:,"#pYt]$/, "b~{0,10}x"),
+  rule("takenOver", "medium", undefined, "[ryswd]~{0,5}7")
+]

@@ -1,0 +1,210 @@
+/**
+ * One pass over a text: what stands in it that should not, and where it is worth reading. Each character costs one step whatever it is, so that no
+ * text is slower than another by much.
+ */
+import { type CharacterKind, characterKinds, Characters, codeAt, isJudged, kindOf, unitsOf } from "./characters.ts"
+import { alarms } from "./concepts.ts"
+import { markerEnd } from "./markers.ts"
+import { type Gate, machines } from "./phrases.ts"
+import { astralSymbol, classes, control, opener, skip, special, wide, wideSymbol } from "./symbols.ts"
+
+/** The most units between the first and the last phrase of one instruction. */
+export const maxSpan = 160
+
+/** How much before and after an instruction is read with it. */
+export const contextBefore = 120
+export const contextAfter = 60
+
+/** A range of units of a text. */
+export interface Range {
+  readonly start: number
+  readonly end: number
+}
+
+export interface CharacterRun extends Range {
+  readonly kind: CharacterKind
+}
+
+/** A range that is worth reading, and the anchors that were found in it. */
+export interface Place extends Range {
+  readonly bits: number
+}
+
+/**
+ * What a pass has seen.
+ *
+ * - `runs`: neighboring characters of one kind that should not be sent; the first `maxRuns` of them.
+ * - `runCounts`: how many there are of each kind, in the order of `characterKinds`.
+ * - `places`: where the text is worth reading, in order and without overlap.
+ * - `markers`: markers of chat templates, the first `maxMarkers` of them.
+ */
+export interface Sight {
+  readonly runs: ReadonlyArray<CharacterRun>
+  readonly runCounts: ReadonlyArray<number>
+  readonly places: ReadonlyArray<Place>
+  readonly markers: ReadonlyArray<Range>
+}
+
+const controlKind = 1 + characterKinds.indexOf("control")
+
+/** The most markers that are noted in a text. */
+const maxMarkers = 100
+
+/** The most separate runs of characters that are noted one by one. */
+export const maxRuns = 1_000
+
+/** What the pass remembers: the anchors of this stretch of the text and of the one before. */
+class Scanner {
+  readonly runs: Array<CharacterRun> = []
+  readonly runCounts = [0, 0, 0, 0]
+  readonly places: Array<{ start: number; end: number; bits: number }> = []
+  readonly markers: Array<Range> = []
+  /** What the character that was judged last reads as. */
+  symbol = skip
+  private readonly text: string
+  private readonly characters: Characters
+  private readonly table = classes()
+  private stretchEnd = 0
+  private before = 0
+  private current = 0
+  private kept = -1
+  private keptEnd = -1
+  private runKind = 0
+  private runStart = 0
+  private runEnd = 0
+
+  constructor(text: string) {
+    this.text = text
+    this.characters = new Characters(text)
+  }
+
+  /** A phrase with these anchors ends at a position. */
+  found(at: number, bits: number): void {
+    if (at >= this.stretchEnd) {
+      this.before = at < this.stretchEnd + maxSpan ? this.current : 0
+      this.current = 0
+      this.stretchEnd = at - at % maxSpan + maxSpan
+    }
+    if ((bits & ~this.current) === 0) return
+    this.current |= bits
+    const recent = this.before | this.current
+    for (const alarm of alarms) {
+      if ((alarm & bits) !== 0 && (alarm & recent) === alarm) return this.place(at, recent)
+    }
+  }
+
+  private place(at: number, bits: number): void {
+    const start = Math.max(0, at - maxSpan - contextBefore)
+    const end = at + maxSpan + contextAfter
+    const last = this.places.at(-1)
+    if (last === undefined || start > last.end) this.places.push({ start, end, bits })
+    else {
+      last.end = Math.max(last.end, end)
+      last.bits |= bits
+    }
+  }
+
+  private lastKept(at: number): number {
+    if (this.keptEnd === at) return this.kept
+    if (at === 0) return -1
+    const unit = this.text.charCodeAt(at - 1)
+    return unit >= 0xdc00 && unit <= 0xdfff && at > 1 ? codeAt(this.text, at - 2) : unit
+  }
+
+  /** A marker of a chat template may begin here. */
+  marker(at: number): void {
+    if (this.markers.length === maxMarkers) return
+    const end = markerEnd(this.text, at)
+    if (end > at) this.markers.push({ start: at, end })
+  }
+
+  /** A control character. */
+  control(at: number): void {
+    if (this.keptEnd !== at) this.kept = this.lastKept(at)
+    this.keptEnd = at + 1
+    if (this.runKind !== controlKind || this.runEnd !== at) this.beginRun(controlKind, at)
+    this.runEnd = at + 1
+  }
+
+  /** Takes characters that need a judgment from a position on, and answers where others go on. */
+  judged(from: number, first: number): number {
+    this.symbol = skip
+    let at = from
+    let kept = this.lastKept(from)
+    for (
+      let kind = first;
+      isJudged(kind);
+      kind = at < this.text.length ? this.table[this.text.charCodeAt(at)]! : skip
+    ) {
+      const judgment = this.characters.judge(at, kind, kept)
+      const end = at + unitsOf(judgment)
+      const wrong = kindOf(judgment)
+      if (wrong === 0) {
+        kept = codeAt(this.text, Math.max(at, end - 2))
+        at = end
+        if (kept > 0xffff) {
+          this.symbol = astralSymbol(kept)
+          break
+        }
+      } else {
+        if (wrong !== this.runKind || at !== this.runEnd) this.beginRun(wrong, at)
+        at = this.runEnd = end
+      }
+    }
+    this.kept = kept
+    this.keptEnd = at
+    return at
+  }
+
+  private beginRun(kind: number, at: number): void {
+    this.endRun()
+    this.runKind = kind
+    this.runStart = at
+  }
+
+  /** Notes the run that is under way. */
+  endRun(): void {
+    if (this.runKind === 0) return
+    const index = this.runKind - 1
+    this.runCounts[index]!++ // it has an entry for each kind
+    if (this.runs.length >= maxRuns) return
+    this.runs.push({ kind: characterKinds[index]!, start: this.runStart, end: this.runEnd })
+  }
+}
+
+/** Reads a whole text once. */
+export const scan = (text: string): Sight => {
+  const scanner = new Scanner(text)
+  walk(text, scanner, machines().gate, classes())
+  scanner.endRun()
+  return scanner
+}
+
+/** The loop that every character passes. */
+const walk = (text: string, scanner: Scanner, { bits, firstFound, next }: Gate, table: Uint8Array): void => {
+  let state = 0
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at)
+    let symbol = table[unit]! // it has an entry for every unit
+    if (symbol >= special) {
+      if (symbol === control) {
+        scanner.control(at)
+        continue
+      } else if (symbol === opener) {
+        scanner.marker(at)
+        continue
+      } else if (symbol === wide) {
+        state = next[(state << 5) | wideSymbol(unit, 0)]!
+        if (state >= firstFound) scanner.found(at, bits[state]!)
+        state = next[(state << 5) | wideSymbol(unit, 1)]!
+        if (state >= firstFound) scanner.found(at, bits[state]!)
+        symbol = wideSymbol(unit, 2)
+      } else {
+        at = scanner.judged(at, symbol) - 1
+        symbol = scanner.symbol
+      }
+    }
+    state = next[(state << 5) | symbol]! // rows are complete
+    if (state >= firstFound) scanner.found(at, bits[state]!)
+  }
+}
