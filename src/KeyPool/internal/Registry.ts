@@ -6,7 +6,7 @@ import type { Key } from "../../Attempt.ts"
 import { Group, Member } from "./Member.ts"
 
 /** Whether two keys of one label differ in their weights at most. */
-const isSame = ({ weight: _, ...a }: Key, { weight: __, ...b }: Key): boolean => Equal.equals(a, b)
+const isSame = (a: Key, b: Key): boolean => Equal.equals({ ...a, weight: b.weight }, { ...b })
 
 export class Registry {
   /** By label. */
