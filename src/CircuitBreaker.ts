@@ -6,7 +6,7 @@
  * half-open: a few attempts go out to probe the API. If they succeed, the circuit closes; the first that fails opens it again.
  *
  * - **Failures** are `ConnectionError` and `ServerError`. `AuthError`, `BadRequestError` and `RateLimitError` prove that the API
- *   answers: they are successes. An attempt that was not sent or whose caller went away counts as neither.
+ *   answers: they are successes. A 5xx that a call meets again with another key is none of both: it is about the request. An attempt that was not sent or whose caller went away counts as neither.
  * - **Slow** is an attempt that took longer than `slowCallDuration` from its admission to its end; for a stream, to its first content. The time
  *   that a caller takes to read a stream is not the API's.
  * - A result counts only if the circuit has not changed state since its attempt was admitted. In the first window after such a change, rates count

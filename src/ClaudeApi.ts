@@ -107,6 +107,26 @@ const keyHeaders = new Set(["authorization", "x-api-key", "proxy-authorization"]
 const withoutKeys = (headers: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => !keyHeaders.has(name.toLowerCase())))
 
+const betas = "anthropic-beta"
+
+/**
+ * The headers of a call and those that its key needs besides. Betas add up, those of all calls among them: headers of one call replace them
+ * otherwise.
+ */
+const joined = (
+  all: Readonly<Record<string, string>>,
+  call: Readonly<Record<string, string>>,
+  key: Readonly<Record<string, string>>
+): Record<string, string> => {
+  const headers: Record<string, string> = {}
+  const asked = new Set<string>()
+  for (const [name, value] of [all, call, key].flatMap((each) => Object.entries(withoutKeys(each)))) {
+    if (name.toLowerCase() === betas) { for (const beta of value.split(",")) asked.add(beta.trim()) }
+    else headers[name.toLowerCase()] = value
+  }
+  return asked.size === 0 ? headers : { ...headers, [betas]: [...asked].join(",") }
+}
+
 /** The most clients that are kept; the oldest makes room. */
 const maxClients = 256
 
@@ -135,7 +155,7 @@ interface RequestOptions {
  * Gives the client of the SDK for the key of an attempt, of which it keeps one for each key, and the options for the SDK's
  * methods.
  */
-const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers }: Options) => {
+const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = {} }: Options) => {
   const clients = new Map<string, Anthropic>()
   const newClient = (apiKey: string): Anthropic => {
     const client = new Anthropic({
@@ -146,7 +166,7 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers }:
       timeout: Math.min(bounds.headers + 1000, 2 ** 31 - 1),
       openTelemetry: false,
       logLevel: "off",
-      defaultHeaders: withoutKeys(headers ?? {}),
+      defaultHeaders: withoutKeys(headers),
       ...(fetch === undefined ? undefined : { fetch })
     })
     const oldest = clients.size < maxClients ? undefined : clients.keys().next().value
@@ -160,7 +180,7 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers }:
       signal,
       // The SDK adds headers of the environment, but those of a request win.
       headers: {
-        ...withoutKeys(context.headers),
+        ...(key?.headers === undefined ? withoutKeys(context.headers) : joined(headers, context.headers, key.headers)),
         ...(key === undefined ? undefined : { authorization: `Bearer ${apiKey}`, "x-api-key": null })
       }
     }

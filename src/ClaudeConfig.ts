@@ -17,10 +17,12 @@
  */
 import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Budget from "./Budget.ts"
 import type * as CircuitBreaker from "./CircuitBreaker.ts"
 import type * as ClaudeApi from "./ClaudeApi.ts"
+import type * as KeyPool from "./KeyPool.ts"
 import type * as RateLimiter from "./RateLimiter.ts"
 import type * as RetryPolicy from "./RetryPolicy.ts"
 
@@ -32,6 +34,7 @@ import type * as RetryPolicy from "./RetryPolicy.ts"
  * - `limiter`: limits or the usage tier, and the length of the queue.
  * - `breaker`: mode, window and open times of circuits.
  * - `budget`: dollars for a day and a month. Default no budget.
+ * - `keys`: how keys are chosen. Default as the pool does.
  *
  * @category options
  * @since 0.1.0
@@ -42,6 +45,25 @@ export interface Options {
   readonly limiter?: RateLimiter.Options | undefined
   readonly breaker?: CircuitBreaker.Options | undefined
   readonly budget?: Budget.Options | undefined
+  readonly keys?: KeyPool.Options | undefined
+}
+
+/**
+ * Where the keys of this machine are beside the environment; `effect-claude/KeyStore/Local` takes them as its options.
+ *
+ * - `service`: what the entries of the keyring are filed under. Default `effect-claude`.
+ * - `path`: of the encrypted file. Default that of `KeyStore/Local`.
+ * - `passphrase`, `identity`, `identityFile`: what opens the file, one of them. Default none.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface KeysOptions {
+  readonly service?: string | undefined
+  readonly path?: string | undefined
+  readonly passphrase?: Redacted.Redacted<string> | undefined
+  readonly identity?: Redacted.Redacted<string> | undefined
+  readonly identityFile?: string | undefined
 }
 
 /** A value that may be missing; then the default of its part holds. */
@@ -88,7 +110,29 @@ const limits: Config.Config<RateLimiter.Limits | RateLimiter.Tier | undefined> =
 )
 
 /**
- * The options that the environment gives. The keys are read by `KeyStore.layerEnv` from `ANTHROPIC_API_KEY`.
+ * Where the environment says that keys are. The keys in the environment itself are those of `KeyStore.environment`.
+ *
+ * | variable | sets |
+ * | --- | --- |
+ * | `CLAUDE_KEYRING_SERVICE` | `service`: what the entries of the keyring are filed under |
+ * | `CLAUDE_KEYS_FILE` | `path` of the encrypted file |
+ * | `CLAUDE_KEYS_PASSPHRASE` | `passphrase` that opens it |
+ * | `CLAUDE_KEYS_IDENTITY`, `CLAUDE_KEYS_IDENTITY_FILE` | `identity` of age that opens it, or a file of them in another folder |
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const keys: Config.Config<KeysOptions> = Config.all({
+  service: optional(Config.NonEmptyString("CLAUDE_KEYRING_SERVICE")),
+  path: optional(Config.NonEmptyString("CLAUDE_KEYS_FILE")),
+  passphrase: optional(Config.Redacted("CLAUDE_KEYS_PASSPHRASE")),
+  identity: optional(Config.Redacted("CLAUDE_KEYS_IDENTITY")),
+  identityFile: optional(Config.NonEmptyString("CLAUDE_KEYS_IDENTITY_FILE"))
+})
+
+/**
+ * The options that the environment gives. The keys are read by `KeyStore.layerEnv` from `ANTHROPIC_API_KEY`, one or several separated by
+ * commas, and `ANTHROPIC_API_KEYS`, JSON with the label, group and weight of each.
  *
  * | variable | sets |
  * | --- | --- |
@@ -99,6 +143,7 @@ const limits: Config.Config<RateLimiter.Limits | RateLimiter.Tier | undefined> =
  * | `CLAUDE_TIER`: `start`, `build` or `scale` | `limiter.limits` |
  * | `CLAUDE_REQUESTS_PER_MINUTE`, `CLAUDE_INPUT_TOKENS_PER_MINUTE`, `CLAUDE_OUTPUT_TOKENS_PER_MINUTE`, `CLAUDE_TOKENS_PER_MINUTE` | `limiter.limits` instead of a tier |
  * | `CLAUDE_LIMIT_QUEUE` | `limiter.maxQueue` |
+ * | `CLAUDE_KEY_STRATEGY`: `prefixAffinity`, `leastLoaded`, `weighted`, `roundRobin` or `random` | `keys.strategy` |
  * | `CLAUDE_BREAKER`: `normal`, `observe`, `forcedOpen` or `disabled` | `breaker.mode` |
  * | `CLAUDE_BUDGET_USD_PER_DAY`, `CLAUDE_BUDGET_USD_PER_MONTH` | `budget`: for all calls together, by the calendar of UTC |
  * | `CLAUDE_BREAKER_WINDOW`, `CLAUDE_BREAKER_FAILURE_RATE`, `CLAUDE_BREAKER_SLOW_CALL`, `CLAUDE_BREAKER_OPEN_FOR`, `CLAUDE_BREAKER_MAX_OPEN_FOR` | `breaker` |
@@ -130,6 +175,15 @@ export const config: Config.Config<Options> = Config.all({
     maxQueue: optional(Config.schema(countUpTo(1_000_000), "CLAUDE_LIMIT_QUEUE"))
   }),
   budget,
+  keys: Config.map(
+    optional(
+      Config.Literals(
+        ["prefixAffinity", "leastLoaded", "weighted", "roundRobin", "random"],
+        "CLAUDE_KEY_STRATEGY"
+      )
+    ),
+    (strategy) => strategy === undefined ? undefined : { strategy }
+  ),
   breaker: Config.all({
     mode: optional(Config.Literals(["normal", "observe", "forcedOpen", "disabled"], "CLAUDE_BREAKER")),
     windowDuration: duration("CLAUDE_BREAKER_WINDOW"),

@@ -35,7 +35,7 @@ import { CallContext } from "./CallContext.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
-import type { ApiError, CallError, IncompleteAnswerError, StreamError } from "./ClaudeError.ts"
+import type { ApiError, CallError, IncompleteAnswerError, InputRejectedError, StreamError } from "./ClaudeError.ts"
 import * as Deprecation from "./ClaudeService/internal/deprecation.ts"
 import {
   type Checked,
@@ -47,12 +47,14 @@ import {
   type PartsServices,
   Policies
 } from "./ClaudeService/internal/parts.ts"
+import { previousOf } from "./ClaudeService/internal/previous.ts"
 import { type CallReport, type MessageCall, reportOf, type StreamReport } from "./ClaudeService/internal/reports.ts"
 import { ClaudeService } from "./ClaudeService/internal/service.ts"
 import * as Streaming from "./ClaudeService/internal/streaming.ts"
 import * as CostLedger from "./CostLedger.ts"
 import * as CostOptimizer from "./CostOptimizer.ts"
 import * as Estimate from "./Estimate.ts"
+import * as InputSanitizer from "./InputSanitizer.ts"
 import * as KeyPool from "./KeyPool.ts"
 import type * as KeyStore from "./KeyStore.ts"
 import * as MessageStream from "./MessageStream.ts"
@@ -87,7 +89,7 @@ export const make = Effect.gen(function*() {
   const breaker = yield* CircuitBreaker.CircuitBreaker
   const { lookup } = yield* Model.Catalogue
   const kinds = new Attempt.CallKinds(lookup)
-  const { begin, beginMessage } = yield* beginnings(kinds)
+  const { begin, beginMessage, sanitize } = yield* beginnings(kinds)
   const pool = yield* KeyPool.KeyPool
   const perAttempt = Attempt.all(
     { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
@@ -108,11 +110,11 @@ export const make = Effect.gen(function*() {
     let last: T | undefined
     return retries.retry((progress) => {
       const { moves, number } = progress
-      const attempt = last = { ...base, number, moves, previous: last } as T // `base` has the rest
+      const attempt = last = { ...base, number, moves, previous: previousOf(last) } as T // `base` has the rest
       const sent = Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress)))
       // `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
       return Effect.withSpan(sent, "ClaudeService.attempt", spanOfAttempt(attempt))
-    }, () => pool.mayMove(last))
+    }, (error) => pool.mayMove(last, error))
   }
 
   const create = (request: Request): Effect.Effect<Message, CallError> =>
@@ -141,17 +143,14 @@ export const make = Effect.gen(function*() {
 
   /** A call that costs nothing. */
   const ask = <A>(
-    endpoint: "countTokens" | "models",
-    name: string,
+    name: "countTokens" | "models" | "model",
     model: string,
-    send: (attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>
+    begun: Effect.Effect<(attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>, InputRejectedError>
   ): Effect.Effect<A, CallError> =>
     Effect.withSpan(
-      Effect.flatMap(
-        CallContext,
-        (context) => run<Attempt.Attempt, A>({ ...begin(model, context, lookup(model)), endpoint }, send)
-      ),
-      name,
+      Effect.flatMap(Effect.zip(begun, CallContext), ([send, context]) =>
+        run<Attempt.Attempt, A>({ ...begin(model, context, lookup(model)), endpoint: endpointOf(name) }, send)),
+      `ClaudeService.${name}`,
       spanOf(model)
     )
 
@@ -173,16 +172,23 @@ export const make = Effect.gen(function*() {
     stream: (request) => streamWithReport(request),
     streamWithReport,
     countTokens: (params) =>
-      ask("countTokens", "ClaudeService.countTokens", params.model, (attempt) => api.countTokens(attempt, params)),
-    models: ask("models", "ClaudeService.models", "", api.models),
-    model: (id) => ask("models", "ClaudeService.model", id, (attempt) => api.model(attempt, id))
+      ask(
+        "countTokens",
+        params.model,
+        Effect.map(sanitize(params), (sanitized) => (attempt) => api.countTokens(attempt, sanitized))
+      ),
+    models: ask("models", "", Effect.succeed(api.models)),
+    model: (id) => ask("model", id, Effect.succeed((attempt) => api.model(attempt, id)))
   })
 })
+
+const endpointOf = (name: "countTokens" | "models" | "model") => name === "countTokens" ? name : "models"
 
 const completeTextOf = ({ attempts, message }: CallReport) => MessageStream.completeText(message, attempts)
 
 /** How calls begin: what all attempts of one share. */
 const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
+  const sanitizer = yield* InputSanitizer.InputSanitizer
   const optimizer = yield* CostOptimizer.CostOptimizer
   const run = (yield* Random.nextIntBetween(0, 36 ** 10)).toString(36).padStart(10, "0")
   const warned = new Set<string>()
@@ -209,9 +215,10 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
     return result
   })
 
-  const beginMessage = Effect.fnUntraced(function*(asked: Request, stream: boolean) {
+  const beginMessage = Effect.fnUntraced(function*(given: Request, stream: boolean) {
     const context = yield* CallContext
     const began = yield* Clock.currentTimeMillis
+    const asked = sanitizer === InputSanitizer.off ? given : yield* sanitizer.sanitize(given)
     const { advice, changes, request } = optimizer === CostOptimizer.off
       ? { request: asked, changes: [], advice: [] }
       : yield* optimized(asked, stream, context)
@@ -232,7 +239,7 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
     return { base, advice, began }
   })
 
-  return { begin, beginMessage }
+  return { begin, beginMessage, sanitize: sanitizer.sanitize }
 })
 
 const spanOf = (model: string) => ({ attributes: { "gen_ai.request.model": model }, captureStackTrace: false })

@@ -48,7 +48,6 @@ import { CallContext } from "./CallContext.ts"
 import { incompatibility } from "./CostOptimizer/internal/incompatibility.ts"
 import type { Proposal, Rule, RuleContext } from "./CostOptimizer/internal/Rule.ts"
 import * as Estimate from "./Estimate.ts"
-import { BoundedMap } from "./internal/boundedMap.ts"
 import * as Model from "./Model.ts"
 import { PriceBook } from "./PriceBook.ts"
 import type { Request } from "./Request.ts"
@@ -64,14 +63,12 @@ export { trimHistory, type TrimHistoryOptions } from "./CostOptimizer/internal/t
 
 /**
  * - `rules`: the rules, in the order in which they apply.
- * - `maxKeys`: how many keys are remembered for rules; `cacheBreakpoints` notes up to five for each call. Default 10,000.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
   readonly rules: ReadonlyArray<Rule>
-  readonly maxKeys?: number | undefined
 }
 
 /**
@@ -148,8 +145,8 @@ const applied = (rule: Rule, request: Request, context: RuleContext): Proposal |
 export const make = Effect.fnUntraced(function*(options: Options) {
   const book = yield* PriceBook
   const catalogue = yield* Model.Catalogue
-  const { maxKeys = 10_000, rules } = options
-  const notedAt = new BoundedMap<string, number>(maxKeys)
+  const { rules } = options
+  const optimizer = {}
   const logged = new Set<Rule>()
 
   const skipped = (rule: Rule, why: string): Effect.Effect<void> =>
@@ -178,13 +175,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         return known
       },
       lengths,
-      isRecent: (key, millis) => {
-        const noted = notedAt.peek(key)
-        return noted !== undefined && at - noted < millis
-      },
-      note: (key) => {
-        notedAt.set(key, at)
-      }
+      optimizer
     }
   }
 

@@ -62,9 +62,15 @@ import * as Metric from "effect/Metric"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import { InputFinding, InputRejectedError } from "./ClaudeError.ts"
-import { Examination, type Found, type Kind, type PersonalData, type Settings } from "./InputSanitizer/internal/examination.ts"
-import { type Options, settingsOf } from "./InputSanitizer/internal/options.ts"
+import {
+  Examination,
+  type Found,
+  type Kind,
+  type PersonalData,
+  type Settings
+} from "./InputSanitizer/internal/examination.ts"
 import { cutTo } from "./InputSanitizer/internal/lengths.ts"
+import { type Options, settingsOf } from "./InputSanitizer/internal/options.ts"
 import { eachText, mark } from "./InputSanitizer/internal/texts.ts"
 import * as Feed from "./internal/feed.ts"
 
@@ -207,9 +213,15 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     })
     const untrusted = texts.filter(({ isTrusted }) => !isTrusted)
     const personal = yield* allPersonal(untrusted)
-    const [examination, result] = examined(settings, texts, (examination, max) =>
-      walk(request, (text, path, isTrusted) =>
-        isTrusted ? text : examination.examine(text, path, max, personal.get(path) ?? [])))
+    const [examination, result] = examined(
+      settings,
+      texts,
+      (examination, max) =>
+        walk(
+          request,
+          (text, path, isTrusted) => isTrusted ? text : examination.examine(text, path, max, personal.get(path) ?? [])
+        )
+    )
     if (examination.total === 0) return result
     yield* report(examination)
     if (!examination.isRejected) return result
@@ -224,8 +236,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     examine: Effect.fnUntraced(function*(text) {
       const given = { text, path: "", isTrusted: false }
       const personal = yield* personalIn(given)
-      const [examination, result] = examined(settings, [given], (examination, max) =>
-        examination.examine(text, "", max, personal))
+      const [examination, result] = examined(
+        settings,
+        [given],
+        (examination, max) => examination.examine(text, "", max, personal)
+      )
       const findings = examination.found.map((found) => findingOf(found, excerptLength))
       return { text: result, findings, total: examination.total }
     }),
@@ -288,8 +303,7 @@ export const trusted: {
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options = {}): Layer.Layer<InputSanitizer> =>
-  Layer.effect(InputSanitizer, make(options))
+export const layer = (options: Options = {}): Layer.Layer<InputSanitizer> => Layer.effect(InputSanitizer, make(options))
 
 /**
  * `layer` with options from configuration.

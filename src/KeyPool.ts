@@ -55,7 +55,7 @@ import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import { type Attempt, type Key, nothing, type Policy, type Settle } from "./Attempt.ts"
 import { ClaudeApi } from "./ClaudeApi.ts"
-import { NoUsableKeyError } from "./ClaudeError.ts"
+import { type ApiError, NoUsableKeyError, type Refusal } from "./ClaudeError.ts"
 import * as Feed from "./internal/feed.ts"
 import * as Keeper from "./KeyPool/internal/keeper.ts"
 import { checkKeys, mistakeIn } from "./KeyPool/internal/keys.ts"
@@ -63,6 +63,7 @@ import type { Member } from "./KeyPool/internal/Member.ts"
 import { Pool } from "./KeyPool/internal/Pool.ts"
 import { type Change, type Snapshot, snapshotOf } from "./KeyPool/internal/snapshot.ts"
 import type { StrategyName } from "./KeyPool/internal/strategies.ts"
+import { make as makeTelemetry, type Telemetry } from "./KeyPool/internal/telemetry.ts"
 import { KeyStore, type KeyStoreError } from "./KeyStore.ts"
 import * as Model from "./Model.ts"
 
@@ -90,12 +91,13 @@ export interface Options {
 /**
  * Admits an attempt by giving it a key.
  *
- * - `mayMove`: whether an attempt that has failed is followed by another one at once, with another key. `ClaudeService` asks for each.
+ * - `mayMove`: whether an attempt that has failed is followed by another one at once, with another key. `ClaudeService` asks after each failure.
  * - `snapshot`: every key as it stands.
  * - `changes`: what happens to keys, since the subscription. The last 256 are buffered for each subscriber; a slower one loses the oldest. The
  *   stream ends with the layer.
  * - `add`: adds a key, or replaces the one with its label; attempts that run go on with the key that they have. A key that is the same is
- *   only given its weight, and no longer drained. Changes of the `KeyStore` do not remove it. An invalid weight is a defect.
+ *   only given its weight, and no longer drained. Changes of the `KeyStore` do not remove it, and what it replaced or `remove` removed comes back only
+ *   where the store has it with another secret. An invalid weight is a defect.
  * - `setWeight`, `drain`, `remove`, `recheck`: whether there is a key with this label. `drain` gives it to no new attempts and waits until none
  *   uses it; `remove` forgets it immediately, and attempts that run end with it; `recheck` checks it now, where it is quarantined.
  *
@@ -105,7 +107,7 @@ export interface Options {
 export class KeyPool extends Context.Service<
   KeyPool,
   Policy<NoUsableKeyError> & {
-    readonly mayMove: (attempt: Attempt | undefined) => boolean
+    readonly mayMove: (attempt: Attempt | undefined, error: ApiError | Refusal) => boolean
     readonly snapshot: Effect.Effect<ReadonlyArray<Snapshot>>
     readonly changes: Stream.Stream<Change>
     readonly add: (key: Key) => Effect.Effect<void>
@@ -116,7 +118,8 @@ export class KeyPool extends Context.Service<
   }
 >()("effect-claude/KeyPool") {}
 
-const settingsOf = (options: Options, clock: Clock.Clock, random: Random.Random) => ({
+const settingsOf = (options: Options, clock: Clock.Clock, random: Random.Random, { moved }: Telemetry) => ({
+  moved,
   clock,
   random: () => random.nextDoubleUnsafe(),
   strategy: options.strategy,
@@ -142,18 +145,19 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const clock = yield* Clock.Clock
   const scope = yield* Effect.scope
   const feed = yield* Feed.make<Change>()
-  const pool = new Pool(settingsOf(options, clock, yield* Random.Random))
-  pool.replace(yield* Effect.flatMap(store.keys, checkKeys))
+  const telemetry = yield* makeTelemetry
+  const pool = new Pool(settingsOf(options, clock, yield* Random.Random, telemetry))
+  pool.registry.replace(yield* Effect.flatMap(store.keys, checkKeys))
 
   const adopt = (keys: ReadonlyArray<Key>): Effect.Effect<void> => {
     const mistake = keys.length === 0 ? "there are none" : mistakeIn(keys)
     return mistake === undefined
-      ? Effect.sync(() => pool.replace(keys))
+      ? Effect.sync(() => pool.registry.replace(keys))
       : Effect.logWarning(`KeyPool: the keys of the store have changed, and are not used: ${mistake}.`)
   }
   // A store that cannot be read now gives no new keys.
   const reload = Effect.ignore(Effect.flatMap(store.keys, adopt))
-  yield* Effect.forkScoped(Keeper.run(pool, { api, clock, feed, lookup, reload, scope }))
+  yield* Effect.forkScoped(Keeper.run(pool, { api, clock, feed, lookup, reload, scope, telemetry }))
   if (store.changes !== undefined) yield* Effect.forkScoped(Stream.runForEach(store.changes, adopt))
 
   /** Gives a key to an attempt, until it is settled. */
@@ -162,8 +166,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     member.inFlight++
     return Effect.sync(() => {
       member.inFlight--
-      // Only a failure of the only key teaches anything.
-      if (pool.only !== member || attempt.outcome._tag === "Failed") pool.settled(attempt, member)
+      // Of the only key, only a failure teaches anything; but somebody may still wait for its end, as it was drained before.
+      if (pool.only !== member || member.idle !== undefined || attempt.outcome._tag === "Failed") {
+        pool.settled(attempt, member)
+      }
     })
   }
 
@@ -175,27 +181,28 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           ? Effect.succeed(lend(attempt, only))
           : Effect.map(pool.take(attempt), (member) => lend(attempt, member))
       }),
-    mayMove: (attempt) => attempt !== undefined && pool.mayMove(attempt),
+    mayMove: (attempt, error) =>
+      attempt !== undefined && pool.only?.key !== attempt.key && pool.mayMove(attempt, error),
     snapshot: Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()
-      return [...pool.members.values()].map((member) => snapshotOf(member, now))
+      return [...pool.registry.members.values()].map((member) => snapshotOf(member, now))
     }),
     changes: feed.stream,
     add: (key) =>
       Effect.suspend(() => {
         const mistake = mistakeIn([{ ...key, weight: key.weight || 1 }])
         return mistake === undefined
-          ? Effect.sync(() => pool.add(key))
+          ? Effect.sync(() => pool.registry.add(key))
           : Effect.die(new RangeError(`KeyPool: ${mistake}`))
       }),
     setWeight: (label, weight) =>
       Effect.suspend(() =>
         weight >= 0 && weight < Infinity
-          ? Effect.sync(() => pool.setWeight(label, weight))
+          ? Effect.sync(() => pool.registry.setWeight(label, weight))
           : Effect.die(new RangeError(`KeyPool: a weight must be a number from 0, and is ${weight}`))
       ),
-    drain: (label) => pool.drain(label),
-    remove: (label) => Effect.sync(() => pool.remove(label)),
+    drain: (label) => pool.registry.drain(label),
+    remove: (label) => Effect.sync(() => pool.registry.remove(label)),
     recheck: (label) => Effect.sync(() => pool.recheck(label))
   })
 })

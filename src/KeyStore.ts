@@ -43,6 +43,7 @@
  * @since 0.1.0
  */
 import type * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -54,6 +55,7 @@ import type { Key } from "./Attempt.ts"
 import * as Environment from "./KeyStore/internal/environment.ts"
 import { fixed } from "./KeyStore/internal/fixed.ts"
 import { manage } from "./KeyStore/internal/manage.ts"
+import { bound } from "./KeyStore/internal/reading.ts"
 import type { KeyStoreError, ListedKey, Source, SourceReport } from "./KeyStore/internal/source.ts"
 import { follow } from "./KeyStore/internal/store.ts"
 
@@ -128,10 +130,12 @@ export const make = (
     timeoutMillis: Duration.toMillis(options.timeout ?? "30 seconds"),
     refreshBeforeMillis: Duration.toMillis(options.refreshBefore ?? "2 minutes")
   }
-  return Effect.map(
-    follow(sources, settings),
-    ({ changes, keys, noteChange }) => KeyStore.of({ keys, changes, ...manage(sources, settings, noteChange) })
-  )
+  return Effect.gen(function*() {
+    const provider = yield* ConfigProvider.ConfigProvider
+    const here = sources.map((source) => bound(source, provider))
+    const { changes, keys, noteChange } = yield* follow(here, settings)
+    return KeyStore.of({ keys, changes, ...manage(here, settings, noteChange) })
+  })
 }
 
 /**

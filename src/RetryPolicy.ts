@@ -105,7 +105,7 @@ export interface Progress {
 export class RetryPolicy extends Context.Service<RetryPolicy, {
   readonly retry: <A, E, R>(
     attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-    mayMove?: () => boolean
+    mayMove?: (error: E | ApiError) => boolean
   ) => Effect.Effect<A, E | ApiError | DeadlineExceededError, R>
 }>()("effect-claude/RetryPolicy") {}
 
@@ -167,7 +167,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   return RetryPolicy.of({
     retry: Effect.fnUntraced(function*<A, E, R>(
       attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-      mayMove?: () => boolean
+      mayMove?: (error: E | ApiError) => boolean
     ) {
       const { deadline = Infinity, retries } = yield* CallContext
       const waitedMillis: Array<number> = []
@@ -175,8 +175,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         | ((now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
         | undefined
       let lastError: ApiError | undefined
+      let number = 1
       let moves = 0
-      for (let number = 1;; number++) {
+      while (true) {
         const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
         if (began >= deadline) return yield* new DeadlineExceededError({ lastError, attempts: number - 1 })
 
@@ -186,12 +187,14 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           return result.success
         }
         const error = result.failure
-        if (isRefusal(error) || !isApiError(error)) return yield* Effect.fail(error)
-        lastError = error
-        if (mayMove?.() === true) {
+        const isSent = !isRefusal(error) && isApiError(error)
+        if (isSent) lastError = error
+        if (mayMove?.(error) === true) {
           moves++
+          if (isSent) number++
           continue
         }
+        if (!isSent) return yield* Effect.fail(error)
 
         const now = yield* Clock.currentTimeMillis
         nextWait ??= yield* Schedule.toStep(rulesOf(retries))
@@ -209,6 +212,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         if (wait === undefined || !(yield* spend)) return yield* Effect.fail(error)
         yield* Effect.onInterrupt(Effect.sleep(wait), () => giveBack)
         waitedMillis.push(wait)
+        number++
         moves = 0
       }
     })

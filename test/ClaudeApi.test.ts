@@ -140,6 +140,31 @@ describe("send", () => {
       assert.strictEqual(headers.get("x-stainless-retry-count"), "0")
     }))
 
+  it.effect("sends the headers that a key needs, and asks for its betas beside those of the call and of all calls", () =>
+    Effect.gen(function*() {
+      let sent: Headers | undefined
+      const { fetch } = fetchOf((_, init) => {
+        sent = new Headers(init.headers)
+        return json(message)
+      })
+      const api = ClaudeApi.make({ fetch, headers: { "Anthropic-Beta": "all", "x-team": "a" } })
+      const attempt = attemptOf(hello, { headers: { "anthropic-beta": "call, both", "x-call": "b" } })
+      attempt.key = {
+        ...attempt.key!,
+        headers: {
+          "anthropic-beta": "both,oauth",
+          "anthropic-workspace-id": "wrkspc_1",
+          "Authorization": "Bearer theirs"
+        }
+      }
+      yield* api.send(attempt)
+      assert.strictEqual(sent?.get("anthropic-beta"), "all,call,both,oauth")
+      assert.deepStrictEqual(
+        ["x-team", "x-call", "anthropic-workspace-id", "authorization"].map((name) => sent?.get(name)),
+        ["a", "b", "wrkspc_1", "Bearer sk-ant-test"]
+      )
+    }))
+
   it.effect("does not stream, whatever a caller without types asks for", () =>
     Effect.gen(function*() {
       const { fetch } = fetchOf((_, init) => {

@@ -1,6 +1,18 @@
 /** A service is composed of parts: each its options, or a layer of its service. */
 import { assert, describe, expectTypeOf, it } from "@effect/vitest"
-import { type Config, ConfigProvider, Context, Effect, Fiber, Layer, Logger, Redacted, Result, Semaphore } from "effect"
+import {
+  type Config,
+  ConfigProvider,
+  Context,
+  Effect,
+  Fiber,
+  Layer,
+  Logger,
+  Redacted,
+  Result,
+  Semaphore,
+  Stream
+} from "effect"
 import type * as Attempt from "effect-claude/Attempt"
 import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
@@ -9,7 +21,8 @@ import type * as ClaudeConfig from "effect-claude/ClaudeConfig"
 import { RateLimitedLocallyError, ServerError } from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
-import type { KeyStoreError } from "effect-claude/KeyStore"
+import * as KeyPool from "effect-claude/KeyPool"
+import * as KeyStore from "effect-claude/KeyStore"
 import * as PriceBook from "effect-claude/PriceBook"
 import * as RateLimiter from "effect-claude/RateLimiter"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
@@ -56,6 +69,17 @@ describe("ClaudeService.layer", () => {
       assert.strictEqual(row.nanoUsd, report.costNanoUsd)
       assert.strictEqual(row.nanoUsd, whole!.nanoUsd / 2)
     }).pipe(Effect.provide(Layer.effectDiscard(TestClock.setTime(Date.parse("2026-11-22"))))))
+
+  it.effect("puts a pool over a key store that is given, and follows its changes", () =>
+    Effect.gen(function*() {
+      const store = (...changes: ReadonlyArray<ReadonlyArray<Attempt.Key>>) =>
+        KeyStore.layerKeys([ClaudeTest.key], Stream.fromIterable(changes))
+      const label = Effect.map(ClaudeService.createWithReport(ClaudeTest.hello), ({ keyLabel }) => keyLabel)
+      const over = (given: Layer.Layer<KeyStore.KeyStore>) =>
+        Effect.provide(Effect.andThen(Effect.yieldNow, label), ClaudeService.layer({ api: scripted(), keys: given }))
+      assert.strictEqual(yield* over(store()), ClaudeTest.key.label)
+      assert.strictEqual(yield* over(store([{ ...ClaudeTest.key, label: "other" }])), "other")
+    }))
 
   it.effect("names keys that are given without a label, and takes them from the environment where none are", () =>
     Effect.gen(function*() {
@@ -150,10 +174,15 @@ describe("ClaudeService.layer", () => {
         CostLedger.CostLedger,
         Effect.flatMap(Database, () => Effect.fail("no database" as const))
       )
+      const pool = Layer.effect(KeyPool.KeyPool, Effect.fail("no" as const))
       expectTypeOf(ClaudeService.layer()).toEqualTypeOf<
-        Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError | KeyStoreError>
+        Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError | KeyStore.KeyStoreError>
       >()
       expectTypeOf(ClaudeService.layer({ keys })).toEqualTypeOf<Layer.Layer<ClaudeService.ClaudeService>>()
+      expectTypeOf(ClaudeService.layer({ keys: KeyStore.chain([KeyStore.environment]) })).toEqualTypeOf<
+        Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError | KeyStore.KeyStoreError>
+      >()
+      expectTypeOf(ClaudeService.layer({ keys: pool })).toEqualTypeOf<Layer.Layer<ClaudeService.ClaudeService, "no">>()
       expectTypeOf(ClaudeService.layer({ keys, ledger })).toEqualTypeOf<
         Layer.Layer<ClaudeService.ClaudeService, "no database", Database>
       >()
@@ -181,7 +210,7 @@ describe("ClaudeService.layer", () => {
         .toEqualTypeOf<Layer.Layer<ClaudeService.ClaudeService, "no database", Database>>()
       const options: ClaudeConfig.Options = {}
       expectTypeOf(ClaudeService.layer(options)).toEqualTypeOf<
-        Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError | KeyStoreError>
+        Layer.Layer<ClaudeService.ClaudeService, Config.ConfigError | KeyStore.KeyStoreError>
       >()
     })
 
@@ -223,6 +252,8 @@ describe("ClaudeService.layer", () => {
         () => ClaudeService.layer({ keys, limiter: Budget.layer(budget) }),
         // @ts-expect-error a part that does not exist beside one that does
         () => ClaudeService.layer({ keys, limitr: {} }),
+        // @ts-expect-error keys are a pool or a store
+        () => ClaudeService.layer({ keys: Budget.layer(budget) }),
         // @ts-expect-error an option that does not exist beside one that does
         () => ClaudeService.layer({ keys, retry: { retries: 1, tries: 2 } }),
         // @ts-expect-error a limit that does not exist
@@ -234,7 +265,7 @@ describe("ClaudeService.layer", () => {
         // @ts-expect-error a key in the clear
         () => ClaudeService.layer({ keys: "sk-ant-test" })
       ]
-      assert.lengthOf(wrong, 7)
+      assert.lengthOf(wrong, 8)
     })
 
     it("the tags of its errors", () => {

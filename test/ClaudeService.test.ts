@@ -23,6 +23,7 @@ import type * as ClaudeError from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostOptimizer from "effect-claude/CostOptimizer"
+import * as InputSanitizer from "effect-claude/InputSanitizer"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as MessageStream from "effect-claude/MessageStream"
 import * as PriceBook from "effect-claude/PriceBook"
@@ -437,7 +438,8 @@ describe("layers", () => {
         PriceBook.layer(),
         Budget.layerOff,
         CostLedger.layerOff,
-        CostOptimizer.layerOff
+        CostOptimizer.layerOff,
+        InputSanitizer.layerOff
       ]))
     ))
     expectTypeOf<Effect.Services<typeof partly>>().toEqualTypeOf<KeyPool.KeyPool | CircuitBreaker.CircuitBreaker>()

@@ -42,6 +42,15 @@ const files = Effect.fnUntraced(function*(lines: ReadonlyArray<unknown>) {
 const prompts = (count: number) =>
   Array.from({ length: count }, (_, index) => ({ id: `q${index}`, prompt: `what ${index} is` }))
 
+/** Prompts of which the last has no answer until it is released, so that a run with it does not end. */
+const endless = Effect.fnUntraced(function*(count: number) {
+  const simulator = yield* Simulator.Simulator
+  const model = "claude-opus-5-5"
+  yield* simulator.inject(Simulator.Fault.Stall({ after: "nothing" }), { request: (seen) => seen.model === model })
+  const all = [...prompts(count - 1), { id: "last", prompt: "what comes last", model }]
+  return { ...yield* files(all), all, release: simulator.clearFaults }
+})
+
 const ids = (answers: ReadonlyArray<Answer>) => answers.map(({ id }) => id).sort()
 
 layer(Environment, { excludeTestServices: true })("effect-claude batch", (it) => {
@@ -96,20 +105,21 @@ layer(Environment, { excludeTestServices: true })("effect-claude batch", (it) =>
   it.effect("stops at its budget or at a wrong key, keeps what was done, and goes on with another", () =>
     Effect.gen(function*() {
       const simulator = yield* Simulator.Simulator
-      const { answers, args } = yield* files(prompts(60))
+      const { answers, args: flags } = yield* files(prompts(24))
+      const args = [...flags, "--max-tokens", "256"]
       const wrong = yield* run(args, { env: { ANTHROPIC_API_KEY: "sk-ant-nobody-has-it" } })
       assert.strictEqual(wrong.code, 3)
       assert.match(wrong.err, /^AuthError: .* No further prompt is asked\.\n$/)
-      assert.deepInclude(json(wrong.out), { answered: 0, failed: 0, left: 60, stopped: "keys" })
+      assert.deepInclude(json(wrong.out), { answered: 0, failed: 0, left: 24, stopped: "keys" })
 
       const before = (yield* simulator.bill).totals.nanoUsd
-      const first = yield* run([...args, "--budget", "0.0125"])
+      const first = yield* run([...args, "--budget", "0.0045"])
       assert.strictEqual(first.code, 4)
       const end = json(first.out)
       assert.deepInclude(end, { stopped: "budget", failed: 0 })
       assert.isAbove(end.answered, 5)
-      assert.strictEqual(end.answered + end.left, 60)
-      assert.isAtMost(end.costUsd, 0.0125)
+      assert.strictEqual(end.answered + end.left, 24)
+      assert.isAtMost(end.costUsd, 0.0045)
       assert.lengthOf(yield* answers, end.answered)
       assert.strictEqual((yield* simulator.bill).totals.nanoUsd - before, end.costNanoUsd)
 
@@ -120,7 +130,7 @@ layer(Environment, { excludeTestServices: true })("effect-claude batch", (it) =>
 
   it.effect("leaves whole lines behind on Ctrl-C, and then asks nothing twice that was answered", () =>
     Effect.gen(function*() {
-      const { answers, args, count, left } = yield* files(prompts(100))
+      const { all, answers, args, count, left, release } = yield* endless(20)
       asked.length = 0
       const { child, exit } = yield* start(args)
       yield* eventually(count, (count) => count >= 8)
@@ -130,23 +140,25 @@ layer(Environment, { excludeTestServices: true })("effect-claude batch", (it) =>
       assert.match(stopped.err, /^Stopped\. The same command goes on from here\.\n/)
       const before = yield* answers
       assert.deepInclude(json(stopped.out), { stopped: "interrupted", answered: before.length })
-      assert.isBelow(before.length, 100)
+      assert.isBelow(before.length, all.length)
       assert.deepStrictEqual(yield* left, [])
 
+      yield* release
       const second = yield* run(args)
       assert.strictEqual(second.code, 0)
-      assert.deepInclude(json(second.out), { answered: 100 - before.length, answeredBefore: before.length })
+      assert.deepInclude(json(second.out), { answered: 20 - before.length, answeredBefore: before.length })
       const after = yield* answers
-      assert.deepStrictEqual(ids(after), ids(after.filter(({ text }) => text !== undefined)))
-      assert.deepStrictEqual(ids(after), prompts(100).map(({ id }) => id).sort())
+      assert.isTrue(after.every(({ text }) => text !== undefined))
+      assert.deepStrictEqual(ids(after), all.map(({ id }) => id).sort())
       for (const { id } of before) {
-        assert.lengthOf(asked.filter((question) => question === `what ${String(id).slice(1)} is`), 1)
+        const { prompt } = all.find((line) => line.id === id)!
+        assert.lengthOf(asked.filter((question) => question === prompt), 1)
       }
     }))
 
   it.effect("keeps a second run off the file of the first, and takes over from one that was killed", () =>
     Effect.gen(function*() {
-      const { answers, args, count, left, out } = yield* files(prompts(60))
+      const { all, answers, args, count, left, out, release } = yield* endless(20)
       const first = yield* start(args)
       yield* eventually(count, (count) => count >= 4)
       const second = yield* run(args)
@@ -158,10 +170,11 @@ layer(Environment, { excludeTestServices: true })("effect-claude batch", (it) =>
       first.child.kill("SIGKILL")
       yield* first.exit
       assert.include(yield* left, "answers.jsonl.lock")
+      yield* release
       const third = yield* run(args)
       assert.strictEqual(third.code, 0)
       assert.isAtLeast(json(third.out).answeredBefore, 3)
-      assert.deepStrictEqual(ids(yield* answers), prompts(60).map(({ id }) => id).sort())
+      assert.deepStrictEqual(ids(yield* answers), all.map(({ id }) => id).sort())
       assert.deepStrictEqual(yield* left, [])
     }))
 })
@@ -184,7 +197,15 @@ describe("a file of answers", () => {
 
   it.effect("is nothing else", () =>
     Effect.gen(function*() {
-      for (const foreign of ["not\nanswers", "not answers\n", "{\"id\":\"q0\",\"te\n{\"id\":\"q0\",\"text\":\"\"}"]) {
+      for (
+        const foreign of [
+          "not\nanswers",
+          "not answers\n",
+          "not answers",
+          "{\"prompt\":1}",
+          "{\"id\":\"q0\",\"te\n{\"id\":\"q0\",\"text\":\"\"}"
+        ]
+      ) {
         const error = yield* Effect.flip(opened(foreign))
         assert.match(error.message, /holds something else than answers: look at line 1/)
       }

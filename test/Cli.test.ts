@@ -3,7 +3,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
-import { Environment, folder, json, run, start } from "./utils/command.ts"
+import { Environment, folder, here, json, run, start } from "./utils/command.ts"
 import { eventually } from "./utils/eventually.ts"
 
 const all = { concurrency: "unbounded" } as const
@@ -14,9 +14,9 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
       const [help, completions, nothing, flag, group] = yield* Effect.all([
         run(["batch", "--help"], { env: { FORCE_COLOR: "1", NO_COLOR: "1" } }),
         run(["--completions", "bash"]),
-        run([]),
+        here([]),
         run(["ask", "--temprature", "1", "hi", "--json"]),
-        run(["cost", "report", "--by", "colour"])
+        here(["cost", "report", "--by", "colour"])
       ], all)
       assert.deepInclude(help, { code: 0, err: "" })
       assert.include(help.out, "--concurrency")
@@ -39,17 +39,18 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
       const [piped, asJson, cut, wrong, empty, missing] = yield* Effect.all([
         run(["ask", "the way", "--file", "-", "--tenant", "acme"], { env, stdin: "to the\nstation\n" }),
         run(["ask", "--json", "--system", "Be brief.", "--tag", "team=a", "the way"], { env }),
-        run(["ask", "the way", "--max-tokens", "2"]),
+        here(["ask", "the way", "--max-tokens", "2", "--json"]),
         run(["ask", "the way"], { env: { ANTHROPIC_API_KEY: "sk-ant-nobody-has-it" } }),
-        run(["ask", "--json"]),
-        run(["ask", "the way"], { env: { ANTHROPIC_API_KEY: undefined } })
+        here(["ask", "--json"]),
+        here(["ask", "the way"], { env: { ANTHROPIC_API_KEY: undefined } })
       ], all)
       assert.deepInclude(piped, { code: 0, out: "Nobody knows the way\n\nto the\nstation.\n" })
       assert.match(piped.err, /^claude-sonnet-5-5: \d+ tokens in, \d+ out, .* s, \$0\.\d+\n$/)
       assert.deepInclude(asJson, { code: 0, err: "" })
       assert.deepInclude(json(asJson.out), { text: "Nobody knows the way.", stopReason: "end_turn", attempts: 1 })
       assert.strictEqual(cut.code, 1)
-      assert.match(cut.err, /IncompleteAnswerError: .*max_tokens/)
+      assert.deepInclude(json(cut.out), { text: "Nobody", stopReason: "max_tokens" })
+      assert.deepInclude(json(cut.err).error, { tag: "IncompleteAnswerError", exitCode: 1 })
       assert.deepInclude(wrong, { code: 3, out: "" })
       assert.match(wrong.err, /^AuthError: Claude did not accept the API key/)
       assert.notInclude(wrong.err, "nobody")
@@ -60,9 +61,9 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
       const billed = (yield* simulator.bill).rows.length
       const [report, budget, none, secret] = yield* Effect.all([
         run(["cost", "report", "--by", "tenant", "--last", "1 hour", "--json"], { env }),
-        run(["cost", "budget", "--limit", "0.000001", "--per", "tag:team", "--ledger", costs]),
-        run(["cost", "report", "--ledger", `${costs}.none`]),
-        run(["cost", "report", "--ledger", "postgres://me:hunter2@localhost/x"])
+        here(["cost", "budget", "--limit", "0.000001", "--per", "tag:team", "--ledger", costs]),
+        here(["cost", "report", "--ledger", `${costs}.none`]),
+        here(["cost", "report", "--ledger", "postgres://me:hunter2@localhost/x"])
       ], all)
       assert.strictEqual(report.code, 0)
       assert.deepInclude(json(report.out), { by: "tenant", missingRows: 0 })
@@ -99,23 +100,38 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
       yield* simulator.clearFaults
     }))
 
+  it.effect("says that its output cannot be written, and that a folder is no file", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      const [full, ask, batch] = yield* Effect.all([
+        run(["keys", "list"], { stdout: "/dev/full" }),
+        here(["ask", "--file", path]),
+        here(["batch", path, "--out", `${path}/answers.jsonl`])
+      ], all)
+      assert.deepInclude(full, { code: 1, err: "The output cannot be written (ENOSPC).\n" })
+      for (const { code, err } of [ask, batch]) {
+        assert.strictEqual(code, 2)
+        assert.include(err, `${path} is a folder`)
+      }
+    }))
+
   it.effect("serves a simulated API with faults until it is stopped", () =>
     Effect.gen(function*() {
       const [served, wrong] = yield* Effect.all([
         start(["simulate", "--json", "--fault", "418,times=1,retry-after=9", "--answer", "Hello."]),
-        run(["simulate", "--fault", "529,probability=2"])
+        here(["simulate", "--fault", "529,probability=2"])
       ], all)
       assert.deepInclude(wrong, { code: 2, out: "" })
       assert.match(wrong.err, /--fault 529,probability=2: probability is from 0 to 1/)
       yield* eventually(Effect.sync(() => served.said.out), (out) => out.includes("\n"))
       const { apiKey, baseUrl } = json(served.said.out)
-      const taken = yield* run(["simulate", "--port", new URL(baseUrl).port])
+      const taken = yield* here(["simulate", "--port", new URL(baseUrl).port])
       assert.deepInclude(taken, { code: 1, out: "" })
       assert.match(taken.err, /Port \d+ is taken/)
       const env = { ANTHROPIC_API_KEY: apiKey, ANTHROPIC_BASE_URL: baseUrl }
-      const first = yield* run(["ask", "hi", "--json"], { env })
+      const first = yield* here(["ask", "hi", "--json"], { env })
       assert.deepInclude(json(first.err).error, { tag: "BadRequestError", status: 418 })
-      assert.strictEqual((yield* run(["ask", "hi"], { env })).out, "Hello.\n")
+      assert.strictEqual(json((yield* here(["ask", "hi", "--json"], { env })).out).text, "Hello.")
       served.child.kill("SIGTERM")
       assert.strictEqual((yield* served.exit).code, 143)
     }))
@@ -124,17 +140,17 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
     Effect.gen(function*() {
       const { refusedUrl } = yield* SimulatorServer.SimulatorServer
       const costs = `${yield* folder}/costs.db`
-      yield* run(["ask", "hi", "--ledger", costs])
+      yield* here(["ask", "hi", "--ledger", costs, "--json"])
       const [good, bad, offline] = yield* Effect.all([
         run(["doctor", "--json", "--ledger", costs]),
-        run(["doctor", "--redis", "redis://127.0.0.1:1"], {
+        here(["doctor", "--redis", "redis://127.0.0.1:1"], {
           env: {
             ANTHROPIC_BASE_URL: refusedUrl,
             HTTPS_PROXY: "http://me:hunter2@proxy:8080",
             CLAUDE_LEDGER: "/none.db"
           }
         }),
-        run(["doctor", "--offline", "--model", "claude-opus-4-20250514"], { env: { CLAUDE_RETRIES: "many" } })
+        here(["doctor", "--offline", "--model", "claude-opus-4-20250514"], { env: { CLAUDE_RETRIES: "many" } })
       ], all)
       assert.deepInclude(good, { code: 0, err: "" })
       const { checks, ok } = json(good.out)

@@ -750,8 +750,10 @@ describe("CostOptimizer", () => {
           const call = (n: number) => optimize(frozen({ ...ask, messages: turns.slice(0, n) }))
           assert.deepStrictEqual((yield* call(1)).changes, [])
           const { changes: second, request } = yield* call(3)
+          // Where the conversation was seen to stand, it can fork.
           assert.deepStrictEqual(request.messages, [
-            ...turns.slice(0, 2),
+            user([{ type: "text", text: words(3_000), cache_control: control }]),
+            turns[1]!,
             user([{ type: "text", text: words(100), cache_control: control }])
           ])
           const before = input({ ...ask, messages: turns.slice(0, 3) })
@@ -818,8 +820,6 @@ describe("CostOptimizer", () => {
       Effect.gen(function*() {
         const eager = CostOptimizer.cacheBreakpoints({ eager: true })
         const stays: ReadonlyArray<Partial<Attempt.Request>> = [
-          { system: "Be kind.", messages: [user(words(2_000)), assistant("The")] },
-          { system: "", messages: [user([{ type: "text", text: words(2_000) }, { type: "text", text: " " }])] },
           {
             tools: [{ name: "a", description: words(2_000), defer_loading: true, input_schema: { type: "object" } }],
             messages: [user([{ type: "text", text: " " }])]
@@ -828,6 +828,21 @@ describe("CostOptimizer", () => {
         for (const fields of stays) {
           const given = frozen({ ...ask, ...fields })
           assert.strictEqual((yield* once(eager, given)).request, given)
+        }
+      }))
+
+    it.effect("marks the last place of the messages that can hold one", () =>
+      Effect.gen(function*() {
+        const eager = CostOptimizer.cacheBreakpoints({ eager: true })
+        const block = { type: "text" as const, text: words(2_000) }
+        const long = user([{ ...block, cache_control: control }])
+        const pairs = [
+          [[user(words(2_000)), assistant("The")], [long, assistant("The")]],
+          [[user([block, { type: "text", text: " " }])], [user([...long.content as [], { type: "text", text: " " }])]]
+        ] as const
+        for (const [messages, expected] of pairs) {
+          const given = frozen({ ...ask, system: "Be kind.", messages })
+          assert.deepStrictEqual((yield* once(eager, given)).request, { ...given, messages: expected })
         }
       }))
 
@@ -854,6 +869,67 @@ describe("CostOptimizer", () => {
         })
       ))
 
+    const places = (request: Attempt.Request) =>
+      Effect.map(
+        optimize(frozen(request)),
+        ({ changes }) => [...(changes[0]?.what ?? "").matchAll(/after (.*?) \(/g)].map(([, place]) => place)
+      )
+
+    it.effect("marks a document and not the questions about it", () =>
+      on(
+        [rule],
+        Effect.gen(function*() {
+          const document = { type: "text" as const, text: words(3_000) }
+          const question = (text: string) => ({
+            ...ask,
+            messages: [user([document, { type: "text", text: `${text} ${words(500)}` }])]
+          })
+          const marks = yield* Effect.forEach(Array.from({ length: 30 }, (_, i) => `${i}`), (text) =>
+            Effect.gen(function*() {
+              const { request } = yield* optimize(question(text))
+              yield* TestClock.adjust("100 seconds")
+              const blocks = request.messages[0]!.content as ReadonlyArray<{ readonly cache_control?: unknown }>
+              return blocks.map(({ cache_control }) =>
+                cache_control !== undefined
+              )
+            }))
+          assert.deepStrictEqual(marks[0], [false, false])
+          assert.deepStrictEqual(marks[1], [true, true])
+          // By then it has learnt that questions do not come again.
+          assert.deepStrictEqual(marks.slice(10), Array.from({ length: 20 }, () => [true, false]))
+        })
+      ))
+
+    it.effect("learns from a kind of call to write at first sight, or never", () =>
+      on(
+        [rule],
+        Effect.gen(function*() {
+          const call = (type: string, text: string) =>
+            CallContext.annotate(places({ ...ask, system: `${text} ${words(2_000)}` }), { requestType: type })
+          for (let i = 0; i < 60; i++) {
+            yield* call("once", `once ${i}`)
+            yield* call("twice", `twice ${i}`)
+            yield* TestClock.adjust("10 seconds")
+            yield* call("twice", `twice ${i}`)
+          }
+          assert.deepStrictEqual(yield* call("once", "new"), [])
+          assert.include(yield* call("twice", "newer"), "the system prompt")
+        })
+      ))
+
+    it.effect("marks the tools too, which other system prompts may share", () =>
+      on(
+        [CostOptimizer.cacheBreakpoints({ eager: true })],
+        Effect.gen(function*() {
+          const tools = [{ name: "a", description: words(1_000), input_schema: { type: "object" as const } }]
+          assert.deepStrictEqual(yield* places({ ...ask, tools, system }), [
+            "the tools",
+            "the system prompt",
+            "the newest message"
+          ])
+        })
+      ))
+
     it.effect("forgets the oldest beginnings when there are too many", () =>
       Effect.andThen(
         TestClock.setTime(at),
@@ -862,7 +938,14 @@ describe("CostOptimizer", () => {
           yield* optimize(about("a", { system: words(3_000) }))
           assert.deepStrictEqual((yield* optimize(about("b"))).changes, [])
         })
-      ).pipe(Effect.provide(Layer.provide(CostOptimizer.layer({ rules: [rule], maxKeys: 4 }), PriceBook.layer()))))
+      ).pipe(
+        Effect.provide(
+          Layer.provide(
+            CostOptimizer.layer({ rules: [CostOptimizer.cacheBreakpoints({ maxPrefixes: 3 })] }),
+            PriceBook.layer()
+          )
+        )
+      ))
   })
 
   describe("batchAdvice", () => {

@@ -1,6 +1,7 @@
 /** The pool under the whole service, over a simulated API. */
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, Clock, Effect, Fiber, Redacted, Schedule, Stream } from "effect"
+import { Array as Arr, Clock, Duration, Effect, Fiber, Random, Redacted, Schedule, Stream } from "effect"
+import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeService from "effect-claude/ClaudeService"
@@ -31,6 +32,20 @@ const retry = { retries: 0 }
 const value = <A, E, R>(effect: Effect.Effect<A, E, R>, seconds?: number): Effect.Effect<A, E, R> =>
   Effect.flatMap(driven(effect, seconds), (exit) => exit)
 
+/** Lets time go on only while no request is made or answered. */
+const patiently = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.forkChild(effect)
+    let seen = -1
+    while (fiber.pollUnsafe() === undefined) {
+      yield* settle
+      const { open, total } = yield* Simulator.Simulator.use(({ requests }) => requests)
+      if (total + open === seen) yield* TestClock.adjust("100 millis")
+      seen = total + open
+    }
+    return yield* Fiber.join(fiber)
+  })
+
 const labels = Effect.map(
   Effect.flatMap(Simulator.Simulator, ({ bill }) => bill),
   ({ rows }) => rows.map(({ key }) => key)
@@ -55,9 +70,11 @@ const throttled = (seconds: number, ...organizations: ReadonlyArray<string>): Si
 describe("a call without retries", () => {
   it.effect("is answered 500 times of 500 with one key revoked, one group at its limit and one healthy", () =>
     Effect.gen(function*() {
-      const calls = Arr.makeBy(500, (i) => ClaudeService.create(question(i)))
-      const answers = yield* value(Effect.all(calls, { concurrency: 16 }), 1_200)
+      const calls = Arr.makeBy(500, (i) => ClaudeService.createWithReport(question(i)))
+      const answers = yield* patiently(Effect.all(calls, { concurrency: 16 }))
       assert.lengthOf(answers, 500)
+      // Nobody waits for the group at its limit, but for a few that came before anything was known about it.
+      assert.isAtMost(answers.filter(({ latency }) => Duration.toSeconds(latency) > 2).length, 3)
       const used = yield* labels
       assert.isFalse(used.includes("a"))
       assert.isTrue(used.includes("b"))
@@ -66,6 +83,7 @@ describe("a call without retries", () => {
       assert.strictEqual(yield* inFlight, 0)
     }).pipe(Effect.provide(Simulator.layerClaude({
       keys: [keyOf("a", "org-a", { revoked: true }), b, c],
+      latency: { firstToken: "200 millis" },
       limits: (_, organization) => organization === "org-b" ? { requestsPerMinute: 5 } : { requestsPerMinute: 5_000 }
     }, { retry }))))
 
@@ -251,7 +269,8 @@ describe("a quarantined key", () => {
       const error = yield* Effect.flip(ClaudeService.create(hello))
       assert.strictEqual(
         error.message,
-        "No API key is usable (a: quarantined: the API did not accept it). Try again later."
+        "No API key is usable (a: quarantined: the API did not accept it). Check that they are right and paid for; " +
+          "they are checked again in the background."
       )
       assert.strictEqual((yield* requests).total, total)
     }).pipe(Effect.provide(Simulator.layerClaude({ keys: [a] }, { retry }))))
@@ -294,4 +313,88 @@ describe("rotation", () => {
       { keys: [a], latency: { firstToken: { median: "30 millis", sigma: 0.5 } } },
       { retry, limiter: RateLimiter.layerOff }
     ))), 30_000)
+})
+
+describe("bad weather", () => {
+  const hit = (share: number, fault: Simulator.Fault): Simulator.Rule => ({
+    fault,
+    when: { probability: share, until: "1 minute" }
+  })
+
+  const storm = [
+    hit(0.3, Fault.Status({ status: 429, headers: { "retry-after-ms": "700" } })),
+    hit(0.1, Fault.Status({ status: 429, headers: { "retry-after": "3" } })),
+    hit(0.05, Fault.Status({ status: 401 })),
+    hit(0.05, Fault.Status({ status: 403 })),
+    hit(0.05, Fault.Status({ status: 500 })),
+    hit(0.05, Fault.ResetBeforeHeaders()),
+    hit(0.05, Fault.ErrorEvent({ type: "overloaded_error", after: { events: 3 } }))
+  ]
+
+  for (const seed of ["hail", "fog", "gale"]) {
+    it.effect(
+      `leaves nothing in flight, whenever calls are interrupted, and passes (${seed})`,
+      () =>
+        Effect.gen(function*() {
+          const claude = yield* ClaudeService.ClaudeService
+          const limiter = yield* RateLimiter.RateLimiter
+          const budget = yield* Budget.Budget
+          const call = Effect.fnUntraced(function*(i: number) {
+            const run: Effect.Effect<unknown, unknown> = i % 3 === 0
+              ? Stream.runDrain(claude.stream(question(i)))
+              : claude.create(question(i))
+            const [start, patience] = [yield* Random.nextBetween(0, 30_000), yield* Random.nextBetween(1, 20_000)]
+            yield* Effect.sleep(start)
+            const within = i % 2 === 0 ? CallContext.withDeadline(run, patience) : Effect.timeoutOption(run, patience)
+            return (yield* Effect.exit(within))._tag
+          })
+          const ends = yield* value(Effect.forEach(Arr.makeBy(300, (i) => i), call, { concurrency: "unbounded" }))
+          assert.includeMembers(ends, ["Success", "Failure"])
+          assert.strictEqual(yield* inFlight, 0)
+          for (const { inFlight, waiting } of yield* limiter.snapshot) {
+            assert.deepStrictEqual([inFlight, waiting], [0, 0])
+          }
+          for (const { reservedNanoUsd } of yield* budget.snapshot) assert.strictEqual(reservedNanoUsd, 0)
+          yield* TestClock.adjust("10 minutes")
+          yield* settle
+          assert.deepStrictEqual([...new Set(Object.values(yield* states))], ["usable"])
+          const after = yield* value(Effect.replicateEffect(ClaudeService.create(hello), 20))
+          assert.lengthOf(after, 20)
+        }).pipe(
+          Effect.provide(Simulator.layerClaude({
+            seed,
+            keys: [a, keyOf("a-2", "org-a"), b, keyOf("b-2", "org-b")],
+            faults: storm,
+            latency: { firstToken: { median: "800 millis", sigma: 1 }, perToken: "5 millis" }
+          }, {
+            breaker: { mode: "observe" },
+            budget: { budgets: [{ name: "all", limit: 1_000, window: { calendar: "month" } }] }
+          })),
+          Random.withSeed(seed)
+        ),
+      30_000
+    )
+  }
+
+  it.effect("of two groups that refuse in turn never sends more than a call may", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(ClaudeService.create(hello))
+      assert.strictEqual(error._tag, "RateLimitError")
+      // Each group once: the hints are over before the other group has refused, and that is no reason to ask again.
+      assert.strictEqual(yield* total, 2)
+    }).pipe(Effect.provide(Simulator.layerClaude({
+      keys: [a, b],
+      faults: [{ fault: Fault.Status({ status: 429, headers: { "retry-after-ms": "0" } }) }]
+    }, { retry }))))
+
+  it.effect("counts the same 500 on two keys once", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.CircuitBreaker
+      yield* value(Effect.flip(ClaudeService.create(hello)))
+      assert.strictEqual(yield* total, 4)
+      assert.deepInclude(yield* breaker.state("opus-4"), { failures: 1, phase: "closed" })
+    }).pipe(Effect.provide(Simulator.layerClaude({
+      keys: [a, b],
+      faults: [{ fault: Fault.Status({ status: 500 }) }]
+    }, { keys: { strategy: "roundRobin" } }))))
 })

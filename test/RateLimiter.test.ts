@@ -410,7 +410,11 @@ describe("RateLimiter", () => {
       assert.containSubset(of("wait_seconds"), { count: 1, sum: 0 })
       assert.containSubset(of("output_ratio"), { count: 1, sum: 0.5 })
       assert.deepStrictEqual(of("remaining"), { value: 1 })
-    }).pipe(limited({ limits: { requestsPerMinute: 2 } })))
+    }).pipe(
+      limited({ limits: { requestsPerMinute: 2 } }),
+      // Test files that run in one worker share the default registry.
+      Effect.provideServiceEffect(Metric.MetricRegistry, Effect.sync(() => new Map()))
+    ))
 
   it.effect("serves priorities by their shares and starves nobody", () =>
     Effect.gen(function*() {

@@ -9,6 +9,7 @@ import {
   CostLedger,
   CostOptimizer,
   Estimate,
+  InputSanitizer,
   Model,
   PriceBook,
   RateLimiter,
@@ -32,7 +33,8 @@ const policies = Layer.mergeAll(
   CircuitBreaker.layer({ consecutiveFailures: 1, jitter: 0 }),
   CostLedger.layer(),
   Budget.layer({ budgets: [{ name: "all", limit: 1, window: { calendar: "day" } }] }),
-  CostOptimizer.layerOff
+  CostOptimizer.layerOff,
+  InputSanitizer.layerOff
 ).pipe(Layer.provideMerge(PriceBook.layer()))
 
 /** The service with its policies over a simulated API, and a catalogue with our model. */

@@ -37,6 +37,7 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Budget from "../Budget.ts"
+import { BoundedMap } from "../internal/boundedMap.ts"
 import type * as PriceBook from "../PriceBook.ts"
 import { rowsOf } from "./internal/rows.ts"
 
@@ -63,6 +64,9 @@ export interface Options extends Budget.Options, StoreOptions {}
 /** The most rows that are read at once, limits and budgets that are not divided first. */
 const maxRead = 10_000
 
+/** The most rows that are kept decoded. */
+const maxKnown = 4_096
+
 /** The longest time between two statements of a transaction, which holds locks; then Postgres ends it. */
 const maxIdleMillis = 5_000
 
@@ -71,11 +75,17 @@ const sweepMillis = 3_600_000
 const keptMillis = 86_400_000
 
 const Int = Schema.FiniteFromString
-const decodeRows = Schema.decodeUnknownEffect(Schema.Array(Schema.Struct({
-  key: Schema.String,
-  row: Schema.NullOr(Schema.fromJsonString(Budget.Row))
-})))
-const decodeLocked = Schema.decodeUnknownEffect(Schema.Array(Schema.Struct({ now: Int })))
+const decodeNow = Schema.decodeUnknownEffect(Schema.Array(Schema.Struct({ now: Int })))
+const decodeFound = Schema.decodeUnknownEffect(
+  Schema.Array(Schema.Struct({ key: Schema.String, row: Schema.NullOr(Schema.String) }))
+)
+const decodeRow = Schema.decodeUnknownEffect(Schema.fromJsonString(Budget.Row))
+
+/** A row as it is decoded, and as the database holds it. */
+interface Known {
+  readonly row: Budget.Row
+  readonly json: string
+}
 
 /** Rows were deleted before they could be locked: the step is made again. */
 class SweptError extends Schema.TaggedError<SweptError>("effect-claude/Budget/Sql/SweptError")("SweptError", {}) {}
@@ -160,14 +170,14 @@ const makeTable = Effect.fnUntraced(function*({ prefix = "effect_claude_", schem
     selectBudgets: (budgets: ReadonlyArray<string>) =>
       sql`SELECT key, row FROM ${table} WHERE budget IN (SELECT ${cell(0)} FROM ${keysOf(budgets)})
         ORDER BY account NULLS FIRST, budget LIMIT ${sql.literal(`${maxRead}`)}`,
-    write: (changed: Budget.State) =>
+    write: (changed: ReadonlyMap<string, Known>) =>
       sql`INSERT INTO ${table} (key, budget, account, row, forget_at)
         SELECT ${cell(0)}, ${cell(1)}, ${cell(2)}, ${cell(3)}, ${int(4)} FROM ${
-        rows(jsonOf(Array.from(changed, ([key, row]) => [
+        rows(jsonOf(Array.from(changed, ([key, { json, row }]) => [
           key,
           row._tag === "Owner" ? null : row.budget,
           row._tag === "Account" ? row.account : null,
-          JSON.stringify(row),
+          json,
           row.forgetAt ?? null
         ])))
       } WHERE true ON CONFLICT (key) DO UPDATE SET row = excluded.row, forget_at = excluded.forget_at,
@@ -187,39 +197,46 @@ export const makeStore = Effect.fnUntraced(function*(options: StoreOptions = {})
   const { clock, isPg, sql } = table
 
   /** Keys that are known to have a row. */
-  let known = new Set<string>()
+  let existing = new Set<string>()
+
+  /** Rows as they were last read or written: most are still the same when they are read again. */
+  const known = new BoundedMap<string, Known>(maxKnown)
 
   /** Postgres can only lock rows that are there. SQLite locks the file. */
   const ensure = (keys: ReadonlyArray<string>): Effect.Effect<void, SqlError> => {
-    const unknown = isPg ? keys.filter((key) => !known.has(key)) : []
-    if (unknown.length === 0) return Effect.void
-    return Effect.map(table.create(unknown), () => {
-      if (known.size > maxRead) known = new Set()
-      for (const key of unknown) known.add(key)
+    const missing = isPg ? keys.filter((key) => !existing.has(key)) : []
+    if (missing.length === 0) return Effect.void
+    return Effect.map(table.create(missing), () => {
+      if (existing.size > maxRead) existing = new Set()
+      for (const key of missing) existing.add(key)
     })
   }
 
-  const stateOf = (...found: ReadonlyArray<ReadonlyArray<unknown>>) =>
-    Effect.map(
-      decodeRows(found.flat()),
-      (rows) =>
-        new Map(
-          rows.flatMap(({ key, row }): ReadonlyArray<readonly [string, Budget.Row]> => row === null ? [] : [[key, row]])
-        )
-    )
+  const stateOf = Effect.fnUntraced(function*(found: ReadonlyArray<unknown>) {
+    const state = new Map<string, Budget.Row>()
+    for (const { key, row: json } of yield* decodeFound(found)) {
+      if (json === null) continue
+      let same = known.get(key)
+      if (same?.json !== json) known.set(key, same = { row: yield* decodeRow(json), json })
+      state.set(key, same.row)
+    }
+    return state
+  })
 
   const work = Effect.fnUntraced(function*(batch: Budget.Batch, keys: ReturnType<typeof rowsOf>) {
     const locked = keys.changed.length === 0 ? [] : yield* table.lock(keys.changed)
     if (isPg && locked.length < keys.changed.length) {
-      known = new Set()
+      existing = new Set()
       return yield* new SweptError()
     }
     const budgets = batch.read === undefined ? [] : yield* table.selectBudgets(batch.read)
     const read = keys.read.length === 0 ? [] : yield* table.select(keys.read)
-    const times = yield* decodeLocked(locked.length === 0 ? yield* table.now() : locked)
-    const state = yield* stateOf(budgets, read, locked)
+    const times = yield* decodeNow(locked.length === 0 ? yield* table.now() : locked)
+    const state = yield* stateOf([...budgets, ...read, ...locked])
     const [changed, reply] = Budget.step(state, batch, Math.max(...times.map(({ now }) => now)))
-    if (changed.size > 0) yield* table.write(changed)
+    const written = new Map(Array.from(changed, ([key, row]) => [key, { row, json: JSON.stringify(row) }]))
+    if (written.size > 0) yield* table.write(written)
+    for (const [key, row] of written) known.set(key, row)
     return reply
   })
 

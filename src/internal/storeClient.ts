@@ -4,16 +4,19 @@
  * A step is bounded in time. The first that fails logs one warning; from then on the store is lost, and is tried again after a back-off until it
  * answers, which is logged once. What a policy does meanwhile is its own affair. A store in this process needs none of this.
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
+import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 
 /**
  * - `name`: of the policy, for the log.
- * - `timeoutMillis`: the longest that a step may take.
+ * - `timeoutMillis`: the longest that a step may take. One that takes longer is interrupted and not waited for: a rollback on a dead connection
+ *   would hold its caller.
+ * - `isReply`: whether what the store replied with is a reply. Default everything but nothing.
  * - `whileLost`: a sentence that says what happens until the store answers again.
  * - `retryMillis`, `maxRetryMillis`: the back-off, doubling from one to the other. Default 1 and 10 seconds.
  * - `onLost`, `onFound`: run when the store is lost and when it answers again; `onFound` may return a sentence for the log.
@@ -23,6 +26,7 @@ export interface Options<Batch, Reply> {
   readonly step: (batch: Batch) => Effect.Effect<Reply, unknown>
   readonly timeoutMillis: number
   readonly whileLost: string
+  readonly isReply?: ((reply: Reply) => boolean) | undefined
   readonly retryMillis?: number | undefined
   readonly maxRetryMillis?: number | undefined
   readonly onLost?: (() => void) | undefined
@@ -36,6 +40,14 @@ type Link =
   | { readonly _tag: "Lost"; readonly backoffMillis: number; readonly tryAt: number }
 
 const found: Link = { _tag: "Found" }
+
+/** Fails after `millis`, also where the effect cannot be interrupted. */
+const abandonable = <A, E>(effect: Effect.Effect<A, E>, millis: number): Effect.Effect<A, E | Cause.TimeoutError> =>
+  Effect.flatMap(Effect.forkDetach(effect, { startImmediately: true }), (fiber) =>
+    fiber.pollUnsafe() ?? Effect.onExit(
+      Effect.timeout(Fiber.join(fiber), millis),
+      () => Effect.sync(() => fiber.interruptUnsafe())
+    ))
 
 export class StoreClient<Batch, Reply> {
   /** How often the store was lost: an answer to a step from before the last loss may be told from a later one. */
@@ -62,11 +74,14 @@ export class StoreClient<Batch, Reply> {
 
   /** One step; undefined where it failed or took too long. The store may have made it all the same. */
   step(batch: Batch): Effect.Effect<Reply | undefined> {
-    const { step, timeoutMillis } = this.options
+    const { isReply = () => true, step, timeoutMillis } = this.options
     const { losses } = this
-    return Effect.matchCauseEffect(Effect.timeout(Effect.suspend(() => step(batch)), timeoutMillis), {
+    return Effect.matchCauseEffect(abandonable(Effect.suspend(() => step(batch)), timeoutMillis), {
       onFailure: (cause) => Effect.as(this.lose(losses, cause), undefined),
-      onSuccess: (reply) => Effect.as(this.find(), reply)
+      onSuccess: (reply) =>
+        Predicate.isNotNullish(reply) && isReply(reply)
+          ? Effect.as(this.find(), reply)
+          : Effect.as(this.lose(losses, Cause.die(new Error("what it replied is no reply"))), undefined)
     })
   }
 

@@ -48,6 +48,7 @@ import * as ClaudeService from "../ClaudeService.ts"
 import * as CostLedger from "../CostLedger.ts"
 import * as CostOptimizer from "../CostOptimizer.ts"
 import * as Estimate from "../Estimate.ts"
+import * as InputSanitizer from "../InputSanitizer.ts"
 import * as KeyPool from "../KeyPool.ts"
 import * as KeyStore from "../KeyStore.ts"
 import * as Model from "../Model.ts"
@@ -264,6 +265,7 @@ export const layer = (
       Budget.layerOff,
       CostLedger.layerOff,
       CostOptimizer.layerOff,
+      InputSanitizer.layerOff,
       KeyPool.layerOff.pipe(Layer.provide(KeyStore.layerKeys([key])), Layer.orDie)
     ]))
     return Layer.merge(claude, Layer.succeed(ClaudeTest, recorded))

@@ -123,6 +123,30 @@ it.effect("shows what a budget for all has spent, beside however many accounts o
     assert.isTrue(rows.some(({ budget }) => budget === "whole"))
   }).pipe(Effect.scoped))
 
+it.effect("goes by the rows that the database holds, not by those that it wrote last", () =>
+  Effect.gen(function*() {
+    const sql = yield* TestSqlite.connection({ filename: ":memory:" })
+    const store = Context.get(
+      yield* Layer.build(BudgetSql.layerStore().pipe(Layer.provide(Layer.succeed(SqlClient.SqlClient, sql)))),
+      Budget.Store
+    )
+    const account: Budget.Account = {
+      key: Budget.keyOf("all", ""),
+      budget: "all",
+      account: "",
+      window: { _tag: "Total" },
+      thresholds: [],
+      limitNanoUsd: 100
+    }
+    const reserve = (nanoUsd: number) =>
+      Effect.map(store.step({ reserves: [{ nanoUsd, accounts: [account] }] }), ({ decisions: [decision] }) => decision)
+    assert.strictEqual((yield* reserve(40))?._tag, "Reserved")
+    yield* sql`UPDATE effect_claude_budget_row SET row = json_set(row, '$.slots[0].spent', 30)`
+    const refused = yield* reserve(31)
+    assert.deepInclude(refused, { _tag: "Refused", reservedNanoUsd: 40, spentNanoUsd: 30 })
+    assert.strictEqual((yield* reserve(30))?._tag, "Reserved")
+  }).pipe(Effect.scoped))
+
 describe.skipIf(!TestPostgres.isThere)("on a server", () => {
   suite({
     name: "Postgres",

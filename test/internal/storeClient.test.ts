@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Deferred, Effect, Fiber, Logger, Schema } from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, Logger, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { Outbox, StoreClient, worker } from "../../src/internal/storeClient.ts"
 
@@ -60,6 +60,25 @@ describe("StoreClient", () => {
       yield* TestClock.adjust(1)
       assert.isUndefined(yield* Fiber.join(slow))
       assert.isUndefined(yield* clientOf(() => Effect.die("broken")).step(1))
+    })))
+
+  it.effect("does not wait for a step that cannot be interrupted", () =>
+    logged(Effect.gen(function*() {
+      const client = clientOf(() => Effect.uninterruptible(Effect.never))
+      const stuck = yield* Effect.forkChild(client.step(1), { startImmediately: true })
+      yield* TestClock.adjust(100)
+      assert.deepStrictEqual(stuck.pollUnsafe(), Exit.succeed(undefined))
+      const given = yield* Effect.forkChild(client.step(1), { startImmediately: true })
+      yield* Fiber.interrupt(given)
+    })))
+
+  it.effect("takes what is no reply for a loss", () =>
+    logged(Effect.gen(function*() {
+      for (const reply of [undefined, null]) {
+        const client = clientOf(() => Effect.succeed(reply as never)) // a store written without types
+        assert.isUndefined(yield* client.step(1))
+        assert.strictEqual(client.losses, 1)
+      }
     })))
 
   it.effect("counts steps that fail together as one loss", () =>

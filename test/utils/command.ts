@@ -1,10 +1,12 @@
 /** The command `effect-claude` as a process. */
-import { NodeFileSystem } from "@effect/platform-node"
+import { NodeFileSystem, NodeServices } from "@effect/platform-node"
 import { assert } from "@effect/vitest"
-import { Effect, FileSystem, Layer } from "effect"
+import { ConfigProvider, Console, Effect, FileSystem, Layer, Stdio, Stream } from "effect"
+import * as Cli from "effect-claude/Cli"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
 import { type ChildProcess, spawn } from "node:child_process"
+import { openSync } from "node:fs"
 
 /** A command that runs: what it has written so far, and how it ends. */
 export interface Run {
@@ -21,6 +23,8 @@ export interface Options {
   readonly stdin?: string | undefined
   /** Whether its terminal is a real one. */
   readonly terminal?: boolean | undefined
+  /** A file that it writes to instead of a pipe. */
+  readonly stdout?: string | undefined
 }
 
 const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
@@ -28,6 +32,7 @@ const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
 /** The environment of a command that has a key for the simulator of the test, and nothing else. */
 const environment = Effect.map(SimulatorServer.SimulatorServer, ({ url }) => ({
   PATH: process.env["PATH"],
+  XDG_CONFIG_HOME: "/none",
   ANTHROPIC_API_KEY: Simulator.apiKey,
   ANTHROPIC_BASE_URL: url
 }))
@@ -40,14 +45,17 @@ export const start = Effect.fnUntraced(function*(args: ReadonlyArray<string>, op
     ? ["script", "-qefc", whole.map(quoted).join(" "), "/dev/null"]
     : whole
   const child = yield* Effect.acquireRelease(
-    Effect.sync(() => spawn(file, rest, { env, stdio: ["pipe", "pipe", "pipe"] })),
+    Effect.sync(() => {
+      const stdout = options.stdout === undefined ? "pipe" : openSync(options.stdout, "w")
+      return spawn(file, rest, { env, stdio: ["pipe", stdout, "pipe"] })
+    }),
     (child) => Effect.sync(() => void child.kill("SIGKILL"))
   )
   const said = { out: "", err: "" }
-  child.stdout.on("data", (data) => (said.out += data))
-  child.stderr.on("data", (data) => (said.err += data))
-  child.stdin.on("error", () => {}) // a command may end before it has read everything
-  if (options.stdin !== undefined) child.stdin.end(options.stdin)
+  child.stdout?.on("data", (data) => (said.out += data))
+  child.stderr?.on("data", (data) => (said.err += data))
+  child.stdin?.on("error", () => {}) // a command may end before it has read everything
+  if (options.stdin !== undefined) child.stdin?.end(options.stdin)
   const ended = new Promise<number | null>((resolve) => child.on("close", resolve))
   const exit = Effect.map(Effect.promise(() => ended), (code) => ({ ...said, code }))
   return { child, said, exit } satisfies Run
@@ -55,6 +63,26 @@ export const start = Effect.fnUntraced(function*(args: ReadonlyArray<string>, op
 
 export const run = (args: ReadonlyArray<string>, options: Options = {}) =>
   Effect.scoped(Effect.flatMap(start(args, { stdin: "", ...options }), ({ exit }) => exit))
+
+/** The command without a process, for what does not depend on one: what its `Console` was given, and its exit code. */
+export const here = Effect.fnUntraced(function*(args: ReadonlyArray<string>, options: Omit<Options, "terminal"> = {}) {
+  const env: Record<string, string> = {}
+  for (const [name, value] of Object.entries({ ...yield* environment, ...options.env })) {
+    if (value !== undefined) env[name] = value
+  }
+  const said = { out: "", err: "" }
+  const write = (to: "out" | "err") => (text: string) => {
+    said[to] += `${text}\n`
+  }
+  const captured = Object.assign(Object.create(console), { log: write("out"), error: write("err") })
+  const stdin = Stream.make(new TextEncoder().encode(options.stdin ?? ""))
+  const code: number = yield* Cli.run(args).pipe(
+    Effect.provideService(Console.Console, captured),
+    Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env })),
+    Effect.provide(Layer.merge(NodeServices.layer, Stdio.layerTest({ stdin })))
+  )
+  return { ...said, code }
+})
 
 /** What a command wrote as JSON. */
 export const json = (text: string) => {

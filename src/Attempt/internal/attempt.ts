@@ -146,13 +146,16 @@ export interface AttemptCost {
 }
 
 /**
- * What all attempts have. The key pool writes `key`, the port writes `sentAt` and `outcome`; nobody else writes.
+ * What all attempts have. The key pool writes `key` and `patience`, the port writes `sentAt` and `outcome`; nobody else writes.
  *
  * - `callId`: the same for all attempts of a call.
  * - `number`: 1 for the first.
  * - `facts`: what the catalogue knows about `model`, or `Model.unknown`.
- * - `previous`: the attempt of the same call before it.
+ * - `previous`: the attempt of the same call before it. Its own `previous` is there only where it followed without a retry, so that endless retries keep
+ *   no endless chain.
  * - `moves`: how many attempts right before it failed for reasons of their keys, so that it follows at once with another one.
+ * - `patience`: for how many milliseconds it may wait for the limits of its group, since keys of another could be used as well; undefined for as
+ *   long as its deadline allows.
  * - `sentAt`: milliseconds since the epoch; undefined until it is sent.
  *
  * @category models
@@ -167,6 +170,7 @@ export interface Common {
   readonly previous?: Attempt | undefined
   readonly moves?: number | undefined
   key: Key | undefined
+  patience?: number | undefined
   sentAt?: number | undefined
   outcome: Outcome
 }

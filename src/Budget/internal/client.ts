@@ -55,6 +55,7 @@ export const make = Effect.fnUntraced(function*(
     name: "Budget",
     step,
     timeoutMillis,
+    isReply: ({ balances, decisions, events }) => [balances, decisions, events].every(Array.isArray),
     whileLost: "Calls are refused and settlements are queued until it recovers.",
     onFound: () => {
       const { dropped } = outbox

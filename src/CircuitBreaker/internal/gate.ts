@@ -5,7 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { admitted, type Attempt, nothing, onContent, type Outcome, type Settle } from "../../Attempt.ts"
+import { admitted, type Attempt, nothing, onContent, type Settle } from "../../Attempt.ts"
 import { CircuitOpenError } from "../../ClaudeError.ts"
 import type * as Model from "../../Model.ts"
 import {
@@ -218,10 +218,21 @@ export interface Settings {
   readonly run: (effect: Effect.Effect<void>) => void
 }
 
-const resultOf = (outcome: Outcome, isSlow: boolean): Result | undefined => {
+/** The failure that the attempt before it met with another key says something about the request, and nothing new about the API. */
+const isRepeated = ({ key, outcome, previous }: Attempt): boolean => {
+  if (previous === undefined || outcome._tag !== "Failed" || previous.outcome._tag !== "Failed") return false
+  const { error } = outcome
+  const { error: before } = previous.outcome
+  return error._tag === "ServerError" && before._tag === "ServerError" && !error.overloaded && !before.overloaded &&
+    error.status === before.status && previous.key !== key
+}
+
+const resultOf = (attempt: Attempt, isSlow: boolean): Result | undefined => {
+  const { outcome } = attempt
   if (outcome._tag === "NotSent" || outcome._tag === "Aborted") return undefined
   const isDown = outcome._tag === "Failed" &&
     (outcome.error._tag === "ConnectionError" || outcome.error._tag === "ServerError")
+  if (isDown && isRepeated(attempt)) return undefined
   return isDown ? isSlow ? "slowFailure" : "failure" : isSlow ? "slowSuccess" : "success"
 }
 
@@ -290,7 +301,7 @@ export class Gate {
     return Effect.suspend(() => {
       if (isSettled) return Effect.void
       const isSlow = slowMillis < Infinity && (latency ?? clock.currentTimeMillisUnsafe() - permit.at) > slowMillis
-      return circuit.settle(permit, this.mode === "disabled" ? undefined : resultOf(attempt.outcome, isSlow))
+      return circuit.settle(permit, this.mode === "disabled" ? undefined : resultOf(attempt, isSlow))
     })
   }
 

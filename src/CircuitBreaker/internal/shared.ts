@@ -41,6 +41,8 @@ export interface Link {
   isTrying: boolean
 }
 
+const phases: ReadonlySet<Reply["phase"]> = new Set(["closed", "open", "halfOpen"])
+
 export const makeLink = (
   step: (batch: Batch) => Effect.Effect<Reply, unknown>,
   options: Omit<Link, "client" | "isTrying">
@@ -51,6 +53,8 @@ export const makeLink = (
     name: "CircuitBreaker",
     step,
     timeoutMillis: options.storeTimeout,
+    isReply: ({ epoch, phase, waitMillis }) =>
+      phases.has(phase) && Number.isFinite(epoch) && Number.isFinite(waitMillis),
     whileLost: "Until it does, each process decides by what it sees itself."
   })
 })

@@ -32,6 +32,7 @@ export class CircuitOpenError
  * - `queueFull`: too many calls already wait.
  * - `tooLarge`: the request needs more than its limit ever allows at once.
  * - `spend`: the API reported that a spend limit is reached, so calls are refused without being sent.
+ * - `elsewhere`: it would have to wait, and keys of another group may have room. The call moves to one of them, so this reaches no caller.
  *
  * @category errors
  * @since 0.1.0
@@ -40,7 +41,7 @@ export class RateLimitedLocallyError
   extends Schema.TaggedError<RateLimitedLocallyError>("effect-claude/RateLimitedLocallyError")(
     "RateLimitedLocallyError",
     {
-      reason: Schema.Literals(["deadline", "queueFull", "tooLarge", "spend"]),
+      reason: Schema.Literals(["deadline", "queueFull", "tooLarge", "spend", "elsewhere"]),
       /** The model group whose limit it is. */
       group: Schema.String,
       /** With `tooLarge`: the input tokens that the request probably needs, and the most that fit at once. */
@@ -61,7 +62,8 @@ export class RateLimitedLocallyError
       tooLarge: `The request is larger than the whole limit of ${this.group}` +
         (this.needed === undefined ? "." : `: about ${this.needed} input tokens, and the limit is ${this.limit}.`),
       spend: `A spend limit of the API is reached, so calls to ${this.group} are not sent. ` +
-        "Raise it or wait until it resets."
+        "Raise it or wait until it resets.",
+      elsewhere: `The limits of ${this.group} have no room at once; keys of another group may have.`
     }[this.reason]
     return this.reason === "tooLarge"
       ? `${text} Make it smaller or raise the limit.`
@@ -166,10 +168,18 @@ export class NoUsableKeyError
 {
   readonly isRetryable: boolean = false
   readonly billed: Billed = "no"
+  /** `none`: no key is configured. `limits`: one will be usable in `retryAfter`. `keys`: waiting does not help, the keys must be replaced or paid for. */
+  get kind(): "none" | "limits" | "keys" {
+    if (Object.keys(this.reasons).length === 0) return "none"
+    return this.retryAfter === undefined ? "keys" : "limits"
+  }
   override get message(): string {
     const reasons = Object.entries(this.reasons).map(([label, reason]) => `${label}: ${reason}`)
     if (reasons.length === 0) return "There is no API key. Set ANTHROPIC_API_KEY or provide another key store."
-    return `No API key is usable (${reasons.join("; ")}). ${tryAgain(this.retryAfter)}`
+    const todo = this.kind === "keys"
+      ? "Check that they are right and paid for; they are checked again in the background."
+      : tryAgain(this.retryAfter)
+    return `No API key is usable (${reasons.join("; ")}). ${todo}`
   }
 }
 

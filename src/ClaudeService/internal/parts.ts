@@ -3,6 +3,7 @@ import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type { Key, Policy } from "../../Attempt.ts"
 import * as Budget from "../../Budget.ts"
@@ -11,6 +12,7 @@ import * as ClaudeApi from "../../ClaudeApi.ts"
 import type { Refusal } from "../../ClaudeError.ts"
 import * as CostLedger from "../../CostLedger.ts"
 import * as CostOptimizer from "../../CostOptimizer.ts"
+import * as InputSanitizer from "../../InputSanitizer.ts"
 import * as KeyPool from "../../KeyPool.ts"
 import * as KeyStore from "../../KeyStore.ts"
 import * as Model from "../../Model.ts"
@@ -29,12 +31,20 @@ interface Known {
   readonly budget: readonly [Budget.Budget, Budget.Options]
   readonly ledger: readonly [CostLedger.CostLedger, CostLedger.Options]
   readonly optimizer: readonly [CostOptimizer.CostOptimizer, CostOptimizer.Options]
+  readonly sanitizer: readonly [InputSanitizer.InputSanitizer, InputSanitizer.Options]
 }
 
 /** Given layers get these from the service. */
 type Shared = ClaudeApi.ClaudeApi | PriceBook.PriceBook
 
 type AnyLayer = Layer.Layer<never, unknown, unknown>
+
+type StoreLayer = Layer.Layer<KeyStore.KeyStore, unknown, unknown>
+
+/** The layers that a part can be given as. */
+type LayerOf<Name extends keyof Known> =
+  | Layer.Layer<Known[Name][0], unknown, unknown>
+  | (Name extends "keys" ? StoreLayer : never)
 
 /**
  * One API key, or several. Plain ones share the rate limits of one organization.
@@ -60,7 +70,8 @@ export interface KeyOptions extends KeyPool.Options {
  * What a service is made of. Each part is its options, or a layer of its service; what is left out has its default.
  *
  * - `api`: where requests go, and how long they may take. Default the public API.
- * - `keys`: one key, a list of them, or options of the pool with `keys` among them. Default those of `ANTHROPIC_API_KEY`.
+ * - `keys`: one key, a list of them, or options of the pool with `keys` among them; as a layer a `KeyPool`, or a `KeyStore` that a pool with its defaults
+ *   is put over. Default those of `ANTHROPIC_API_KEY`.
  * - `retry`: retries what another attempt can change, within a budget that all calls share. Default on.
  * - `limiter`: paces attempts within the rate limits. Default on; limits are learned from the API's headers.
  * - `breaker`: refuses calls while the API is down. Default on.
@@ -68,6 +79,7 @@ export interface KeyOptions extends KeyPool.Options {
  * - `budget`: limits in US dollars. Default none.
  * - `ledger`: a row for each attempt that was sent. Default the last 10,000 rows, in memory.
  * - `optimizer`: rules that make requests cheaper. Default none.
+ * - `sanitizer`: examines the texts of requests before anything else is done with them. Default off.
  * - `policies`: your own. They admit in the order given, after the limiter and before the breaker, so that what waits in one holds no
  *   circuit's permit; they may refuse with any `ClaudeError.Refusal`.
  * - `models`: models of your own, with their prices, groups and limits. Default none.
@@ -79,7 +91,7 @@ export interface KeyOptions extends KeyPool.Options {
  */
 export type Parts =
   & {
-    readonly [Name in keyof Known]?: Known[Name][1] | Layer.Layer<Known[Name][0], unknown, unknown> | undefined
+    readonly [Name in keyof Known]?: Known[Name][1] | LayerOf<Name> | undefined
   }
   & {
     readonly policies?: ReadonlyArray<Policy<Refusal>> | undefined
@@ -102,8 +114,7 @@ type Only<Given, Options> = unknown extends Options ? Given
     readonly [Name in keyof Given]: Name extends KeysOf<Options> ? Only<Given[Name], At<Options, Name>> : never
   }
 
-type CheckedPart<Name extends keyof Known, Part> = Part extends AnyLayer
-  ? Part extends Layer.Layer<Known[Name][0], unknown, unknown> ? Part
+type CheckedPart<Name extends keyof Known, Part> = Part extends AnyLayer ? Part extends LayerOf<Name> ? Part
   : `The part "${Name}" takes its options or a layer of its own service`
   : Name extends "keys" ? Part extends Keys ? Part : Only<Part, KeyOptions>
   : Part extends object ? Only<Part, Known[Name][1]>
@@ -125,7 +136,8 @@ type ErrorOf<Part> = Part extends Layer.Layer<never, infer E, unknown> ? E : nev
 
 type NeedsOf<Part> = Part extends Layer.Layer<never, unknown, infer R> ? R : never
 
-type KeysError<P> = P extends { readonly keys: AnyLayer | Keys | { readonly keys: Keys } } ? never
+type KeysError<P> = P extends { readonly keys: StoreLayer } ? Config.ConfigError | KeyStore.KeyStoreError
+  : P extends { readonly keys: AnyLayer | Keys | { readonly keys: Keys } } ? never
   : Config.ConfigError | KeyStore.KeyStoreError
 
 /** A base URL that is none. */
@@ -176,10 +188,23 @@ const keysOf = (keys: Keys): ReadonlyArray<Key> =>
 const isKeys = (given: Keys | KeyOptions): given is Keys => Redacted.isRedacted(given) || Array.isArray(given)
 
 /** A wait for keys is bounded like one for the server. */
+const poolWith = (retry: unknown, options: KeyPool.Options = {}) => {
+  const { maxRetryAfter } = (Layer.isLayer(retry) ? {} : retry ?? {}) as RetryPolicy.Options // as `part` has it
+  return KeyPool.layer({ maxRetryAfter, ...options })
+}
+
+/** The pool that a layer gives, or one over the store that it gives. */
+const poolFrom = (retry: unknown, given: Layer.Layer<KeyPool.KeyPool | KeyStore.KeyStore, unknown, Shared>) =>
+  Layer.flatMap(given, (context) => {
+    const services = Layer.succeedContext(context) // of one of them
+    return Option.isSome(Context.getOption(context, KeyPool.KeyPool))
+      ? services
+      : Layer.provide(poolWith(retry), services)
+  })
+
 const poolOf = (retry: unknown) => (given: Keys | KeyOptions = {}) => {
   const { keys, ...options }: KeyOptions = isKeys(given) ? { keys: given } : given
-  const { maxRetryAfter } = (Layer.isLayer(retry) ? {} : retry ?? {}) as RetryPolicy.Options // as `part` has it
-  const pool = KeyPool.layer({ maxRetryAfter, ...options })
+  const pool = poolWith(retry, options)
   return keys === undefined
     ? Layer.provide(pool, KeyStore.layerEnv)
     // Keys that the program has cannot fail to be read; a mistake in them is a defect, like one in options.
@@ -203,7 +228,9 @@ export const layer = (parts: AnyParts): Layer.Layer<PartsServices, unknown, unkn
     part(parts.prices, PriceBook.layer)
   ) as Layer.Layer<ClaudeApi.ClaudeApi | PriceBook.PriceBook, unknown, unknown> // neither needs the other
   const made = Layer.mergeAll(
-    part(parts.keys, poolOf(parts.retry)),
+    Layer.isLayer(parts.keys)
+      ? poolFrom(parts.retry, parts.keys as Layer.Layer<KeyPool.KeyPool | KeyStore.KeyStore, unknown, Shared>) // one of both
+      : part(parts.keys, poolOf(parts.retry)),
     part(parts.retry, RetryPolicy.layer),
     part(parts.limiter, RateLimiter.layer),
     part(parts.breaker, CircuitBreaker.layer),
@@ -212,6 +239,11 @@ export const layer = (parts: AnyParts): Layer.Layer<PartsServices, unknown, unkn
     part(
       parts.optimizer,
       (options?: CostOptimizer.Options) => options === undefined ? CostOptimizer.layerOff : CostOptimizer.layer(options)
+    ),
+    part(
+      parts.sanitizer,
+      (options?: InputSanitizer.Options) =>
+        options === undefined ? InputSanitizer.layerOff : InputSanitizer.layer(options)
     ),
     Layer.succeed(Policies, policies)
   ).pipe(Layer.provideMerge(shared))

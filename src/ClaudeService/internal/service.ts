@@ -29,7 +29,7 @@ export class ClaudeService extends Context.Service<ClaudeService, {
    * `StreamInterruptedError`. The request lives as long as the stream is read.
    */
   readonly stream: (request: Request) => Stream.Stream<MessageStream.Event, StreamError>
-  /** The same. `onEnd` runs once with what it took, when the stream ends or breaks, or its reader stops. */
+  /** The same. `onEnd` runs once with what it took, when the stream ends or breaks, or its reader stops; a request that the sanitizer rejects has no report. */
   readonly streamWithReport: <R = never>(
     request: Request,
     onEnd: (report: StreamReport) => Effect.Effect<void, never, R>

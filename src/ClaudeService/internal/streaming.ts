@@ -13,6 +13,7 @@ import type { ClaudeApi } from "../../ClaudeApi.ts"
 import {
   type ApiError,
   DeadlineExceededError,
+  type InputRejectedError,
   isApiError,
   type Refusal,
   type StreamError,
@@ -24,6 +25,7 @@ import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
 import type { Progress, RetryPolicy } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
+import { previousOf } from "./previous.ts"
 import { type MessageCall, reportOf, type StreamReport } from "./reports.ts"
 
 type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>
@@ -108,7 +110,7 @@ interface Parts {
   readonly api: Pick<ClaudeApi["Service"], "stream">
   readonly retries: RetryPolicy["Service"]
   readonly mayMove: KeyPool["Service"]["mayMove"]
-  readonly begin: (request: Request) => Effect.Effect<MessageCall>
+  readonly begin: (request: Request) => Effect.Effect<MessageCall, InputRejectedError>
   readonly span: (model: string) => Tracer.SpanOptions
   readonly spanOfAttempt: (attempt: Attempt.Attempt) => Tracer.SpanOptions
 }
@@ -166,10 +168,11 @@ export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spa
         const opened = yield* Effect.onExit(
           retries.retry((progress) => {
             const { moves, number } = progress
-            const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous: last?.[0] }
+            const previous = previousOf(last?.[0])
+            const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous }
             last = [attempt, progress]
             return open(attempt, scope)
-          }, () => mayMove(last?.[0])),
+          }, (error) => mayMove(last?.[0], error)),
           (exit) =>
             Effect.sync(() => {
               if (Exit.isSuccess(exit)) phase = "open"

@@ -35,13 +35,16 @@ export const readText = Effect.fnUntraced(function*(path: string) {
   if (path === "-") return yield* textOf("The standard input", (yield* Stdio.Stdio).stdin, maxText)
   const fs = yield* FileSystem.FileSystem
   if (!(yield* fs.exists(path))) return yield* new UsageError({ message: `There is no file ${path}.` })
+  if ((yield* fs.stat(path)).type === "Directory") {
+    return yield* new UsageError({ message: `${path} is a folder: give a file.` })
+  }
   return yield* textOf(path, fs.stream(path), maxText)
 })
 
 const maxSecret = 64 * 1024
 
 /** Characters that are typed until Enter; nothing of them is shown. */
-const typed = Effect.fnUntraced(function*(prompt: string) {
+export const typed = Effect.fnUntraced(function*(prompt: string) {
   const write = (text: string) => Effect.sync(() => void process.stderr.write(text))
   const keys = yield* (yield* Terminal.Terminal).readInput
   yield* write(prompt)

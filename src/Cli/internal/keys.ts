@@ -19,6 +19,8 @@ import { redact } from "./redact.ts"
 const withStore = <A, E, R>(use: (store: KeyStore.KeyStore["Service"]) => Effect.Effect<A, E, R>) =>
   Effect.provide(Effect.flatMap(KeyStore.KeyStore, use), Keys.layer)
 
+type Source = keyof typeof Keys.names
+
 /** A label is shown everywhere, so it must not be the key. */
 const assertLabel = (label: string) =>
   redact(label) === label && label.trim() !== ""
@@ -35,7 +37,7 @@ export const set = Effect.fnUntraced(function*(input: {
   readonly words: ReadonlyArray<string>
   readonly group: string
   readonly weight: number
-  readonly source: string | undefined
+  readonly source: Source | undefined
 }) {
   const [label = "", ...others] = input.words
   yield* assertLabel(label)
@@ -48,7 +50,18 @@ export const set = Effect.fnUntraced(function*(input: {
   }
   const secret = yield* readSecret(`Key for ${printable(label)}: `)
   const { group, source, weight } = input
-  const stored = yield* withStore((store) => store.set({ label, group, weight, secret }, { source }))
+  const stored = yield* withStore((store) =>
+    Effect.mapError(
+      store.set({ label, group, weight, secret }, { source: source === undefined ? undefined : Keys.names[source] }),
+      (error) =>
+        source === undefined && error.kind === "unavailable"
+          ? new KeyStore.KeyStoreError({
+            ...error,
+            remedy: "Start one, or store the key in an encrypted file by --source file."
+          })
+          : error
+    )
+  )
   yield* result({ label, group, weight, source: stored }, `Stored ${printable(label)} in ${stored}.`)
 })
 
@@ -109,9 +122,11 @@ export const list = Effect.fnUntraced(function*({ fingerprint }: { readonly fing
 })
 
 export const remove = Effect.fnUntraced(
-  function*({ label, source }: { readonly label: string; readonly source: string | undefined }) {
+  function*({ label, source }: { readonly label: string; readonly source: Source | undefined }) {
     yield* assertLabel(label)
-    const sources = yield* withStore((store) => store.remove(label, { source }))
+    const sources = yield* withStore((store) =>
+      store.remove(label, { source: source === undefined ? undefined : Keys.names[source] })
+    )
     yield* result({ label, sources }, `Removed ${printable(label)} from ${sources.join(", ")}.`)
   }
 )

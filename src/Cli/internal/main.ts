@@ -20,16 +20,25 @@ const runMain = Runtime.makeRunMain(({ fiber }) => {
   process.on("SIGINT", () => stop(ExitCode.interrupted))
   process.on("SIGTERM", () => stop(ExitCode.terminated))
   process.on("SIGHUP", () => stop(ExitCode.hungUp))
-  process.stdout.on("error", () => stop(ExitCode.brokenPipe))
+  const lost = ({ code }: NodeJS.ErrnoException) => {
+    if (stopped !== undefined) return
+    if (code === "EPIPE") return stop(ExitCode.brokenPipe)
+    process.stderr.write(`The output cannot be written (${code ?? "unknown error"}).\n`)
+    stop(ExitCode.failure)
+  }
+  process.stdout.on("error", lost)
   process.stderr.on("error", () => {})
   fiber.addObserver((exit) => {
-    const code = stopped ?? (Exit.isSuccess(exit) && typeof exit.value === "number"
+    const code = Exit.isSuccess(exit) && typeof exit.value === "number"
       ? exit.value
       : Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
       ? ExitCode.interrupted
-      : ExitCode.failure)
-    // What waits in the pipes is written first.
-    process.stdout.write("", () => process.stderr.write("", () => process.exit(code)))
+      : ExitCode.failure
+    // What waits in the pipes is written first, which can fail too.
+    process.stdout.write("", (error) => {
+      if (error) lost(error)
+      process.stderr.write("", () => process.exit(stopped ?? code))
+    })
   })
 })
 

@@ -16,8 +16,7 @@ import * as Usage from "../../Usage.ts"
  * - `catalogue`: the facts about models.
  * - `inputTokens`: the estimate for a request, counted at the first use and remembered.
  * - `lengths`: the lengths of this model's answers to calls of this request type; undefined before the first of them.
- * - `isRecent`: whether a key was noted within the last milliseconds; `note` notes it now. All rules share the keys; beyond
- *   `maxKeys` of them, the least recently noted one is forgotten.
+ * - `optimizer`: the same object for all calls of one optimizer. A rule that learns keeps what it knows in a `WeakMap` under it.
  *
  * @category models
  * @since 0.1.0
@@ -30,8 +29,7 @@ export interface RuleContext {
   readonly catalogue: Model.Catalogue
   readonly inputTokens: (request: Request) => number
   readonly lengths: (model: string) => Lengths | undefined
-  readonly isRecent: (key: string, millis: number) => boolean
-  readonly note: (key: string) => void
+  readonly optimizer: object
 }
 
 /**

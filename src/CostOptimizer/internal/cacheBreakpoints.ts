@@ -1,13 +1,16 @@
 import type { CacheControlEphemeral } from "@anthropic-ai/sdk/resources/messages"
 import * as Estimate from "../../Estimate.ts"
-import * as Prefix from "../../internal/contentHash.ts"
+import { ContentHash, copied, copiedText } from "../../internal/contentHash.ts"
+import { lookBack, millisOf, prefixesOf } from "../../internal/prefixes.ts"
 import type { Block, Request, Turn } from "../../Request.ts"
+import { type Candidate, type Judged, lastIndex, type Rates, Recurrence, worthCaching } from "./recurrence.ts"
 import type { Rule, RuleContext } from "./Rule.ts"
-import { about, blocksOf, breakpoints, difference, priceOf } from "./Rule.ts"
+import { about, breakpoints, difference, priceOf } from "./Rule.ts"
 
 /**
  * - `ttl`: the time to live of the cache. Default `"5m"`, which pays off with the first read; `"1h"` pays off with the second.
- * - `eager`: whether to mark prefixes at first sight. Default `false`: a prefix is marked when it recurs within the time to live.
+ * - `eager`: whether to mark prefixes whatever was learnt about them. Default `false`.
+ * - `maxPrefixes`: how many prefixes are remembered; a call adds up to about 20, about 300 bytes each. Default 20,000.
  *
  * @category options
  * @since 0.1.0
@@ -15,95 +18,154 @@ import { about, blocksOf, breakpoints, difference, priceOf } from "./Rule.ts"
 export interface CacheBreakpointsOptions {
   readonly ttl?: "5m" | "1h" | undefined
   readonly eager?: boolean | undefined
+  readonly maxPrefixes?: number | undefined
 }
 
-const millisOf = { "5m": 300_000, "1h": 3_600_000 } as const
 const maxBreakpoints = 4
-/** The API looks for an earlier breakpoint this many blocks back. */
-const lookBack = 20
+
+/** A prefix at whose end a breakpoint can stand; `mark` sets it. */
+interface Place extends Candidate {
+  readonly what: string
+  readonly mark: (request: Request, control: CacheControlEphemeral) => Request
+}
+
+const isHead = ({ part }: Candidate): boolean => part !== "messages"
+
+const marked = <A extends object>(
+  items: ReadonlyArray<A>,
+  at: number,
+  cache_control: CacheControlEphemeral
+): Array<A> => items.map((item, index) => index === at ? copied(item, { ...item, cache_control }) : item)
+
+const asBlocks = (holder: object, key: string, text: string) => [
+  copiedText(holder, key, { type: "text" as const, text }, "text")
+]
+
+const isText = (text: unknown): boolean => typeof text === "string" && text.trim() !== ""
 
 const canBeMarked = (block: Block): boolean =>
-  block.type === "text" ? block.text.trim() !== "" : ["image", "document", "tool_result"].includes(block.type)
+  block.type === "text" ? isText(block.text) : ["image", "document", "tool_result"].includes(block.type)
 
-const markLast = <A extends object>(items: ReadonlyArray<A>, cache_control: CacheControlEphemeral): Array<A> =>
-  items.map((item, index) => index === items.length - 1 ? { ...item, cache_control } : item)
-
-/** The blocks of a text or of a list of blocks, as the API reads both. */
-const normal = (content: unknown): unknown => typeof content === "string" ? [{ type: "text", text: content }] : content
-
-const markedTools = (request: Request, control: CacheControlEphemeral): Request | undefined => {
-  const last = request.tools?.at(-1)
-  if (last === undefined || ("defer_loading" in last && last.defer_loading === true)) return undefined
-  if (last.type !== undefined && last.type !== null && last.type !== "custom") return undefined
-  return { ...request, tools: markLast(request.tools!, control) } // `last` is one of them
+/** Whether a breakpoint can stand after the tools. */
+const endsInOwnTool = ({ tools }: Request): boolean => {
+  const last = tools?.at(-1)
+  return last !== undefined && !("defer_loading" in last && last.defer_loading === true) &&
+    (last.type === undefined || last.type === null || last.type === "custom")
 }
 
-const markedSystem = (request: Request, control: CacheControlEphemeral): Request | undefined => {
-  const { system } = request
-  if (typeof system === "string") {
-    return system.trim() === ""
-      ? undefined
-      : { ...request, system: [{ type: "text", text: system, cache_control: control }] }
-  }
-  const last = system?.at(-1)
-  return last === undefined || last.text.trim() === "" ? undefined : { ...request, system: markLast(system!, control) }
+const endsInText = ({ system }: Request): boolean =>
+  typeof system === "string" ? isText(system) : system !== undefined && isText(system.at(-1)?.text)
+
+const markTools = (request: Request, control: CacheControlEphemeral): Request =>
+  request.tools === undefined
+    ? request
+    : { ...request, tools: marked(request.tools, request.tools.length - 1, control) }
+
+const markSystem = (request: Request, control: CacheControlEphemeral): Request => {
+  const { system = "" } = request
+  const blocks = typeof system === "string" ? asBlocks(request, "system", system) : system
+  return { ...request, system: marked(blocks, blocks.length - 1, control) }
 }
 
-const markedMessages = (request: Request, control: CacheControlEphemeral): Request | undefined => {
-  const last = request.messages.at(-1)
-  if (last === undefined || last.role !== "user") return undefined
-  const blocks = typeof last.content === "string" ? [{ type: "text" as const, text: last.content }] : last.content
-  const end = blocks.at(-1)
-  if (end === undefined || !canBeMarked(end)) return undefined
-  return {
-    ...request,
-    messages: [...request.messages.slice(0, -1), { ...last, content: markLast(blocks, control) }]
-  }
-}
-
-interface Piece {
-  readonly key: string
-  readonly tokens: number
-}
-
-/** The prefixes of a prompt: its tools, its system prompt, and its conversation up to the end of each of the newest messages. */
-const piecesOf = (request: Request, context: RuleContext, total: number) => {
-  const { call, catalogue, inputTokens } = context
-  const { messages, model, output_config, speed, system, thinking, tool_choice, tools } = request
-  const scope = [catalogue.lookup(model).id, speed ?? "standard", call.tenant ?? ""]
-  const ofTools = Prefix.add(Prefix.add(Prefix.start, scope), tools ?? [])
-  const ofSystem = Prefix.add(ofTools, normal(system ?? []))
-  const empty: Request = { model, max_tokens: 0, messages: [] }
-  const tokensOf = (message: Turn) => inputTokens({ ...empty, messages: [message] }) - inputTokens(empty)
-  const ends: Array<Piece> = []
-  let hash = Prefix.add(ofSystem, [tool_choice, thinking, output_config])
-  const keys = messages.map(({ content, role }) => {
-    hash = Prefix.add(Prefix.add(hash, role), normal(content))
-    return Prefix.nameOf(hash)
+const markBlock = (message: number, block: number) => (request: Request, control: CacheControlEphemeral): Request => ({
+  ...request,
+  messages: request.messages.map((turn, index): Turn => {
+    if (index !== message || turn.role !== "user") return turn
+    const { content } = turn
+    const blocks: ReadonlyArray<Block> = typeof content === "string" ? asBlocks(turn, "content", content) : content
+    return { ...turn, content: marked(blocks, block, control) }
   })
-  let tokens = total
-  let blocks = 0
-  for (let at = messages.length - 1; at >= 0 && blocks < lookBack; at--) {
-    ends.push({ key: `m${keys[at]!}`, tokens })
-    tokens -= tokensOf(messages[at]!)
-    blocks += Math.max(1, blocksOf(messages[at]!).length)
-  }
+})
+
+/** The places for breakpoints of a request: after its tools, after its system prompt, after blocks of users among the last ones. */
+const placesOf = (request: Request, context: RuleContext, total: number): ReadonlyArray<Place> => {
+  const { call, catalogue, inputTokens } = context
+  const { messages, model, speed } = request
+  const prefixes = prefixesOf(request, [catalogue.lookup(model).id, speed ?? "standard", call.tenant ?? ""])
+  const places: Array<Place> = []
+
   const withTools: Request = { ...request, messages: [] }
   const { system: _, ...withoutSystem } = withTools
-  return {
-    tools: { key: `t${Prefix.nameOf(ofTools)}`, tokens: () => inputTokens(withoutSystem) },
-    system: { key: `s${Prefix.nameOf(ofSystem)}`, tokens: () => inputTokens(withTools) },
-    ends
+  const ofTools = prefixes[lastIndex(prefixes, ({ part }) => part === "tools")]
+  const ofSystem = prefixes[lastIndex(prefixes, ({ part }) => part === "system")]
+  if (ofTools !== undefined && endsInOwnTool(request)) {
+    const tokens = inputTokens(withoutSystem)
+    places.push({ ...ofTools, tokens, what: "the tools", mark: markTools })
   }
+  if (ofSystem !== undefined && endsInText(request)) {
+    const tokens = inputTokens(withTools)
+    places.push({ ...ofSystem, tokens, what: "the system prompt", mark: markSystem })
+  }
+
+  const empty: Request = { model, max_tokens: 0, messages: [] }
+  const nothing = inputTokens({ ...empty, messages: [{ role: "user", content: [] }] })
+  const tokensOf = (content: Turn["content"]) =>
+    inputTokens({ ...empty, messages: [{ role: "user", content }] }) - nothing
+  const perMessage = nothing - inputTokens(empty)
+  const ends: Array<Place> = []
+  let tokens = total
+  for (const prefix of prefixes.filter(({ part }) => part === "messages").slice(-lookBack).reverse()) {
+    const { block: index, message } = prefix
+    const { content, role } = messages[message]!
+    const block = typeof content === "string" ? undefined : content[index]
+    if (role === "user" && (block === undefined ? isText(content) : canBeMarked(block))) {
+      const what = message === messages.length - 1 ? "the newest message" : "an earlier message"
+      ends.unshift({ ...prefix, tokens, what, mark: markBlock(message, index) })
+    }
+    tokens -= tokensOf(block === undefined ? content : [block]) + (index === 0 ? perMessage : 0)
+  }
+  return [...places, ...ends]
+}
+
+const million = 1_000_000
+
+/** What reading and writing the cache costs for this request. */
+const ratesOf = (context: RuleContext, request: Request, write: "cacheWrite5mTokens" | "cacheWrite1hTokens"): Rates => {
+  const input = priceOf(context, request, { inputTokens: million })
+  const ofRead = priceOf(context, request, { cacheReadTokens: million })
+  const ofWrite = priceOf(context, request, { [write]: million })
+  return input === undefined || ofRead === undefined || ofWrite === undefined || input === 0
+    ? { read: 0.1, write: write === "cacheWrite5mTokens" ? 1.25 : 2 }
+    : { read: ofRead / input, write: ofWrite / input }
+}
+
+const kindOf = (what: ReadonlyArray<string>): number => {
+  const hash = new ContentHash()
+  hash.add(what)
+  return hash.name
 }
 
 /**
- * Marks long prefixes of prompts that recur, so that the API caches them.
+ * Where breakpoints go, the most important first: as far as it is worth writing; where the prompt leaves others that were seen, which go on
+ * differently; and after the head, which other prompts may share.
+ */
+const chosen = (
+  places: ReadonlyArray<Place>,
+  judged: ReadonlyArray<Judged>,
+  stop: number,
+  isLong: (place: Place) => boolean
+): ReadonlyArray<Place> => {
+  const target = places[stop - 1]
+  if (target === undefined || !isLong(target)) return []
+  const before = places.slice(0, stop - 1)
+  const known = lastIndex(before.map((_, index) => judged[index]!), ({ isCached, isRecent }) => isCached || isRecent)
+  const fork = judged[known]?.isCached === true ? [] : before.slice(Math.max(0, known), known + 1)
+  return [
+    target,
+    ...fork.filter((place) => !isHead(place) && isLong(place)),
+    ...before.filter((place) => isHead(place) && isLong(place)).reverse()
+  ]
+}
+
+/**
+ * Marks long prefixes of prompts that come again, so that the API caches them.
  *
- * - **Where**: after the system prompt (after the tools, if there is none or if it differs each time), and after the newest message of a
- *   conversation that continues.
- * - **When**: a prefix is marked when it was seen within the time to live, for the same model and tenant: the second call writes the cache, the
- *   third reads it. Prefixes that are too short for the model's cache are left alone.
+ * - **Where**: after the tools, after the system prompt, after the last block of a user that is worth it, which is the newest message of a
+ *   conversation, and where prompts begin to differ: after a document before the questions about it.
+ * - **When**: as far as the reads to expect save more than writing costs. How likely a prefix comes again within the time to live is learnt from what
+ *   became of others: of the same request type and model, seen as often, as long ago, as long. Until there is evidence, a prefix is marked when it was seen
+ *   within the time to live: the second call writes the cache, the third reads it.
+ * - Models and tenants are kept apart. Prefixes that are too short for the model's cache are left alone.
  * - Breakpoints of the caller stay, and a part of a prompt that has one gets no other. There are never more than four, and none of one hour
  *   after one of five minutes.
  * - Prefixes are remembered as hashes, never as text.
@@ -114,63 +176,54 @@ const piecesOf = (request: Request, context: RuleContext, total: number) => {
  * @since 0.1.0
  */
 export const cacheBreakpoints = (options: CacheBreakpointsOptions = {}): Rule => {
-  const { eager = false, ttl = "5m" } = options
+  const { eager = false, maxPrefixes = 20_000, ttl = "5m" } = options
   const control: CacheControlEphemeral = ttl === "5m" ? { type: "ephemeral" } : { type: "ephemeral", ttl }
+  const category = ttl === "5m" ? "cacheWrite5mTokens" : "cacheWrite1hTokens"
+  const memories = new WeakMap<object, Recurrence>()
+  const memoryOf = ({ at, optimizer }: RuleContext): Recurrence => {
+    const memory = memories.get(optimizer) ?? new Recurrence(millisOf[ttl], maxPrefixes, at)
+    memories.set(optimizer, memory)
+    return memory
+  }
   return {
     name: "cacheBreakpoints",
     apply: (request, context) => {
-      const minimum = context.catalogue.lookup(request.model).minCacheableTokens
+      const { minCacheableTokens, id } = context.catalogue.lookup(request.model)
       const total = context.inputTokens(request)
-      const isLong = (tokens: number) => minimum !== undefined && tokens / Estimate.margin >= minimum
-      if (!isLong(total) || request.messages.length === 0) return undefined
+      const isLong = ({ tokens }: { readonly tokens: number }) =>
+        minCacheableTokens !== undefined && tokens / Estimate.margin >= minCacheableTokens
+      if (!isLong({ tokens: total }) || request.messages.length === 0) return undefined
 
-      const isSeen = (key: string) => context.isRecent(key, millisOf[ttl])
-      const isWritten = (key: string) => isSeen(`w${key}`)
-      const pieces = piecesOf(request, context, total)
+      const places = placesOf(request, context, total)
+      const memory = memoryOf(context)
+      const kind = kindOf([id, context.call.requestType ?? ""])
+      const judged = memory.see(places, kind, context.at).map((one) => eager ? { ...one, likelihood: 1 } : one)
+
       const present = breakpoints(request)
       const others = Object.values(present).flat()
-      const [newest, ...earlier] = pieces.ends
-      const isFixed = present.tools.length === 0 && present.system.length === 0
-      const isOrdered = ttl === "1h" || !others.includes("1h")
+      const head = places.filter(isHead).length
+      const isHeadFree = present.tools.length === 0 && present.system.length === 0 &&
+        (ttl === "1h" || !others.includes("1h"))
+      const isTailFree = present.messages.length === 0 && present.whole.length === 0 &&
+        (ttl === "5m" || !others.includes("5m"))
+      const from = Math.max(lastIndex(judged, ({ isCached }) => isCached) + 1, isHeadFree ? 0 : head)
+      const open = isTailFree ? places : places.slice(0, head)
+      const stop = worthCaching(open, judged, from, ratesOf(context, request, category))
+      const marks = chosen(open, judged, stop, isLong)
+        .filter((place) => isHeadFree || !isHead(place))
+        .slice(0, Math.max(0, maxBreakpoints - others.length))
+        .sort((one, other) => one.tokens - other.tokens)
+      if (marks.length === 0) return undefined
 
-      let changed = request
-      const places: Array<string> = []
-      const marked: Array<string> = []
-      let read = 0
-      let write = 0
-      const place = (next: Request | undefined, key: string, tokens: number, where: string) => {
-        if (next === undefined || others.length + marked.length >= maxBreakpoints) return
-        changed = next
-        places.push(`${where} (${about(tokens)})`)
-        marked.push(key)
-        if (isWritten(key)) read = tokens
-        else write = tokens
-      }
-
-      if (isFixed && isOrdered) {
-        const system = markedSystem(request, control)
-        if (system !== undefined && (eager || isSeen(pieces.system.key)) && isLong(pieces.system.tokens())) {
-          place(system, pieces.system.key, pieces.system.tokens(), "the system prompt")
-        } else if ((eager || isSeen(pieces.tools.key)) && isLong(pieces.tools.tokens())) {
-          place(markedTools(request, control), pieces.tools.key, pieces.tools.tokens(), "the tools")
-        }
-      }
-      const goesOn = earlier.some(({ key }) => isSeen(key)) || isSeen(newest!.key)
-      const isFree = present.messages.length === 0 && present.whole.length === 0
-      if ((eager || goesOn) && isFree && (ttl === "5m" || !others.includes("5m"))) {
-        const known = pieces.ends.find(({ key }) => isWritten(key))
-        place(markedMessages(changed, control), newest!.key, total, "the newest message")
-        if (known !== undefined && marked.includes(newest!.key)) read = Math.max(read, known.tokens)
-      }
-
-      const noted = [pieces.tools.key, pieces.system.key, newest!.key, ...marked.map((key) => `w${key}`)]
-      noted.forEach(context.note)
-      if (marked.length === 0) return undefined
-      const written = Math.max(0, write - read)
-      const category = ttl === "5m" ? "cacheWrite5mTokens" : "cacheWrite1hTokens"
+      const cached = places.filter((_, index) => index < stop && judged[index]!.isCached)
+      memory.cached([...cached, ...marks].map(({ name }) => name), context.at)
+      const read = cached.at(-1)?.tokens ?? 0
+      const written = Math.max(0, marks.at(-1)!.tokens - read)
       return {
-        request: changed,
-        what: `a cache breakpoint after ${places.join(" and after ")}`,
+        request: marks.reduce((marked, { mark }) => mark(marked, control), request),
+        what: `a cache breakpoint after ${
+          marks.map(({ tokens, what }) => `${what} (${about(tokens)})`).join(" and after ")
+        }`,
         savedNanoUsd: others.length > 0 ? undefined : difference(
           priceOf(context, request, { inputTokens: total }),
           priceOf(context, request, {

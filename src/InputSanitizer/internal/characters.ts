@@ -47,7 +47,8 @@ const joins = (code: number): boolean =>
 /** Scripts without spaces between words, in which a zero-width space says where a line may break. */
 const isUnspaced = (code: number): boolean =>
   within(code, 0xe00, 0xeff) || within(code, 0x1000, 0x109f) || within(code, 0x1780, 0x17ff) ||
-  within(code, 0x1950, 0x19ff) || within(code, 0x1a20, 0x1aaf) || within(code, 0x1b00, 0x1bbf) || within(code, 0xa980, 0xa9ff)
+  within(code, 0x1950, 0x19ff) || within(code, 0x1a20, 0x1aaf) || within(code, 0x1b00, 0x1bbf) ||
+  within(code, 0xa980, 0xa9ff)
 
 const takesVariation = (base: number, selector: number): boolean => {
   if (selector >= 0xe0100) return isIdeograph(base)

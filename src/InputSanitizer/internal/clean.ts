@@ -85,7 +85,10 @@ export const stringOf = (units: Uint16Array, length: number, seen: number, hasHa
 
 /** The text without the units that `wrong` marks with one of the kinds; halves of surrogate pairs become U+FFFD. */
 export const withoutMarked = (text: string, wrong: Uint8Array, kinds: ReadonlySet<CharacterKind>): string => {
-  const isCleaned = Uint8Array.from([0, ...characterKinds.map((kind) => kinds.has(kind) ? kind === "surrogate" ? 2 : 1 : 0)])
+  const isCleaned = Uint8Array.from([
+    0,
+    ...characterKinds.map((kind) => kinds.has(kind) ? kind === "surrogate" ? 2 : 1 : 0)
+  ])
   const units = new Uint16Array(text.length)
   let length = 0
   let seen = 0

@@ -46,7 +46,8 @@ const base64Bytes = (text: string, start: number, end: number): Uint8Array => {
 const hexBytes = (text: string, start: number, end: number): Uint8Array =>
   Uint8Array.from(
     { length: (end - start) >> 1 },
-    (_, index) => hexValues[text.charCodeAt(start + 2 * index)]! * 16 + hexValues[text.charCodeAt(start + 2 * index + 1)]!
+    (_, index) =>
+      hexValues[text.charCodeAt(start + 2 * index)]! * 16 + hexValues[text.charCodeAt(start + 2 * index + 1)]!
   )
 
 const decoded = (
@@ -55,7 +56,9 @@ const decoded = (
   start: number,
   end: number
 ): string | undefined =>
-  textOf(bytesOf(text, start, Math.min(end, start + probe))) === undefined ? undefined : textOf(bytesOf(text, start, end))
+  textOf(bytesOf(text, start, Math.min(end, start + probe))) === undefined
+    ? undefined
+    : textOf(bytesOf(text, start, end))
 
 /** The text that the units from `start` to before `end` encode in base64; undefined where they do not. */
 export const fromBase64 = (text: string, start: number, end: number): string | undefined =>
@@ -65,7 +68,8 @@ export const fromBase64 = (text: string, start: number, end: number): string | u
 export const fromHex = (text: string, start: number, end: number): string | undefined =>
   decoded(hexBytes, text, start, end - (end - start) % 2)
 
-const escape = /%([0-9a-f]{2})|\\x([0-9a-f]{2})|\\u\{?([0-9a-f]{4,6})\}?|&#x([0-9a-f]{1,6});?|&#([0-9]{1,7});?|\\([0-7]{3})/gi
+const escape =
+  /%([0-9a-f]{2})|\\x([0-9a-f]{2})|\\u\{?([0-9a-f]{4,6})\}?|&#x([0-9a-f]{1,6});?|&#([0-9]{1,7});?|\\([0-7]{3})/gi
 
 const charOf = (code: number): string => code > 0x10ffff ? "" : String.fromCodePoint(code)
 

@@ -1,11 +1,11 @@
 /** Examines the texts of one request. */
 import { type CharacterKind, characterKinds } from "./characters.ts"
 import { type Bare, cut, orPlaceholder, replaced, without, withoutCharacters, withoutMarked } from "./clean.ts"
+import { reversedBit, rotatedBit } from "./concepts.ts"
 import { readDense, readNumbers } from "./dense.ts"
 import { reversed, rot13 } from "./encodings.ts"
 import { injectionsIn } from "./injections.ts"
 import { lookalikesIn } from "./lookalikes.ts"
-import { reversedBit, rotatedBit } from "./concepts.ts"
 import type { Matcher } from "./ownPatterns.ts"
 import type { Severity } from "./rules.ts"
 import { type Place, type Range, scan, type Sight } from "./scan.ts"
@@ -178,7 +178,8 @@ export class Examination {
         this.decoding -= allowed
         return allowed
       },
-      secret: ({ end, rule, severity, start }: Secret) => this.noteRange("secret", rule, severity, original(start, end)),
+      secret: ({ end, rule, severity, start }: Secret) =>
+        this.noteRange("secret", rule, severity, original(start, end)),
       decoded: (decoded: string, start: number, end: number, encoding: string) =>
         this.decoded(decoded, original(start, end), encoding)
     }
@@ -243,7 +244,8 @@ export class Examination {
     const sight = scan(text)
     const changesCharacters = this.characters(sight)
     if (this.isOn("injection")) {
-      const take = (rule: string, severity: Severity, range: Range) => this.noteRange("injection", rule, severity, range)
+      const take = (rule: string, severity: Severity, range: Range) =>
+        this.noteRange("injection", rule, severity, range)
       this.injections(text, sight.places, take)
       for (const marker of sight.markers) take("templateMarker", "high", marker)
     }

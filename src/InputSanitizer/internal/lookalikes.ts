@@ -31,7 +31,12 @@ const make = (): Tables => {
   }
   mark(0x41, 0x5a, latin)
   mark(0x61, 0x7a, latin)
-  for (const [first, last] of [[0xc0, 0x24f], [0x370, 0x58f], [0x13a0, 0x13ff], [0x1e00, 0x1eff], [0x1f00, 0x1fff]] as const) {
+  for (
+    const [first, last] of [[0xc0, 0x24f], [0x370, 0x58f], [0x13a0, 0x13ff], [0x1e00, 0x1eff], [
+      0x1f00,
+      0x1fff
+    ]] as const
+  ) {
     mark(first, last, first === 0xc0 || first === 0x1e00 ? latin : foreign)
   }
   for (const [plain, others] of pairs) {

@@ -52,7 +52,12 @@ interface Phrase {
 /** Common misspellings of a word: two letters swapped, one left out. */
 const misspellings = (word: string): ReadonlyArray<string> =>
   Array.from({ length: word.length - 2 }, (_, index) => {
-    const [before, first, second, after] = [word.slice(0, index + 1), word[index + 1], word[index + 2], word.slice(index + 3)]
+    const [before, first, second, after] = [
+      word.slice(0, index + 1),
+      word[index + 1],
+      word[index + 2],
+      word.slice(index + 3)
+    ]
     return [before + (second ?? "") + after, before + second + first + after]
   }).flat()
 

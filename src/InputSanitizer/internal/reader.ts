@@ -1,18 +1,7 @@
 /** Reads a stretch of a text as concepts: one character for each phrase, word and mark of punctuation. */
 import { codeAt, isJudged } from "./characters.ts"
 import { childOf, machines } from "./phrases.ts"
-import {
-  astralSymbol,
-  classes,
-  mark,
-  opener,
-  skip,
-  surrogate,
-  symbolI,
-  symbolL,
-  wide,
-  wideSymbol
-} from "./symbols.ts"
+import { astralSymbol, classes, mark, opener, skip, surrogate, symbolI, symbolL, wide, wideSymbol } from "./symbols.ts"
 
 /** What stands where something was removed. Nothing is read across it. */
 export const placeholder = "[…]"
@@ -50,7 +39,8 @@ const punctuation = new Map<number, number>([
 /** These end a sentence whatever follows. */
 const fullStops = new Set(Array.from("。！？।؟", code))
 
-const isSpace = (unit: number): boolean => unit === 0x20 || (unit >= 0x9 && unit <= 0xd) || unit === 0xa0 || unit === 0x3000
+const isSpace = (unit: number): boolean =>
+  unit === 0x20 || (unit >= 0x9 && unit <= 0xd) || unit === 0xa0 || unit === 0x3000
 
 /** What a unit is, as bits. */
 const letter = 1

@@ -148,7 +148,15 @@ export const rules: ReadonlyArray<Rule> = [
     "X~{0,6}G~{0,8}h",
     "K%{0,12}h"
   ),
-  rule("sendElsewhere", "high", asked, "[XR]m?~{0,6}G~{0,8}l", "hX~{0,4}1~{0,4}l", "X~{0,3}l~{0,6}G", "G~{0,6}X~{0,3}l"),
+  rule(
+    "sendElsewhere",
+    "high",
+    asked,
+    "[XR]m?~{0,6}G~{0,8}l",
+    "hX~{0,4}1~{0,4}l",
+    "X~{0,3}l~{0,6}G",
+    "G~{0,6}X~{0,3}l"
+  ),
   rule("sendElsewhere", "high", undefined, "G~{0,6}l~{0,4}X", "l~{0,5}G~{0,4}X"),
   rule(
     "newInstructions",

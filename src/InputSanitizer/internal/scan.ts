@@ -2,11 +2,22 @@
  * One pass over a text: what stands in it that should not, and where it is worth reading. Each character costs one step whatever it is, so that no
  * text is slower than another by much.
  */
+import { type CharacterKind, characterKinds, Characters, codeAt, isJudged, kindOf, unitsOf } from "./characters.ts"
 import { alarms } from "./concepts.ts"
 import { followsOpener, markerEnd } from "./markers.ts"
-import { type CharacterKind, characterKinds, Characters, codeAt, isJudged, kindOf, unitsOf } from "./characters.ts"
 import { type Gate, machines } from "./phrases.ts"
-import { astralSymbol, classes, control, invisible, opener, skip, special, surrogate, wide, wideSymbol } from "./symbols.ts"
+import {
+  astralSymbol,
+  classes,
+  control,
+  invisible,
+  opener,
+  skip,
+  special,
+  surrogate,
+  wide,
+  wideSymbol
+} from "./symbols.ts"
 
 /** The most units between the first and the last phrase of one instruction. */
 export const maxSpan = 160
@@ -55,7 +66,8 @@ const invisibleKind = 1 + characterKinds.indexOf("invisible")
 const isPlain = (text: string, at: number, table: Uint8Array): boolean => {
   if (at < 0 || at >= text.length) return false
   const unit = text.charCodeAt(at)
-  return unit === 0x20 || ((unit | 0x20) >= 0x61 && (unit | 0x20) <= 0x7a) || (unit >= 0xc0 && unit < 0x250 && table[unit]! < special)
+  return unit === 0x20 || ((unit | 0x20) >= 0x61 && (unit | 0x20) <= 0x7a) ||
+    (unit >= 0xc0 && unit < 0x250 && table[unit]! < special)
 }
 
 /** Whether a surrogate is no first half of a pair. Second halves of pairs are passed with the first ones. */
@@ -151,7 +163,9 @@ class Scanner {
     this.symbol = skip
     let at = from
     let kept = this.lastKept(from)
-    for (let kind = first; isJudged(kind); kind = at < this.text.length ? this.table[this.text.charCodeAt(at)]! : skip) {
+    for (
+      let kind = first; isJudged(kind); kind = at < this.text.length ? this.table[this.text.charCodeAt(at)]! : skip
+    ) {
       const judgment = this.characters.judge(at, kind, kept)
       const end = at + unitsOf(judgment)
       const wrong = kindOf(judgment)

@@ -104,7 +104,10 @@ for (const each of formats) {
 const none: ReadonlyArray<Format> = []
 
 /** Not 0 for units with which a format begins. */
-const first = Uint8Array.from({ length: 128 }, (_, unit) => formats.some(({ prefix }) => prefix.charCodeAt(0) === unit) ? 1 : 0)
+const first = Uint8Array.from(
+  { length: 128 },
+  (_, unit) => formats.some(({ prefix }) => prefix.charCodeAt(0) === unit) ? 1 : 0
+)
 
 /** Fewer different characters than this in the tail make a placeholder such as `sk_live_xxxxxxxxxxxxxxxxxxxxxxxx`. */
 const minDistinct = 8
@@ -170,7 +173,9 @@ const wordEnd = (text: string, from: number): number => {
 }
 
 const webToken = (text: string, start: number, end: number): Secret | undefined => {
-  if (text.charCodeAt(start) !== 0x65 || !text.startsWith("eyJ", start) || !text.startsWith(".eyJ", end)) return undefined
+  if (text.charCodeAt(start) !== 0x65 || !text.startsWith("eyJ", start) || !text.startsWith(".eyJ", end)) {
+    return undefined
+  }
   const payload = wordEnd(text, end + 1)
   const signature = text.charCodeAt(payload) === 0x2e ? wordEnd(text, payload + 1) : payload
   return signature - payload > 20 ? secret("jsonWebToken", start, signature, "medium") : undefined
@@ -204,7 +209,8 @@ const awsNames = /^(?:aws_?)?secret_?access_?key$/i
 const awsValue = /["'\s:=]{1,8}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])/y
 
 const awsSecret = (text: string, start: number, end: number): Secret | undefined => {
-  const isNamed = end - start <= 21 && (text.charCodeAt(end - 1) | 0x20) === 0x79 && awsNames.test(text.slice(start, end))
+  const isNamed = end - start <= 21 && (text.charCodeAt(end - 1) | 0x20) === 0x79 &&
+    awsNames.test(text.slice(start, end))
   if (!isNamed) return undefined
   awsValue.lastIndex = end
   if (!awsValue.test(text)) return undefined
@@ -258,7 +264,8 @@ export const mayBeSecret = (text: string, start: number, end: number): boolean =
 export const secretAt = (text: string, start: number, end: number): Secret | undefined =>
   known(text, start, end) ?? before(text, start, end) ?? webToken(text, start, end) ?? awsSecret(text, start, end)
 
-const dummy = /^(?:(?:my|your|db|some)?[-_]?(?:pass(?:word|wd)?|secret|pwd|changeme|example|test|admin|root|user|qwerty|abcdef|abc))[\d!]*$|[${}<>[\]%*]|xxx/i
+const dummy =
+  /^(?:(?:my|your|db|some)?[-_]?(?:pass(?:word|wd)?|secret|pwd|changeme|example|test|admin|root|user|qwerty|abcdef|abc))[\d!]*$|[${}<>[\]%*]|xxx/i
 
 /** The password of `scheme://user:password@host`, of which `start` to `end` is what stands before the `@`. */
 export const passwordIn = (text: string, start: number, end: number): Secret | undefined => {

@@ -209,7 +209,9 @@ export const wideSymbol = (code: number, position: number): number => {
 /** The symbol of a code point beyond the first plane: mathematical, enclosed and flag letters read as what they enclose. */
 export const astralSymbol = (code: number): number => {
   if (code >= 0x1d400 && code <= 0x1d6a3) return symbolAt((code - 0x1d400) % 26)
-  if ((code >= 0x1d6a4 && code <= 0x1d7ff) || (code >= 0x1f110 && code <= 0x1f12f)) return latin(String.fromCodePoint(code))
+  if ((code >= 0x1d6a4 && code <= 0x1d7ff) || (code >= 0x1f110 && code <= 0x1f12f)) {
+    return latin(String.fromCodePoint(code))
+  }
   if (code >= 0x1f130 && code <= 0x1f189) return symbolAt((code - 0x1f130) % 32 % 26)
   if (code >= 0x1f1e6 && code <= 0x1f1ff) return symbolAt(code - 0x1f1e6)
   return skip
@@ -224,8 +226,9 @@ export const symbolsOf = (phrase: string): ReadonlyArray<number> => {
   }
   for (const char of phrase) {
     const kind = table[char.charCodeAt(0)]! // it has an entry for every unit
-    if (kind === wide) for (let position = 0; position < 3; position++) add(wideSymbol(char.charCodeAt(0), position))
-    else if (kind < mark) add(kind)
+    if (kind === wide) {
+      for (let position = 0; position < 3; position++) add(wideSymbol(char.charCodeAt(0), position))
+    } else if (kind < mark) add(kind)
   }
   return found
 }

@@ -129,7 +129,12 @@ const turn = (trusted: ReadonlySet<TrustedRole>): Step => {
   const plain = fields({ content })
   return (walk, value, path, isTrusted) => {
     const role = isFields(value) ? value["role"] : undefined
-    return plain(walk, value, path, isTrusted || (role === "assistant" || role === "system" ? trusted.has(role) : false))
+    return plain(
+      walk,
+      value,
+      path,
+      isTrusted || (role === "assistant" || role === "system" ? trusted.has(role) : false)
+    )
   }
 }
 

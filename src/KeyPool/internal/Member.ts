@@ -13,6 +13,9 @@ export interface Cooldown {
   readonly reason: RateLimitError["limit"]
 }
 
+/** For how long a group counts as busy once the limiter had no room at once. Then it is asked again. */
+const busyMillis = 250
+
 /** The cooldowns of a group that belong to no model group: spend limits. */
 export const everything = "*"
 
@@ -20,6 +23,8 @@ export const everything = "*"
 export class Group {
   readonly name: string
   readonly cooldowns = new Map<string, Cooldown>()
+  /** By scope: when the limiter has room again, and until when that is believed. */
+  private readonly busy = new Map<string, { readonly roomAt: number; readonly until: number }>()
 
   constructor(name: string) {
     this.name = name
@@ -44,11 +49,23 @@ export class Group {
     return [...this.cooldowns.values()].filter(({ until }) => until > now)
   }
 
-  /** Forgets the cooldowns that have ended. */
-  expire(now: number): void {
+  /** Forgets the cooldowns that have ended, and says whether there are any. */
+  expire(now: number): boolean {
+    const before = this.cooldowns.size
     for (const { scope, until } of this.cooldowns.values()) {
       if (until <= now) this.cooldowns.delete(scope)
     }
+    return this.cooldowns.size < before
+  }
+
+  /** When the limiter has room again, where it had none just now. */
+  roomAt(scope: string, now: number): number | undefined {
+    const busy = this.busy.get(scope)
+    return busy !== undefined && busy.until > now ? busy.roomAt : undefined
+  }
+
+  setBusy(scope: string, roomAt: number, now: number): void {
+    this.busy.set(scope, { roomAt, until: now + busyMillis })
   }
 }
 
@@ -86,6 +103,8 @@ export class Member implements Strategy.Member {
   /** Whether the key store gave it, and may take it back. */
   readonly isStored: boolean
   weight: number
+  /** The weight that the store gave it. */
+  private offered: number
   inFlight = 0
   isDraining = false
   isRemoved = false
@@ -98,7 +117,12 @@ export class Member implements Strategy.Member {
     this.key = key
     this.group = group
     this.isStored = isStored
-    this.weight = key.weight ?? 1
+    this.weight = this.offered = key.weight ?? 1
+  }
+
+  /** A weight that the store gives it anew replaces one that was set since. */
+  offer(weight = 1): void {
+    if (weight !== this.offered) this.weight = this.offered = weight
   }
 
   /** Whether it takes part at all. */

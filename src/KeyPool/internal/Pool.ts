@@ -1,17 +1,20 @@
-/** The keys of a pool, which of them an attempt gets, and what becomes of them. Every change is one synchronous step. */
+/** Which key an attempt gets, and what its end says about the key. Every change is one synchronous step. */
 import * as Arr from "effect/Array"
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
-import type { Attempt, Key } from "../../Attempt.ts"
-import { NoUsableKeyError } from "../../ClaudeError.ts"
-import { type Backoff, everything, Group, isConfirmed, Member, type Quarantine } from "./Member.ts"
+import type { Attempt } from "../../Attempt.ts"
+import { type ApiError, NoUsableKeyError, type RateLimitedLocallyError, type Refusal } from "../../ClaudeError.ts"
+import { type Backoff, everything, isConfirmed, Member } from "./Member.ts"
 import { reasonOf } from "./reasons.ts"
+import { Registry } from "./Registry.ts"
+import { Signal } from "./signal.ts"
 import { make as makeStrategy, type StrategyName } from "./strategies.ts"
 import type { Candidates, Environment, Strategy } from "./strategy.ts"
-import { scopeOf, subjectOf, verdictOf } from "./verdict.ts"
+import type { MoveReason } from "./telemetry.ts"
+import { type Tried, triedBy } from "./tried.ts"
+import { scopeOf, subjectOf, type Verdict, verdictOf } from "./verdict.ts"
 
 export interface Settings extends Environment {
   readonly clock: Clock.Clock
@@ -20,6 +23,8 @@ export interface Settings extends Environment {
   readonly maxQueue: number
   readonly checkMillis: number
   readonly maxCheckMillis: number
+  /** Counts a move. */
+  readonly moved: (reason: MoveReason) => void
 }
 
 /** When the first key that is cooling down may be used again; `Infinity` where none is. */
@@ -27,22 +32,46 @@ interface Later {
   readonly until: number
 }
 
+/** What a search for a key has found. */
+interface Found {
+  /** Keys that may be used now. */
+  readonly free: ReadonlyArray<Member>
+  /** The same, where an attempt would have to wait for the limiter. */
+  readonly busy: ReadonlyArray<Member>
+  /** Keys of which one rejection is known: better than none. */
+  readonly doubtful: ReadonlyArray<Member>
+  /** When the first of those that cool down may be used. */
+  readonly until: number
+}
+
+/** For how long a call waits for the limits of a group before it looks at others again. */
+const patienceMillis = 1_000
+
+/** Waits that differ by less count as equal. */
+const equalMillis = 250
+
+/** Those whose groups have room soonest, or not much later. */
+const soonest = (busy: ReadonlyArray<Member>, scope: string, now: number): ReadonlyArray<Member> => {
+  const waitOf = ({ group }: Member) => Math.max(0, (group.roomAt(scope, now) ?? now) - now)
+  const longest = 1.5 * Math.min(...busy.map(waitOf)) + equalMillis
+  return busy.filter((member) => waitOf(member) <= longest)
+}
+
 export class Pool {
-  /** Every key, by label. */
-  readonly members = new Map<string, Member>()
-  /** Those that take part. */
+  readonly registry = new Registry(() => this.keysChanged())
+  /** Given with every change. */
+  readonly changes = new Signal()
+  /** Given with changes that let a key be used. */
+  private readonly openings = new Signal()
+  /** The keys that take part. */
   private open: ReadonlyArray<Member> = []
-  /** The same while nothing else keeps any of them from being used. */
+  /** The same while all are of one group and nothing else keeps any of them from being used. */
   private untroubled: Candidates | undefined
   /** The only one of them, then. */
   only: Member | undefined
-  private groups = new Map<string, Group>()
-  private strategy: Strategy
   private strategyName: StrategyName = "weighted"
+  private strategy: Strategy
   private waiting = 0
-  /** Counts changes; `news` is done with the next. */
-  version = 0
-  private news: Deferred.Deferred<void> | undefined
   readonly settings: Settings
 
   constructor(settings: Settings) {
@@ -56,14 +85,140 @@ export class Pool {
 
   /** A key for an attempt. Runs uninterruptibly, except where it waits. */
   take(attempt: Attempt): Effect.Effect<Member, NoUsableKeyError> {
-    const { now, untroubled } = this
-    const isFree = untroubled !== undefined && !attempt.moves && attempt.context.keyGroup === undefined
-    const chosen = isFree ? this.pick(attempt, untroubled, now) : this.choose(attempt, now)
+    const { now } = this
+    const isFree = !attempt.moves && attempt.context.keyGroup === undefined
+    const chosen = isFree && this.untroubled !== undefined
+      ? this.pick(attempt, this.untroubled, now)
+      : this.choose(attempt, now)
     return chosen instanceof Member ? Effect.succeed(chosen) : this.wait(attempt, chosen, now, now)
   }
 
   private pick(attempt: Attempt, candidates: Candidates, now: number): Member {
     return this.strategy.pick(attempt, candidates, now) as Member // it gives one of those it gets
+  }
+
+  /** A key that may be used now, or when there is one. */
+  private choose(attempt: Attempt, now: number): Member | Later {
+    const moves = attempt.moves ?? 0
+    const tried = triedBy(attempt.previous, moves - 1)
+    const { busy, doubtful, free, until } = this.search(attempt, tried, now)
+    const all = [free, soonest(busy, scopeOf(attempt), now), doubtful].find(Arr.isReadonlyArrayNonEmpty)
+    if (all === undefined) return { until }
+    const member = this.pick(attempt, all, now)
+    attempt.patience = this.patience(member, [...free, ...busy], all === free, tried, moves)
+    return member
+  }
+
+  /** How long an attempt may wait for the limits of a group: not at all where another may have room, else for a while, but only once. */
+  private patience(
+    { group }: Member,
+    others: ReadonlyArray<Member>,
+    isFree: boolean,
+    { hasWaited }: Tried,
+    moves: number
+  ): number | undefined {
+    const isAlone = others.every((other) => other.group === group)
+    // Each key and each group can fail the call once.
+    if (isAlone || hasWaited || moves >= this.open.length + this.registry.groups.size) return undefined
+    return isFree ? 0 : patienceMillis
+  }
+
+  private search(attempt: Attempt, tried: Tried, now: number): Found {
+    const { keyGroup } = attempt.context
+    const scope = scopeOf(attempt)
+    const subject = subjectOf(attempt)
+    const free: Array<Member> = []
+    const busy: Array<Member> = []
+    const doubtful: Array<Member> = []
+    let until = Infinity
+    for (const member of this.open) {
+      const { group, key } = member
+      if (keyGroup !== undefined && key.group !== keyGroup) continue
+      if (tried.keys.has(key) || tried.groups.has(key.group)) continue
+      const quarantine = member.quarantinedFor(subject)
+      if (quarantine !== undefined && isConfirmed(quarantine)) continue
+      const cooling = group.coolingFor(scope, now)
+      if (cooling !== undefined) until = Math.min(until, cooling.until)
+      else if (quarantine !== undefined) doubtful.push(member)
+      else if (group.roomAt(scope, now) !== undefined) busy.push(member)
+      else free.push(member)
+    }
+    return { free, busy, doubtful, until }
+  }
+
+  /** Waits until a key has cooled down, or another comes; `began` is when it began to wait. */
+  private wait(
+    attempt: Attempt,
+    { until }: Later,
+    began: number,
+    now: number
+  ): Effect.Effect<Member, NoUsableKeyError> {
+    const { maxQueue, maxRetryAfterMillis } = this.settings
+    const mayWait = until < (attempt.context.deadline ?? Infinity) && until - began <= maxRetryAfterMillis
+    if (!mayWait || this.waiting >= maxQueue) return Effect.fail(this.refusal(attempt, until, now))
+    const { version } = this.openings
+    this.waiting++
+    return Effect.interruptible(this.openings.await(version, until - now)).pipe(
+      Effect.onExit(() => {
+        this.waiting--
+        return Effect.void
+      }),
+      Effect.flatMap(() => {
+        const { now } = this
+        const chosen = this.choose(attempt, now)
+        return chosen instanceof Member ? Effect.succeed(chosen) : this.wait(attempt, chosen, began, now)
+      })
+    )
+  }
+
+  private refusal(attempt: Attempt, until: number, now: number): NoUsableKeyError {
+    const reasons = [...this.registry.members.values()].map((member) =>
+      [member.key.label, reasonOf(member, attempt, now)] as const
+    )
+    return new NoUsableKeyError({
+      reasons: Object.fromEntries(reasons),
+      retryAfter: until === Infinity ? undefined : Duration.millis(until - now),
+      attempts: attempt.number - 1
+    })
+  }
+
+  /**
+   * Whether an attempt that failed is followed by another one at once, with another key: where its key or its group is at fault, or the limiter
+   * had no room for it. Where the others cool down, the next attempt waits: after a limit only if that is shorter than to wait for the same group.
+   */
+  mayMove(attempt: Attempt, error: ApiError | Refusal): boolean {
+    const reason = this.reasonToMove(attempt, error)
+    if (reason !== undefined) this.settings.moved(reason)
+    return reason !== undefined
+  }
+
+  private reasonToMove(attempt: Attempt, error: ApiError | Refusal): MoveReason | undefined {
+    const { now } = this
+    const verdict = verdictOf(attempt)
+    if (error._tag === "RateLimitedLocallyError") return this.hasRoomElsewhere(attempt, error, now) ? "busy" : undefined
+    if (verdict === undefined) return undefined
+    const { busy, doubtful, free, until } = this.search(attempt, triedBy(attempt, attempt.moves ?? 0), now)
+    if (free.length + busy.length + doubtful.length === 0 && !this.isWorthWaiting(attempt, verdict, until, now)) {
+      return undefined
+    }
+    return verdict._tag === "Limit" ? "limit" : verdict.reason
+  }
+
+  private hasRoomElsewhere(attempt: Attempt, { retryAfter }: RateLimitedLocallyError, now: number): boolean {
+    if (attempt.patience !== undefined) {
+      const wait = retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)
+      this.registry.groups.get(attempt.key?.group ?? "")?.setBusy(scopeOf(attempt), now + wait, now)
+      return true
+    }
+    if (this.registry.groups.size < 2) return false
+    const { busy, free } = this.search(attempt, triedBy(attempt, attempt.moves ?? 0), now)
+    return free.length + busy.length > 0
+  }
+
+  private isWorthWaiting({ context }: Attempt, verdict: Verdict, until: number, now: number): boolean {
+    if (verdict._tag !== "Limit") return until < Infinity
+    const { deadline = Infinity } = context
+    return until < deadline && until - now < Math.min(verdict.millis, this.settings.maxRetryAfterMillis)
   }
 
   /** An attempt has given its key back. */
@@ -73,18 +228,18 @@ export class Pool {
       member.idle = undefined
     }
     const { outcome } = attempt
-    this.strategy.settled?.(attempt, member, this.now)
-    if (outcome._tag === "Failed") this.judge(attempt, member)
+    const { now } = this
+    this.strategy.settled?.(attempt, member, now)
+    if (outcome._tag === "Failed") this.judge(attempt, member, now)
     else if (outcome._tag === "Completed" && member.quarantines.size > 0) {
       member.succeeded(subjectOf(attempt), attempt.sentAt ?? 0)
-      if (member.quarantines.size === 0) this.changed()
+      if (member.quarantines.size === 0) this.opened()
     }
   }
 
-  private judge(attempt: Attempt, member: Member): void {
+  private judge(attempt: Attempt, member: Member, now: number): void {
     const verdict = verdictOf(attempt)
     if (verdict === undefined) return
-    const { now } = this
     switch (verdict._tag) {
       case "Key":
       case "Model": {
@@ -95,7 +250,7 @@ export class Pool {
       case "Limit":
       case "Spend": {
         // In a pool of one group there is nowhere to go: the limiter paces its calls.
-        if (this.groups.size < 2) return
+        if (this.registry.groups.size < 2) return
         const scope = verdict._tag === "Spend" ? everything : scopeOf(attempt)
         member.group.cool({ scope, until: now + verdict.millis, reason: verdict.reason })
         return this.changed()
@@ -109,246 +264,46 @@ export class Pool {
     return checks === 0 ? now : now + Math.min(maxCheckMillis, checkMillis * 2 ** (checks - 1))
   }
 
-  /** A key that may be used now, or when there is one. */
-  private choose(attempt: Attempt, now: number): Member | Later {
-    const sound: Array<Member> = []
-    const doubtful: Array<Member> = []
-    let until = Infinity
-    const scope = scopeOf(attempt)
-    const subject = subjectOf(attempt)
-    for (const member of this.eligible(attempt, triedBy(attempt.previous, (attempt.moves ?? 0) - 1))) {
-      const cooling = member.group.coolingFor(scope, now)
-      if (cooling !== undefined) until = Math.min(until, cooling.until)
-      else if (member.quarantinedFor(subject) === undefined) sound.push(member)
-      else doubtful.push(member)
-    }
-    if (Arr.isArrayNonEmpty(sound)) return this.pick(attempt, sound, now)
-    return Arr.isArrayNonEmpty(doubtful) ? this.pick(attempt, doubtful, now) : { until }
-  }
-
-  /** The keys that an attempt might use, now or once they have cooled down. */
-  private eligible(attempt: Attempt, { groups, keys }: Tried): ReadonlyArray<Member> {
-    const { keyGroup } = attempt.context
-    const subject = subjectOf(attempt)
-    return this.open.filter((member) => {
-      const isOpen = (keyGroup === undefined || member.key.group === keyGroup) && !keys.has(member.key) &&
-        !groups.has(member.key.group)
-      const quarantine = isOpen ? member.quarantinedFor(subject) : undefined
-      return isOpen && (quarantine === undefined || !isConfirmed(quarantine))
-    })
-  }
-
-  /** Waits until a key has cooled down, or another comes; `began` is when it began to wait. */
-  private wait(
-    attempt: Attempt,
-    { until }: Later,
-    began: number,
-    now: number
-  ): Effect.Effect<Member, NoUsableKeyError> {
-    const { maxQueue, maxRetryAfterMillis } = this.settings
-    const mayWait = until < (attempt.context.deadline ?? Infinity) && until - began <= maxRetryAfterMillis
-    if (!mayWait || this.waiting >= maxQueue) return Effect.fail(this.refusal(attempt, until, now))
-    return Effect.suspend(() => {
-      this.waiting++
-      return Effect.interruptible(this.awaitNews(this.version, until - now))
-    }).pipe(
-      Effect.ensuring(Effect.sync(() => {
-        this.waiting--
-      })),
-      Effect.flatMap(() => {
-        const { now } = this
-        const chosen = this.choose(attempt, now)
-        return chosen instanceof Member ? Effect.succeed(chosen) : this.wait(attempt, chosen, began, now)
-      })
-    )
-  }
-
-  private refusal(attempt: Attempt, until: number, now: number): NoUsableKeyError {
-    const reasons = [...this.members.values()].map((member) =>
-      [member.key.label, reasonOf(member, attempt, now)] as const
-    )
-    return new NoUsableKeyError({
-      reasons: Object.fromEntries(reasons),
-      retryAfter: until === Infinity ? undefined : Duration.millis(until - now),
-      attempts: attempt.number - 1
-    })
-  }
-
-  /**
-   * Whether an attempt that failed is made again at once, with another key. It waits for a key that cools down where there is no better
-   * one, and for a limit only where that ends earlier than the one it met.
-   */
-  mayMove(attempt: Attempt): boolean {
-    const verdict = verdictOf(attempt)
-    if (verdict === undefined) return false
-    const { now } = this
-    const { deadline = Infinity } = attempt.context
-    const scope = scopeOf(attempt)
-    const longest = verdict._tag === "Limit" ? Math.min(verdict.millis, this.settings.maxRetryAfterMillis) : Infinity
-    return this.eligible(attempt, triedBy(attempt, attempt.moves ?? 0)).some(({ group }) => {
-      const cooling = group.coolingFor(scope, now)
-      return cooling === undefined || verdict._tag !== "Limit" ||
-        (cooling.until < now + longest && cooling.until < deadline)
-    })
-  }
-
-  /** Puts in what is new, takes out what is gone; keys that stay the same keep what is known about them. */
-  replace(keys: ReadonlyArray<Key>): void {
-    const labels = new Set(keys.map(({ label }) => label))
-    for (const { isStored, key } of this.members.values()) {
-      if (isStored && !labels.has(key.label)) this.drop(key.label)
-    }
-    for (const key of keys) this.put(key, true)
-    this.keysChanged()
-  }
-
-  add(key: Key): void {
-    this.put(key, false)
-    this.keysChanged()
-  }
-
-  private put(key: Key, isStored: boolean): void {
-    const before = this.members.get(key.label)
-    const isSame = before !== undefined && before.key.group === key.group && Equal.equals(before.key.secret, key.secret)
-    if (isSame) {
-      before.weight = key.weight ?? 1
-      before.isDraining = false
-      return
-    }
-    if (before !== undefined) before.isRemoved = true
-    const group = this.groups.get(key.group) ?? new Group(key.group)
-    this.groups.set(key.group, group)
-    this.members.set(key.label, new Member(key, group, isStored))
-  }
-
-  private drop(label: string): boolean {
-    const member = this.members.get(label)
-    if (member !== undefined) member.isRemoved = true
-    return this.members.delete(label)
-  }
-
-  remove(label: string): boolean {
-    const found = this.drop(label)
-    this.keysChanged()
-    return found
-  }
-
-  setWeight(label: string, weight: number): boolean {
-    const member = this.members.get(label)
-    if (member === undefined) return false
-    member.weight = weight
-    this.keysChanged()
-    return true
-  }
-
-  /** Gives it to no new attempts, and waits until none uses it. */
-  drain(label: string): Effect.Effect<boolean> {
-    return Effect.suspend(() => {
-      const member = this.members.get(label)
-      if (member === undefined) return Effect.succeed(false)
-      member.isDraining = true
-      this.keysChanged()
-      if (member.inFlight === 0) return Effect.succeed(true)
-      return Effect.as(Deferred.await(member.idle ??= Deferred.makeUnsafe()), true)
-    })
-  }
-
   /** Checks a quarantined key as soon as no other is being checked. */
   recheck(label: string): boolean {
-    const member = this.members.get(label)
+    const member = this.registry.members.get(label)
     if (member === undefined) return false
     member.checkNow(this.now)
     this.changed()
     return true
   }
 
-  /** After the keys, or their weights, were changed. */
+  /** Forgets cooldowns that have ended. */
+  expire(now: number): void {
+    let any = false
+    for (const group of this.registry.groups.values()) any = group.expire(now) || any
+    if (any) this.opened()
+  }
+
   private keysChanged(): void {
-    const members = [...this.members.values()]
-    this.groups = new Map(members.map(({ group }) => [group.name, group]))
-    this.open = members.filter((member) => member.isOpen)
-    const name = this.settings.strategy ?? (this.groups.size > 1 ? "prefixAffinity" : "weighted")
+    const { groups, members } = this.registry
+    this.open = [...members.values()].filter((member) => member.isOpen)
+    const name = this.settings.strategy ?? (groups.size > 1 ? "prefixAffinity" : "weighted")
     if (name !== this.strategyName) {
       this.strategyName = name
       this.strategy = makeStrategy(name, this.settings)
     }
-    this.strategy.changed?.(members)
-    this.changed()
+    this.strategy.changed?.([...members.values()])
+    this.opened()
   }
 
-  /** After any change: tells everybody who waits. */
+  /** Something has changed for the better: calls that wait look again. */
+  opened(): void {
+    this.changed()
+    this.openings.give()
+  }
+
   changed(): void {
-    const members = [...this.members.values()]
-    const isTroubled = members.some(({ group, quarantines }) => quarantines.size > 0 || group.cooldowns.size > 0)
+    const { groups } = this.registry
+    const isSound = this.open.every(({ quarantines }) => quarantines.size === 0)
+    const isTroubled = groups.size > 1 || !isSound || [...groups.values()].some(({ cooldowns }) => cooldowns.size > 0)
     this.untroubled = !isTroubled && Arr.isReadonlyArrayNonEmpty(this.open) ? this.open : undefined
     this.only = this.untroubled?.length === 1 ? this.open[0] : undefined
-    this.version++
-    if (this.news !== undefined) Deferred.doneUnsafe(this.news, Effect.void)
-    this.news = undefined
+    this.changes.give()
   }
-
-  /** Until something changes that is newer than `version`, or so many milliseconds. */
-  awaitNews(version: number, millis: number): Effect.Effect<void> {
-    if (this.version !== version || millis <= 0) return Effect.void
-    const news = Deferred.await(this.news ??= Deferred.makeUnsafe())
-    return millis === Infinity ? news : Effect.asVoid(Effect.timeoutOption(news, millis))
-  }
-
-  /** Forgets cooldowns that have ended. */
-  expire(now: number): void {
-    let any = false
-    for (const group of this.groups.values()) {
-      const before = group.cooldowns.size
-      group.expire(now)
-      any ||= group.cooldowns.size < before
-    }
-    if (any) this.changed()
-  }
-
-  /** The quarantine whose check is due first. */
-  nextCheck(): { readonly member: Member; readonly quarantine: Quarantine } | undefined {
-    let next: { readonly member: Member; readonly quarantine: Quarantine } | undefined
-    for (const member of this.members.values()) {
-      for (const quarantine of member.quarantines.values()) {
-        if (!quarantine.isLifted && quarantine.checkAt < (next?.quarantine.checkAt ?? Infinity)) {
-          next = { member, quarantine }
-        }
-      }
-    }
-    return next
-  }
-
-  /** When the first cooldown ends. */
-  nextEnd(): number {
-    let next = Infinity
-    for (const { cooldowns } of this.groups.values()) {
-      for (const { until } of cooldowns.values()) next = Math.min(next, until)
-    }
-    return next
-  }
-}
-
-/** What a call has tried since its last retry. */
-interface Tried {
-  readonly keys: ReadonlySet<Key>
-  /** Those whose limits it met. */
-  readonly groups: ReadonlySet<string>
-}
-
-const untried: Tried = { keys: new Set(), groups: new Set() }
-
-/** What the last attempt, and as many before it, have tried. */
-const triedBy = (last: Attempt | undefined, before: number): Tried => {
-  if (last === undefined || before < 0) return untried
-  const keys = new Set<Key>()
-  const groups = new Set<string>()
-  for (let attempt: Attempt | undefined = last, left = before; attempt !== undefined && left >= 0; left--) {
-    if (attempt.key !== undefined) {
-      keys.add(attempt.key)
-      const verdict = verdictOf(attempt)?._tag
-      if (verdict === "Limit" || verdict === "Spend") groups.add(attempt.key.group)
-    }
-    attempt = attempt.previous
-  }
-  return { keys, groups }
 }

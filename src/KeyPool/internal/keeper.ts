@@ -2,7 +2,6 @@
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import { type Attempt, Outcome } from "../../Attempt.ts"
 import { CallContext } from "../../CallContext.ts"
@@ -12,13 +11,16 @@ import type { Feed } from "../../internal/feed.ts"
 import type * as Model from "../../Model.ts"
 import { everything, type Member, type Quarantine } from "./Member.ts"
 import type { Pool } from "./Pool.ts"
+import { ofQuarantine } from "./reasons.ts"
 import { type Change, type KeyState, stateOf } from "./snapshot.ts"
+import type { Telemetry } from "./telemetry.ts"
 import { verdictOf } from "./verdict.ts"
 
 export interface Surroundings {
   readonly api: ClaudeApi["Service"]
   readonly lookup: Model.Catalogue["lookup"]
   readonly feed: Feed<Change>
+  readonly telemetry: Telemetry
   readonly clock: Clock.Clock
   readonly scope: Scope.Scope
   /** Reads the keys of the store again. */
@@ -28,31 +30,15 @@ export interface Surroundings {
 /** The longest that a check may take. */
 const maxCheck = "30 seconds"
 
-/** The most keys that have a metric of their own. */
-const maxLabels = 100
-
-const gauge = Metric.gauge("anthropic_key_state", {
-  description: "0: usable, 1: its group cools down, 2: quarantined, 3: drained or removed"
-})
-
-const codes: Readonly<Record<KeyState, number>> = { usable: 0, cooling: 1, quarantined: 2, drained: 3, removed: 3 }
-
-/** Sets the gauge of a key, as long as there are not too many. */
-const gauges = () => {
-  const known = new Map<string, Metric.Metric<number, unknown>>()
-  return (key: string, state: KeyState): Effect.Effect<void> => {
-    const own = known.get(key) ?? (known.size < maxLabels ? Metric.withAttributes(gauge, { key }) : undefined)
-    if (own === undefined) return Effect.void
-    known.set(key, own)
-    return Metric.update(own, codes[state])
-  }
+interface Due {
+  readonly member: Member
+  readonly quarantine: Quarantine
 }
 
 /** Runs forever. */
 export const run = (pool: Pool, surroundings: Surroundings): Effect.Effect<never> => {
-  const { clock, feed, scope } = surroundings
+  const { clock, feed, scope, telemetry } = surroundings
   const told = new Map<Member, KeyState>()
-  const setGauge = gauges()
   let isChecking = false
 
   const tell = (member: Member, to: KeyState, at: number): Effect.Effect<void> => {
@@ -62,34 +48,52 @@ export const run = (pool: Pool, surroundings: Surroundings): Effect.Effect<never
     else told.set(member, to)
     const { group, label } = member.key
     // A key that took the place of another goes on under its label.
-    const isReplaced = to === "removed" && pool.members.has(label)
-    return Effect.andThen(
-      isReplaced ? Effect.void : setGauge(label, to),
-      feed.subscribers === 0 ? Effect.void : feed.publish({ label, group, from, to, at })
-    )
+    const isReplaced = to === "removed" && pool.registry.members.has(label)
+    if (!isReplaced) telemetry.state(label, to)
+    return feed.subscribers === 0 ? Effect.void : feed.publish({ label, group, from, to, at })
   }
 
   const step = Effect.gen(function*() {
-    const { version } = pool
+    const { version } = pool.changes
     const now = clock.currentTimeMillisUnsafe()
     pool.expire(now)
-    const members = new Set(pool.members.values())
+    const members = new Set(pool.registry.members.values())
     for (const member of told.keys()) {
       if (!members.has(member)) yield* tell(member, "removed", now)
     }
     for (const member of members) yield* tell(member, stateOf(member, now), now)
-    const next = isChecking ? undefined : pool.nextCheck()
+    const next = isChecking ? undefined : nextCheck(pool)
     if (next !== undefined && next.quarantine.checkAt <= now) {
       isChecking = true
       const done = Effect.sync(() => {
         isChecking = false
-        pool.changed()
+        pool.opened()
       })
       return yield* Effect.forkIn(Effect.ensuring(check(pool, surroundings, next.member, next.quarantine), done), scope)
     }
-    yield* pool.awaitNews(version, Math.min(pool.nextEnd(), next?.quarantine.checkAt ?? Infinity) - now)
+    yield* pool.changes.await(version, Math.min(nextEnd(pool), next?.quarantine.checkAt ?? Infinity) - now)
   })
   return Effect.forever(step)
+}
+
+/** The quarantine whose check is due first. */
+const nextCheck = ({ registry }: Pool): Due | undefined => {
+  let next: Due | undefined
+  for (const member of registry.members.values()) {
+    for (const quarantine of member.holding()) {
+      if (quarantine.checkAt < (next?.quarantine.checkAt ?? Infinity)) next = { member, quarantine }
+    }
+  }
+  return next
+}
+
+/** When the first cooldown ends. */
+const nextEnd = ({ registry }: Pool): number => {
+  let next = Infinity
+  for (const { cooldowns } of registry.groups.values()) {
+    for (const { until } of cooldowns.values()) next = Math.min(next, until)
+  }
+  return next
 }
 
 /** Asks the API, free of charge, whether it takes a key again. */
@@ -97,9 +101,10 @@ const check = (
   pool: Pool,
   { api, clock, lookup, reload }: Surroundings,
   member: Member,
-  { subject }: Quarantine
+  quarantine: Quarantine
 ): Effect.Effect<void> =>
   Effect.gen(function*() {
+    const { subject } = quarantine
     if (member.isStored) yield* reload
     if (member.isRemoved) return
     const model = subject === everything || subject === "models" ? "" : subject
@@ -122,7 +127,13 @@ const check = (
     if (verdict?._tag === "Key" && subject !== everything) {
       member.rejected(everything, verdict.reason, now, now, pool.backoff)
     }
-    member.checked(subject, isAccepted(attempt, subject), now, pool.backoff)
+    const accepted = isAccepted(attempt, subject)
+    member.checked(subject, accepted, now, pool.backoff)
+    if (accepted === true) yield* Effect.logInfo(`KeyPool: the API accepts the key "${member.key.label}" again.`)
+    // The first check that fails makes it certain.
+    else if (accepted === false && quarantine.checks === 0) {
+      yield* Effect.logWarning(`KeyPool: the key "${member.key.label}" is ${ofQuarantine(quarantine)}.`)
+    }
   })
 
 /** Whether the API takes the key again; undefined where a check did not find out. */

@@ -1,5 +1,6 @@
 /** The strategies of a pool, by name. */
-import type { Candidates, Environment, Member, Strategy } from "./strategy.ts"
+import { prefixAffinity } from "./affinity.ts"
+import type { Environment, Member, Strategy } from "./strategy.ts"
 
 /**
  * How a key is chosen among those that may be used now.
@@ -8,7 +9,8 @@ import type { Candidates, Environment, Member, Strategy } from "./strategy.ts"
  * - `random`: at random, by weight.
  * - `weighted`: keys take turns in proportion to their weights, evenly spread: exact over time.
  * - `leastLoaded`: the key with the fewest attempts in flight for its weight.
- * - `prefixAffinity`: where the longest prefix of the request is in the prompt cache, unless too much is in flight there.
+ * - `prefixAffinity`: where most of the prompt is in the cache, unless much more is in flight there than elsewhere. Prompts that are in no cache go to
+ *   the less loaded of the workspaces.
  *
  * @category options
  * @since 0.1.0
@@ -42,7 +44,8 @@ const random = ({ random }: Environment): Strategy => ({
   }
 })
 
-const totalOf = (candidates: Candidates): number => candidates.reduce((total, { weight }) => total + weight, 0)
+const totalOf = (candidates: ReadonlyArray<Member>): number =>
+  candidates.reduce((total, { weight }) => total + weight, 0)
 
 /** Smooth weighted round robin: all earn their weight, and the richest pays what all earned. */
 const weighted = (): Strategy => {
@@ -63,6 +66,14 @@ const weighted = (): Strategy => {
       }
       credits.set(next, most - total)
       return next
+    },
+    // What was earned with much larger weights would decide for a long time.
+    changed: (members) => {
+      const most = totalOf(members)
+      for (const member of members) {
+        const credit = credits.get(member) ?? 0
+        if (Math.abs(credit) > most) credits.set(member, Math.sign(credit) * most)
+      }
     }
   }
 }
@@ -78,7 +89,8 @@ const leastLoaded = (): Strategy => {
       return first === undefined || others.length === 0
         ? first ?? candidates[0]
         : turns.pick(attempt, [first, ...others], now)
-    }
+    },
+    changed: turns.changed
   }
 }
 
@@ -91,7 +103,8 @@ export const make = (name: StrategyName, environment: Environment): Strategy => 
     case "weighted":
       return weighted()
     case "leastLoaded":
-    case "prefixAffinity":
       return leastLoaded()
+    case "prefixAffinity":
+      return prefixAffinity(leastLoaded())
   }
 }

@@ -28,6 +28,8 @@ const isSecret = (text: string): boolean => /^[\x21-\x7e]{1,16384}$/.test(text)
 export const wrongLabel = (label: string): string | undefined =>
   label.startsWith("sk-ant-") || label.startsWith("AGE-SECRET-KEY-")
     ? "a label looks like a key"
+    : label === "secret"
+    ? "`secret` cannot be a label"
     : !/^[^\s\p{C}](?:[^\p{C}]{0,126}[^\s\p{C}])?$/u.test(label)
     ? "a label must be 1 to 128 visible characters"
     : undefined
@@ -83,9 +85,12 @@ const structured = (name: string, value: unknown): Parsed => {
   if (!Predicate.isObject(value)) return new Malformed("it is JSON, but neither an object nor an array")
   if (Predicate.hasProperty(value, "secret")) return collect([entry(value, name, "the object")])
   return collect(
-    Object.entries(value).map(([label, item], index) =>
-      wrongLabel(label) === undefined ? entry(item, label, label) : entry(undefined, undefined, `entry ${index + 1}`)
-    )
+    Object.entries(value).map(([label, item], index) => {
+      const wrong = wrongLabel(label)
+      return wrong === undefined
+        ? entry(item, label, label)
+        : new Malformed(`the name of entry ${index + 1}: ${wrong}`)
+    })
   )
 }
 
@@ -112,20 +117,24 @@ export const parse = (name: string, secret: Redacted.Redacted<string>, numbered 
   })
 }
 
-const plainOf = (key: Key) => ({
-  label: key.label,
+const plainOf = (key: Key, name?: string) => ({
+  ...(key.label === name ? undefined : { label: key.label }),
   secret: Redacted.value(key.secret),
   group: key.group,
   ...(key.weight === undefined ? undefined : { weight: key.weight })
 })
 
-/** The text of keys, so that `parse` under the same name gives them back. */
-export const print = (name: string, keys: ReadonlyArray<Key>): Redacted.Redacted<string> => {
+const textOf = (name: string, keys: ReadonlyArray<Key>): string => {
   const [key, ...others] = keys
-  const isBare = key !== undefined && others.length === 0 && key.label === name && key.group === defaultGroup &&
-    key.weight === undefined && !/[,[{]/.test(Redacted.value(key.secret))
-  return Redacted.make(isBare ? Redacted.value(key.secret) : JSON.stringify(keys.map(plainOf)), { label: name })
+  if (key === undefined || others.length > 0) return JSON.stringify(keys.map((key) => plainOf(key)))
+  const isBare = key.label === name && key.group === defaultGroup && key.weight === undefined
+  const secret = Redacted.value(key.secret)
+  return isBare && !/^[[{]|,/.test(secret) ? secret : JSON.stringify(plainOf(key, name))
 }
+
+/** The text of keys, so that `parse` under the same name gives them back. */
+export const print = (name: string, keys: ReadonlyArray<Key>): Redacted.Redacted<string> =>
+  Redacted.make(textOf(name, keys), { label: name })
 
 /** What is wrong with a key that is to be stored. */
 export const wrongKey = (key: Key): string | undefined => {

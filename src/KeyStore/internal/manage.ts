@@ -103,7 +103,7 @@ const writing = (sources: ReadonlyArray<Source>, { timeoutMillis }: Settings, no
     return Effect.fail(
       named === undefined
         ? readOnly(all, "keys cannot be stored in any of its sources")
-        : new KeyStoreError({ store: named, kind: "absent", reason: `there is no such source among ${all}` })
+        : new KeyStoreError({ store: all, kind: "absent", reason: "there is no source of that name" })
     )
   }
 

@@ -1,10 +1,25 @@
 /** What the sources of a store gave, in their order, and what of it the store uses. */
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Key } from "../../Attempt.ts"
-import { Malformed, parse } from "./document.ts"
+import { Malformed, parse, wrongLabel } from "./document.ts"
 import { typed } from "./failure.ts"
 import { KeyStoreError, type Secret, type Source } from "./source.ts"
+
+/** The source as it is where the store is built, whoever reads it: with that configuration. */
+export const bound = (source: Source, provider: ConfigProvider.ConfigProvider): Source => {
+  const here = <A>(effect: Effect.Effect<A, unknown>) =>
+    Effect.provideService(effect, ConfigProvider.ConfigProvider, provider)
+  const { all, remove, set } = source
+  return {
+    ...source,
+    read: (name) => here(Effect.suspend(() => source.read(name))),
+    all: all === undefined ? undefined : here(all),
+    set: set === undefined ? undefined : (name, secret) => here(set(name, secret)),
+    remove: remove === undefined ? undefined : (name) => here(remove(name))
+  }
+}
 
 /** A key, and where it is stored. */
 export interface Found {
@@ -28,11 +43,14 @@ const withSecret = (key: Key, { expiresAt, headers }: Secret): Key => ({
   ...(headers === undefined ? undefined : { headers })
 })
 
-const absent = (source: Source, name?: string): KeyStoreError =>
+/** Somebody may give a key in place of its label, which must not be repeated. */
+const shown = (label: string): string => wrongLabel(label) === undefined ? label : "so"
+
+const absent = (source: Source, label?: string): KeyStoreError =>
   new KeyStoreError({
     store: source.name,
     kind: "absent",
-    reason: name === undefined ? "it has no key" : `it has no key labelled ${name}`
+    reason: label === undefined ? "it has no key" : `it has no key labelled ${shown(label)}`
   })
 
 const invalid = (source: Source, reason: string): Effect.Effect<never, KeyStoreError> =>
@@ -57,7 +75,10 @@ const foundIn = (
     for (const [name, secret] of secrets) {
       if (secret === undefined) continue
       const keys = parse(name, secret.secret)
-      if (keys instanceof Malformed) return invalid(source, `${name}: ${keys.reason}`)
+      // A key as the name of a label must not be repeated.
+      if (keys instanceof Malformed) {
+        return invalid(source, `${wrongLabel(name) === undefined ? name : "one of its names"}: ${keys.reason}`)
+      }
       for (const key of keys) {
         if (labels.has(key.label)) return invalid(source, `it has two keys labelled ${key.label}`)
         labels.add(key.label)
@@ -77,13 +98,17 @@ export const read = (source: Source, timeoutMillis: number): Effect.Effect<Readi
 
 /** No source has what was asked for. One source speaks for itself, several are listed. */
 export const noneOf = (readings: ReadonlyArray<Reading>, label?: string): KeyStoreError => {
-  const errors = readings.map(({ result, source }) => Result.isFailure(result) ? result.failure : absent(source, label))
+  const errors = readings.map(({ result, source }) =>
+    Result.isFailure(result) && (label === undefined || result.failure.kind !== "absent")
+      ? result.failure
+      : absent(source, label)
+  )
   const [only, ...others] = errors
   if (only !== undefined && others.length === 0) return only
   return new KeyStoreError({
     store: readings.map(({ source }) => source.name).join(", "),
     kind: errors.some((error) => error.kind !== "absent") || label === undefined ? "none" : "absent",
-    reason: label === undefined ? "no source has a key" : `no source has a key labelled ${label}`,
+    reason: label === undefined ? "no source has a key" : `no source has a key labelled ${shown(label)}`,
     sources: errors.map(({ kind, reason, remedy, store }) => ({ source: store, kind, reason, remedy }))
   })
 }

@@ -1,11 +1,11 @@
 /** A key store over sources in order: reads them once for all who ask at the same time, remembers what they gave, and follows their changes. */
 import * as Clock from "effect/Clock"
-import * as ConfigProvider from "effect/ConfigProvider"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
@@ -54,8 +54,8 @@ class Memory {
   keys: ReadonlyArray<Key> | undefined
   /** What each source gave last. A source that fails keeps it, one that answers that it has none does not. */
   readonly good = new Map<Source, ReadonlyArray<Found>>()
-  /** Sources that failed when they were read last: each failure is logged once. */
-  readonly failing = new Set<Source>()
+  /** Sources that failed when they were read last, and whether a warning said so: one does for each failure. */
+  readonly failing = new Map<Source, boolean>()
 
   /** No source has a key any more, which was logged. */
   isEmpty = false
@@ -72,15 +72,17 @@ class Memory {
 
   /** Says once that a source fails, and once that it answers again. */
   log({ result, source }: Reading): Effect.Effect<void> {
-    if (Result.isSuccess(result)) {
-      return this.failing.delete(source) ? Effect.logInfo(`KeyStore: ${source.name} answers again.`) : Effect.void
+    const wasSaid = this.failing.get(source)
+    if (Result.isSuccess(result) || result.failure.kind === "absent") {
+      this.failing.delete(source)
+      return wasSaid === true ? Effect.logInfo(`KeyStore: ${source.name} answers again.`) : Effect.void
     }
-    const { failure } = result
     const hasGood = this.good.has(source)
-    if (this.failing.has(source) || failure.kind === "absent") return Effect.void
-    this.failing.add(source)
-    const text = `KeyStore: ${failure.message}${hasGood ? " The keys that it gave before stay in use." : ""}`
-    return isQuiet(failure) && !hasGood ? Effect.logDebug(text) : Effect.logWarning(text)
+    const isWarning = hasGood || !isQuiet(result.failure)
+    if (wasSaid === true || wasSaid === isWarning) return Effect.void
+    this.failing.set(source, isWarning)
+    const text = `KeyStore: ${result.failure.message}${hasGood ? " The keys that it gave before stay in use." : ""}`
+    return isWarning ? Effect.logWarning(text) : Effect.logDebug(text)
   }
 
   logEmpty(): Effect.Effect<void> {
@@ -97,9 +99,16 @@ const distinct = (found: ReadonlyArray<Found>): ReadonlyArray<Key> => {
   return [...keys.values()]
 }
 
-/** When the first of the keys must be read again because it expires, in milliseconds since the epoch. */
-const refreshAt = (keys: ReadonlyArray<Key>, refreshBeforeMillis: number): number =>
-  Math.min(...keys.map(({ expiresAt = Infinity }) => expiresAt - refreshBeforeMillis))
+/**
+ * How long from now until the first of the keys that end is read again: so long before its end, or after half of what is left of its life. Not above 0
+ * where it has ended.
+ */
+const untilRefresh = (keys: ReadonlyArray<Key>, now: number, refreshBeforeMillis: number): number => {
+  const left = Math.min(...keys.map(({ expiresAt = Infinity }) => expiresAt)) - now
+  return left === Infinity || left <= 0
+    ? left
+    : Math.max(minBackoffMillis, left - Math.min(refreshBeforeMillis, left / 2))
+}
 
 /** Reads sources in order, until one has keys or all of them. */
 const readAll = Effect.fnUntraced(function*(sources: ReadonlyArray<Source>, settings: Settings, memory: Memory) {
@@ -141,7 +150,6 @@ export const follow = Effect.fnUntraced(function*(
   settings: Settings
 ): Effect.fn.Return<Following, never, Scope.Scope> {
   const scope = yield* Scope.Scope
-  const provider = yield* ConfigProvider.ConfigProvider
   const memory = new Memory()
   const published = yield* PubSub.sliding<Take.Take<ReadonlyArray<Key>>>({ capacity: 16, replay: 1 })
   yield* Effect.addFinalizer(() => PubSub.end(published, Exit.void))
@@ -163,7 +171,7 @@ export const follow = Effect.fnUntraced(function*(
     memory.keys = all.keys
     yield* PubSub.publish(published, [all.keys])
     return all.keys
-  }).pipe(Effect.provideService(ConfigProvider.ConfigProvider, provider))
+  })
 
   /** One reading for all who ask meanwhile. It goes on where one of them is interrupted, and is bounded by the time limit of each source. */
   const keys = Effect.suspend(() => {
@@ -179,24 +187,30 @@ export const follow = Effect.fnUntraced(function*(
 
   const loop = Effect.gen(function*() {
     let backoffMillis = minBackoffMillis
+    // What was read just before somebody subscribed is not read again: a keyring may ask its user each time.
+    let isKnown = memory.keys !== undefined
     while (true) {
       signal.closeUnsafe()
-      yield* Effect.exit(keys)
+      if (!isKnown) yield* Effect.exit(keys)
+      isKnown = false
       const now = yield* Clock.currentTimeMillis
-      const refresh = refreshAt(memory.keys ?? [], settings.refreshBeforeMillis) - now
-      // A key that was not renewed in time is asked for again, less and less often.
+      const refresh = untilRefresh(memory.keys ?? [], now, settings.refreshBeforeMillis)
       const isBackoff = hasFailed || refresh <= 0
       const wait = isBackoff ? Math.min(backoffMillis, refresh > 0 ? refresh : Infinity) : refresh
-      backoffMillis = isBackoff ? Math.min(backoffMillis * 2, maxBackoffMillis) : minBackoffMillis
-      yield* Number.isFinite(wait) ? Effect.timeoutOption(signal.await, wait) : signal.await
+      const signalled = yield* Number.isFinite(wait)
+        ? Effect.timeoutOption(signal.await, wait)
+        : Effect.asSome(signal.await)
+      if (!isBackoff) backoffMillis = minBackoffMillis
+      else if (Option.isNone(signalled)) backoffMillis = Math.min(backoffMillis * 2, maxBackoffMillis)
     }
   })
 
   const start = Effect.suspend(() => {
     if (isFollowing) return Effect.void
     isFollowing = true
-    // A source that fails is left alone for its back-off, however often it is polled.
-    const changed = (source: Source) => Effect.suspend(() => memory.failing.has(source) ? Effect.void : signal.open)
+    // A source that fails is left alone during a back-off, however often it is polled.
+    const changed = (source: Source) =>
+      Effect.suspend(() => hasFailed && memory.failing.has(source) ? Effect.void : signal.open)
     const listening = Effect.forEach(sources, (source) => Effect.forkIn(listen(source, changed(source)), scope))
     return Effect.andThen(listening, Effect.forkIn(loop, scope))
   })

@@ -209,9 +209,9 @@ export class Group {
   private ask(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
     this.admitted++
     this.asking++
-    const { deadline } = attempt.context
+    const { deadline = Infinity } = attempt.context
     return Effect.flatMap(
-      this.buckets.reserve(this.limits, need, deadline === undefined ? Infinity : deadline - began),
+      this.buckets.reserve(this.limits, need, Math.min(deadline - began, attempt.patience ?? Infinity)),
       ({ reservation }) => {
         this.asking--
         if (reservation._tag === "Granted") {
@@ -245,8 +245,10 @@ export class Group {
 
   private wait(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
     const { deadline, priority } = attempt.context
+    const { patience } = attempt
+    const until = patience === undefined ? deadline : Math.min(deadline ?? Infinity, began + patience)
     this.line ??= new Line(this)
-    return Effect.matchEffect(this.line.wait(priority, deadline, need), {
+    return Effect.matchEffect(this.line.wait(priority, until, need), {
       onFailure: (refused) => Effect.fail(this.errorOf(refused, attempt, need)),
       onSuccess: (ticket) => Effect.succeed(this.settlement(attempt, need, ticket, began))
     })
@@ -260,7 +262,12 @@ export class Group {
     }
     const reasons = { Closed: "spend", Deadline: "deadline", QueueFull: "queueFull" } as const
     const retryAfter = Duration.millis(refused.waitMillis)
-    return new RateLimitedLocallyError({ ...common, reason: reasons[refused._tag], retryAfter })
+    const isElsewhere = refused._tag === "Deadline" && attempt.patience !== undefined
+    return new RateLimitedLocallyError({
+      ...common,
+      reason: isElsewhere ? "elsewhere" : reasons[refused._tag],
+      retryAfter
+    })
   }
 
   /** It is in flight from now on. */

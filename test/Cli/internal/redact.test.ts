@@ -7,6 +7,8 @@ import { hasPassword, redact } from "../../../src/Cli/internal/redact.ts"
 describe("what a command says about itself", () => {
   it("has no key and no password", () => {
     assert.strictEqual(redact("no flag sk-ant-api03-abc_DEF-123, please"), "no flag sk-..., please")
+    assert.strictEqual(redact("task-force of the risk-team"), "task-force of the risk-team")
+    assert.strictEqual(redact("key=sk-ant-abc, AGE-SECRET-KEY-1QQQ."), "key=sk-..., AGE-SECRET-KEY-....")
     assert.strictEqual(redact("postgres://me:hunter2@db:5432/x"), "postgres://me:...@db:5432/x")
     assert.strictEqual(redact("redis://:hunter2@cache"), "redis://:...@cache")
     assert.strictEqual(redact("https://api.example.com:8080/v1"), "https://api.example.com:8080/v1")

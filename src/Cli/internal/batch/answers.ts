@@ -34,6 +34,9 @@ const decode = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Union([
 
 const newline = 10
 
+/** What each line of answers begins with. */
+const head = "{\"id\":"
+
 const refuse = (file: string, line: number) =>
   Effect.fail(
     new CommandError({
@@ -48,6 +51,7 @@ const scan = Effect.fnUntraced(function*(file: string) {
   let bytes = 0
   let lastLineAt = 0
   let foreign: number | undefined
+  let isHalf = false
   yield* fs.stream(file).pipe(
     Stream.tap((chunk) =>
       Effect.sync(() => {
@@ -62,13 +66,15 @@ const scan = Effect.fnUntraced(function*(file: string) {
     Stream.runForEach(([line, index]) => {
       if (foreign !== undefined) return refuse(file, foreign)
       const decoded = decode(line)
-      if (Result.isFailure(decoded)) foreign = index + 1
-      else if ("text" in decoded.success) done.add(String(decoded.success.id))
+      if (Result.isFailure(decoded)) {
+        foreign = index + 1
+        isHalf = head.startsWith(line.slice(0, head.length))
+      } else if ("text" in decoded.success) done.add(String(decoded.success.id))
       return Effect.void
     })
   )
   const open = bytes > lastLineAt
-  if (foreign !== undefined && !open) return yield* refuse(file, foreign)
+  if (foreign !== undefined && !(open && isHalf)) return yield* refuse(file, foreign)
   return { done, end: foreign === undefined ? bytes : lastLineAt, open: open && foreign === undefined }
 })
 

@@ -181,6 +181,9 @@ const check = Effect.fnUntraced(function*({ file, out }: Input) {
   if (file !== "-" && !(yield* fs.exists(file))) {
     return yield* new UsageError({ message: `There is no file ${file}.` })
   }
+  if (file !== "-" && (yield* fs.stat(file)).type === "Directory") {
+    return yield* new UsageError({ message: `${file} is a folder: give a file of prompts.` })
+  }
   if (yield* isSame(file, out)) {
     return yield* new UsageError({ message: `${file} cannot be both the prompts and the answers: give another --out.` })
   }

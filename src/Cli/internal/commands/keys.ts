@@ -9,7 +9,9 @@ import { lazily } from "../peer.ts"
 const label = Argument.String("label").pipe(Argument.withDescription("The name of the key"))
 
 const source = Flags.optional(
-  Flag.String("source").pipe(Flag.withDescription("Where it is stored. Default: the first source that can be written"))
+  Flag.Literals("source", ["keyring", "file"]).pipe(
+    Flag.withDescription("The keyring of the system, or the encrypted file. Default: the keyring")
+  )
 )
 
 const set = Command.make("set", {
@@ -61,7 +63,7 @@ const remove = Command.make(
   { label, source },
   (input) => lazily(() => import("../keys.ts"), ({ remove }) => remove(input))
 ).pipe(
-  Command.withDescription("Removes a key from the sources that can be written."),
+  Command.withDescription("Removes a key from the keyring and the encrypted file."),
   Command.withShortDescription("Remove a key")
 )
 

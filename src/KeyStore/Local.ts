@@ -1,0 +1,102 @@
+/**
+ * The keys of this machine: the environment, else the keyring of the operating system, else an encrypted file. It suits a program that runs on a
+ * developer's machine as well as on a server, and is what the command `effect-claude` uses.
+ *
+ * **Example** (A service with whatever keys the machine has)
+ *
+ * ```ts
+ * import { ClaudeService } from "effect-claude"
+ * import * as Local from "effect-claude/KeyStore/Local"
+ *
+ * export const live = ClaudeService.layer({ keys: Local.layerConfig() })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { homedir } from "node:os"
+import { join } from "node:path"
+import { env, platform } from "node:process"
+import * as ClaudeConfig from "../ClaudeConfig.ts"
+import * as KeyStore from "../KeyStore.ts"
+import * as AgeFile from "./AgeFile.ts"
+import * as Keyring from "./Keyring.ts"
+
+/**
+ * - `path`: of the encrypted file. Default `keys.age` in the folder `effect-claude` of the user's configuration: `$XDG_CONFIG_HOME`, `~/.config` or
+ *   `%APPDATA%`.
+ * - `passphrase`, `identity`, `identityFile`: what opens it, one of them, as in `KeyStore/AgeFile`. Default none, so that the file is not opened.
+ * - `recipients`: who else can open it when it is written. Default nobody.
+ * - `workFactor`: how dear each guess of a passphrase is, as a power of two. Default 18.
+ * - `pollInterval`: how often the file is looked at. Default 10 seconds.
+ * - `service`: what the entries of the keyring are filed under. Default `effect-claude`.
+ * - `labels`: entries of the keyring that were made by others. Default none.
+ * - `isKernelKeyring`: uses the keyring of the Linux kernel, which forgets everything at reboot. Default false.
+ * - `use`: `"first"` takes the keys of the first source that has any, `"all"` those of all three. Default `"first"`.
+ * - `timeout`: the longest that reading a source may take. Default 30 seconds.
+ * - `refreshBefore`: how long before its end a key is read again. Default 2 minutes.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options
+  extends Omit<Keyring.Options, "name">, Omit<AgeFile.Options, "name" | "path">, KeyStore.Options
+{
+  readonly path?: string | undefined
+}
+
+const configurationFolder = (): string =>
+  (platform === "win32" ? env["APPDATA"] : env["XDG_CONFIG_HOME"]) || join(homedir(), ".config")
+
+/**
+ * Where the encrypted file is by default.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const defaultPath = (): string => join(configurationFolder(), "effect-claude", "keys.age")
+
+/**
+ * The three sources, in order.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const sources = (options: Options = {}): ReadonlyArray<KeyStore.Source> => [
+  KeyStore.environment,
+  Keyring.source({ service: options.service, labels: options.labels, isKernelKeyring: options.isKernelKeyring }),
+  AgeFile.source({ ...options, path: options.path ?? defaultPath() })
+]
+
+/**
+ * A store over the three sources. Each call makes a store of its own: call it once and share the value.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options = {}): Layer.Layer<KeyStore.KeyStore> =>
+  KeyStore.chain(sources(options), options)
+
+/**
+ * `layer` with what the environment says about the keyring and the file (`ClaudeConfig.keys`); options that are given win.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (options: Options = {}): Layer.Layer<KeyStore.KeyStore, Config.ConfigError> =>
+  Layer.unwrap(Effect.map(ClaudeConfig.keys, (given) => layer(both(given, options))))
+
+const both = (
+  { identity, identityFile, passphrase, path, service }: ClaudeConfig.KeysOptions,
+  options: Options
+): Options => {
+  const opens = [options.passphrase, options.identity, options.identityFile].some((one) => one !== undefined)
+  return {
+    ...(opens ? undefined : { passphrase, identity, identityFile }),
+    ...options,
+    path: options.path ?? path,
+    service: options.service ?? service
+  }
+}
