@@ -6,12 +6,14 @@
 export type Severity = "low" | "medium" | "high"
 
 /**
- * - `pattern`: finds the instruction in a sequence of concepts.
+ * - `parts`: the sequences of concepts, one of which is the instruction.
+ * - `pattern`: finds any of them.
  * - `unlessAfter`: what may not stand right before it.
  */
 export interface Rule {
   readonly name: string
   readonly severity: Severity
+  readonly parts: ReadonlyArray<string>
   readonly pattern: RegExp
   readonly unlessAfter: RegExp | undefined
 }
@@ -21,18 +23,14 @@ const rule = (
   severity: Severity,
   unlessAfter: RegExp | undefined,
   ...patterns: ReadonlyArray<string>
-): Rule => ({
-  name,
-  severity,
-  unlessAfter,
-  pattern: new RegExp(
-    patterns.map((pattern) =>
-      pattern.replace(/\[[^\]]*\]|V/g, (part) => part === "V" ? "[V>]" : part.replace("V", "V>"))
-        .replaceAll("~", "[^;#zf]").replaceAll("%", "[^#]")
-    ).join("|"),
-    "g"
+): Rule => {
+  const parts = patterns.map((pattern) =>
+    // What stands for "previous" may also be "that you were given".
+    pattern.replace(/\[[^\]]*\]|V/g, (part) => part === "V" ? "[V>]" : part.replace("V", "V>"))
+      .replaceAll("~", "[^;#zf]").replaceAll("%", "[^#]")
   )
-})
+  return { name, severity, unlessAfter, parts, pattern: new RegExp(parts.join("|"), "g") }
+}
 
 /** What makes a sentence a report or a prohibition: "do not ignore", "they may ignore", "if you ignore". */
 const told = /(?:[qj][tpY]?|[fj]Y[pq]?|Ttp?|jmt|jYt|m)$/

@@ -164,7 +164,9 @@ class Scanner {
     let at = from
     let kept = this.lastKept(from)
     for (
-      let kind = first; isJudged(kind); kind = at < this.text.length ? this.table[this.text.charCodeAt(at)]! : skip
+      let kind = first;
+      isJudged(kind);
+      kind = at < this.text.length ? this.table[this.text.charCodeAt(at)]! : skip
     ) {
       const judgment = this.characters.judge(at, kind, kept)
       const end = at + unitsOf(judgment)
