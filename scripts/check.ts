@@ -19,6 +19,7 @@ import { cycles, type Imports, importsOf, violations } from "./floors.ts"
 import { changes, files } from "./format.ts"
 import * as House from "./house.ts"
 import { installed } from "./installed.ts"
+import { builtIn, nonLinear } from "./linear.ts"
 import { stale } from "./reference.ts"
 
 /** Throws with what is wrong; answers with what is worth a word. */
@@ -142,6 +143,10 @@ const checks: Record<string, Check> = {
   },
   async conventions() {
     fail(inEachSource(problems))
+  },
+  async linear() {
+    fail(nonLinear())
+    return `${builtIn.length} patterns`
   },
   async catalogue() {
     const { ids, missing } = await compare(catalogue.models)

@@ -2,6 +2,7 @@
  * Patterns of the user, matched by `re2js` in time that is linear in the text, whatever they are. A text is taken in blocks: one pass over a block says which
  * patterns match in it, and only there are matches looked for one by one.
  */
+import * as Result from "effect/Result"
 import { RE2JS, RE2Set } from "re2js"
 import type { Severity } from "./rules.ts"
 import type { Range } from "./scan.ts"
@@ -40,13 +41,19 @@ const overlap = 500
 /** How much is looked through at a time for one pattern. */
 const segmentSize = 1_000
 
-/** Throws the error of `re2js` where a pattern is none. */
+const compiled = ({ name, pattern }: Pattern, source: string): RE2JS =>
+  Result.getOrThrowWith(
+    Result.try(() => RE2JS.compile(source)),
+    (error) => new RangeError(`InputSanitizer: the pattern ${name} is not valid: ${pattern}`, { cause: error })
+  )
+
+/** Throws a `RangeError` where a pattern is not valid. */
 export const matcherOf = (patterns: ReadonlyArray<Pattern>): Matcher => {
   const sources = patterns.map(({ pattern }) => `(?im)(?:${pattern})`)
+  const expressions = patterns.map((pattern, index) => compiled(pattern, sources[index]!)) // as many as patterns
   const set = new RE2Set()
   for (const source of sources) set.add(source)
   set.compile()
-  const expressions = sources.map((source) => RE2JS.compile(source))
 
   const inSegment = (text: string, index: number, start: number, end: number, found: Array<Match>): void => {
     const pattern = patterns[index]! // the set numbers patterns as it was given them
@@ -55,6 +62,8 @@ export const matcherOf = (patterns: ReadonlyArray<Pattern>): Matcher => {
       if (matched === undefined || matched.length === 0 || match.index === undefined) continue
       const from = start + match.index
       const to = from + matched.length
+      // The ends of a segment are no ends of lines or words; the next one has the whole match.
+      if ((from === start && start > 0) || (to === end && end < text.length)) continue
       const isKnown = found.some((other) => other.pattern === pattern && other.start < to && from < other.end)
       if (!isKnown) found.push({ pattern, start: from, end: to })
     }
@@ -62,19 +71,20 @@ export const matcherOf = (patterns: ReadonlyArray<Pattern>): Matcher => {
 
   return (text, wants) => {
     const found: Array<Match> = []
+    /** The patterns that match anywhere, which a block alone does not tell: its ends are no ends of lines or words. */
+    let anywhere: ReadonlySet<number> | undefined
     for (let start = 0; start < text.length; start += blockSize) {
       const from = Math.max(0, start - overlap)
       const end = Math.min(text.length, start + blockSize)
       for (const index of set.match(from === 0 && end === text.length ? text : text.slice(from, end))) {
         if (!wants(end - from)) {
-          found.push({ pattern: patterns[index]!, start: from, end }) // see above
+          anywhere ??= new Set(set.match(text))
+          if (anywhere.has(index)) found.push({ pattern: patterns[index]!, start: from, end }) // see above
           continue
         }
-        const inBlock: Array<Match> = []
         for (let at = from; at < end; at += segmentSize - overlap) {
-          inSegment(text, index, at, Math.min(end, at + segmentSize), inBlock)
+          inSegment(text, index, at, Math.min(end, at + segmentSize), found)
         }
-        found.push(...inBlock)
       }
     }
     return found

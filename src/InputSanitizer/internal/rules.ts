@@ -49,7 +49,8 @@ export const rules: ReadonlyArray<Rule> = [
     "[IJ]~{0,3}[QF4]",
     "[IJ]~{0,3}[VY]~{0,3}[k92P]",
     "[IJ]~{0,2}Y~{0,3}g",
-    "[IJ]~{0,2}A~{0,2}[kg2](?:[;,:\"]?$|[;,p:\"#]{1,3}%{0,6}[IRryWUEsDOZHu])",
+    "[IJ]~{0,2}A~?[kg2][;,:\"]?$",
+    "[IJ]~?A~?[kg2][;,p:\"#]%{0,6}[IRryWUEsDOZHu]",
     "[IJ][^;#zm]{0,3}V[^;#zm]?1(?:[,p:\"]{1,2}[^;#]{0,3}|;p?)[RryWUEsDOu]",
     "pIA[;,:]%{0,4}[YWrsRy]",
     "[IJ]A~{1,4}V(?:[;,:\"#mpq]|$)",
@@ -83,7 +84,7 @@ export const rules: ReadonlyArray<Rule> = [
     "revealPrompt",
     "high",
     asked,
-    "Rm?~{0,3}Y~{0,3}(?:[QNP]|S?2)(?!w)",
+    "R~{0,3}Y~{0,2}[QNP2](?!w)",
     "R~{0,4}(?:Q|S=?[NP])",
     "[RryX]m?[^;#znwpj,]{0,3}4(?!w)",
     "[ryX]m?~{0,3}Y[SVA=]{0,2}(?:[QNP]|[SV]{1,2}[2k])(?!w)",
@@ -142,15 +143,15 @@ export const rules: ReadonlyArray<Rule> = [
     "medium",
     /j$/,
     "H",
-    "h%{0,10}X%{0,6}G",
-    "X~{0,6}G~{0,8}h",
+    "h%{0,8}X%{0,3}G",
+    "X~{0,4}G~{0,4}h",
     "K%{0,12}h"
   ),
   rule(
     "sendElsewhere",
     "high",
     asked,
-    "[XR]m?~{0,6}G~{0,8}l",
+    "[XR]m?~{0,3}G~{0,4}l",
     "hX~{0,4}1~{0,4}l",
     "X~{0,3}l~{0,6}G",
     "G~{0,6}X~{0,3}l"
@@ -163,7 +164,7 @@ export const rules: ReadonlyArray<Rule> = [
     "Z(?!w)",
     "i[:;,]?~{0,6}[WUIJHOKDR]",
     "a%{0,10}[IJWUDFRHOZQ]",
-    "[IJ]~{0,6}[;,p]{0,2}~{0,3}i:"
+    "[IJ]~{0,6}i:"
   ),
   rule("decodeAndObey", "medium", /[^;:,"#pYt]$/, "b~{0,10}x"),
   rule("takenOver", "medium", undefined, "[ryswd]~{0,5}7")

@@ -218,8 +218,8 @@ const awsSecret = (text: string, start: number, end: number): Secret | undefined
   return isPlaceholder(text, last - 40, last) ? undefined : secret("awsSecretKey", last - 40, last)
 }
 
-const keyHead = /-----BEGIN[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n)*$/
-const keyTail = /-----END[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----/
+const keyHead = /-----BEGIN (?:[A-Z]{2,9} )?PRIVATE KEY(?: BLOCK)?-----[\s\\n]{0,4}$/
+const keyTail = /-----END (?:[A-Z]{2,9} )?PRIVATE KEY(?: BLOCK)?-----/
 
 /** The longest private key that is taken as a whole. */
 const maxKey = 12_000
@@ -264,8 +264,14 @@ export const mayBeSecret = (text: string, start: number, end: number): boolean =
 export const secretAt = (text: string, start: number, end: number): Secret | undefined =>
   known(text, start, end) ?? before(text, start, end) ?? webToken(text, start, end) ?? awsSecret(text, start, end)
 
-const dummy =
-  /^(?:(?:my|your|db|some)?[-_]?(?:pass(?:word|wd)?|secret|pwd|changeme|example|test|admin|root|user|qwerty|abcdef|abc))[\d!]*$|[${}<>[\]%*]|xxx/i
+const dummies = new Set(
+  "pass password passwd pwd secret changeme example test admin root user qwerty abcdef abc mypassword yourpassword mysecret yoursecret dbpassword somepassword"
+    .split(" ")
+)
+
+/** What stands for a password in documentation. */
+const isDummy = (password: string): boolean =>
+  dummies.has(password.toLowerCase().replace(/[^a-z]/g, "")) || /[${}<>[\]%*]|xxx/i.test(password)
 
 /** The password of `scheme://user:password@host`, of which `start` to `end` is what stands before the `@`. */
 export const passwordIn = (text: string, start: number, end: number): Secret | undefined => {
@@ -273,9 +279,12 @@ export const passwordIn = (text: string, start: number, end: number): Secret | u
   if (colon < start || colon >= end) return undefined
   const password = text.slice(colon + 1, end)
   const isReal = password.length >= 8 && password.length <= 128 && /\d/.test(password) && /\D/.test(password) &&
-    !dummy.test(password) && password !== text.slice(start, colon)
+    !isDummy(password) && password !== text.slice(start, colon)
   return isReal ? secret("urlPassword", colon + 1, end) : undefined
 }
 
 /** The shortest word that can be a credential or name one. */
 export const minSecret = 15
+
+/** The patterns that are run on texts. */
+export const patterns: ReadonlyArray<RegExp> = [awsNames, awsValue, bot, hook, keyHead, keyTail, placeholder]
