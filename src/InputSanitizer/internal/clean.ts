@@ -170,3 +170,23 @@ export const without = (text: string, ranges: ReadonlyArray<Range>): Bare => {
     }
   }
 }
+
+const every: ReadonlySet<CharacterKind> = new Set(characterKinds.filter((kind) => kind !== "surrogate"))
+
+/** The text without all units that `wrong` marks, but for halves of surrogate pairs. Offsets are asked for from left to right. */
+export const withoutAllMarked = (text: string, wrong: Uint8Array): Bare => {
+  const half = 1 + characterKinds.indexOf("surrogate")
+  let given = -1
+  let at = -1
+  return {
+    text: withoutMarked(text, wrong, every),
+    offset: (position) => {
+      if (position < at) given = at = -1
+      while (at < position && given < text.length) {
+        given++
+        if (wrong[given] === 0 || wrong[given] === half) at++
+      }
+      return given
+    }
+  }
+}

@@ -1,6 +1,15 @@
 /** Examines the texts of one request. */
 import { type CharacterKind, characterKinds } from "./characters.ts"
-import { type Bare, cut, orPlaceholder, replaced, without, withoutCharacters, withoutMarked } from "./clean.ts"
+import {
+  type Bare,
+  cut,
+  orPlaceholder,
+  replaced,
+  without,
+  withoutAllMarked,
+  withoutCharacters,
+  withoutMarked
+} from "./clean.ts"
 import { reversedBit, rotatedBit } from "./concepts.ts"
 import { readDense, readNumbers } from "./dense.ts"
 import { reversed, rot13 } from "./encodings.ts"
@@ -10,6 +19,7 @@ import type { Matcher } from "./ownPatterns.ts"
 import type { Severity } from "./rules.ts"
 import { type Place, type Range, scan, type Sight } from "./scan.ts"
 import type { Secret } from "./secrets.ts"
+import { settled } from "./settle.ts"
 
 export type Kind = "tooLong" | CharacterKind | "lookalike" | "injection" | "secret" | "personal"
 
@@ -56,6 +66,9 @@ const freeMatching = 32_768
 
 /** The most instructions, credentials and personal data that are looked for in one text. Where there are more, cleaning removes the whole text. */
 const maxReplaced = 200
+
+/** How often a text is examined again after something in it was replaced; one that still changes then is replaced as a whole. */
+const maxRounds = 8
 
 /** Findings that concern what was too much to be examined. */
 const unexamined = "unexamined"
@@ -185,7 +198,7 @@ export class Examination {
     }
     readDense(text, handler)
     if (this.isOn("injection")) readNumbers(text, handler)
-    const matches = this.settings.matcher?.(text, (units) => {
+    const matches = this.settings.matcher?.(text, maxReplaced, (units) => {
       this.matching -= units
       return this.matching >= 0
     })
@@ -205,9 +218,9 @@ export class Examination {
   }
 
   /** A text without the characters that should not be in it, in which words are whole. */
-  private bare(text: string, { runCounts, runs }: Sight): Bare {
+  private bare(text: string, { runCounts, runs, wrong }: Sight): Bare {
     const isComplete = runCounts.reduce((sum, count) => sum + count, 0) === runs.length
-    return isComplete ? without(text, runs) : { text, offset: (at) => at }
+    return isComplete || wrong === undefined ? without(text, runs) : withoutAllMarked(text, wrong)
   }
 
   private personalData(found: ReadonlyArray<PersonalData>, max: number): void {
@@ -216,6 +229,37 @@ export class Examination {
       const end = Math.min(max, offset + length)
       if (start < end) this.noteRange("personal", rule, severity, { start, end })
     }
+  }
+
+  /** Looks for injections, credentials and patterns of the user. */
+  private look(text: string, sight: Sight): void {
+    if (this.isOn("injection")) {
+      const take = (rule: string, severity: Severity, range: Range) =>
+        this.noteRange("injection", rule, severity, range)
+      this.injections(text, sight.places, take)
+      for (const marker of sight.markers) take("templateMarker", "high", marker)
+    }
+    if (this.isOn("injection") || this.isOn("secret") || this.settings.matcher !== undefined) {
+      this.dense(this.bare(text, sight))
+    }
+  }
+
+  /** A stretch of a cleaned text, cleaned of what reads otherwise than before. */
+  private again(stretch: string): string {
+    const other = new Examination(this.settings, stretch.length)
+    const text = other.lookalikes(stretch)
+    other.look(text, scan(text))
+    return replaced(text, other.ranges)
+  }
+
+  private settled(text: string): string {
+    let current = withoutCharacters(text, this.cleaned)
+    for (let round = 0; round < maxRounds; round++) {
+      const next = settled(current, (stretch) => this.again(stretch))
+      if (next === current) return current
+      current = withoutCharacters(next, this.cleaned)
+    }
+    return ""
   }
 
   /**
@@ -243,20 +287,12 @@ export class Examination {
     const text = this.lookalikes(part)
     const sight = scan(text)
     const changesCharacters = this.characters(sight)
-    if (this.isOn("injection")) {
-      const take = (rule: string, severity: Severity, range: Range) =>
-        this.noteRange("injection", rule, severity, range)
-      this.injections(text, sight.places, take)
-      for (const marker of sight.markers) take("templateMarker", "high", marker)
-    }
-    if (this.isOn("injection") || this.isOn("secret") || this.settings.matcher !== undefined) {
-      this.dense(this.bare(text, sight))
-    }
+    this.look(text, sight)
     this.personalData(personal, text.length)
     if (this.ranges.length > maxReplaced) return orPlaceholder("")
     const left = replaced(text, this.ranges)
     const sent = left !== text
-      ? withoutCharacters(left, this.cleaned)
+      ? this.settled(left)
       : changesCharacters && sight.wrong !== undefined
       ? withoutMarked(text, sight.wrong, this.cleaned)
       : text

@@ -1,6 +1,8 @@
 /** Words of Latin letters in which letters of other scripts stand in for some: `pаypal` with a Cyrillic `а`. */
+import { isJudged } from "./characters.ts"
 import { stringOf } from "./clean.ts"
 import type { Range } from "./scan.ts"
+import { classes } from "./symbols.ts"
 
 /** Close look-alikes only, by the Latin letters that they stand for. */
 const pairs = [
@@ -13,6 +15,8 @@ const pairs = [
 const latin = 1
 const similar = 2
 const foreign = 3
+/** What may be removed from a word. */
+const unseen = 4
 
 interface Tables {
   /** 0 for what is no letter. */
@@ -39,6 +43,9 @@ const make = (): Tables => {
   ) {
     mark(first, last, first === 0xc0 || first === 0x1e00 ? latin : foreign)
   }
+  classes().forEach((kind, unit) => {
+    if (isJudged(kind)) kinds[unit] = unseen
+  })
   for (const [plain, others] of pairs) {
     for (const [index, letter] of Array.from(plain).entries()) {
       kinds[others.charCodeAt(index)] = similar
@@ -70,16 +77,19 @@ export const lookalikesIn = (text: string, max: number): Lookalikes | undefined 
   let units: Uint16Array | undefined
   let seen = 0
   let start = 0
+  let end = 0
   for (let at = 0; at <= text.length; at++) {
     const kind = at < text.length ? kinds[text.charCodeAt(at)]! : 0 // it has an entry for every unit
-    if (kind !== 0) {
+    if (kind === unseen && seen !== 0) continue
+    if (kind !== 0 && kind !== unseen) {
       if (seen === 0) start = at
       seen |= 1 << kind
+      end = at + 1
       continue
     }
     if (seen === (1 << latin | 1 << similar)) {
       count++
-      if (words.length < max) words.push({ start, end: at })
+      if (words.length < max) words.push({ start, end })
       units ??= unitsOf(text)
       for (let letter = start; letter < at; letter++) units[letter] = letters[units[letter]!]! // both have the entries
     }

@@ -30,8 +30,11 @@ export interface Match extends Range {
   readonly pattern: Pattern
 }
 
-/** Finds matches in a text; calls `wants` before it looks for those of a block one by one, and takes the whole block where that says no. */
-export type Matcher = (text: string, wants: (units: number) => boolean) => ReadonlyArray<Match>
+/**
+ * Finds matches in a text, until there are more than `max`. Calls `wants` before it looks for those of a block one by one, and takes the whole block where
+ * that says no.
+ */
+export type Matcher = (text: string, max: number, wants: (units: number) => boolean) => ReadonlyArray<Match>
 
 const blockSize = 4_096
 
@@ -69,11 +72,11 @@ export const matcherOf = (patterns: ReadonlyArray<Pattern>): Matcher => {
     }
   }
 
-  return (text, wants) => {
+  return (text, max, wants) => {
     const found: Array<Match> = []
     /** The patterns that match anywhere, which a block alone does not tell: its ends are no ends of lines or words. */
     let anywhere: ReadonlySet<number> | undefined
-    for (let start = 0; start < text.length; start += blockSize) {
+    for (let start = 0; start < text.length && found.length <= max; start += blockSize) {
       const from = Math.max(0, start - overlap)
       const end = Math.min(text.length, start + blockSize)
       for (const index of set.match(from === 0 && end === text.length ? text : text.slice(from, end))) {
