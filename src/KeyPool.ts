@@ -96,7 +96,8 @@ export interface Options {
  * - `changes`: what happens to keys, since the subscription. The last 256 are buffered for each subscriber; a slower one loses the oldest. The
  *   stream ends with the layer.
  * - `add`: adds a key, or replaces the one with its label; attempts that run go on with the key that they have. A key that is the same is
- *   only given its weight, and no longer drained. Changes of the `KeyStore` do not remove it. An invalid weight is a defect.
+ *   only given its weight, and no longer drained. Changes of the `KeyStore` do not remove it, and what it replaced or `remove` removed comes back only
+ *   where the store has it with another secret. An invalid weight is a defect.
  * - `setWeight`, `drain`, `remove`, `recheck`: whether there is a key with this label. `drain` gives it to no new attempts and waits until none
  *   uses it; `remove` forgets it immediately, and attempts that run end with it; `recheck` checks it now, where it is quarantined.
  *
@@ -165,8 +166,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     member.inFlight++
     return Effect.sync(() => {
       member.inFlight--
-      // Only a failure of the only key teaches anything.
-      if (pool.only !== member || attempt.outcome._tag === "Failed") pool.settled(attempt, member)
+      // Of the only key, only a failure teaches anything; but somebody may still wait for its end, as it was drained before.
+      if (pool.only !== member || member.idle !== undefined || attempt.outcome._tag === "Failed") {
+        pool.settled(attempt, member)
+      }
     })
   }
 

@@ -151,7 +151,8 @@ export interface AttemptCost {
  * - `callId`: the same for all attempts of a call.
  * - `number`: 1 for the first.
  * - `facts`: what the catalogue knows about `model`, or `Model.unknown`.
- * - `previous`: the attempt of the same call before it.
+ * - `previous`: the attempt of the same call before it. Its own `previous` is there only where it followed without a retry, so that endless retries keep
+ *   no endless chain.
  * - `moves`: how many attempts right before it failed for reasons of their keys, so that it follows at once with another one.
  * - `patience`: for how many milliseconds it may wait for the limits of its group, since keys of another could be used as well; undefined for as
  *   long as its deadline allows.

@@ -25,6 +25,7 @@ import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
 import type { Progress, RetryPolicy } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
+import { previousOf } from "./previous.ts"
 import { type MessageCall, reportOf, type StreamReport } from "./reports.ts"
 
 type Events = Arr.NonEmptyReadonlyArray<MessageStream.Event>
@@ -167,7 +168,8 @@ export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spa
         const opened = yield* Effect.onExit(
           retries.retry((progress) => {
             const { moves, number } = progress
-            const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous: last?.[0] }
+            const previous = previousOf(last?.[0])
+            const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous }
             last = [attempt, progress]
             return open(attempt, scope)
           }, (error) => mayMove(last?.[0], error)),

@@ -32,13 +32,26 @@ export const dollars = (nanoUsd: number | undefined): number | null => nanoUsd =
 
 export const seconds = (millis: number): string => `${(millis / 1000).toFixed(2)} s`
 
+/** Characters that take two columns of a terminal, and those that take none. */
+const wide =
+  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u
+const none = /[\p{M}\p{Cf}]/u
+
+/** How many columns of a terminal a text takes. */
+const widthOf = (text: string): number => {
+  let width = 0
+  for (const character of text) width += none.test(character) ? 0 : wide.test(character) ? 2 : 1
+  return width
+}
+
 /** Rows of cells as a table; a column is aligned to the right where `right` says so. */
 export const table = (rows: ReadonlyArray<ReadonlyArray<string>>, right: (column: number) => boolean = () => false) => {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
-  return rows.map((row) =>
-    row.map((cell, column) => right(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0))
-      .join("  ").trimEnd()
-  ).join("\n")
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => widthOf(row[column] ?? ""))))
+  const pad = (cell: string, column: number): string => {
+    const space = " ".repeat(Math.max(0, (widths[column] ?? 0) - widthOf(cell)))
+    return right(column) ? space + cell : cell + space
+  }
+  return rows.map((row) => row.map(pad).join("  ").trimEnd()).join("\n")
 }
 
 /** Text from outside as one line that a terminal does not obey. */

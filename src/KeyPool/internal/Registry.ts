@@ -5,9 +5,13 @@ import * as Equal from "effect/Equal"
 import type { Key } from "../../Attempt.ts"
 import { Group, Member } from "./Member.ts"
 
+const isSame = (a: Key, b: Key): boolean => a.group === b.group && Equal.equals(a.secret, b.secret)
+
 export class Registry {
   /** By label. */
   readonly members = new Map<string, Member>()
+  /** Keys of the store that were replaced or removed since, by label: as long as the store has them, they do not come back. */
+  private readonly retired = new Map<string, Key>()
   groups: ReadonlyMap<string, Group> = new Map()
   private readonly changed: () => void
 
@@ -21,7 +25,13 @@ export class Registry {
     for (const { isStored, key: { label } } of this.members.values()) {
       if (isStored && !labels.has(label)) this.drop(label)
     }
+    for (const label of this.retired.keys()) {
+      if (!labels.has(label)) this.retired.delete(label)
+    }
     for (const key of keys) {
+      const retired = this.retired.get(key.label)
+      if (retired !== undefined && isSame(retired, key)) continue
+      this.retired.delete(key.label)
       const same = this.same(key)
       if (same === undefined) this.put(key, true)
       else same.offer(key.weight)
@@ -31,8 +41,10 @@ export class Registry {
 
   add(key: Key): void {
     const same = this.same(key)
-    if (same === undefined) this.put(key, false)
-    else {
+    if (same === undefined) {
+      this.retire(key.label)
+      this.put(key, false)
+    } else {
       same.weight = key.weight ?? 1
       same.isDraining = false
     }
@@ -40,6 +52,7 @@ export class Registry {
   }
 
   remove(label: string): boolean {
+    this.retire(label)
     const isFound = this.drop(label)
     this.done()
     return isFound
@@ -65,11 +78,14 @@ export class Registry {
     })
   }
 
-  private same({ group, label, secret }: Key): Member | undefined {
+  private same(key: Key): Member | undefined {
+    const member = this.members.get(key.label)
+    return member !== undefined && isSame(member.key, key) ? member : undefined
+  }
+
+  private retire(label: string): void {
     const member = this.members.get(label)
-    return member !== undefined && member.key.group === group && Equal.equals(member.key.secret, secret)
-      ? member
-      : undefined
+    if (member?.isStored === true) this.retired.set(label, member.key)
   }
 
   private put(key: Key, isStored: boolean): void {

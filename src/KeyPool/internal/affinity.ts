@@ -225,6 +225,9 @@ export const prefixAffinity = (within: Strategy): Strategy => {
       const isSent = attempt.outcome._tag === "Completed" || attempt.outcome._tag === "Aborted"
       affinity.settle(prompted(attempt), member.key.group, isSent ? attempt.sentAt : undefined)
     },
-    changed: (members) => affinity.keep(new Set(members.map(({ key }) => key.group)))
+    changed: (members) => {
+      within.changed?.(members)
+      affinity.keep(new Set(members.map(({ key }) => key.group)))
+    }
   }
 }

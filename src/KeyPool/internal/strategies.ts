@@ -1,6 +1,6 @@
 /** The strategies of a pool, by name. */
 import { prefixAffinity } from "./affinity.ts"
-import type { Candidates, Environment, Member, Strategy } from "./strategy.ts"
+import type { Environment, Member, Strategy } from "./strategy.ts"
 
 /**
  * How a key is chosen among those that may be used now.
@@ -44,7 +44,8 @@ const random = ({ random }: Environment): Strategy => ({
   }
 })
 
-const totalOf = (candidates: Candidates): number => candidates.reduce((total, { weight }) => total + weight, 0)
+const totalOf = (candidates: ReadonlyArray<Member>): number =>
+  candidates.reduce((total, { weight }) => total + weight, 0)
 
 /** Smooth weighted round robin: all earn their weight, and the richest pays what all earned. */
 const weighted = (): Strategy => {
@@ -65,6 +66,14 @@ const weighted = (): Strategy => {
       }
       credits.set(next, most - total)
       return next
+    },
+    // What was earned with much larger weights would decide for a long time.
+    changed: (members) => {
+      const most = totalOf(members)
+      for (const member of members) {
+        const credit = credits.get(member) ?? 0
+        if (Math.abs(credit) > most) credits.set(member, Math.sign(credit) * most)
+      }
     }
   }
 }
@@ -80,7 +89,8 @@ const leastLoaded = (): Strategy => {
       return first === undefined || others.length === 0
         ? first ?? candidates[0]
         : turns.pick(attempt, [first, ...others], now)
-    }
+    },
+    changed: turns.changed
   }
 }
 
