@@ -269,6 +269,18 @@ describe("changes", () => {
       assert.strictEqual(state.reads, 1)
     }).pipe(Effect.scoped))
 
+  it.effect("reads nothing again for a subscriber who has just read", () =>
+    Effect.gen(function*() {
+      const { source, state } = memory("one", { a: planted("a") })
+      const store = yield* KeyStore.make([source])
+      yield* store.keys
+      const seen = yield* following(store)
+      yield* TestClock.adjust("9 seconds")
+      assert.deepStrictEqual([state.reads, seen], [1, [[planted("a")]]])
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(state.reads, 2)
+    }).pipe(Effect.scoped))
+
   it.effect("outlives failures with one warning, a back-off, and the last keys in use", () =>
     Effect.gen(function*() {
       const { source, state } = memory("one", { a: planted("a") })
@@ -372,7 +384,23 @@ describe("changes", () => {
       state.reads = 0
       yield* TestClock.adjust("20 minutes")
       assert.isAtLeast(state.reads, 10)
-      assert.isAtMost(state.reads, 20)
+      assert.isAtMost(state.reads, 30)
+    }).pipe(Effect.scoped))
+
+  it.effect("reads a key of a short life again after half of it", () =>
+    Effect.gen(function*() {
+      const { source, state } = memory("one", { a: planted("a") })
+      state.expiresAt = 60_000
+      const { changes: _, ...still } = source
+      const store = yield* KeyStore.make([still])
+      yield* following(store)
+      yield* TestClock.adjust("29 seconds")
+      assert.strictEqual(state.reads, 1)
+      state.expiresAt = 90_000
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(state.reads, 2)
+      yield* TestClock.adjust("30 seconds")
+      assert.strictEqual(state.reads, 3)
     }).pipe(Effect.scoped))
 
   it.effect("follows a source whose stream of changes fails again, with one warning", () =>

@@ -54,6 +54,13 @@ export interface Options {
 
 type Result = NonNullable<Awaited<ReturnType<typeof Chain.defaultCredentials>>>
 
+/** A token that is handed out without asking for another one before `reuseUntil`. */
+interface Kept {
+  readonly token: Token
+  readonly reuseUntil: number
+  readonly headers: Readonly<Record<string, string>>
+}
+
 type Token = Awaited<ReturnType<Result["provider"]>>
 
 /** What the API wants of a request with a token of OAuth. */
@@ -131,7 +138,7 @@ export const source = (options: Options = {}): Source => {
   const toError = failure(name)
 
   /** The last token: without a file to keep it in, the SDK would exchange one for each reading. */
-  let last: { readonly token: Token; readonly headers: Readonly<Record<string, string>> } | undefined
+  let last: Kept | undefined
 
   const lifeOf = ({ expiresAt }: Token, now: number): number => (expiresAt ?? Infinity) * 1000 - now
 
@@ -155,25 +162,25 @@ export const source = (options: Options = {}): Source => {
     })
   })
 
-  /** A token that lives long enough, or else the one that there is, if it lives at all. */
+  /** A token that has no end or was not handed out before, else the same one, as long as it lives. */
   const tokenOf = Effect.fnUntraced(function*({ provider }: Result) {
     const get = (forceRefresh: boolean) => Effect.tryPromise({ try: () => provider({ forceRefresh }), catch: toError })
     const token = yield* get(false)
     const life = lifeOf(token, yield* Clock.currentTimeMillis)
-    if (life > refreshBeforeMillis) return token
-    return yield* Effect.catch(
-      get(true),
-      (error) => life > leastLifeMillis ? Effect.succeed(token) : Effect.fail(error)
-    )
+    const isAlive = life > leastLifeMillis
+    if (life === Infinity || (isAlive && token.token !== last?.token.token)) return token
+    return yield* Effect.catch(get(true), (error) => isAlive ? Effect.succeed(token) : Effect.fail(error))
   })
 
   const read = Effect.gen(function*() {
-    const now = yield* Clock.currentTimeMillis
-    if (last === undefined || lifeOf(last.token, now) <= refreshBeforeMillis) {
+    if (last === undefined || (yield* Clock.currentTimeMillis) >= last.reuseUntil) {
       const result = yield* resolve
       if (result === undefined) return undefined
-      const headers = { ...result.extraHeaders, "anthropic-beta": oauthBeta }
-      last = { token: yield* tokenOf(result), headers }
+      const token = yield* tokenOf(result)
+      const now = yield* Clock.currentTimeMillis
+      const life = lifeOf(token, now)
+      const reuseUntil = life === Infinity ? now : now + life - Math.min(refreshBeforeMillis, life / 2)
+      last = { token, reuseUntil, headers: { ...result.extraHeaders, "anthropic-beta": oauthBeta } }
     }
     const { headers, token } = last
     const key = { label, group, secret: Redacted.make(token.token, { label }) }

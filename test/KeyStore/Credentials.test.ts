@@ -1,6 +1,6 @@
 import { assert, beforeEach, describe, it } from "@effect/vitest"
 import { Effect, Logger, Redacted, type Scope, Stream } from "effect"
-import { KeyStore } from "effect-claude"
+import { ClaudeService, KeyStore } from "effect-claude"
 import * as Credentials from "effect-claude/KeyStore/Credentials"
 import { TestClock } from "effect/testing"
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -131,6 +131,21 @@ describe("Credentials", () => {
       assert.deepInclude(body as object, { assertion: jwt, federation_rule_id: "rule_1", workspace_id: "wrkspc_1" })
     }).pipe(Effect.scoped))
 
+  it.effect("asks once for a token of a short life, and again after half of it", () =>
+    Effect.gen(function*() {
+      const start = Date.now()
+      yield* TestClock.setTime(start)
+      yield* federation(yield* folder)
+      const { state, url } = yield* endpoint
+      state.lifeSeconds = 60
+      const store = yield* KeyStore.make([Credentials.source({ baseUrl: url })], { timeout: Infinity })
+      yield* store.keys
+      yield* TestClock.adjust("25 seconds")
+      assert.deepStrictEqual([secretsOf(yield* store.keys), state.given], [[tokenOf(1)], 1])
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual([secretsOf(yield* store.keys), state.given], [[tokenOf(2)], 2])
+    }).pipe(Effect.scoped))
+
   it.effect("refreshes before the end, and keeps the old token where that fails", () =>
     Effect.gen(function*() {
       const start = Date.now()
@@ -185,6 +200,22 @@ describe("Credentials", () => {
       assert.strictEqual(file.access_token, tokenOf(1))
     }).pipe(Effect.scoped))
 
+  it.live("takes a token without an end as the file has it", () =>
+    Effect.gen(function*() {
+      const config = yield* folder
+      yield* withEnv({ ANTHROPIC_CONFIG_DIR: config })
+      const { state, url } = yield* endpoint
+      const write = (n: number): void =>
+        profile(config, "default", { credentials: { access_token: tokenOf(n), refresh_token: refreshToken } })
+      write(7)
+      const store = yield* KeyStore.make([Credentials.source({ baseUrl: url })])
+      assert.deepStrictEqual(secretsOf(yield* store.keys), [tokenOf(7)])
+      assert.deepStrictEqual(secretsOf(yield* store.keys), [tokenOf(7)])
+      write(8)
+      assert.deepStrictEqual(secretsOf(yield* store.keys), [tokenOf(8)])
+      assert.strictEqual(state.given, 0)
+    }).pipe(Effect.scoped))
+
   it.effect("uses up a token that cannot be refreshed", () =>
     Effect.gen(function*() {
       yield* TestClock.setTime(Date.now())
@@ -196,6 +227,36 @@ describe("Credentials", () => {
       yield* TestClock.adjust("99 seconds")
       const error = yield* errorOf()
       assert.deepStrictEqual([error.kind, error.reason], ["denied", "the token has ended and cannot be refreshed"])
+    }).pipe(Effect.scoped))
+
+  it.live("are what a service calls with, the beta that the token needs included", () =>
+    Effect.gen(function*() {
+      yield* federation(yield* folder)
+      const message = {
+        id: "msg_1",
+        type: "message",
+        role: "assistant",
+        model: "claude-haiku-5-5",
+        content: [{ type: "text", text: "Hello." }],
+        stop_reason: "end_turn",
+        stop_sequence: null,
+        usage: { input_tokens: 1, output_tokens: 1 }
+      }
+      const { asked, url } = yield* Recorder.start(({ path }) =>
+        path === "/v1/oauth/token"
+          ? { status: 200, body: { access_token: tokenOf(1), token_type: "Bearer", expires_in: 3600 } }
+          : { status: 200, body: message }
+      )
+      const request = { model: "claude-haiku-5-5", max_tokens: 8, messages: [{ role: "user" as const, content: "Hi" }] }
+      const layer = ClaudeService.layer({
+        api: { baseUrl: url },
+        keys: KeyStore.layer(Credentials.source({ baseUrl: url }))
+      })
+      assert.strictEqual(yield* Effect.provide(ClaudeService.text(request), layer), "Hello.")
+      const sent = asked.find(({ path }) => path === "/v1/messages")
+      assert.strictEqual(sent?.headers.authorization, `Bearer ${tokenOf(1)}`)
+      assert.strictEqual(sent?.headers["anthropic-beta"], "oauth-2025-04-20")
+      assert.isUndefined(sent?.headers["x-api-key"])
     }).pipe(Effect.scoped))
 
   it.live("says what is wrong, and shows no token", () =>

@@ -127,7 +127,10 @@ describe("Kubernetes", () => {
       assert.strictEqual((yield* store.list())[0]?.version, "102")
     }).pipe(Effect.scoped))
 
-  it.live("watches again where a connection ends, and learns what changed meanwhile", () =>
+  it.live.each([
+    { how: "ends", stop: (response: ServerResponse): void => void response.end() },
+    { how: "breaks", stop: (response: ServerResponse): void => void response.destroy() }
+  ])("watches again where a connection $how, and learns what changed meanwhile", ({ stop }) =>
     Effect.gen(function*() {
       const { change, given, state } = yield* cluster({ mayWatch: true })
       yield* change({ key: planted("a") })
@@ -140,7 +143,7 @@ describe("Kubernetes", () => {
       )
       yield* eventually(Effect.sync(() => state.watchers.size), (size) => size === 1)
       const [response] = state.watchers
-      response!.destroy()
+      stop(response!)
       yield* eventually(Effect.sync(() => state.watchers.size), (size) => size === 0)
       yield* change({ other: planted("a") })
       yield* eventually(Effect.sync(() => labels.join(" ")), (text) => text === "key other")

@@ -99,9 +99,16 @@ const distinct = (found: ReadonlyArray<Found>): ReadonlyArray<Key> => {
   return [...keys.values()]
 }
 
-/** When the first of the keys must be read again because it expires, in milliseconds since the epoch. */
-const refreshAt = (keys: ReadonlyArray<Key>, refreshBeforeMillis: number): number =>
-  Math.min(...keys.map(({ expiresAt = Infinity }) => expiresAt - refreshBeforeMillis))
+/**
+ * How long from now until the first of the keys that end is read again: so long before its end, or after half of what is left of its life. Not above 0
+ * where it has ended.
+ */
+const untilRefresh = (keys: ReadonlyArray<Key>, now: number, refreshBeforeMillis: number): number => {
+  const left = Math.min(...keys.map(({ expiresAt = Infinity }) => expiresAt)) - now
+  return left === Infinity || left <= 0
+    ? left
+    : Math.max(minBackoffMillis, left - Math.min(refreshBeforeMillis, left / 2))
+}
 
 /** Reads sources in order, until one has keys or all of them. */
 const readAll = Effect.fnUntraced(function*(sources: ReadonlyArray<Source>, settings: Settings, memory: Memory) {
@@ -180,12 +187,14 @@ export const follow = Effect.fnUntraced(function*(
 
   const loop = Effect.gen(function*() {
     let backoffMillis = minBackoffMillis
+    // What was read just before somebody subscribed is not read again: a keyring may ask its user each time.
+    let isKnown = memory.keys !== undefined
     while (true) {
       signal.closeUnsafe()
-      yield* Effect.exit(keys)
+      if (!isKnown) yield* Effect.exit(keys)
+      isKnown = false
       const now = yield* Clock.currentTimeMillis
-      const refresh = refreshAt(memory.keys ?? [], settings.refreshBeforeMillis) - now
-      // A key that was not renewed in time is asked for again, less and less often.
+      const refresh = untilRefresh(memory.keys ?? [], now, settings.refreshBeforeMillis)
       const isBackoff = hasFailed || refresh <= 0
       const wait = isBackoff ? Math.min(backoffMillis, refresh > 0 ? refresh : Infinity) : refresh
       const signalled = yield* Number.isFinite(wait)
