@@ -22,6 +22,7 @@ import * as Schema from "effect/Schema"
 import type * as Budget from "./Budget.ts"
 import type * as CircuitBreaker from "./CircuitBreaker.ts"
 import type * as ClaudeApi from "./ClaudeApi.ts"
+import type * as KeyPool from "./KeyPool.ts"
 import type * as RateLimiter from "./RateLimiter.ts"
 import type * as RetryPolicy from "./RetryPolicy.ts"
 
@@ -33,6 +34,7 @@ import type * as RetryPolicy from "./RetryPolicy.ts"
  * - `limiter`: limits or the usage tier, and the length of the queue.
  * - `breaker`: mode, window and open times of circuits.
  * - `budget`: dollars for a day and a month. Default no budget.
+ * - `keys`: how keys are chosen. Default as the pool does.
  *
  * @category options
  * @since 0.1.0
@@ -43,6 +45,7 @@ export interface Options {
   readonly limiter?: RateLimiter.Options | undefined
   readonly breaker?: CircuitBreaker.Options | undefined
   readonly budget?: Budget.Options | undefined
+  readonly keys?: KeyPool.Options | undefined
 }
 
 /**
@@ -140,6 +143,7 @@ export const keys: Config.Config<KeysOptions> = Config.all({
  * | `CLAUDE_TIER`: `start`, `build` or `scale` | `limiter.limits` |
  * | `CLAUDE_REQUESTS_PER_MINUTE`, `CLAUDE_INPUT_TOKENS_PER_MINUTE`, `CLAUDE_OUTPUT_TOKENS_PER_MINUTE`, `CLAUDE_TOKENS_PER_MINUTE` | `limiter.limits` instead of a tier |
  * | `CLAUDE_LIMIT_QUEUE` | `limiter.maxQueue` |
+ * | `CLAUDE_KEY_STRATEGY`: `prefixAffinity`, `leastLoaded`, `weighted`, `roundRobin` or `random` | `keys.strategy` |
  * | `CLAUDE_BREAKER`: `normal`, `observe`, `forcedOpen` or `disabled` | `breaker.mode` |
  * | `CLAUDE_BUDGET_USD_PER_DAY`, `CLAUDE_BUDGET_USD_PER_MONTH` | `budget`: for all calls together, by the calendar of UTC |
  * | `CLAUDE_BREAKER_WINDOW`, `CLAUDE_BREAKER_FAILURE_RATE`, `CLAUDE_BREAKER_SLOW_CALL`, `CLAUDE_BREAKER_OPEN_FOR`, `CLAUDE_BREAKER_MAX_OPEN_FOR` | `breaker` |
@@ -171,6 +175,15 @@ export const config: Config.Config<Options> = Config.all({
     maxQueue: optional(Config.schema(countUpTo(1_000_000), "CLAUDE_LIMIT_QUEUE"))
   }),
   budget,
+  keys: Config.map(
+    optional(
+      Config.Literals(
+        ["prefixAffinity", "leastLoaded", "weighted", "roundRobin", "random"],
+        "CLAUDE_KEY_STRATEGY"
+      )
+    ),
+    (strategy) => strategy === undefined ? undefined : { strategy }
+  ),
   breaker: Config.all({
     mode: optional(Config.Literals(["normal", "observe", "forcedOpen", "disabled"], "CLAUDE_BREAKER")),
     windowDuration: duration("CLAUDE_BREAKER_WINDOW"),

@@ -5,7 +5,8 @@ import * as Equal from "effect/Equal"
 import type { Key } from "../../Attempt.ts"
 import { Group, Member } from "./Member.ts"
 
-const isSame = (a: Key, b: Key): boolean => a.group === b.group && Equal.equals(a.secret, b.secret)
+/** Whether two keys of one label differ in their weights at most. */
+const isSame = (a: Key, b: Key): boolean => Equal.equals({ ...a, weight: b.weight }, { ...b })
 
 export class Registry {
   /** By label. */
