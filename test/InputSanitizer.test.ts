@@ -57,9 +57,11 @@ describe("each kind", () => {
   ])(
     "leaves $name alone",
     ({ text }) =>
-      run(cleanAll, ({ examine }) =>
-        Effect.map(examine(text), (result) =>
-          assert.deepStrictEqual(result, { text, findings: [], total: 0 })))
+      run(
+        cleanAll,
+        ({ examine }) =>
+          Effect.map(examine(text), (result) => assert.deepStrictEqual(result, { text, findings: [], total: 0 }))
+      )
   )
 })
 
