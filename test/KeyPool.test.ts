@@ -377,6 +377,12 @@ describe("the store", () => {
         ]])
         yield* change(key("b", { weight: 2 }), key("c"))
         assert.deepStrictEqual((yield* pool.snapshot).map(({ weight }) => weight), [2, 1])
+        // Another lifetime makes another key of it, since the port reads it from there.
+        yield* change(key("b", { weight: 2, expiresAt: 1_000 }), key("c"))
+        assert.deepStrictEqual((yield* pool.snapshot).map(({ inFlight, label }) => [label, inFlight]), [["c", 0], [
+          "b",
+          0
+        ]])
         yield* end(completed)
         yield* pool.add(key("mine"))
         yield* change(key("d"))
