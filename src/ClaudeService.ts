@@ -110,7 +110,7 @@ export const make = Effect.gen(function*() {
     let last: T | undefined
     return retries.retry((progress) => {
       const { moves, number } = progress
-      const attempt = last = { ...base, number, moves, previous: previousOf(last) } as T // `base` has the rest
+      const attempt = last = { ...base, number, moves, previous: last && previousOf(last) } as T // `base` has the rest
       const sent = Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress)))
       // `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
       return Effect.withSpan(sent, "ClaudeService.attempt", spanOfAttempt(attempt))

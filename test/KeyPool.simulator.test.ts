@@ -1,6 +1,6 @@
 /** The pool under the whole service, over a simulated API. */
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, Clock, Duration, Effect, Fiber, Random, Redacted, Schedule, Stream } from "effect"
+import { Array as Arr, Clock, Duration, Effect, Fiber, Layer, Random, Redacted, Schedule, Stream } from "effect"
 import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
@@ -11,6 +11,7 @@ import * as RateLimiter from "effect-claude/RateLimiter"
 import * as Simulator from "effect-claude/testing/Simulator"
 import { TestClock } from "effect/testing"
 import { driven, hello, settle } from "./utils/http.ts"
+import * as MapStore from "./utils/rateLimiterMapStore.ts"
 
 const { Fault } = Simulator
 
@@ -285,6 +286,102 @@ describe("a quarantined key", () => {
     }, { retry, breaker: { consecutiveFailures: 1 } }))))
 })
 
+describe("a check", () => {
+  it.effect("that is answered, if only by a refusal, ends a quarantine", () =>
+    Effect.gen(function*() {
+      const { inject } = yield* Simulator.Simulator
+      const isListing = ({ path }: Simulator.Seen) => path.startsWith("/v1/models")
+      yield* inject(Fault.Status({ status: 403 }), { request: isListing })
+      yield* inject(Fault.Status({ status: 401 }), { times: 1, request: (request) => !isListing(request) })
+      yield* ClaudeService.create(hello)
+      yield* settle
+      assert.deepStrictEqual(yield* states, { a: "usable", b: "usable" })
+    }).pipe(Effect.provide(Simulator.layerClaude({ keys: [a, b] }, { retry }))))
+
+  it.effect("for one model finds out that a key is revoked", () =>
+    Effect.gen(function*() {
+      const { inject, revoke } = yield* Simulator.Simulator
+      yield* inject(Fault.Status({ status: 403 }))
+      yield* revoke("a")
+      yield* ClaudeService.create(hello)
+      yield* settle
+      assert.deepStrictEqual(yield* states, { a: "quarantined", b: "usable" })
+    }).pipe(Effect.provide(Simulator.layerClaude({ keys: [a, b] }, { retry, keys: { strategy: "roundRobin" } }))))
+
+  it.effect("that hangs keeps others waiting for 30 seconds at most", () =>
+    Effect.gen(function*() {
+      const { inject } = yield* Simulator.Simulator
+      const isListing = ({ key, path }: Simulator.Seen) => path.startsWith("/v1/models") && key === "a"
+      yield* inject(Fault.Stall({ after: "nothing" }), { request: isListing })
+      yield* inject(Fault.Status({ status: 401 }), { times: 2, request: ({ path }) => path === "/v1/messages" })
+      yield* ClaudeService.create(hello)
+      yield* settle
+      assert.deepStrictEqual(yield* states, { a: "quarantined", b: "quarantined", c: "usable" })
+      yield* TestClock.adjust("30 seconds")
+      yield* settle
+      assert.deepStrictEqual(yield* states, { a: "quarantined", b: "usable", c: "usable" })
+    }).pipe(Effect.provide(Simulator.layerClaude({ keys: [a, b, c] }, { retry, keys: { strategy: "roundRobin" } }))))
+})
+
+describe("a group without room", () => {
+  const full = Simulator.layerClaude({ keys: [a, b] }, {
+    retry,
+    keys: { strategy: "roundRobin" },
+    limiter: {
+      limits: (_: string, group: string) => ({ requestsPerMinute: group === "org-a" ? 1 : 1_000 }),
+      burst: "1 minute"
+    }
+  })
+
+  it.effect("is passed by: time stands still, and nothing counts as an attempt that was not sent", () =>
+    Effect.gen(function*() {
+      const reports = yield* Effect.replicateEffect(ClaudeService.createWithReport(hello), 6)
+      assert.deepStrictEqual(reports.map(({ keyLabel }) => keyLabel), ["a", "b", "b", "b", "b", "b"])
+      assert.deepStrictEqual(reports.map(({ attempts }) => attempts), [1, 1, 1, 1, 1, 1])
+      assert.strictEqual(yield* total, 6)
+      assert.strictEqual(yield* inFlight, 0)
+    }).pipe(Effect.provide(full)))
+
+  it.effect("is passed by over a shared store too, although it would give a turn that begins soon", () =>
+    Effect.gen(function*() {
+      const reports = yield* Effect.replicateEffect(ClaudeService.createWithReport(hello), 6)
+      assert.deepStrictEqual(reports.map(({ keyLabel }) => keyLabel), ["a", "b", "b", "b", "b", "b"])
+    }).pipe(Effect.provide(Simulator.layerClaude({ keys: [a, b] }, {
+      retry,
+      keys: { strategy: "roundRobin" },
+      limiter: Layer.provide(
+        RateLimiter.layerNoDeps({
+          limits: (_, group) => ({ requestsPerMinute: group === "org-a" ? 60 : 60_000 }),
+          burst: "1 second"
+        }),
+        MapStore.layer()
+      )
+    }))))
+
+  it.effect("is waited for by calls that are pinned to it", () =>
+    Effect.gen(function*() {
+      const pinned = ClaudeService.createWithReport(hello).pipe(CallContext.annotate({ keyGroup: "org-a" }))
+      assert.strictEqual((yield* pinned).keyLabel, "a")
+      const error = yield* Effect.flip(CallContext.withDeadline(pinned, "5 seconds"))
+      assert.deepInclude(error, { _tag: "RateLimitedLocallyError", reason: "deadline" })
+      const began = yield* Clock.currentTimeMillis
+      assert.strictEqual((yield* value(pinned)).keyLabel, "a")
+      assert.isAtLeast((yield* Clock.currentTimeMillis) - began, 60_000)
+    }).pipe(Effect.provide(full)))
+
+  it.effect("is waited for when no other has room, and the error is that of the limiter", () =>
+    Effect.gen(function*() {
+      yield* Effect.replicateEffect(ClaudeService.create(hello), 2)
+      const error = yield* Effect.flip(CallContext.withDeadline(ClaudeService.create(hello), "5 seconds"))
+      assert.deepInclude(error, { _tag: "RateLimitedLocallyError", reason: "deadline" })
+      assert.lengthOf(yield* value(Effect.replicateEffect(ClaudeService.create(hello), 2)), 2)
+      assert.strictEqual(yield* inFlight, 0)
+    }).pipe(Effect.provide(Simulator.layerClaude({ keys: [a, b] }, {
+      retry,
+      limiter: { limits: { requestsPerMinute: 1 } }
+    }))))
+})
+
 describe("rotation", () => {
   it.effect("every 50 ms under 64 callers fails none of 2,000 calls", () =>
     Effect.gen(function*() {
@@ -383,9 +480,18 @@ describe("bad weather", () => {
       // Each group once: the hints are over before the other group has refused, and that is no reason to ask again.
       assert.strictEqual(yield* total, 2)
     }).pipe(Effect.provide(Simulator.layerClaude({
-      keys: [a, b],
+      keys: [a, keyOf("a-2", "org-a"), b, keyOf("b-2", "org-b")],
       faults: [{ fault: Fault.Status({ status: 429, headers: { "retry-after-ms": "0" } }) }]
     }, { retry }))))
+
+  it.effect("is met by each retry on both groups again", () =>
+    Effect.gen(function*() {
+      assert.strictEqual((yield* value(Effect.flip(ClaudeService.create(hello))))._tag, "RateLimitError")
+      assert.strictEqual(yield* total, 4)
+    }).pipe(Effect.provide(Simulator.layerClaude({
+      keys: [a, b],
+      faults: [{ fault: Fault.Status({ status: 429, headers: { "retry-after": "1" } }) }]
+    }, { retry: { retries: 1 }, limiter: RateLimiter.layerOff }))))
 
   it.effect("counts the same 500 on two keys once", () =>
     Effect.gen(function*() {

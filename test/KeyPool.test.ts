@@ -178,6 +178,25 @@ describe("evidence", () => {
       assert.deepStrictEqual((yield* states).filter((state) => !state.endsWith("usable")), [`${second} quarantined`])
     }).pipe(using([...two, key("a2", { group: "org-a" })].sort((x, y) => x.label < y.label ? -1 : 1), turns)))
 
+  it.effect("of a single rejection suffices to prefer other keys, and is no longer held against a key that has answered since", () =>
+    Effect.gen(function*() {
+      const open = yield* Effect.replicateEffect(begin(), 4)
+      const [first, , third] = open
+      yield* TestClock.adjust("1 second")
+      yield* first!.end(refused, 500)
+      // It was sent before, and proves nothing.
+      yield* third!.end(completed, 400)
+      assert.deepStrictEqual(yield* times(3), ["b", "b", "b"])
+      yield* settle
+      assert.deepStrictEqual(yield* states, ["a usable", "b usable"])
+    }).pipe(using(two, turns)))
+
+  it.effect("of a rejection that the API itself calls temporary concerns no key", () =>
+    Effect.gen(function*() {
+      yield* once(fail(new AuthError({ kind: "authentication", shouldRetry: true })))
+      assert.deepStrictEqual(yield* states, ["a usable", "b usable"])
+    }).pipe(using(two, turns)))
+
   it.effect("of two hints keeps the later, whichever comes last", () =>
     Effect.gen(function*() {
       const open = yield* Effect.replicateEffect(begin(), 6)
@@ -377,6 +396,12 @@ describe("the store", () => {
         ]])
         yield* change(key("b", { weight: 2 }), key("c"))
         assert.deepStrictEqual((yield* pool.snapshot).map(({ weight }) => weight), [2, 1])
+        // Another lifetime makes another key of it, since the port reads it from there.
+        yield* change(key("b", { weight: 2, expiresAt: 1_000 }), key("c"))
+        assert.deepStrictEqual((yield* pool.snapshot).map(({ inFlight, label }) => [label, inFlight]), [["c", 0], [
+          "b",
+          0
+        ]])
         yield* end(completed)
         yield* pool.add(key("mine"))
         yield* change(key("d"))

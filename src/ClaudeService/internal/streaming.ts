@@ -168,7 +168,7 @@ export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spa
         const opened = yield* Effect.onExit(
           retries.retry((progress) => {
             const { moves, number } = progress
-            const previous = previousOf(last?.[0])
+            const previous = last && previousOf(last[0])
             const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous }
             last = [attempt, progress]
             return open(attempt, scope)

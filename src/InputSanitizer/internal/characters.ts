@@ -5,6 +5,9 @@ export const characterKinds = ["control", "surrogate", "invisible", "bidirection
 
 export type CharacterKind = typeof characterKinds[number]
 
+/** What cleaning puts in the place of half of a surrogate pair. */
+export const replacement = 0xfffd
+
 const zeroWidthSpace = 0x200b
 const zeroWidthNonJoiner = 0x200c
 const zeroWidthJoiner = 0x200d

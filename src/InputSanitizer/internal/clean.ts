@@ -1,14 +1,20 @@
 /** What cleaning makes of a text. */
-import { type CharacterKind, characterKinds, Characters, codeAt, isJudged, kindOf, unitsOf } from "./characters.ts"
+import {
+  type CharacterKind,
+  characterKinds,
+  Characters,
+  codeAt,
+  isJudged,
+  kindOf,
+  replacement,
+  unitsOf
+} from "./characters.ts"
 import { placeholder } from "./reader.ts"
 import type { Range } from "./scan.ts"
 import { classes } from "./symbols.ts"
 
 /** The placeholder of a range that is shorter than it. */
 const shortPlaceholder = "…"
-
-/** What stands for half of a surrogate pair. */
-const replacement = 0xfffd
 
 let segmenter: Intl.Segmenter | undefined
 
@@ -120,7 +126,8 @@ const marksOf = (text: string): Uint8Array | undefined => {
     const end = at + unitsOf(judgment)
     const wrong = kindOf(judgment)
     if (wrong === 0) kept = codeAt(text, Math.max(at, end - 2))
-    else (marks ??= new Uint8Array(text.length)).fill(wrong, at, end)
+    else if (characterKinds[wrong - 1] === "surrogate") kept = replacement
+    if (wrong !== 0) (marks ??= new Uint8Array(text.length)).fill(wrong, at, end)
     at = end
   }
   return marks

@@ -2,7 +2,16 @@
  * One pass over a text: what stands in it that should not, and where it is worth reading. Each character costs one step whatever it is, so that no
  * text is slower than another by much.
  */
-import { type CharacterKind, characterKinds, Characters, codeAt, isJudged, kindOf, unitsOf } from "./characters.ts"
+import {
+  type CharacterKind,
+  characterKinds,
+  Characters,
+  codeAt,
+  isJudged,
+  kindOf,
+  replacement,
+  unitsOf
+} from "./characters.ts"
 import { alarms } from "./concepts.ts"
 import { followsOpener, markerEnd } from "./markers.ts"
 import { type Gate, machines } from "./phrases.ts"
@@ -138,7 +147,9 @@ class Scanner {
     const end = this.wrongEnd === at ? this.wrongStart : at
     if (end === 0) return -1
     const unit = this.text.charCodeAt(end - 1)
-    return unit >= 0xdc00 && unit <= 0xdfff && end > 1 ? codeAt(this.text, end - 2) : unit
+    if ((unit & 0xf800) !== 0xd800) return unit
+    const code = end > 1 ? codeAt(this.text, end - 2) : 0
+    return code > 0xffff ? code : replacement
   }
 
   /** A marker of a chat template may begin here. */
@@ -151,8 +162,12 @@ class Scanner {
   /** Notes a character that should not be sent. */
   isWrong(kind: number, start: number, end: number): void {
     if (kind !== this.runKind || start !== this.runEnd) this.beginRun(kind, start)
-    if (start !== this.wrongEnd) this.wrongStart = start
-    this.runEnd = this.wrongEnd = end
+    this.runEnd = end
+    // Something will stand in the place of half of a pair.
+    if (kind !== halfKind) {
+      if (start !== this.wrongEnd) this.wrongStart = start
+      this.wrongEnd = end
+    }
     const wrong = this.wrong! // a run has begun
     wrong[start] = kind
     if (end > start + 1) wrong[start + 1] = kind
@@ -173,6 +188,7 @@ class Scanner {
       const wrong = kindOf(judgment)
       if (wrong !== 0) {
         this.isWrong(wrong, at, end)
+        if (wrong === halfKind) kept = replacement
         at = end
         continue
       }

@@ -6,7 +6,7 @@ import type { Key } from "../../Attempt.ts"
 import { Group, Member } from "./Member.ts"
 
 /** Whether two keys of one label differ in their weights at most. */
-const isSame = (a: Key, b: Key): boolean => Equal.equals({ ...a, weight: b.weight }, { ...b })
+const isSame = (a: Key, b: Key): boolean => Equal.equals({ ...a, weight: undefined }, { ...b, weight: undefined })
 
 export class Registry {
   /** By label. */
