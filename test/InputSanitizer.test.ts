@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Metric, Schema, Stream, Tracer } from "effect"
+import { Effect, Fiber, Metric, Schema, Stream, type Tracer } from "effect"
 import { InputSanitizer } from "effect-claude"
 import { between } from "./utils/between.ts"
 
