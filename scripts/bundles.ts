@@ -145,39 +145,44 @@ export const bundles = async (consumer: string, temporary: string) => {
   )
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
   const { port } = server.address() as AddressInfo // it listens on a port
-  mkdirSync(join(consumer, "bundles"), { recursive: true })
-  const entry = (name: string, text: string): string => {
-    writeFileSync(join(consumer, "bundles", name), text)
-    return `./bundles/${name}`
-  }
-  for (const [bundler, bundle] of Object.entries(bundlers)) {
-    for (const format of ["esm", "cjs"] as const) {
-      for (const program of programs) {
-        const name = `${program.name}, ${bundler} ${format}`
-        const text = readFileSync(new URL(`programs/${program.path}`, import.meta.url), "utf8")
-        const made = await bundle(consumer, entry(program.path, text), format)
-        const said = await says(made, format, temporary, `http://127.0.0.1:${port}`).catch((error) => String(error))
-        if (said !== program.says) {
-          wrong.push(`${name} does not run: ${said.split("\n").find((_) => /Error/.test(_)) ?? said}`)
-        }
-        let line = `${name}: ${bytes(made)} bytes, ${gzipped(made)} gzipped`
-        if (program.name === "own fetch") {
-          const ours = made.modules.filter((path) => path.includes("node_modules/effect-claude/"))
-          const used = effectUsed(ours.map((path) => readFileSync(join(consumer, path.replace(consumer, "")), "utf8")))
-          const [whole, needed] = await Promise.all(
-            [true, false].map((every) =>
-              bundle(consumer, entry(`baseline-${every}.js`, baselineOf(used, every)), format)
+  try {
+    mkdirSync(join(consumer, "bundles"), { recursive: true })
+    const entry = (name: string, text: string): string => {
+      writeFileSync(join(consumer, "bundles", name), text)
+      return `./bundles/${name}`
+    }
+    for (const [bundler, bundle] of Object.entries(bundlers)) {
+      for (const format of ["esm", "cjs"] as const) {
+        for (const program of programs) {
+          const name = `${program.name}, ${bundler} ${format}`
+          const text = readFileSync(new URL(`programs/${program.path}`, import.meta.url), "utf8")
+          const made = await bundle(consumer, entry(program.path, text), format)
+          const said = await says(made, format, temporary, `http://127.0.0.1:${port}`).catch((error) => String(error))
+          if (said !== program.says) {
+            wrong.push(`${name} does not run: ${said.split("\n").find((_) => /Error/.test(_)) ?? said}`)
+          }
+          let line = `${name}: ${bytes(made)} bytes, ${gzipped(made)} gzipped`
+          if (program.name === "own fetch") {
+            const ours = made.modules.filter((path) => path.includes("node_modules/effect-claude/"))
+            const used = effectUsed(
+              ours.map((path) => readFileSync(join(consumer, path.replace(consumer, "")), "utf8"))
             )
-          ) as [Bundle, Bundle] // as many as were asked for
-          wrong.push(...heavy(name, made, bytes(whole)))
-          line +=
-            `; ${(bytes(made) / bytes(whole)).toFixed(2)} times the SDK and the modules of effect that it imports, ` +
-            `${(bytes(made) / bytes(needed)).toFixed(2)} times the SDK and what it uses of them`
+            const [whole, needed] = await Promise.all(
+              [true, false].map((every) =>
+                bundle(consumer, entry(`baseline-${every}.js`, baselineOf(used, every)), format)
+              )
+            ) as [Bundle, Bundle] // as many as were asked for
+            wrong.push(...heavy(name, made, bytes(whole)))
+            line +=
+              `; ${(bytes(made) / bytes(whole)).toFixed(2)} times the SDK and the modules of effect that it imports, ` +
+              `${(bytes(made) / bytes(needed)).toFixed(2)} times the SDK and what it uses of them`
+          }
+          lines.push(line)
         }
-        lines.push(line)
       }
     }
+    return { lines, wrong }
+  } finally {
+    server.close()
   }
-  server.close()
-  return { lines, wrong }
 }

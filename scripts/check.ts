@@ -88,7 +88,7 @@ const consumer = (): Promise<string> =>
     const modules = join(folder, "node_modules")
     mkdirSync(join(modules, "effect-claude"), { recursive: true })
     await run("tar", ["-xzf", await tarball(), "-C", join(modules, "effect-claude"), "--strip-components", "1"])
-    for (const name of ["effect", "@effect", "@anthropic-ai", "@types", "undici"]) {
+    for (const name of ["effect", "@effect", "@anthropic-ai", "@types", "undici", "re2js"]) {
       symlinkSync(join(root, "node_modules", name), join(modules, name), "junction")
     }
     const lines = entrypoints.map((entrypoint, index) => `export * as m${index} from "${specifier(entrypoint)}"`)

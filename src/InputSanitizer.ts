@@ -164,7 +164,8 @@ const nothingPersonal: PersonalByPath = new Map()
  * @category constructors
  * @since 0.1.0
  */
-export const make = Effect.fnUntraced(function*(options: Options = {}) {
+// A service without a sanitizer is bundled without what stands behind this.
+export const make = /* @__PURE__ */ Effect.fnUntraced(function*(options: Options = {}) {
   const { excerptLength = 0, patterns = [], personalData } = options
   // Its engine is large, and few have patterns of their own.
   const own = patterns.length === 0

@@ -16,7 +16,7 @@ const request = (content: string) => ({
 const over = (sanitizer?: InputSanitizer.Options) =>
   Simulator.layerClaude(
     { answer: ({ messages }) => ({ content: JSON.stringify(messages), outputTokens: 8 }) },
-    { sanitizer }
+    { sanitizer: sanitizer && InputSanitizer.layer(sanitizer) }
   )
 
 describe("the sanitizer of a service", () => {

@@ -31,7 +31,7 @@ interface Known {
   readonly budget: readonly [Budget.Budget, Budget.Options]
   readonly ledger: readonly [CostLedger.CostLedger, CostLedger.Options]
   readonly optimizer: readonly [CostOptimizer.CostOptimizer, CostOptimizer.Options]
-  readonly sanitizer: readonly [InputSanitizer.InputSanitizer, InputSanitizer.Options]
+  readonly sanitizer: readonly [InputSanitizer.InputSanitizer, never]
 }
 
 /** Given layers get these from the service. */
@@ -79,7 +79,8 @@ export interface KeyOptions extends KeyPool.Options {
  * - `budget`: limits in US dollars. Default none.
  * - `ledger`: a row for each attempt that was sent. Default the last 10,000 rows, in memory.
  * - `optimizer`: rules that make requests cheaper. Default none.
- * - `sanitizer`: examines the texts of requests before anything else is done with them. Default off.
+ * - `sanitizer`: examines the texts of requests before anything else is done with them. It is given as a layer, so that bundles without one
+ *   do not contain it. Default off.
  * - `policies`: your own. They admit in the order given, after the limiter and before the breaker, so that what waits in one holds no
  *   circuit's permit; they may refuse with any `ClaudeError.Refusal`.
  * - `models`: models of your own, with their prices, groups and limits. Default none.
@@ -240,11 +241,7 @@ export const layer = (parts: AnyParts): Layer.Layer<PartsServices, unknown, unkn
       parts.optimizer,
       (options?: CostOptimizer.Options) => options === undefined ? CostOptimizer.layerOff : CostOptimizer.layer(options)
     ),
-    part(
-      parts.sanitizer,
-      (options?: InputSanitizer.Options) =>
-        options === undefined ? InputSanitizer.layerOff : InputSanitizer.layer(options)
-    ),
+    part(parts.sanitizer, () => InputSanitizer.layerOff),
     Layer.succeed(Policies, policies)
   ).pipe(Layer.provideMerge(shared))
   return models.length === 0 ? made : Layer.provideMerge(made, Model.layerCatalogue(models))
