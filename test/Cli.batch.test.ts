@@ -109,7 +109,7 @@ layer(Environment, { excludeTestServices: true })("effect-claude batch", (it) =>
       const args = [...flags, "--max-tokens", "256"]
       const wrong = yield* run(args, { env: { ANTHROPIC_API_KEY: "sk-ant-nobody-has-it" } })
       assert.strictEqual(wrong.code, 3)
-      assert.match(wrong.err, /^AuthError: .* No further prompt is asked\.\n$/)
+      assert.match(wrong.err, /^AuthError: .* No further prompt is asked\.\n/)
       assert.deepInclude(json(wrong.out), { answered: 0, failed: 0, left: 24, stopped: "keys" })
 
       const before = (yield* simulator.bill).totals.nanoUsd
