@@ -10,9 +10,10 @@ import type { Attempt, Settle } from "../../Attempt.ts"
 import { RateLimitedLocallyError } from "../../ClaudeError.ts"
 import { type Dimension, dimensions, zero } from "./Amounts.ts"
 import type { BucketSet, Levels, Need } from "./BucketSet.ts"
+import { flowOf, weightOf } from "./flows.ts"
 import * as InFlight from "./InFlight.ts"
 import type { Limits } from "./Limits.ts"
-import { giveBack, Line, type Refused } from "./Line.ts"
+import { giveBack, Line, type Refused, type Turn } from "./Line.ts"
 import { forgetMillis } from "./State.ts"
 import type { Ticket } from "./Store.ts"
 
@@ -26,6 +27,10 @@ export interface Options {
   readonly clock: Clock.Clock
   readonly scope: Scope.Scope
   readonly maxQueue: number
+  /** The longest pause that is waited for. */
+  readonly maxPauseMillis: number
+  /** Of tenants, users and request types, beside 1. */
+  readonly weights: ReadonlyMap<string, number>
   /** What metrics look up. */
   readonly services: Context.Context<never>
 }
@@ -41,6 +46,12 @@ type Bound =
 
 /** How many attempts go out at once before any limit is known. */
 const firstWindow = 4
+
+/** The API refuses at once: an attempt that has been under way for so long was let in, and holds up no other. */
+const letInMillis = 2_000
+
+/** That an answer is odd is logged no more often than this. */
+const oddMillis = 60_000
 
 const unknown: Bound = { _tag: "Unknown", window: firstWindow }
 
@@ -107,6 +118,18 @@ const isCrowded = (levels: Levels, { reserve, usage }: Need, asking: number): bo
   return !isKnown || levels.pausedMillis > 0
 }
 
+/** What was learnt paces a request, and makes it no larger than the bucket that it fits into. */
+const paced = (need: Need, size: number, { inputTokens, share, tokens }: Levels): Need => {
+  const capacity = Math.min(inputTokens?.capacity ?? Infinity, tokens?.capacity ?? Infinity) / share
+  return InFlight.withInput(need, Math.min(need.usage.inputTokens, Math.max(size, Math.floor(capacity))))
+}
+
+const logOdd = ({ model, outcome }: Attempt): Effect.Effect<void> =>
+  Effect.logWarning(
+    `RateLimiter: an answer of ${model} reports more tokens than its request could have used. The limits are charged for as many as it could.`,
+    "usage" in outcome ? outcome.usage : undefined
+  )
+
 export class Group {
   readonly keyGroup: string
   readonly name: string
@@ -114,6 +137,8 @@ export class Group {
   readonly clock: Clock.Clock
   readonly scope: Scope.Scope
   readonly maxQueue: number
+  readonly maxPauseMillis: number
+  readonly weights: ReadonlyMap<string, number>
   /** Attempts that have what they asked for and are not settled, those whose reservation has not begun included. */
   admitted = 0
   /** How many wait for a reservation that begins later without having been in the line. */
@@ -126,6 +151,10 @@ export class Group {
   private line: Line | undefined
   private readonly inFlight = new Set<InFlight.InFlight>()
   private unlooked = this.inFlight.values()
+  /** While no limit is configured: those of whom nobody knows yet whether the API lets them in, the oldest first; and how many in flight it let in. */
+  private readonly fresh: Array<InFlight.InFlight> = []
+  private letIn = 0
+  private oddAt = -Infinity
   private lookedAt = 0
   private gaugedAt = 0
   private readonly metrics: ReturnType<typeof metricsOf>
@@ -141,6 +170,8 @@ export class Group {
     this.clock = options.clock
     this.scope = options.scope
     this.maxQueue = options.maxQueue
+    this.maxPauseMillis = options.maxPauseMillis
+    this.weights = options.weights
     this.services = options.services
     this.configured = options.configured
     this.limits = options.configured()
@@ -165,10 +196,39 @@ export class Group {
 
   /** Whether another attempt may go out, as far as the buckets do not know: before any limit is known, a few at a time. */
   get isOpen(): boolean {
+    if (this.bound._tag === "Configured") return true
+    const now = this.clock.currentTimeMillisUnsafe()
+    this.noteLetIn(now)
     const { bound } = this
-    if (bound._tag === "Configured") return true
-    if (bound._tag === "Unknown") return this.admitted < bound.window
-    return this.clock.currentTimeMillisUnsafe() <= bound.until || this.admitted < firstWindow
+    if (bound._tag === "Observed" && now <= bound.until) return true
+    return this.admitted - this.letIn < (bound._tag === "Unknown" ? bound.window : firstWindow)
+  }
+
+  /** How long it takes at most until another attempt may go out behind so many. */
+  opensIn(behind: number): number {
+    if (this.isOpen) return 0
+    const { fresh } = this
+    const last = fresh[behind % Math.max(1, fresh.length)]
+    const rounds = Math.floor(behind / Math.max(1, fresh.length))
+    const first = last === undefined
+      ? letInMillis
+      : last.admittedAt + letInMillis - this.clock.currentTimeMillisUnsafe()
+    return Math.max(0, first) + rounds * letInMillis
+  }
+
+  /** An attempt that the API let in makes room for others like one that succeeded. */
+  private noteLetIn(now: number): void {
+    const { fresh } = this
+    for (let first = fresh[0]; first !== undefined; first = fresh[0]) {
+      const isOver = !this.inFlight.has(first)
+      // Where the clock was set back its time begins anew, but not the wait of others.
+      if (!isOver && Math.abs(now - first.admittedAt) < letInMillis) return
+      fresh.shift()
+      if (isOver) continue
+      first.isLetIn = true
+      this.letIn++
+      this.bound = nextBound(this.bound, now, false, true, false)
+    }
   }
 
   /** Applies the limits as configured now, also to those who wait. */
@@ -189,13 +249,20 @@ export class Group {
   admit(attempt: Attempt): Effect.Effect<Settle, RateLimitedLocallyError> {
     const began = this.clock.currentTimeMillisUnsafe()
     const need = InFlight.needOf(attempt)
-    const admitted = this.early > 0 || (this.line !== undefined && this.line.size > 0) || !this.isOpen
+    const { size = 0, usage } = need
+    const admitted = usage.inputTokens > size
+      ? Effect.flatMap(this.buckets.levels, (levels) => this.admitNeed(attempt, paced(need, size, levels), began))
+      : this.admitNeed(attempt, need, began)
+    const isLookDue = this.inFlight.size > 0 && Math.abs(began - this.lookedAt) >= lookMillis
+    return isLookDue ? Effect.andThen(this.look(), admitted) : admitted
+  }
+
+  private admitNeed(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
+    return this.early > 0 || (this.line !== undefined && this.line.size > 0) || !this.isOpen
       ? this.wait(attempt, need, began)
       : this.asking === 0
       ? this.ask(attempt, need, began)
       : this.askWithOthers(attempt, need, began)
-    const isLookDue = this.inFlight.size > 0 && Math.abs(began - this.lookedAt) >= lookMillis
-    return isLookDue ? Effect.andThen(this.look(), admitted) : admitted
   }
 
   /** Those that come at once and will have to wait do so in the line, in the order of their priorities, and do not all get reservations. */
@@ -211,7 +278,11 @@ export class Group {
     this.asking++
     const { deadline = Infinity } = attempt.context
     return Effect.flatMap(
-      this.buckets.reserve(this.limits, need, Math.min(deadline - began, attempt.patience ?? Infinity)),
+      this.buckets.reserve(
+        this.limits,
+        need,
+        Math.min(deadline - began, attempt.patience ?? Infinity, this.maxPauseMillis)
+      ),
       ({ reservation }) => {
         this.asking--
         if (reservation._tag === "Granted") {
@@ -244,23 +315,29 @@ export class Group {
   }
 
   private wait(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
-    const { deadline, priority } = attempt.context
-    const { patience } = attempt
+    const { context, patience } = attempt
+    const { deadline, priority } = context
+    const who = { priority, flow: flowOf(context), weight: weightOf(this.weights, context) }
     const until = patience === undefined ? deadline : Math.min(deadline ?? Infinity, began + patience)
     this.line ??= new Line(this)
-    return Effect.matchEffect(this.line.wait(priority, until, need), {
+    return Effect.matchEffect(this.line.wait(who, until, need), {
       onFailure: (refused) => Effect.fail(this.errorOf(refused, attempt, need)),
-      onSuccess: (ticket) => Effect.succeed(this.settlement(attempt, need, ticket, began))
+      onSuccess: (turn) => Effect.succeed(this.settlement(attempt, need, turn.ticket, began, turn))
     })
   }
 
-  private errorOf(refused: Refused, attempt: Attempt, { usage }: Need): RateLimitedLocallyError {
+  private errorOf(refused: Refused, attempt: Attempt, { size }: Need): RateLimitedLocallyError {
     const common = { group: this.name, attempts: attempt.number - 1 }
     if (refused._tag === "TooLarge") {
-      const size = { needed: usage.inputTokens, limit: refused.limit }
-      return new RateLimitedLocallyError({ ...common, ...size, reason: "tooLarge", retryAfter: undefined })
+      return new RateLimitedLocallyError({
+        ...common,
+        needed: size,
+        limit: refused.limit,
+        reason: "tooLarge",
+        retryAfter: undefined
+      })
     }
-    const reasons = { Closed: "spend", Deadline: "deadline", QueueFull: "queueFull" } as const
+    const reasons = { Closed: "spend", Deadline: "deadline", Paused: "paused", QueueFull: "queueFull" } as const
     const retryAfter = Duration.millis(refused.waitMillis)
     const isElsewhere = refused._tag === "Deadline" && attempt.patience !== undefined
     return new RateLimitedLocallyError({
@@ -271,7 +348,7 @@ export class Group {
   }
 
   /** It is in flight from now on. */
-  private settlement(attempt: Attempt, need: Need, ticket: Ticket, began: number): Settle {
+  private settlement(attempt: Attempt, need: Need, ticket: Ticket, began: number, turn?: Turn): Settle {
     const admittedAt = this.clock.currentTimeMillisUnsafe()
     const self: InFlight.InFlight = {
       attempt,
@@ -281,9 +358,14 @@ export class Group {
       admittedAt,
       used: need.usage,
       reserved: need.reserve,
-      isObserved: false
+      isObserved: false,
+      isLetIn: false
     }
     this.inFlight.add(self)
+    if (this.bound._tag !== "Configured") {
+      this.noteLetIn(admittedAt)
+      this.fresh.push(self)
+    }
     this.metrics.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, this.services)
     return Effect.suspend(() => {
       this.inFlight.delete(self)
@@ -294,13 +376,21 @@ export class Group {
         const ratio = outcome.usage.outputTokens / Math.max(1, self.predictedOutput)
         this.metrics.outputRatio.updateUnsafe(ratio, this.services)
       }
-      const report = InFlight.close(self, now)
+      const { isOdd, report } = InFlight.close(self, now)
+      turn?.used(self.used)
       this.admitted--
-      this.bound = nextBound(this.bound, now, report.observed !== undefined, isCompleted, report.pause !== undefined)
+      if (self.isLetIn) this.letIn--
+      // What was let in has been counted as a success.
+      const isSuccess = isCompleted && !self.isLetIn
+      this.bound = nextBound(this.bound, now, report.observed !== undefined, isSuccess, report.pause !== undefined)
       const { line } = this
       const reported = line === undefined
         ? this.buckets.report(report)
         : Effect.map(this.buckets.report(report), () => line.wake())
+      if (isOdd && Math.abs(now - this.oddAt) >= oddMillis) {
+        this.oddAt = now
+        return Effect.andThen(logOdd(attempt), reported)
+      }
       if (Math.abs(now - this.gaugedAt) < gaugeMillis) return reported
       this.gaugedAt = now
       return Effect.andThen(reported, this.gauge)
