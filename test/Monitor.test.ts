@@ -6,7 +6,7 @@ import { TestClock } from "effect/testing"
 
 const { hello } = ClaudeTest
 
-const over = (...script: Parameters<typeof ClaudeTest.layerApi>) =>
+const over = (...script: ReadonlyArray<ClaudeTest.Answer<ClaudeError.ApiError>>) =>
   ClaudeService.layerWithParts({ api: ClaudeTest.layerApi(...script), keys: [ClaudeTest.key] }).pipe(
     // A registry of its own for each test.
     Layer.provideMerge(Layer.sync(Metric.MetricRegistry, () => new Map()))
