@@ -9,12 +9,12 @@ import type { Attempt, Settle } from "../../Attempt.ts"
 import { RateLimitedLocallyError } from "../../ClaudeError.ts"
 import * as Metrics from "../../internal/metrics.ts"
 import { type Dimension, dimensions, zero } from "./Amounts.ts"
-import type { BucketSet, Levels, Need } from "./BucketSet.ts"
+import type { BucketSet, Level, Levels, Need } from "./BucketSet.ts"
 import { flowOf, weightOf } from "./flows.ts"
 import * as InFlight from "./InFlight.ts"
 import type { Limits } from "./Limits.ts"
 import { giveBack, Line, type Refused, type Turn } from "./Line.ts"
-import { forgetMillis } from "./State.ts"
+import { capacityOf, forgetMillis } from "./State.ts"
 import type { Ticket } from "./Store.ts"
 
 export interface Options {
@@ -107,9 +107,14 @@ const isCrowded = (levels: Levels, { reserve, usage }: Need, asking: number): bo
 }
 
 /** What was learnt paces a request, and makes it no larger than the bucket that it fits into. */
-const paced = (need: Need, size: number, { inputTokens, share, tokens }: Levels): Need => {
-  const capacity = Math.min(inputTokens?.capacity ?? Infinity, tokens?.capacity ?? Infinity) / share
-  return InFlight.withInput(need, Math.min(need.usage.inputTokens, Math.max(size, Math.floor(capacity))))
+const paced = (need: Need, size: number, limits: Limits, { burstMillis, inputTokens, share, tokens }: Levels): Need => {
+  const capacity = (level: Level | undefined, limit: number | undefined) =>
+    level === undefined ? capacityOf(limit ?? Infinity, burstMillis) : level.capacity / share
+  const most = Math.min(
+    capacity(inputTokens, limits.inputTokensPerMinute),
+    capacity(tokens, limits.tokensPerMinute)
+  )
+  return InFlight.withInput(need, Math.min(need.usage.inputTokens, Math.max(size, Math.floor(most))))
 }
 
 const logOdd = ({ model, outcome }: Attempt): Effect.Effect<void> =>
@@ -239,7 +244,10 @@ export class Group {
     const need = InFlight.needOf(attempt)
     const { size = 0, usage } = need
     const admitted = usage.inputTokens > size
-      ? Effect.flatMap(this.buckets.levels, (levels) => this.admitNeed(attempt, paced(need, size, levels), began))
+      ? Effect.flatMap(
+        this.buckets.levels,
+        (levels) => this.admitNeed(attempt, paced(need, size, this.limits, levels), began)
+      )
       : this.admitNeed(attempt, need, began)
     const isLookDue = this.inFlight.size > 0 && Math.abs(began - this.lookedAt) >= lookMillis
     return isLookDue ? Effect.andThen(this.look(), admitted) : admitted
