@@ -39,17 +39,10 @@ import type { LazyArg } from "effect/Function"
 import type * as Layer from "effect/Layer"
 
 /**
- * Processors of spans and log records, readers of metrics, the resource, and `shutdownTimeout`: the configuration of `NodeSdk`.
- *
- * @category options
- * @since 0.2.0
- */
-export interface Options extends NodeSdk.Configuration {}
-
-/**
- * Hands what Effect records to the OpenTelemetry SDK. `evaluate` runs when the layer is built.
+ * Hands what Effect records to the OpenTelemetry SDK. `evaluate` runs when the layer is built and says with which processors, readers and resource.
  *
  * @category layers
  * @since 0.2.0
  */
-export const layer = (evaluate: LazyArg<Options>): Layer.Layer<Resource.Resource> => NodeSdk.layer(evaluate)
+export const layer = (evaluate: LazyArg<NodeSdk.Configuration>): Layer.Layer<Resource.Resource> =>
+  NodeSdk.layer(evaluate)

@@ -138,9 +138,9 @@ export const layer = (options: Options = {}): Layer.Layer<OtlpExporter.Flusher, 
   Effect.gen(function*() {
     const { protocol, timeoutMillis } = yield* Config.all({
       // An endpoint of one signal that means nothing would pass for none.
-      endpoints: Config.all(signals.map((signal) =>
-        Config.option(Config.URL(`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`))
-      )),
+      endpoints: Config.all(
+        signals.map((signal) => Config.option(Config.URL(`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`)))
+      ),
       protocol: Config.Literals(["http/protobuf", "http/json"], "OTEL_EXPORTER_OTLP_PROTOCOL"),
       timeoutMillis: Config.Int("OTEL_EXPORTER_OTLP_TIMEOUT")
     })

@@ -1,9 +1,9 @@
-import { inspect } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Metric, Redacted, References } from "effect"
 import * as Otlp from "effect-claude/Monitor/Otlp"
 import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
+import { inspect } from "node:util"
 import * as OtlpReceiver from "../utils/otlpReceiver.ts"
 
 /** A program that leaves a trace, a metric and a log record. */
@@ -39,7 +39,7 @@ describe("Otlp over HTTP", () => {
         assert.include(receiver.metrics.map(({ name }) => name), "rain_total")
         assert.deepStrictEqual(receiver.logs.map(({ body }) => body.stringValue), ["weather"])
         assert.deepStrictEqual([...receiver.contentTypes], [contentType])
-      }).pipe(Effect.scoped))
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
   }
 
   it.live("reads the variables of the specification, and leaves out a signal whose exporter is none", () =>
@@ -56,7 +56,7 @@ describe("Otlp over HTTP", () => {
         Effect.provide(environment({ OTEL_SDK_DISABLED: "true" }))
       )
       assert.strictEqual(receiver.spans.length, 2)
-    }).pipe(Effect.scoped))
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 })
 
 describe("what Otlp refuses", () => {
