@@ -105,7 +105,7 @@ export interface Progress {
 export class RetryPolicy extends Context.Service<RetryPolicy, {
   readonly retry: <A, E, R>(
     attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-    mayMove?: (error: E | ApiError) => boolean
+    mayMove?: (error: E | ApiError) => Effect.Effect<boolean>
   ) => Effect.Effect<A, E | ApiError | DeadlineExceededError, R>
 }>()("effect-claude/RetryPolicy") {}
 
@@ -167,7 +167,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   return RetryPolicy.of({
     retry: Effect.fnUntraced(function*<A, E, R>(
       attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-      mayMove?: (error: E | ApiError) => boolean
+      mayMove?: (error: E | ApiError) => Effect.Effect<boolean>
     ) {
       const { deadline = Infinity, retries } = yield* CallContext
       const waitedMillis: Array<number> = []
@@ -189,7 +189,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         const error = result.failure
         const isSent = !isRefusal(error) && isApiError(error)
         if (isSent) lastError = error
-        if (mayMove?.(error) === true) {
+        if (mayMove !== undefined && (yield* mayMove(error))) {
           moves++
           if (isSent) number++
           continue

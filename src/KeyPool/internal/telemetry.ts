@@ -23,8 +23,8 @@ const moveCounter = (reason: MoveReason) =>
     attributes: { reason }
   })
 
-/** Why a call moves: the key was rejected, the API reported a limit of its group, or the limiter had no room. */
-export type MoveReason = Rejection | "limit" | "spend" | "busy"
+/** Why a call moves: the key was rejected, the API reported a limit of its group, the limiter had no room, or a budget of the key had none. */
+export type MoveReason = Rejection | "limit" | "spend" | "busy" | "budget"
 
 export interface Telemetry {
   readonly state: (key: string, state: KeyState) => void
