@@ -37,7 +37,9 @@ const rate = (metric: string, labels = "") => `rate(${metric}${selector(labels)}
 const modelRate = (metric: string, labels = "") => rate(metric, `model=~"$model"${labels && `, ${labels}`}`)
 
 const quantile = (of: number, metric: string, by: string, labels = "") =>
-  `histogram_quantile(${of}, sum by (${["le", by].filter((name) => name !== "").join(", ")}) (${rate(metric, labels)}))`
+  `histogram_quantile(${of}, sum by (${["le", by].filter((name) => name !== "").join(", ")}) (${
+    rate(`${metric}_bucket`, labels)
+  }))`
 
 const quantiles = (metric: string, labels = "") =>
   [0.5, 0.95, 0.99].map((of) => ({ expr: quantile(of, metric, "", labels), legend: `p${of * 100}` }))
