@@ -6,9 +6,10 @@
  * pauses the group for all callers for as long as the API asks, at most an hour at a time; then traffic ramps up. Input counts as the API counts
  * it: what a cache serves is free. For output, the limiter reserves what calls of the same model and request type really produce, not `max_tokens`.
  *
- * **Who goes next.** First come first served inside a priority of `CallContext`; a small late call never overtakes a large
- * early one of its class. While all three wait, `interactive` has 75 % of the limits, `standard` 20 % and `bulk` 5 %;
- * what one does not use goes to the others in proportion.
+ * **Who goes next.** While all three priorities of `CallContext` wait, `interactive` has 75 % of the limits, `standard` 20 % and `bulk` 5 %,
+ * whatever the sizes of their requests; what one does not use goes to the others in proportion. A request that needs `n` minutes of refill goes after
+ * `n / share` minutes at the latest, once it is the first of its class. Inside a class tenants (else users, else request types) share by the tokens that
+ * they use, and what one does not use goes to the others. The calls of one are served in the order in which they came.
  *
  * **Example** (A tier, and room left for another application)
  *
