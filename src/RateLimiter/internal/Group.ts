@@ -14,8 +14,9 @@ import { flowOf, weightOf } from "./flows.ts"
 import * as InFlight from "./InFlight.ts"
 import type { Limits } from "./Limits.ts"
 import { giveBack, Line, type Refused, type Turn } from "./Line.ts"
-import { capacityOf, forgetMillis } from "./State.ts"
+import { capacityOf } from "./State.ts"
 import type { Ticket } from "./Store.ts"
+import { Window } from "./Window.ts"
 
 export interface Options {
   readonly keyGroup: string
@@ -35,40 +36,8 @@ export interface Options {
   readonly services: Context.Context<never>
 }
 
-/** What bounds the attempts that may go out at once. */
-type Bound =
-  /** Limits are configured, and the buckets keep to them. */
-  | { readonly _tag: "Configured" }
-  /** Headers reported limits, and the buckets keep to them until those are forgotten. */
-  | { readonly _tag: "Observed"; readonly until: number }
-  /** No limit is known: so many at once. Each that succeeds adds one, a refusal halves them. */
-  | { readonly _tag: "Unknown"; readonly window: number }
-
-/** How many attempts go out at once before any limit is known. */
-const firstWindow = 4
-
-/** The API refuses at once: an attempt that has been under way for so long was let in, and holds up no other. */
-const letInMillis = 2_000
-
 /** That an answer is odd is logged no more often than this. */
 const oddMillis = 60_000
-
-const unknown: Bound = { _tag: "Unknown", window: firstWindow }
-
-const boundBy = (limits: Limits): Bound => {
-  const isLimited = limits.requestsPerMinute !== undefined || limits.inputTokensPerMinute !== undefined ||
-    limits.outputTokensPerMinute !== undefined || limits.tokensPerMinute !== undefined
-  return isLimited ? { _tag: "Configured" } : unknown
-}
-
-/** The bound after an attempt is settled. */
-const nextBound = (bound: Bound, now: number, hasHeaders: boolean, isCompleted: boolean, isRefused: boolean): Bound => {
-  if (bound._tag === "Configured") return bound
-  if (hasHeaders) return { _tag: "Observed", until: now + forgetMillis }
-  if (bound._tag === "Observed" && now <= bound.until) return bound
-  const window = (bound._tag === "Observed" ? firstWindow : bound.window) + (isCompleted ? 1 : 0)
-  return { _tag: "Unknown", window: isRefused ? Math.max(1, Math.floor(window / 2)) : window }
-}
 
 /** Attempts in flight are looked at no more often than this. */
 const lookMillis = 250
@@ -139,14 +108,11 @@ export class Group {
   /** How many ask without having been in the line, and have no answer yet. */
   private asking = 0
   private limits: Limits
-  private bound: Bound
+  private readonly window: Window
   /** From the first one on that must wait. */
   private line: Line | undefined
   private readonly inFlight = new Set<InFlight.InFlight>()
   private unlooked = this.inFlight.values()
-  /** While no limit is configured: those of whom nobody knows yet whether the API lets them in, the oldest first; and how many in flight it let in. */
-  private readonly fresh: Array<InFlight.InFlight> = []
-  private letIn = 0
   private oddAt = -Infinity
   private lookedAt = 0
   private gaugedAt = 0
@@ -168,7 +134,7 @@ export class Group {
     this.services = options.services
     this.configured = options.configured
     this.limits = options.configured()
-    this.bound = boundBy(this.limits)
+    this.window = new Window(this.limits)
     this.metrics = metricsOf(options.name)
     this.gauge = Effect.map(options.buckets.levels, (levels) => {
       for (const dimension of dimensions) {
@@ -189,46 +155,19 @@ export class Group {
 
   /** Whether another attempt may go out, as far as the buckets do not know: before any limit is known, a few at a time. */
   get isOpen(): boolean {
-    if (this.bound._tag === "Configured") return true
-    const now = this.clock.currentTimeMillisUnsafe()
-    this.noteLetIn(now)
-    const { bound } = this
-    if (bound._tag === "Observed" && now <= bound.until) return true
-    return this.admitted - this.letIn < (bound._tag === "Unknown" ? bound.window : firstWindow)
+    return this.window.isOpen(this.admitted, this.clock)
   }
 
   /** How long it takes at most until another attempt may go out behind so many. */
   opensIn(behind: number): number {
-    if (this.isOpen) return 0
-    const { fresh } = this
-    const last = fresh[behind % Math.max(1, fresh.length)]
-    const rounds = Math.floor(behind / Math.max(1, fresh.length))
-    const first = last === undefined
-      ? letInMillis
-      : last.admittedAt + letInMillis - this.clock.currentTimeMillisUnsafe()
-    return Math.max(0, first) + rounds * letInMillis
-  }
-
-  /** An attempt that the API let in makes room for others like one that succeeded. */
-  private noteLetIn(now: number): void {
-    const { fresh } = this
-    for (let first = fresh[0]; first !== undefined; first = fresh[0]) {
-      const isOver = !this.inFlight.has(first)
-      // Where the clock was set back its time begins anew, but not the wait of others.
-      if (!isOver && Math.abs(now - first.admittedAt) < letInMillis) return
-      fresh.shift()
-      if (isOver) continue
-      first.isLetIn = true
-      this.letIn++
-      this.bound = nextBound(this.bound, now, false, true, false)
-    }
+    return this.window.opensIn(behind, this.admitted, this.clock)
   }
 
   /** Applies the limits as configured now, also to those who wait. */
   get reconfigure(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.limits = this.configured()
-      this.bound = boundBy(this.limits)
+      this.window.reset(this.limits)
       // An empty request carries the new limits to the store.
       return Effect.map(this.reserve({ usage: zero, reserve: zero }, 0), () => this.line?.wake())
     })
@@ -355,13 +294,10 @@ export class Group {
       used: need.usage,
       reserved: need.reserve,
       isObserved: false,
-      isLetIn: false
+      standing: "fresh"
     }
     this.inFlight.add(self)
-    if (this.bound._tag !== "Configured") {
-      this.noteLetIn(admittedAt)
-      this.fresh.push(self)
-    }
+    this.window.sent(self)
     this.metrics.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, this.services)
     return Effect.suspend(() => {
       this.inFlight.delete(self)
@@ -375,10 +311,7 @@ export class Group {
       const { isOdd, report } = InFlight.close(self, now)
       turn?.used(self.used)
       this.admitted--
-      if (self.isLetIn) this.letIn--
-      // What was let in has been counted as a success.
-      const isSuccess = isCompleted && !self.isLetIn
-      this.bound = nextBound(this.bound, now, report.observed !== undefined, isSuccess, report.pause !== undefined)
+      this.window.settled(self, now, report)
       const { line } = this
       const reported = line === undefined
         ? this.buckets.report(report)
@@ -411,7 +344,7 @@ export class Group {
         report.observed === undefined
           ? this.buckets.report(report)
           : Effect.map(this.buckets.report(report), () => {
-            this.bound = nextBound(this.bound, now, true, false, false)
+            this.window.observed(now)
             this.line?.wake()
           })
       )

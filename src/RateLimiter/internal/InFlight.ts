@@ -19,8 +19,8 @@ export interface InFlight {
   reserved: Amounts
   /** Its rate-limit headers were reported. */
   isObserved: boolean
-  /** It has been under way for longer than the API takes to refuse. */
-  isLetIn: boolean
+  /** Whether it has been under way for longer than the API takes to refuse, or is over. */
+  standing: "fresh" | "letIn" | "over"
 }
 
 /** The longest pause for which a group is closed at once; then the next answer decides anew. */
