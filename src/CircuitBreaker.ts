@@ -240,7 +240,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const clock = yield* Clock.Clock
   const random = yield* Random.Random
   const run = yield* FiberSet.makeRuntime<never>()
-  const feed = yield* Feed.make<Transition>()
+  const feed = yield* Feed.make<Transition>({ name: "circuits" })
   const { slowCallDuration, staleAfter, storeTimeout, syncInterval, ...rules } = resolve(options)
   const settings: Settings = {
     rules,

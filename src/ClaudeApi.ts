@@ -32,6 +32,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Attempt, MessageAttempt } from "./Attempt.ts"
+import { isUnconnected } from "./ClaudeApi/internal/apiError.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
@@ -145,6 +146,19 @@ const isModelInfo = (body: object): body is ModelInfo => "id" in body && typeof 
 const isModelPage = (body: object): body is { data: Array<ModelInfo>; has_more?: unknown; last_id?: unknown } =>
   "data" in body && Array.isArray(body.data)
 
+/**
+ * The SDK drops the cause of what looks like a timeout. One that came before there was a connection is told from one that came after, so its cause
+ * goes where the SDK does not look.
+ */
+const withCauses = (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch => (input, init) =>
+  (fetch ?? globalThis.fetch)(input, init).catch((error: unknown) =>
+    Promise.reject(
+      isUnconnected(error)
+        ? new TypeError("fetch failed", { cause: new Error("there was no connection", { cause: error }) })
+        : error
+    )
+  )
+
 /** Options of the SDK's methods. */
 interface RequestOptions {
   readonly signal: AbortSignal
@@ -167,7 +181,7 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = 
       openTelemetry: false,
       logLevel: "off",
       defaultHeaders: withoutKeys(headers),
-      ...(fetch === undefined ? undefined : { fetch })
+      fetch: withCauses(fetch)
     })
     const oldest = clients.size < maxClients ? undefined : clients.keys().next().value
     if (oldest !== undefined) clients.delete(oldest)

@@ -144,7 +144,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const { lookup } = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const scope = yield* Effect.scope
-  const feed = yield* Feed.make<Change>()
+  const feed = yield* Feed.make<Change>({ name: "keys" })
   const telemetry = yield* makeTelemetry
   const pool = new Pool(settingsOf(options, clock, yield* Random.Random, telemetry))
   pool.registry.replace(yield* Effect.flatMap(store.keys, checkKeys))

@@ -30,7 +30,7 @@ import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { CallContext } from "./CallContext.ts"
-import { type ApiError, DeadlineExceededError, isApiError, isRefusal } from "./ClaudeError.ts"
+import { type ApiError, type CircuitOpenError, DeadlineExceededError, isApiError, isRefusal } from "./ClaudeError.ts"
 
 /**
  * - `retries`: attempts after the first. Default 3.
@@ -65,10 +65,14 @@ export interface RetryBudget {
   readonly earned?: number | undefined
 }
 
+type Priority = CallContext["priority"]
+
 /**
  * - `schedule` replaces the default one; of `ScheduleOptions` only `maxRetryAfter` then applies. With any schedule, an error
  *   that is not retryable ends the call, and the wait that the server asks for is the least wait.
  * - `budget`: default 100 tokens and 0.1 for each success; `false` for retries without a budget.
+ * - `circuitWait`: how long a call waits in total for an open circuit instead of failing with `CircuitOpenError`, for all calls or for each
+ *   priority: `{ interactive: 0 }` lets interactive callers fail immediately. A call that may not be retried never waits. Default 15 seconds.
  *
  * @category options
  * @since 0.1.0
@@ -76,6 +80,7 @@ export interface RetryBudget {
 export interface Options extends ScheduleOptions {
   readonly schedule?: Schedule.Schedule<unknown, ApiError> | undefined
   readonly budget?: RetryBudget | false | undefined
+  readonly circuitWait?: Duration.Input | { readonly [Name in Priority]?: Duration.Input | undefined } | undefined
 }
 
 /**
@@ -92,9 +97,26 @@ export interface Progress {
 }
 
 /**
+ * Hears of what the policy does about one call.
+ *
+ * - `retrying`: an attempt has failed and will be followed by another after a wait in milliseconds.
+ * - `gaveUp`: an attempt has failed with an error that another might have changed, and there is none: no retries are left, no tokens in the budget of
+ *   all calls, no time before the deadline, or the server asks for a longer wait than is allowed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Listener {
+  readonly retrying: (error: ApiError, waitMillis: number) => void
+  readonly gaveUp: (error: ApiError, reason: "retries" | "retry_budget" | "deadline" | "retry_after") => void
+}
+
+/**
  * Runs the attempts of a call.
  *
- * - `ApiError`s are retried by the schedule; every other failure ends the call.
+ * - `ApiError`s are retried by the schedule; every other failure ends the call, except for the next.
+ * - After a `CircuitOpenError` the call asks again when the circuit may admit it, as long as it has waited no longer than `circuitWait` for circuits,
+ *   its deadline allows, and it may be retried at all. Nothing was sent, so this uses up neither a retry nor the retry budget.
  * - A failure after which `mayMove` holds is followed by another attempt at once. That is no retry, and uses up nothing.
  * - A wait that would end after the deadline of the caller fails immediately with `DeadlineExceededError`. So does an attempt
  *   that fails after the deadline.
@@ -105,7 +127,8 @@ export interface Progress {
 export class RetryPolicy extends Context.Service<RetryPolicy, {
   readonly retry: <A, E, R>(
     attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-    mayMove?: (error: E | ApiError) => boolean
+    mayMove?: (error: E | ApiError) => boolean,
+    listener?: Listener
   ) => Effect.Effect<A, E | ApiError | DeadlineExceededError, R>
 }>()("effect-claude/RetryPolicy") {}
 
@@ -142,6 +165,21 @@ export const schedule = (options: ScheduleOptions = {}): Schedule.Schedule<numbe
   )
 }
 
+const defaultCircuitWait = "15 seconds"
+
+/** The longest that a call of each priority waits for circuits, in milliseconds. */
+const circuitWaitOf = ({ circuitWait }: Options): (priority: Priority) => number => {
+  if (typeof circuitWait === "object" && ["interactive", "standard", "bulk"].some((name) => name in circuitWait)) {
+    const waits = circuitWait as { readonly [Name in Priority]?: Duration.Input | undefined } // no duration has such a field
+    return (priority) => Duration.toMillis(waits[priority] ?? defaultCircuitWait)
+  }
+  const millis = Duration.toMillis((circuitWait as Duration.Input | undefined) ?? defaultCircuitWait)
+  return () => millis
+}
+
+const isOpenCircuit = (error: unknown): error is CircuitOpenError =>
+  isRefusal(error) && error._tag === "CircuitOpenError"
+
 const hintOf = (error: ApiError): number => error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter)
 
 /**
@@ -154,6 +192,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const rules = options.schedule ?? schedule(options)
   const rulesOf = (retries: number | undefined) =>
     retries === undefined || options.schedule !== undefined ? rules : schedule({ ...options, retries })
+  const mayRetry = options.schedule !== undefined || (options.retries ?? 3) > 0
+  const base = Duration.toMillis(options.base ?? "500 millis")
+  const circuitWait = circuitWaitOf(options)
   const maxRetryAfter = Duration.toMillis(options.maxRetryAfter ?? "60 seconds")
   const budget = options.budget === false ? { capacity: Infinity } : options.budget ?? {}
   const capacity = budget.capacity ?? 100
@@ -167,9 +208,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   return RetryPolicy.of({
     retry: Effect.fnUntraced(function*<A, E, R>(
       attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-      mayMove?: (error: E | ApiError) => boolean
+      mayMove?: (error: E | ApiError) => boolean,
+      listener?: Listener
     ) {
-      const { deadline = Infinity, retries } = yield* CallContext
+      const { deadline = Infinity, priority, retries } = yield* CallContext
       const waitedMillis: Array<number> = []
       let nextWait:
         | ((now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
@@ -177,6 +219,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       let lastError: ApiError | undefined
       let number = 1
       let moves = 0
+      let circuitMillis = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
       while (true) {
         const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
         if (began >= deadline) return yield* new DeadlineExceededError({ lastError, attempts: number - 1 })
@@ -194,9 +237,18 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           if (isSent) number++
           continue
         }
+        const now = yield* Clock.currentTimeMillis
+        if (isOpenCircuit(error)) {
+          // Those that were refused together do not come back together.
+          const wait = Duration.toMillis(error.retryAfter) + Math.ceil((yield* Random.next) * base)
+          circuitMillis -= wait
+          if (circuitMillis < 0 || now + wait >= deadline) return yield* Effect.fail(error)
+          yield* Effect.sleep(wait)
+          moves = 0
+          continue
+        }
         if (!isSent) return yield* Effect.fail(error)
 
-        const now = yield* Clock.currentTimeMillis
         nextWait ??= yield* Schedule.toStep(rulesOf(retries))
         const hint = hintOf(error)
         const wait = error.isRetryable && hint <= maxRetryAfter && waitedMillis.length < (retries ?? Infinity)
@@ -207,9 +259,18 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           })
           : undefined
         if (now >= deadline || (wait !== undefined && now + wait >= deadline)) {
+          if (error.isRetryable) listener?.gaveUp(error, "deadline")
           return yield* new DeadlineExceededError({ lastError, attempts: number })
         }
-        if (wait === undefined || !(yield* spend)) return yield* Effect.fail(error)
+        if (wait === undefined) {
+          if (error.isRetryable) listener?.gaveUp(error, hint > maxRetryAfter ? "retry_after" : "retries")
+          return yield* Effect.fail(error)
+        }
+        if (!(yield* spend)) {
+          listener?.gaveUp(error, "retry_budget")
+          return yield* Effect.fail(error)
+        }
+        listener?.retrying(error, wait)
         yield* Effect.onInterrupt(Effect.sleep(wait), () => giveBack)
         waitedMillis.push(wait)
         number++

@@ -26,6 +26,7 @@ import * as CostOptimizer from "effect-claude/CostOptimizer"
 import * as InputSanitizer from "effect-claude/InputSanitizer"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as MessageStream from "effect-claude/MessageStream"
+import * as Monitor from "effect-claude/Monitor"
 import * as PriceBook from "effect-claude/PriceBook"
 import * as RateLimiter from "effect-claude/RateLimiter"
 import * as RetryPolicy from "effect-claude/RetryPolicy"
@@ -439,7 +440,8 @@ describe("layers", () => {
         Budget.layerOff,
         CostLedger.layerOff,
         CostOptimizer.layerOff,
-        InputSanitizer.layerOff
+        InputSanitizer.layerOff,
+        Monitor.layerOff
       ]))
     ))
     expectTypeOf<Effect.Services<typeof partly>>().toEqualTypeOf<KeyPool.KeyPool | CircuitBreaker.CircuitBreaker>()

@@ -109,7 +109,7 @@ layer(Environment, { excludeTestServices: true })("effect-claude batch", (it) =>
       const args = [...flags, "--max-tokens", "256"]
       const wrong = yield* run(args, { env: { ANTHROPIC_API_KEY: "sk-ant-nobody-has-it" } })
       assert.strictEqual(wrong.code, 3)
-      assert.match(wrong.err, /^AuthError: .* No further prompt is asked\.\n/)
+      assert.match(json(wrong.err).log.message, /^AuthError: .* No further prompt is asked\.$/)
       assert.deepInclude(json(wrong.out), { answered: 0, failed: 0, left: 24, stopped: "keys" })
 
       const before = (yield* simulator.bill).totals.nanoUsd
@@ -137,7 +137,7 @@ layer(Environment, { excludeTestServices: true })("effect-claude batch", (it) =>
       child.kill("SIGINT")
       const stopped = yield* exit
       assert.strictEqual(stopped.code, 130)
-      assert.match(stopped.err, /^Stopped\. The same command goes on from here\.\n/)
+      assert.strictEqual(json(stopped.err).log.message, "Stopped. The same command goes on from here.")
       const before = yield* answers
       assert.deepInclude(json(stopped.out), { stopped: "interrupted", answered: before.length })
       assert.isBelow(before.length, all.length)

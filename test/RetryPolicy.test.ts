@@ -3,6 +3,7 @@ import { Clock, Duration, Effect, Exit, Fiber, Schedule, Schema } from "effect"
 import * as CallContext from "effect-claude/CallContext"
 import {
   type ApiError,
+  CircuitOpenError,
   ConnectionError,
   DeadlineExceededError,
   NoUsableKeyError,
@@ -201,6 +202,92 @@ describe("the retry budget", () => {
     Effect.gen(function*() {
       const policy = yield* RetryPolicy.make({ budget: false })
       for (let i = 0; i < 200; i++) assert.strictEqual((yield* attemptsOf(policy, [reset])).times.length, 2)
+    }))
+})
+
+describe("an open circuit", () => {
+  const refused = (retryAfter: Duration.Input) =>
+    new CircuitOpenError({ group: "opus-5", retryAfter: Duration.fromInputUnsafe(retryAfter) })
+
+  /** Runs a call that meets the failures in order and then succeeds, and says when each attempt was made. */
+  const meeting = (
+    policy: RetryPolicy.RetryPolicy["Service"],
+    ...failures: ReadonlyArray<ApiError | CircuitOpenError>
+  ) =>
+    Effect.gen(function*() {
+      const times: Array<number> = []
+      const numbers: Array<number> = []
+      const exit = yield* Effect.exit(policy.retry(({ number }) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          const failure = failures[times.push(now) - 1]
+          numbers.push(number)
+          return failure === undefined ? Effect.succeed("answered") : Effect.fail(failure)
+        })
+      ))
+      return { exit, times, numbers }
+    })
+
+  const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(effect)
+      yield* TestClock.adjust("1 hour")
+      return yield* Fiber.join(fiber)
+    })
+
+  it.effect("is waited for, apart from others, without a retry or a token", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({ retries: 1, budget: { capacity: 1 } })
+      const waits = new Set<number>()
+      for (let call = 0; call < 10; call++) {
+        const { exit, numbers, times } = yield* inTime(
+          meeting(policy, refused("2 seconds"), refused("1 second"), refused("4 seconds"))
+        )
+        assert.deepStrictEqual(exit, Exit.succeed("answered"))
+        assert.deepStrictEqual(numbers, [1, 1, 1, 1])
+        for (const [index, least] of [2_000, 1_000, 4_000].entries()) {
+          const wait = times[index + 1]! - times[index]!
+          assert.isTrue(wait >= least && wait <= least + 500, String(wait))
+          waits.add(wait)
+        }
+      }
+      assert.isAbove(waits.size, 20)
+      const { exit, numbers } = yield* inTime(meeting(policy, refused(1), reset, refused(1)))
+      assert.deepStrictEqual(exit, Exit.succeed("answered"))
+      assert.deepStrictEqual(numbers, [1, 1, 2, 2])
+    }))
+
+  it.effect("is waited for no longer than 15 seconds in total, or as it is told for each priority", () =>
+    Effect.gen(function*() {
+      const standard = yield* RetryPolicy.make({ base: 0 })
+      const five = [1, 2, 3].map(() => refused("5 seconds"))
+      assert.deepStrictEqual((yield* inTime(meeting(standard, ...five))).exit, Exit.succeed("answered"))
+      const { exit, times } = yield* inTime(meeting(standard, ...five, refused("3 seconds")))
+      assert.deepStrictEqual(exit, Exit.fail(refused("3 seconds")))
+      assert.strictEqual(times.at(-1)! - times[0]!, 15_000)
+
+      const byPriority = yield* RetryPolicy.make({ circuitWait: { interactive: 0, bulk: "1 minute" } })
+      const attempts = (priority: "interactive" | "standard" | "bulk") =>
+        Effect.map(
+          inTime(CallContext.annotate(meeting(byPriority, refused("5 seconds"), refused("20 seconds")), { priority })),
+          ({ times }) => times.length
+        )
+      assert.deepStrictEqual(yield* Effect.forEach(["interactive", "standard", "bulk"] as const, attempts), [1, 2, 3])
+      const none = yield* RetryPolicy.make({ circuitWait: "0 seconds" })
+      assert.strictEqual((yield* inTime(meeting(none, refused(1)))).times.length, 1)
+    }))
+
+  it.effect("is not waited for past the deadline, nor by a call that may not be retried", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({ base: 0 })
+      const waits = <A, E, R>(effect: Effect.Effect<{ readonly times: ReadonlyArray<A> }, E, R>) =>
+        Effect.map(inTime(effect), ({ times }) => times.length === 2)
+      const call = meeting(policy, refused("5 seconds"))
+      assert.isTrue(yield* waits(CallContext.withDeadline(call, 5_001)))
+      assert.isFalse(yield* waits(CallContext.withDeadline(call, 5_000)))
+      assert.isFalse(yield* waits(CallContext.annotate(call, { retries: 0 })))
+      const never = yield* Effect.provide(RetryPolicy.RetryPolicy, RetryPolicy.layerOff)
+      assert.isFalse(yield* waits(meeting(never, refused(1))))
+      assert.isTrue(yield* waits(CallContext.annotate(meeting(never, refused(1)), { retries: 1 })))
     }))
 })
 

@@ -19,6 +19,7 @@ import { dirname, join } from "node:path"
 import { planted, suite } from "../suites/KeyStore.ts"
 import { folder } from "../utils/folders.ts"
 import { nowhere, showing } from "../utils/leaks.ts"
+import { holding } from "../utils/lockProcess.ts"
 
 const isInstalled = spawnSync("age", ["--version"]).status === 0 && spawnSync("script", ["--version"]).status === 0
 if (!isInstalled && process.env["CI"] === "true") throw new Error("age and script are not installed")
@@ -225,20 +226,36 @@ describe.skipIf(!isInstalled)("AgeFile", () => {
     Effect.gen(function*() {
       const path = join(yield* folder, "keys.age")
       const store = yield* KeyStore.make([AgeFile.source(withPassphrase(path))], { timeout: Infinity })
-      const outcome = (removeAfter: number) =>
+      const outcome = (end: Effect.Effect<void>, after: number) =>
         Effect.gen(function*() {
-          write(`${path}.lock`, "")
           const setting = yield* Effect.forkChild(Effect.exit(store.set(key)), { startImmediately: true })
           for (let turn = 0; setting.pollUnsafe() === undefined; turn++) {
-            if (turn === removeAfter) rmSync(`${path}.lock`)
+            if (turn === after) yield* end
             yield* TestClock.adjust("50 millis")
             yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
           }
           return yield* yield* Fiber.join(setting)
         })
-      assert.strictEqual(yield* outcome(20), "encrypted file")
-      assert.include((yield* Effect.flip(outcome(Infinity))).message, `If none is, remove ${path}.lock.`)
-      rmSync(`${path}.lock`)
+      const holder = yield* holding(path)
+      const error = yield* Effect.flip(outcome(Effect.void, Infinity))
+      assert.strictEqual(
+        error.message,
+        `The API keys cannot be accessed (encrypted file): another program (process ${holder.pid}) holds the lock ${path}.lock. ` +
+          "Wait until it ends, or end it."
+      )
+      assert.strictEqual(yield* outcome(holder.kill, 20), "encrypted file")
+      assert.deepStrictEqual(readdirSync(dirname(path)), ["keys.age"])
+    }).pipe(Effect.scoped))
+
+  it.live("stores a key after a program was killed while it stored one", () =>
+    Effect.gen(function*() {
+      const path = join(yield* folder, "keys.age")
+      const store = yield* KeyStore.make([AgeFile.source(withPassphrase(path))])
+      yield* (yield* holding(path)).kill
+      yield* store.set(key)
+      write(`${path}.lock`, "") // as earlier versions left it
+      yield* store.set({ ...key, label: "team-b" })
+      assert.lengthOf(yield* store.keys, 2)
     }).pipe(Effect.scoped))
 
   it.live("says that the passphrase or the identity is another one", () =>

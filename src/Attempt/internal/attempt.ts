@@ -78,7 +78,8 @@ export interface Change {
  *
  * - `NotSent`: nothing left this process; all that was taken for it goes back.
  * - `Aborted`: sent, and nobody waited for the end. This stands from the moment of sending until something better is
- *   known, with the usage seen so far; output that no total covered yet is counted from what arrived.
+ *   known, with the usage seen so far; output that no total covered yet is counted from what arrived, and estimated from the time
+ *   that it took where it cannot be seen (`hasHiddenOutput`), such as hidden thinking.
  * - `Failed`: sent, and the API or the network failed it.
  * - `Completed`: the whole answer arrived.
  *
@@ -93,12 +94,14 @@ export type Outcome = Data.TaggedEnum<{
     readonly limits?: Limits | undefined
     readonly model?: string | undefined
     readonly requestId?: string | undefined
+    readonly hasHiddenOutput?: boolean | undefined
   }
   Failed: {
     readonly usage: Usage.Usage
     readonly error: ApiError
     readonly limits: Limits | undefined
     readonly model?: string | undefined
+    readonly hasHiddenOutput?: boolean | undefined
   }
   Completed: {
     readonly usage: Usage.Usage
@@ -124,8 +127,9 @@ export const Outcome = Data.taggedEnum<Outcome>()
  * How far the cost of an attempt can be trusted.
  *
  * - `exact`: the API reported what was used, or said that it charges nothing.
- * - `derived`: the answer was cut short: input as the API reported it, output counted from what arrived.
- * - `estimated`: it was sent, and nothing came back that reports what was used.
+ * - `derived`: the answer was cut short: input as the API reported it, output counted from what arrived, which is all of it.
+ * - `estimated`: it was sent, and nothing came back that reports what was used; or the answer was cut short, and some of its output cannot be
+ *   seen, such as hidden thinking.
  *
  * @category models
  * @since 0.1.0

@@ -55,6 +55,8 @@ export interface Used {
   readonly model: string | undefined
   readonly stopReason: string | undefined
   readonly refusal: ModelRefusal | undefined
+  /** Some of the output was not shown, and its tokens are an estimate. */
+  readonly hasHiddenOutput?: boolean
 }
 
 export const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
@@ -297,6 +299,9 @@ export const plain = <A extends object>(
     }
   )
 
+/** The API writes no pages: whoever wrote one did not reach it. */
+export const isPage = (contentType: string): boolean => /^(text\/html|application\/xhtml)/i.test(contentType)
+
 const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
 
 const decoded = <A extends object>(
@@ -307,6 +312,7 @@ const decoded = <A extends object>(
 ): Effect.Effect<A, ApiError> => {
   const body = parsed(text)
   if (Option.isNone(body)) {
+    if (isPage(type) || /^\s*<(!doctype|html)/i.test(text)) return Effect.fail(malformed(self, "no"))
     return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))
   }
   if (!Predicate.isObject(body.value)) return Effect.fail(malformed(self))
@@ -327,11 +333,18 @@ export const completed = (self: Exchange, { model, refusal, stopReason, usage }:
 }
 
 /** Records a failure; after an interruption the outcome stays as it was. */
-export const failed = (self: Exchange, { model, usage }: Used, cause: Cause.Cause<ApiError | Cause.Done>): void => {
+export const failed = (self: Exchange, used: Used, cause: Cause.Cause<ApiError | Cause.Done>): void => {
   for (const reason of cause.reasons) {
     if (reason._tag !== "Fail") continue
     if (isApiError(reason.error)) {
-      self.attempt.outcome = Outcome.Failed({ usage, error: reason.error, limits: self.limits, model })
+      const { hasHiddenOutput, model, usage } = used
+      self.attempt.outcome = Outcome.Failed({
+        usage,
+        error: reason.error,
+        limits: self.limits,
+        model,
+        ...(hasHiddenOutput === true ? { hasHiddenOutput } : undefined)
+      })
     }
     return
   }

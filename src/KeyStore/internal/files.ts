@@ -5,6 +5,7 @@ import { randomUUID } from "node:crypto"
 import * as fs from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import { platform } from "node:process"
+import * as FileLock from "../../internal/fileLock.ts"
 import { KeyStoreError } from "./source.ts"
 
 /** The largest file that can hold keys. */
@@ -86,10 +87,6 @@ export const read = (
     (handle) => handle === undefined ? Effect.void : Effect.ignore(Effect.tryPromise(() => handle.close()))
   )
 
-/** Where the link at a path leads, or the path itself. */
-const targetOf = (store: string, path: string) =>
-  Effect.map(found(store, path, () => fs.realpath(path)), (target) => target ?? path)
-
 const opened = <A>(
   store: string,
   path: string,
@@ -114,51 +111,25 @@ const writeBeside = (store: string, path: string, bytes: Uint8Array) =>
 const flushFolder = (store: string, path: string) =>
   Effect.ignore(opened(store, path, "r", (handle) => attempt(store, path, "written", () => handle.sync())))
 
-/** How often and how many times a lock of somebody else is looked at. */
-const lockPollMillis = 50
-const lockPolls = 200
+/** How long another program may change a file before this one gives up. */
+const lockWaitMillis = 10_000
 
-const whileLocked = <A, E>(
-  store: string,
-  path: string,
-  effect: Effect.Effect<A, E>
-): Effect.Effect<A, E | KeyStoreError> => {
-  const lock = `${path}.lock`
-  const isHeld = (error: unknown): boolean => codeOf(error) === "EEXIST"
-  const open = Effect.tryPromise({ try: () => fs.open(lock, "wx", 0o600), catch: (error) => error })
-  // Interrupted only between two tries: a lock that was just created would stay.
-  const tryAgain = (left: number): Effect.Effect<fs.FileHandle, unknown> =>
-    Effect.catch(open, (error) =>
-      isHeld(error) && left > 0
-        ? Effect.andThen(Effect.interruptible(Effect.sleep(lockPollMillis)), tryAgain(left - 1))
-        : Effect.fail(error))
-  const take = Effect.mapError(tryAgain(lockPolls), (error) =>
-    isHeld(error)
-      ? new KeyStoreError({
-        store,
-        kind: "unreachable",
-        reason: `another program is changing ${path}`,
-        remedy: `If none is, remove ${lock}.`
-      })
-      : failed(store, lock, "created")(error))
-  const give = (handle: fs.FileHandle) =>
-    Effect.andThen(
-      Effect.ignore(Effect.tryPromise(() => handle.close())),
-      Effect.ignore(Effect.tryPromise(() => fs.rm(lock, { force: true })))
-    )
-  return Effect.acquireUseRelease(take, () => effect, give)
-}
-
-/** What one program after the other does with a file, marked by a file beside it: the same one, whatever link leads there. */
+/** What one program after the other does with a file, whatever path leads there. */
 export const alone = <A, E>(
   store: string,
   path: string,
   effect: Effect.Effect<A, E>
-): Effect.Effect<A, E | KeyStoreError> =>
-  attempt(store, dirname(path), "created", () => fs.mkdir(dirname(path), { recursive: true, mode: 0o700 })).pipe(
-    Effect.andThen(targetOf(store, path)),
-    Effect.flatMap((target) => whileLocked(store, target, effect))
+): Effect.Effect<A, E | KeyStoreError> => {
+  const lock = Effect.mapError(
+    FileLock.acquire(path, lockWaitMillis),
+    ({ reason, remedy }) => new KeyStoreError({ store, kind: "unreachable", reason, remedy })
   )
+  return attempt(store, dirname(path), "created", () => fs.mkdir(dirname(path), { recursive: true, mode: 0o700 })).pipe(
+    Effect.andThen(lock),
+    Effect.andThen(effect),
+    Effect.scoped
+  )
+}
 
 /**
  * Replaces a file, or creates it, for this user alone. Whoever reads it meanwhile sees the old one or the new one, and so does
@@ -170,7 +141,7 @@ export const write = (
   bytes: Uint8Array
 ): Effect.Effect<void, KeyStoreError> =>
   Effect.gen(function*() {
-    const target = yield* targetOf(store, path)
+    const target = yield* Effect.mapError(FileLock.canonical(path), failed(store, path, "written"))
     const folder = dirname(target)
     const beside = join(folder, `.${basename(target)}.${randomUUID()}`)
     yield* writeBeside(store, beside, bytes).pipe(

@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { identity } from "effect/Function"
+import * as Path from "effect/Path"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
@@ -11,15 +12,15 @@ import type * as ClaudeError from "../../../ClaudeError.ts"
 import * as ClaudeService from "../../../ClaudeService.ts"
 import * as CostLedger from "../../../CostLedger.ts"
 import * as CostReport from "../../../CostReport.ts"
+import * as FileLock from "../../../internal/fileLock.ts"
 import * as MessageStream from "../../../MessageStream.ts"
 import * as Usage from "../../../Usage.ts"
 import { ExitCode } from "../exitCode.ts"
-import { codeOf, Ended, UsageError } from "../failure.ts"
+import { codeOf, CommandError, Ended, UsageError } from "../failure.ts"
 import * as Ledger from "../ledger.ts"
 import { dollars, note as say, result, seconds } from "../output.ts"
 import * as Target from "../target.ts"
 import * as Answers from "./answers.ts"
-import * as Lock from "./lock.ts"
 import * as Progress from "./progress.ts"
 import * as Prompts from "./prompts.ts"
 
@@ -187,14 +188,28 @@ const check = Effect.fnUntraced(function*({ file, out }: Input) {
   if (yield* isSame(file, out)) {
     return yield* new UsageError({ message: `${file} cannot be both the prompts and the answers: give another --out.` })
   }
+  const folder = (yield* Path.Path).dirname(out)
+  if (!(yield* fs.exists(folder))) {
+    return yield* new UsageError({ message: `There is no folder ${folder} for --out.` })
+  }
   if ((yield* fs.exists(out)) && (yield* fs.stat(out)).type !== "File") {
     return yield* new UsageError({ message: `${out} is no file to append answers to: give another --out.` })
   }
 })
 
+/** Keeps two runs off one file of answers. */
+const lock = (out: string) =>
+  Effect.mapError(FileLock.acquire(out, 0), ({ isHeld, process, reason, remedy }) => {
+    if (!isHeld) return new CommandError({ message: `${reason}, so another run might write ${out} too. ${remedy}` })
+    const who = process === undefined ? "" : ` (process ${process})`
+    return new CommandError({
+      message: `Another run${who} is writing ${out}. Wait until it ends, or give another file as --out.`
+    })
+  })
+
 const answerAll = Effect.fnUntraced(function*(input: Input, defaults: Prompts.Defaults) {
   const { concurrency, file, out, tags, tenant, user } = input
-  yield* Lock.acquire(out)
+  yield* lock(out)
   const claude = yield* ClaudeService.ClaudeService
   const ledger = yield* CostLedger.CostLedger
   const answers = yield* Answers.open(out)
