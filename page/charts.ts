@@ -22,7 +22,12 @@ interface Spec {
 }
 
 /** The sum over so many points up to one. */
-const over = (points: ReadonlyArray<Point>, index: number, length: number, valueOf: (point: Point) => number): number => {
+const over = (
+  points: ReadonlyArray<Point>,
+  index: number,
+  length: number,
+  valueOf: (point: Point) => number
+): number => {
   let sum = 0
   for (let i = Math.max(0, index - length + 1); i <= index; i++) sum += valueOf(points[i]!)
   return sum
@@ -42,13 +47,22 @@ export const ended = (point: Point): number => point.success + point.cancelled +
 const quantile = (name: "firstToken" | "latency", which: 0 | 1) => (points: ReadonlyArray<Point>, index: number) =>
   points[index]![name]?.[which] ?? null
 
-const now = (valueOf: (point: Point) => number) => (points: ReadonlyArray<Point>, index: number) => valueOf(points[index]!)
+const now = (valueOf: (point: Point) => number) => (points: ReadonlyArray<Point>, index: number) =>
+  valueOf(points[index]!)
 
 const short = (millis: number): string => millis < 1_000 ? `${millis} ms` : `${+(millis / 1_000).toFixed(1)} s`
 
+/** `30k` */
+const round = (value: number): string =>
+  value >= 1e6
+    ? `${+(value / 1e6).toFixed(2)}M`
+    : value >= 1e3
+    ? `${+(value / 1e3).toFixed(1)}k`
+    : String(+value.toFixed(2))
+
 const money = (nanoUsd: number): string => {
   const value = nanoUsd / 1e9
-  return `$${value >= 1 || value === 0 ? +value.toFixed(2) : +value.toPrecision(2)}`
+  return value === 0 ? "$0" : `$${value >= 0.01 ? value.toFixed(2) : value.toPrecision(1)}`
 }
 
 export const specs: ReadonlyArray<Spec> = [
@@ -104,7 +118,7 @@ export const specs: ReadonlyArray<Spec> = [
   },
   {
     title: "In flight",
-    unit: "and waiting for limits",
+    unit: "now",
     format: count,
     least: 4,
     lines: [
@@ -120,9 +134,13 @@ const roundUp = (value: number): number => {
   return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 1.05) ?? 10 * power
 }
 
-const colorOf = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
+const colorOf = (name: string): string =>
+  getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
 
 const height = 132
+
+/** The seconds that are shown: few at first, at last ten minutes. */
+const shownOf = (points: number): number => [120, 300].find((seconds) => points <= seconds) ?? 600
 
 export interface Chart {
   readonly element: HTMLElement
@@ -134,11 +152,16 @@ export interface Chart {
 export const chart = (spec: Spec): Chart => {
   const values = spec.lines.map(() => h("b", {}, "–"))
   const legend = spec.lines.map(({ color, name }, index) =>
-    h("span", { class: "series" }, h("i", { class: `swatch ${color}` }), values[index], ` ${name}`)
+    h("span", {}, h("i", { class: `swatch ${color}` }), `${name} `, values[index])
   )
   const canvas = h("div", { class: "plot", "aria-hidden": "true" })
   const title = h("h3", {}, spec.title, h("small", {}, ` ${spec.unit}`))
-  const element = h("section", { class: "card chart" }, h("header", {}, title, h("p", { class: "legend" }, ...legend)), canvas)
+  const element = h(
+    "section",
+    { class: "card chart" },
+    h("header", {}, title, h("p", { class: "legend" }, ...legend)),
+    canvas
+  )
   let data: uPlot.AlignedData = [[], ...spec.lines.map(() => [])]
   let top = spec.least
   let plot: uPlot | undefined
@@ -175,15 +198,18 @@ export const chart = (spec: Spec): Chart => {
             size: 22,
             space: 90,
             grid: { show: false },
-            values: (_, splits) => splits.map((at) => new Date(at * 1_000).toLocaleTimeString("en-GB").slice(0, 5)),
-            incrs: [60, 120, 300, 600]
+            values: (_, splits) =>
+              splits.map((at) =>
+                new Date(at * 1_000).toLocaleTimeString("en-GB").slice(0, shownOf(data[0].length) > 120 ? 5 : 8)
+              ),
+            incrs: [30, 60, 120, 300]
           },
           {
             ...axis,
             size: 52,
             space: 34,
             grid: { stroke: colorOf("line"), width: 1 },
-            values: (_, splits) => splits.map(spec.axis ?? count)
+            values: (_, splits) => splits.map(spec.axis ?? round)
           }
         ],
         series: [
@@ -213,7 +239,7 @@ export const chart = (spec: Spec): Chart => {
       const end = data[0].at(-1) ?? 0
       plot!.batch(() => {
         plot!.setData(data, false)
-        plot!.setScale("x", { min: end - 600, max: end })
+        plot!.setScale("x", { min: end - shownOf(points.length), max: end })
       })
       show(plot!.cursor.idx)
     },
@@ -221,7 +247,7 @@ export const chart = (spec: Spec): Chart => {
       if (plot === undefined) return
       make()
       const end = data[0].at(-1) ?? 0
-      plot.setScale("x", { min: end - 600, max: end })
+      plot.setScale("x", { min: end - shownOf(data[0].length), max: end })
     }
   }
 }

@@ -190,7 +190,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     reasons.push(...effective(reasonsOf(state, needed, now), now))
     const { last } = probe
     const { lastError } = traffic
-    if (traffic.isFailing(now)) {
+    if (traffic.isFailing(now) && state.circuits.every(({ mode }) => mode !== "normal")) {
       const message = `The last calls have failed: ${lastError?.message ?? lastError?.error}`
       reasons.push({ kind: "calls", subject: lastError?.error ?? "", message })
     }
@@ -202,8 +202,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
   const stop = Effect.asVoid(Deferred.succeed(stopping, undefined))
   const active = Effect.map(monitor.snapshot, (snapshot) => snapshot.active)
-  const idle: Effect.Effect<void> = Effect.flatMap(active, (count) =>
-    count === 0 ? Effect.void : Effect.andThen(Effect.sleep(drainEvery), idle))
+  const idle: Effect.Effect<void> = Effect.flatMap(
+    active,
+    (count) => count === 0 ? Effect.void : Effect.andThen(Effect.sleep(drainEvery), idle)
+  )
 
   return Health.of({
     ready: Effect.map(state, (state) => readinessOf(state, clock.currentTimeMillisUnsafe())),
@@ -257,13 +259,16 @@ export const drained: {
 } = dual(
   2,
   <A, E, R>(self: Effect.Effect<A, E, R>, timeout: Duration.Input): Effect.Effect<A, E, R | Health> =>
-    Effect.flatMap(Health, (health) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(Effect.forkChild(restore(self)), (fiber) =>
-          Effect.onInterrupt(restore(Fiber.join(fiber)), () =>
-            Effect.andThen(
-              Effect.raceFirst(health.drain(timeout), Fiber.await(fiber)),
-              Fiber.interrupt(fiber)
-            )))
-      ))
+    Effect.flatMap(
+      Health,
+      (health) =>
+        Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(Effect.forkChild(restore(self)), (fiber) =>
+            Effect.onInterrupt(restore(Fiber.join(fiber)), () =>
+              Effect.andThen(
+                Effect.raceFirst(health.drain(timeout), Fiber.await(fiber)),
+                Fiber.interrupt(fiber)
+              )))
+        )
+    )
 )

@@ -149,7 +149,8 @@ export class Access extends HttpApiMiddleware.Service<Access>()("effect-claude/H
 const events = Schema.Unknown as unknown as Schema.Codec<Monitor.Event>
 const updates = Schema.Unknown as unknown as Schema.Codec<Board.Update>
 
-const open = ["live", "ready"]
+/** What answers without the token. */
+const open = new Set(["live", "ready"])
 
 /**
  * The endpoints, for an `HttpApi` of your own: `HttpApi.make("mine").add(Http.Group)`, with `Http.layerGroup(mine)`.
@@ -193,7 +194,10 @@ export class Group extends HttpApiGroup.make("claude")
  * @since 0.1.0
  */
 export class Api extends HttpApi.make("effect-claude").add(Group).annotateMerge(
-  OpenApi.annotations({ title: "effect-claude", description: "What Claude traffic does, what it costs and what is wrong." })
+  OpenApi.annotations({
+    title: "effect-claude",
+    description: "What Claude traffic does, what it costs and what is wrong."
+  })
 ) {}
 
 const accessOf = ({ hosts = [], token }: Options): Layer.Layer<Access> =>
@@ -201,7 +205,7 @@ const accessOf = ({ hosts = [], token }: Options): Layer.Layer<Access> =>
     Access,
     Effect.fnUntraced(function*(response, { endpoint }) {
       const request = yield* HttpServerRequest.HttpServerRequest
-      const refusal = refusalOf(request, token, hosts, open.includes(endpoint.identifier))
+      const refusal = refusalOf(request, token, hosts, open.has(endpoint.identifier))
       if (refusal === "token") return yield* new UnauthorizedError()
       if (refusal === "host") return yield* new HostNotAllowedError()
       return yield* secured(response)
@@ -210,39 +214,46 @@ const accessOf = ({ hosts = [], token }: Options): Layer.Layer<Access> =>
 
 type Needs = Health.Health | Monitor.Monitor | RateLimiter
 
-const handlers = HttpApiBuilder.group(
-  Api,
-  "claude",
-  Effect.fnUntraced(function*(handlers) {
-    const health = yield* Health.Health
-    const monitor = yield* Monitor.Monitor
-    const board = yield* Board.make
-    let readers = 0
-    const reader = Effect.acquireRelease(
-      Effect.suspend(() => {
-        if (readers >= maxReaders) return Effect.fail(new TooManyReadersError())
-        readers++
-        return Effect.void
-      }),
-      () =>
-        Effect.sync(() => {
-          readers--
-        })
-    )
-    return handlers.handleAll({
-      live: () => Effect.void,
-      ready: () =>
-        Effect.flatMap(
-          health.ready,
-          ({ ready, reasons }) => ready ? Effect.succeed({ ready }) : Effect.fail(new NotReadyError({ reasons }))
-        ),
-      health: () => health.detail,
-      metrics: () => PrometheusMetrics.format()
+const handlers = (api: typeof Api) =>
+  HttpApiBuilder.group(
+    api,
+    "claude",
+    Effect.fnUntraced(function*(handlers) {
+      const health = yield* Health.Health
+      const monitor = yield* Monitor.Monitor
+      const board = yield* Board.make
+      let readers = 0
+      const reader = Effect.acquireRelease(
+        Effect.suspend(() => {
+          if (readers >= maxReaders) return Effect.fail(new TooManyReadersError())
+          readers++
+          return Effect.void
+        }),
+        () =>
+          Effect.sync(() => {
+            readers--
+          })
+      )
+      return handlers.handleAll({
+        live: () => Effect.void,
+        ready: () =>
+          Effect.flatMap(
+            health.ready,
+            ({ ready, reasons }) => ready ? Effect.succeed({ ready }) : Effect.fail(new NotReadyError({ reasons }))
+          ),
+        health: () => health.detail,
+        metrics: () => PrometheusMetrics.format()
+      })
+        .handleRaw(
+          "events",
+          () => Effect.as(reader, respond(monitor.events, ({ sequence }) => sequence, health.stopping))
+        )
+        .handleRaw(
+          "status",
+          () => Effect.as(reader, respond(board.updates, ({ sequence }) => sequence, health.stopping))
+        )
     })
-      .handleRaw("events", () => Effect.as(reader, respond(monitor.events, ({ sequence }) => sequence, health.stopping)))
-      .handleRaw("status", () => Effect.as(reader, respond(board.updates, ({ sequence }) => sequence, health.stopping)))
-  })
-)
+  )
 
 /**
  * The handlers of `Group` in an `HttpApi` of your own.
@@ -251,11 +262,15 @@ const handlers = HttpApiBuilder.group(
  * @since 0.1.0
  */
 export const layerGroup = <Id extends string, Groups extends HttpApiGroup.Constraint>(
-  _api: HttpApi.HttpApi<Id, Groups>,
+  api: HttpApi.HttpApi<Id, Groups>,
   options: Omit<Options, "prefix"> = {}
 ): Layer.Layer<HttpApiGroup.Service<Id, "claude"> | Access, never, Needs> =>
-  // The services of groups differ by the name of their API in their types only.
-  Layer.merge(handlers, accessOf(options)) as Layer.Layer<HttpApiGroup.Service<string, "claude"> | Access, never, Needs>
+  // It is the group of ours that an API has under this name, wherever its paths begin; its service differs by the name of the API in its type only.
+  Layer.provideMerge(handlers(api as unknown as typeof Api), accessOf(options)) as Layer.Layer<
+    HttpApiGroup.Service<string, "claude"> | Access,
+    never,
+    Needs
+  >
 
 const page = ({ hosts = [] }: Options) =>
   Effect.map(HttpServerRequest.HttpServerRequest, (request) =>

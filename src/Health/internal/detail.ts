@@ -152,7 +152,7 @@ const lastOf = (seen: Seen | undefined): typeof Last.Type | undefined =>
 export const detailOf = (
   { budgets, circuits, keys, limits }: State,
   { lastError, lastSuccess }: { readonly lastError: Seen | undefined; readonly lastSuccess: Seen | undefined },
-  { evictedRows: _, ...ledger }: CostLedger.Status,
+  { isDown, lostRows, pendingRows }: CostLedger.Status,
   rest: Pick<Detail, "active" | "at" | "ready" | "reasons" | "startedAt">
 ): Detail => ({
   ...rest,
@@ -160,7 +160,7 @@ export const detailOf = (
   limits: limits.slice(0, maxShown).map(limitOf),
   keys: keys.map(keyOf),
   budgets: budgets && [...budgets].sort((a, b) => shareLeft(a) - shareLeft(b)).slice(0, maxShown).map(budgetOf),
-  ledger,
+  ledger: { pendingRows, lostRows, isDown },
   lastSuccess: lastOf(lastSuccess),
   lastError: lastOf(lastError),
   versions

@@ -15,7 +15,7 @@ import type * as RateLimiter from "../../RateLimiter.ts"
  * - `limits`: a spend limit of the API is reached.
  * - `budget`: a budget of all calls has no room.
  * - `budgetStore`: the store of the budgets does not answer, so calls are refused.
- * - `calls`: the last five calls or more have failed, and not because of what they asked for.
+ * - `calls`: the last five calls or more have failed by the fault of the API, for a minute after the last of them. Where circuits break, those decide.
  * - `probe`: the last probe has failed, and no call has succeeded since.
  *
  * @category schemas

@@ -29,8 +29,8 @@ export class Traffic {
       return
     }
     this.lastError = seen
-    // The fault of a caller or a limit says nothing about the next call.
-    if (fault === "provider" || fault === "own") this.failures++
+    // Other faults say nothing about the next call, or are seen in the state of keys and budgets.
+    if (fault === "provider") this.failures++
   }
 
   isFailing(now: number): boolean {

@@ -17,19 +17,21 @@ export type { Point } from "./seconds.ts"
  * @category models
  * @since 0.1.0
  */
-export type Step = { readonly at: number } & Extract<
-  Monitor.Happening,
-  {
-    readonly _tag:
-      | "AttemptStarted"
-      | "Waited"
-      | "FirstContent"
-      | "AttemptEnded"
-      | "Retrying"
-      | "Moved"
-      | "GaveUp"
-  }
->
+export type Step =
+  & { readonly at: number }
+  & Extract<
+    Monitor.Happening,
+    {
+      readonly _tag:
+        | "AttemptStarted"
+        | "Waited"
+        | "FirstContent"
+        | "AttemptEnded"
+        | "Retrying"
+        | "Moved"
+        | "GaveUp"
+    }
+  >
 
 /**
  * A call that has ended, what happened to it, and whether that is worth a look: it failed, was given up, retried, moved or had to wait, or it was slower than

@@ -79,7 +79,9 @@ export class Seconds {
     current.output += usage.outputTokens
     current.nanoUsd += costNanoUsd ?? 0
     if (status === "success" && current.latency.length < maxTimes) current.latency.push(latencyMillis)
-    if (firstTokenMillis !== undefined && current.firstToken.length < maxTimes) current.firstToken.push(firstTokenMillis)
+    if (firstTokenMillis !== undefined && current.firstToken.length < maxTimes) {
+      current.firstToken.push(firstTokenMillis)
+    }
   }
 
   addWait({ for: reason, millis }: Wait): void {

@@ -1,5 +1,5 @@
 /** Server-sent events. */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Stream from "effect/Stream"
 
@@ -16,10 +16,7 @@ export const respond = <A>(
   stopping: Effect.Effect<void>
 ): HttpServerResponse.HttpServerResponse => {
   const texts = Stream.map(events, (event) => `id: ${idOf(event)}\ndata: ${JSON.stringify(event)}\n\n`)
-  const comments = Stream.map(Stream.drop(Stream.tick(keepAlive), 1), () => ":\n\n")
-  const body = Stream.concat(
-    Stream.succeed("retry: 1000\n\n"),
-    Stream.interruptWhen(Stream.merge(texts, comments, { haltStrategy: "left" }), stopping)
-  )
+  const comments = Stream.map(Stream.tick(keepAlive), () => ":\n\n")
+  const body = Stream.interruptWhen(Stream.merge(texts, comments, { haltStrategy: "left" }), stopping)
   return HttpServerResponse.stream(Stream.encodeText(body), { contentType: "text/event-stream" })
 }
