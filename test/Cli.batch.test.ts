@@ -109,7 +109,10 @@ layer(Environment, { excludeTestServices: true })("effect-claude batch", (it) =>
       const args = [...flags, "--max-tokens", "256"]
       const wrong = yield* run(args, { env: { ANTHROPIC_API_KEY: "sk-ant-nobody-has-it" } })
       assert.strictEqual(wrong.code, 3)
-      assert.match(json(wrong.err).log.message, /^AuthError: .* No further prompt is asked\.$/)
+      assert.match(
+        JSON.parse(wrong.err.split("\n")[0] ?? "").log.message,
+        /^AuthError: .* No further prompt is asked\.$/
+      )
       assert.deepInclude(json(wrong.out), { answered: 0, failed: 0, left: 24, stopped: "keys" })
 
       const before = (yield* simulator.bill).totals.nanoUsd

@@ -9,7 +9,7 @@ import {
   replacement,
   unitsOf
 } from "./characters.ts"
-import { placeholder } from "./reader.ts"
+import { placeholder } from "./placeholder.ts"
 import type { Range } from "./scan.ts"
 import { classes } from "./symbols.ts"
 

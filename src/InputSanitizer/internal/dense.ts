@@ -127,7 +127,8 @@ class Stretches {
       }
       if ((kind & isDense) === 0) break
       if ((kind & isSign) === 0) continue
-      if (unit === 0x25 || unit === 0x5c || unit === 0x26) escapes++
+      if (unit === 0x26 && text.charCodeAt(at + 1) === 0x23) escapes = minEscapes
+      else if (unit === 0x25 || unit === 0x5c || unit === 0x26) escapes++
       else if (unit === 0x3a && text.startsWith("://", at)) userStart = at + 3
       else if (unit === 0x40 && userStart >= 0) this.user(userStart, at)
       if (unit === 0x40 || unit === 0x3f || unit === 0x23 || (unit === 0x2f && at > userStart)) userStart = -1

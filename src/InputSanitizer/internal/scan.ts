@@ -13,7 +13,7 @@ import {
   unitsOf
 } from "./characters.ts"
 import { alarms } from "./concepts.ts"
-import { followsOpener, markerEnd } from "./markers.ts"
+import { followsOpener, markerAt } from "./markers.ts"
 import { type Gate, machines } from "./phrases.ts"
 import {
   astralSymbol,
@@ -102,6 +102,7 @@ class Scanner {
   private readonly characters: Characters
   private readonly table = classes()
   private stretchEnd = 0
+  private hasTag = false
   private before = 0
   private current = 0
   /** The last stretch of characters that should not be sent. */
@@ -155,8 +156,9 @@ class Scanner {
   /** A marker of a chat template may begin here. */
   marker(at: number): void {
     if (this.markers.length === maxMarkers) return
-    const end = markerEnd(this.text, at)
-    if (end > at) this.markers.push({ start: at, end })
+    const marker = markerAt(this.text, at, this.hasTag)
+    if (marker?.isTag === false) this.markers.push({ start: at, end: marker.end })
+    else if (marker !== undefined) this.hasTag = true
   }
 
   /** Notes a character that should not be sent. */
