@@ -50,7 +50,9 @@ const maxWaitMillis = 60_000
 const waitOf = (after: Duration.Duration | undefined): number => after === undefined ? 0 : Duration.toMillis(after)
 
 const inTime = (millis: number): string =>
-  millis > 0 && millis < Infinity ? ` It may end in ${Duration.format(Duration.millis(Math.ceil(millis)))}.` : ""
+  millis > 0 && millis < Infinity
+    ? ` It may end in ${Duration.format(Duration.seconds(Math.ceil(millis / 1_000)))}.`
+    : ""
 
 const ofCircuit = ({ group, mode, retryAfter }: CircuitBreaker.Snapshot): ReadonlyArray<Reason> => {
   if (mode === "forcedOpen") {

@@ -109,7 +109,7 @@ class Ring {
   add(event: Monitor.Event): void {
     switch (event._tag) {
       case "CallStarted":
-        if (event.operation === "chat") this.followed.set(event.callId, { at: event.at, steps: [] })
+        if (event.operation === "chat") this.follow(event.callId, event.at)
         return
       case "CallEnded":
         return this.end(event.record)
@@ -129,6 +129,10 @@ class Ring {
         if (call !== undefined && call.steps.length < maxSteps) call.steps.push({ ...event, at: event.at - call.at })
       }
     }
+  }
+
+  private follow(id: string, at: number): void {
+    this.followed.set(id, { at, steps: [] })
   }
 
   private end(record: Monitor.CallRecord): void {
