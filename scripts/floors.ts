@@ -35,6 +35,8 @@ const floors = {
     "CircuitBreaker/Redis",
     "Cli",
     "CostLedger/Sql",
+    "Http",
+    "Http/Server",
     "KeyStore/AgeFile",
     "KeyStore/Credentials",
     "KeyStore/Folder",
