@@ -275,7 +275,7 @@ describe("a policy", () => {
     const open = new Set<Attempt.Attempt>()
     const outcomes: Array<string> = []
     const layer = Layer.mock(KeyPool.KeyPool, {
-      mayMove: () => false,
+      mayMove: () => Effect.succeed(false),
       admit: (attempt) =>
         Effect.sync(() => {
           open.add(attempt)
