@@ -166,7 +166,7 @@ export class Line {
     if (pausedMillis === 0 || until <= this.pausedUntil) return
     this.pausedUntil = until
     const isTooLong = pausedMillis > this.group.maxPauseMillis
-    for (const waiter of [...this.queue.waiters]) {
+    for (const waiter of this.queue.waiters) {
       const isLate = waiter.deadline !== undefined && waiter.deadline <= until
       if (isTooLong || isLate) this.refuse(waiter, { _tag: isLate ? "Deadline" : "Paused", waitMillis: pausedMillis })
     }

@@ -26,6 +26,7 @@ export class Queue<W extends Waiter> {
     bulk: new Lane("bulk")
   }
   private readonly order: ReadonlyArray<Lane<W>> = priorities.map((priority) => this.lanes[priority])
+  private readonly fromLowest: ReadonlyArray<Lane<W>> = [...this.order].reverse()
   private readonly nodes = new Map<W, Node<W>>()
   private number = 0
 
@@ -82,7 +83,7 @@ export class Queue<W extends Waiter> {
    * more than one more waiting in its class than it has itself, by weight. Undefined where nobody does.
    */
   displaced({ flow, priority, weight }: Waiter): W | undefined {
-    const lowest = this.order.filter(({ size }) => size > 0).at(-1)
+    const lowest = this.fromLowest.find(({ size }) => size > 0)
     if (lowest === undefined || rank[lowest.priority] < rank[priority]) return undefined
     return lowest.priority === priority ? lowest.newestBeside(flow, weight) : lowest.newest()
   }
