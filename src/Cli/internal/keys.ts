@@ -77,9 +77,13 @@ const shown = ({ expiresAt, version, ...key }: KeyStore.ListedKey) => ({
 })
 
 /** The key with a label, and what lists show of it. */
-const find = Effect.fnUntraced(function*(store: KeyStore.KeyStore["Service"], label: string) {
+const find = Effect.fnUntraced(function*(
+  store: KeyStore.KeyStore["Service"],
+  label: string,
+  list: ReturnType<KeyStore.KeyStore["Service"]["list"]>
+) {
   const key = yield* store.get(label)
-  const listed = (yield* store.list()).find((listed) => listed.label === label)
+  const listed = (yield* list).find((listed) => listed.label === label)
   if (listed === undefined) return yield* new CommandError({ message: `${printable(label)} was removed meanwhile.` })
   return { key, listed }
 })
@@ -87,7 +91,7 @@ const find = Effect.fnUntraced(function*(store: KeyStore.KeyStore["Service"], la
 export const get = Effect.fnUntraced(
   function*({ label, reveal }: { readonly label: string; readonly reveal: boolean }) {
     yield* assertLabel(label)
-    const { key, listed } = yield* withStore((store) => find(store, label))
+    const { key, listed } = yield* withStore((store) => find(store, label, store.list()))
     const facts = shown(listed)
     if (!reveal) {
       const text = Object.entries(facts).filter(([, value]) => value !== null)
@@ -157,7 +161,7 @@ export const check = Effect.fnUntraced(
         const all = yield* store.list()
         const named = labels.length > 0 ? labels : [...new Set(all.map((key) => key.label))]
         return yield* Effect.forEach(named, (label) =>
-          Effect.flatMap(find(store, label), ({ key, listed: { group, source } }) =>
+          Effect.flatMap(find(store, label, Effect.succeed(all)), ({ key, listed: { group, source } }) =>
             Effect.map(checkKey(key, timeout), (checked) => ({ label, group, source, ...checked }))), {
           concurrency: 4
         })
