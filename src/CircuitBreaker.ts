@@ -55,6 +55,7 @@ import * as Shared from "./CircuitBreaker/internal/shared.ts"
 import { ClaudeApi } from "./ClaudeApi.ts"
 import type { CircuitOpenError } from "./ClaudeError.ts"
 import * as Feed from "./internal/feed.ts"
+import * as Metrics from "./internal/metrics.ts"
 import * as Model from "./Model.ts"
 
 export type {
@@ -227,6 +228,9 @@ const keyOf = (baseUrl: string, group: Model.Group): string => {
   return `${host}${pathname === "/" ? "" : pathname}:${group}`
 }
 
+/** The values of the gauge. */
+const phaseCodes: Readonly<Record<Phase, number>> = { closed: 0, halfOpen: 1, open: 2 }
+
 /**
  * Builds the breaker for the API of this context. An option out of range is a defect.
  *
@@ -239,6 +243,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const { groups } = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const random = yield* Random.Random
+  const services = yield* Effect.context<never>()
   const run = yield* FiberSet.makeRuntime<never>()
   const feed = yield* Feed.make<Transition>({ name: "circuits" })
   const { slowCallDuration, staleAfter, storeTimeout, syncInterval, ...rules } = resolve(options)
@@ -255,7 +260,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
   const gates = new Map<Model.Group, Gate>()
   for (const group of groups) {
+    const state = Metrics.gauge(Metrics.metrics.circuit, { group })
+    state.updateUnsafe(phaseCodes.closed, services)
     const changed = ({ at, from, openMillis, to }: Change) => {
+      state.updateUnsafe(phaseCodes[to], services)
+      if (from !== to) Metrics.counter(Metrics.metrics.transitions, { group, to }).updateUnsafe(1, services)
       const openDuration = to === "open" ? Duration.millis(openMillis) : undefined
       if (from !== to) run(feed.publish({ group, from, to, at, openDuration }))
       gate.wake()
