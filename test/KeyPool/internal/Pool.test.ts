@@ -8,8 +8,8 @@ import { failed } from "../../utils/attempts.ts"
 
 const start = 1_000_000
 
-/** A pool of keys, each of its own group unless it is said otherwise, whose clock is set by hand. */
-const poolOf = (...keys: ReadonlyArray<string | readonly [label: string, group: string]>) => {
+/** A pool of keys, each of its own group, whose clock is set by hand. */
+const poolOf = (...labels: ReadonlyArray<string>) => {
   const clock = { now: start }
   const pool = new Pool({
     clock: { currentTimeMillisUnsafe: () => clock.now } as Clock.Clock,
@@ -21,10 +21,7 @@ const poolOf = (...keys: ReadonlyArray<string | readonly [label: string, group: 
     maxCheckMillis: 300_000,
     moved: () => {}
   })
-  pool.registry.replace(keys.map((key) => {
-    const [label, group] = typeof key === "string" ? [key, `org-${key}`] : key
-    return { label, group, secret: Redacted.make(label) }
-  }))
+  pool.registry.replace(labels.map((label) => ({ label, group: `org-${label}`, secret: Redacted.make(label) })))
   const take = (previous?: Attempt.Attempt, moves = 0) => {
     const attempt: Attempt.Attempt = { ...ClaudeTest.attempt({ key: null }), previous, moves }
     attempt.key = Effect.runSync(pool.take(attempt)).key
@@ -86,11 +83,24 @@ describe("a call for which no group has room", () => {
   })
 })
 
+describe("a group without room", () => {
+  it("is asked again after a moment, and at once where the clock is set back", () => {
+    for (const millis of [250, -3_600_000]) {
+      const { clock, pool, take } = poolOf("a", "b")
+      const first = take()
+      assert.isTrue(pool.mayMove(first, noRoom))
+      assert.deepStrictEqual([take(), take()].map(({ key }) => key?.label), ["b", "b"])
+      clock.now += millis
+      assert.sameMembers([take(), take()].map(({ key }) => key?.label), ["a", "b"])
+    }
+  })
+})
+
 describe("a cooldown", () => {
   const throttled = failed(new RateLimitError({ limit: "requests", retryAfter: Duration.seconds(7) }))
 
-  const cooled = (...keys: Parameters<typeof poolOf>) => {
-    const all = poolOf(...keys)
+  const cooled = (...labels: ReadonlyArray<string>) => {
+    const all = poolOf(...labels)
     const attempt = all.take()
     attempt.outcome = throttled
     all.pool.settled(attempt, all.memberOf(attempt))
