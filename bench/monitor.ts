@@ -25,6 +25,17 @@ const request = {
   messages: [{ role: "user" as const, content: "What is the difference between a policy and a mechanism?" }]
 }
 
+const streamOf = (chunks: ReadonlyArray<Uint8Array>) => {
+  let next = 0
+  return new ReadableStream<Uint8Array>({
+    pull: (controller) => {
+      const bytes = chunks[next++]
+      if (bytes === undefined) controller.close()
+      else controller.enqueue(bytes)
+    }
+  })
+}
+
 /** Answers what the server answers, without the server. */
 const replay = async (url: string): Promise<typeof fetch> => {
   const record = async (stream: boolean) => {
@@ -39,7 +50,7 @@ const replay = async (url: string): Promise<typeof fetch> => {
   )
   return async (_, init) =>
     String(init?.body).includes(`"stream":true`)
-      ? new Response(ReadableStream.from(chunks), { headers: streamed.headers })
+      ? new Response(streamOf(chunks), { headers: streamed.headers })
       : new Response(whole.bytes, { headers: whole.headers })
 }
 

@@ -169,7 +169,7 @@ export interface Wait {
 }
 
 /**
- * What all attempts have. The key pool writes `key` and `patience`, the port writes `sentAt` and `outcome`; nobody else writes.
+ * What all attempts have. The key pool writes `key`, `patience` and `isUnaffordable`, the port writes `sentAt` and `outcome`; nobody else writes.
  *
  * - `callId`: the same for all attempts of a call.
  * - `number`: 1 for the first.
@@ -180,6 +180,7 @@ export interface Wait {
  * - `patience`: for how many milliseconds it may wait for the limits of its group, since keys of another could be used as well; undefined for as
  *   long as its deadline allows.
  * - `waits`: what it waited for, in order. Policies that make it wait add to it with `waited`; undefined where it did not wait.
+ * - `isUnaffordable`: a budget that counts by keys had no room for it with this one.
  * - `sentAt`: milliseconds since the epoch; undefined until it is sent.
  *
  * @category models
@@ -196,6 +197,7 @@ export interface Common {
   key: Key | undefined
   patience?: number | undefined
   waits?: ReadonlyArray<Wait> | undefined
+  isUnaffordable?: boolean | undefined
   sentAt?: number | undefined
   outcome: Outcome
 }
