@@ -174,7 +174,16 @@ export const costOf = (
   }
   const isCompleted = outcome._tag === "Completed"
   let { usage } = outcome
-  let confidence: AttemptCost["confidence"] = isCompleted ? "exact" : "derived"
+  let isEstimated = false
+  let confidence: AttemptCost["confidence"] = isCompleted
+    ? "exact"
+    : outcome.hasHiddenOutput === true
+    ? "estimated"
+    : "derived"
+  // What was counted from a text may be more than can have been produced.
+  if (!isCompleted && usage.outputTokens > estimate.maxOutputTokens) {
+    usage = { ...usage, outputTokens: estimate.maxOutputTokens }
+  }
   // No prompt is empty.
   if (Usage.promptTokens(usage) === 0) {
     const isTotal = isCompleted && usage.outputTokens > 0
@@ -188,9 +197,10 @@ export const costOf = (
         : Math.min(estimate.expectedOutputTokens ?? attempt.kind.meanOutput ?? Infinity, estimate.maxOutputTokens)
     }
     confidence = "estimated"
+    isEstimated = true
   }
   const at = attempt.sentAt ?? now
-  const cost = book.cost({ model, usage, at, refusal: isCompleted ? outcome.refusal : undefined })
+  const cost = book.cost({ model, usage, at, isEstimated, refusal: isCompleted ? outcome.refusal : undefined })
   attempt.cost = { model, usage, cost, confidence }
   return attempt.cost
 }

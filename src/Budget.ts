@@ -238,6 +238,7 @@ const refused = (
     neededNanoUsd: nanoUsd,
     resetsAt,
     retryAfter: resetsAt === undefined ? undefined : Duration.millis(resetsAt - at),
+    ...(budget?.isOfKey === true && { isOfKey: true }),
     attempts: number - 1
   })
 

@@ -199,7 +199,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const clock = yield* Clock.Clock
   const random = yield* Random.Random
   const run = yield* FiberSet.makeRuntime<never>()
-  const feed = yield* Feed.make<Transition>()
+  const feed = yield* Feed.make<Transition>({ name: "circuits" })
   const { rules, settings, ...times } = resolve(options)
   const chance = () => random.nextDoubleUnsafe()
   const link = Shared.makeLink(store.step, { clock, run, ...times })

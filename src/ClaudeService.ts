@@ -23,20 +23,17 @@
  */
 import type { Message, MessageTokensCount } from "@anthropic-ai/sdk/resources/messages"
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
-import * as Clock from "effect/Clock"
 import type * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import * as Attempt from "./Attempt.ts"
 import * as Budget from "./Budget.ts"
-import { CallContext } from "./CallContext.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
-import type { ApiError, CallError, IncompleteAnswerError, InputRejectedError, StreamError } from "./ClaudeError.ts"
-import * as Deprecation from "./ClaudeService/internal/deprecation.ts"
+import type { CallError, IncompleteAnswerError, StreamError } from "./ClaudeError.ts"
+import * as Calling from "./ClaudeService/internal/calling.ts"
 import {
   type Checked,
   layer as partsLayer,
@@ -47,18 +44,15 @@ import {
   type PartsServices,
   Policies
 } from "./ClaudeService/internal/parts.ts"
-import { previousOf } from "./ClaudeService/internal/previous.ts"
-import { type CallReport, type MessageCall, reportOf, type StreamReport } from "./ClaudeService/internal/reports.ts"
+import type { CallReport, StreamReport } from "./ClaudeService/internal/reports.ts"
 import { ClaudeService } from "./ClaudeService/internal/service.ts"
 import * as Streaming from "./ClaudeService/internal/streaming.ts"
 import * as CostLedger from "./CostLedger.ts"
-import * as CostOptimizer from "./CostOptimizer.ts"
-import * as Estimate from "./Estimate.ts"
-import * as InputSanitizer from "./InputSanitizer.ts"
 import * as KeyPool from "./KeyPool.ts"
 import type * as KeyStore from "./KeyStore.ts"
 import * as MessageStream from "./MessageStream.ts"
 import * as Model from "./Model.ts"
+import * as Monitor from "./Monitor.ts"
 import * as PriceBook from "./PriceBook.ts"
 import * as RateLimiter from "./RateLimiter.ts"
 import type { CountTokensRequest, Request } from "./Request.ts"
@@ -89,7 +83,6 @@ export const make = Effect.gen(function*() {
   const breaker = yield* CircuitBreaker.CircuitBreaker
   const { lookup } = yield* Model.Catalogue
   const kinds = new Attempt.CallKinds(lookup)
-  const { begin, beginMessage, sanitize } = yield* beginnings(kinds)
   const pool = yield* KeyPool.KeyPool
   const perAttempt = Attempt.all(
     { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
@@ -102,68 +95,9 @@ export const make = Effect.gen(function*() {
     Attempt.learning(kinds)
   )
 
-  /** Runs the attempts of a call, each under its policies and in a span of its own. */
-  const run = <T extends Attempt.Attempt, A>(
-    base: Omit<T, "number">,
-    send: (attempt: T, progress: RetryPolicy.Progress) => Effect.Effect<A, ApiError>
-  ): Effect.Effect<A, CallError> => {
-    let last: T | undefined
-    return retries.retry((progress) => {
-      const { moves, number } = progress
-      const attempt = last = { ...base, number, moves, previous: last && previousOf(last) } as T // `base` has the rest
-      const sent = Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress)))
-      // `withSpan` takes a stack trace for each call when its effect comes last, whatever its options say.
-      return Effect.withSpan(sent, "ClaudeService.attempt", spanOfAttempt(attempt))
-    }, (error) => pool.mayMove(last, error))
-  }
-
-  const create = (request: Request): Effect.Effect<Message, CallError> =>
-    Effect.withSpan(
-      Effect.flatMap(beginMessage(request, false), ({ base }) => run(base, api.send)),
-      "ClaudeService.create",
-      spanOf(request.model)
-    )
-
-  const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
-    Effect.withSpan(
-      Effect.flatMap(beginMessage(request, false), (call) => {
-        let last: readonly [Attempt.MessageAttempt, RetryPolicy.Progress]
-        const sent = run(call.base, (attempt: Attempt.MessageAttempt, progress) => {
-          last = [attempt, progress]
-          return api.send(attempt)
-        })
-        return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
-          ...reportOf(book, call, ...last, now),
-          message
-        }))
-      }),
-      "ClaudeService.create",
-      spanOf(request.model)
-    )
-
-  /** A call that costs nothing. */
-  const ask = <A>(
-    name: "countTokens" | "models" | "model",
-    model: string,
-    begun: Effect.Effect<(attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>, InputRejectedError>
-  ): Effect.Effect<A, CallError> =>
-    Effect.withSpan(
-      Effect.flatMap(Effect.zip(begun, CallContext), ([send, context]) =>
-        run<Attempt.Attempt, A>({ ...begin(model, context, lookup(model)), endpoint: endpointOf(name) }, send)),
-      `ClaudeService.${name}`,
-      spanOf(model)
-    )
-
-  const streamWithReport = Streaming.make({
-    book,
-    perAttempt,
-    api,
-    retries,
-    mayMove: pool.mayMove,
-    begin: (request: Request) => beginMessage(request, true),
-    span: spanOf,
-    spanOfAttempt
-  })
+  const parts = { api, book, mayMove: pool.mayMove, monitor: yield* Monitor.Monitor, perAttempt, retries }
+  const { ask, begin, create, createWithReport, sanitize, start } = yield* Calling.make({ ...parts, kinds })
+  const streamWithReport = Streaming.make({ ...parts, start, begin })
 
   return ClaudeService.of({
     create,
@@ -173,81 +107,16 @@ export const make = Effect.gen(function*() {
     streamWithReport,
     countTokens: (params) =>
       ask(
-        "countTokens",
+        "count_tokens",
         params.model,
         Effect.map(sanitize(params), (sanitized) => (attempt) => api.countTokens(attempt, sanitized))
       ),
-    models: ask("models", "", Effect.succeed(api.models)),
-    model: (id) => ask("model", id, Effect.succeed((attempt) => api.model(attempt, id)))
+    models: ask("list_models", "", Effect.succeed(api.models)),
+    model: (id) => ask("get_model", id, Effect.succeed((attempt) => api.model(attempt, id)))
   })
 })
-
-const endpointOf = (name: "countTokens" | "models" | "model") => name === "countTokens" ? name : "models"
 
 const completeTextOf = ({ attempts, message }: CallReport) => MessageStream.completeText(message, attempts)
-
-/** How calls begin: what all attempts of one share. */
-const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
-  const sanitizer = yield* InputSanitizer.InputSanitizer
-  const optimizer = yield* CostOptimizer.CostOptimizer
-  const run = (yield* Random.nextIntBetween(0, 36 ** 10)).toString(36).padStart(10, "0")
-  const warned = new Set<string>()
-  let calls = 0
-
-  const begin = (model: string, context: CallContext, facts: Model.Model): Omit<Attempt.Common, "number"> => ({
-    callId: `call-${run}-${(++calls).toString(36)}`,
-    model,
-    facts,
-    context,
-    key: undefined,
-    outcome: Attempt.Outcome.NotSent()
-  })
-
-  const optimized = Effect.fnUntraced(function*(asked: Request, stream: boolean, { requestType }: CallContext) {
-    const lengths = (model: string) => kinds.of(model, requestType).lengths
-    const result = yield* optimizer.optimize(asked, { stream, lengths })
-    if (result.changes.length > 0) {
-      yield* Effect.annotateCurrentSpan({
-        "claude.asked_model": asked.model,
-        "claude.optimizer.rules": result.changes.map(({ rule }) => rule)
-      })
-    }
-    return result
-  })
-
-  const beginMessage = Effect.fnUntraced(function*(given: Request, stream: boolean) {
-    const context = yield* CallContext
-    const began = yield* Clock.currentTimeMillis
-    const asked = sanitizer === InputSanitizer.off ? given : yield* sanitizer.sanitize(given)
-    const { advice, changes, request } = optimizer === CostOptimizer.off
-      ? { request: asked, changes: [], advice: [] }
-      : yield* optimized(asked, stream, context)
-    const kind = kinds.of(request.model, context.requestType)
-    const { facts } = kind
-    if ((facts.deprecatedOn ?? facts.retiresOn) !== undefined && !warned.has(facts.id)) {
-      yield* Deprecation.warn(facts, warned)
-    }
-    const base: MessageCall["base"] = {
-      ...begin(request.model, context, facts),
-      endpoint: "messages",
-      request,
-      estimate: Estimate.make(request, facts, context.estimate),
-      kind,
-      isFast: request.speed === "fast" && Model.isFast(facts, request.speed),
-      optimized: changes.length === 0 ? undefined : { askedModel: asked.model, changes }
-    }
-    return { base, advice, began }
-  })
-
-  return { begin, beginMessage, sanitize: sanitizer.sanitize }
-})
-
-const spanOf = (model: string) => ({ attributes: { "gen_ai.request.model": model }, captureStackTrace: false })
-
-const spanOfAttempt = ({ callId, number }: Attempt.Attempt) => ({
-  attributes: { "claude.call_id": callId, "claude.attempt": number },
-  captureStackTrace: false
-})
 
 /**
  * The service over parts that you provide one by one; a part that is missing is a compile error. It is built anew over the parts of each

@@ -73,6 +73,7 @@ import { cutTo } from "./InputSanitizer/internal/lengths.ts"
 import { type Options, settingsOf } from "./InputSanitizer/internal/options.ts"
 import { eachText, mark } from "./InputSanitizer/internal/texts.ts"
 import * as Feed from "./internal/feed.ts"
+import * as Metrics from "./internal/metrics.ts"
 
 export type { Action, Kind, PersonalData } from "./InputSanitizer/internal/examination.ts"
 export type { Options } from "./InputSanitizer/internal/options.ts"
@@ -135,11 +136,7 @@ const counters = () => {
   const made = new Map<string, Metric.Counter<number>>()
   return (kind: string, action: string) => {
     const key = `${kind} ${action}`
-    const known = made.get(key) ?? Metric.counter("anthropic_input_findings_total", {
-      description: "What was found in the texts of requests",
-      incremental: true,
-      attributes: { kind, action }
-    })
+    const known = made.get(key) ?? Metrics.counter(Metrics.metrics.findings, { kind, action })
     made.set(key, known)
     return known
   }
@@ -173,7 +170,7 @@ export const make = /* @__PURE__ */ Effect.fnUntraced(function*(options: Options
     : yield* Effect.promise(() => import("./InputSanitizer/internal/ownPatterns.ts"))
   const settings = settingsOf(options, own?.matcherOf(patterns))
   const walk = eachText(new Set(options.trust))
-  const feed = yield* Feed.make<InputFinding>()
+  const feed = yield* Feed.make<InputFinding>({ name: "input" })
   const counter = counters()
 
   const personalIn = ({ path, text }: Text): Effect.Effect<ReadonlyArray<PersonalData>> =>

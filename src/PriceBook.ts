@@ -65,6 +65,7 @@ export const table: ReadonlyArray<Price> = Model.catalogue.prices
 
 /**
  * An answer as it was served. `usage` includes the service tier, speed and region; `at` is when it was sent, in milliseconds since 1970.
+ * `isEstimated`: nobody reported how it was served, so that a region that `usage` does not name is the default one.
  *
  * @category models
  * @since 0.1.0
@@ -74,6 +75,7 @@ export interface Served {
   readonly usage: Usage.Usage
   readonly at: number
   readonly refusal?: ModelRefusal | undefined
+  readonly isEstimated?: boolean | undefined
 }
 
 /**
@@ -139,7 +141,7 @@ export const Options = Schema.Struct({
   serviceTiers: Schema.optional(Schema.Record(Schema.String, Factor)),
   /** Factors of regions beside `global` (1), `not_available` (1) and `us` (1.1), for token prices. */
   inferenceGeos: Schema.optional(Schema.Record(Schema.String, Factor)),
-  /** The region in which your workspace serves requests that name none, for ceilings. Default `global`. */
+  /** The region in which your workspace serves requests that name none, for ceilings and estimates. Default `global`. */
   defaultInferenceGeo: Schema.optional(Schema.String),
   /** The searches that a ceiling counts for a web search tool without `max_uses`. Default 10. */
   maxWebSearches: Schema.optional(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))
@@ -261,8 +263,9 @@ export const make = (
   }
 
   return PriceBook.of({
-    cost: ({ at, model, refusal, usage }) => {
-      const { inferenceGeo = "global", serviceTier = "standard", speed = "standard" } = usage
+    cost: ({ at, isEstimated, model, refusal, usage }) => {
+      const { serviceTier = "standard", speed = "standard" } = usage
+      const { inferenceGeo = isEstimated === true ? defaultInferenceGeo : "global" } = usage
       const prompt = Usage.promptTokens(usage)
       let band: Band | undefined
       for (const next of periodOf(model, speed, at)?.bands ?? []) {

@@ -97,6 +97,21 @@ export interface Progress {
 }
 
 /**
+ * Hears of what the policy does about one call.
+ *
+ * - `retrying`: an attempt has failed and will be followed by another after a wait in milliseconds.
+ * - `gaveUp`: an attempt has failed with an error that another might have changed, and there is none: no retries are left, no tokens in the budget of
+ *   all calls, no time before the deadline, or the server asks for a longer wait than is allowed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Listener {
+  readonly retrying: (error: ApiError, waitMillis: number) => void
+  readonly gaveUp: (error: ApiError, reason: "retries" | "retry_budget" | "deadline" | "retry_after") => void
+}
+
+/**
  * Runs the attempts of a call.
  *
  * - `ApiError`s are retried by the schedule; every other failure ends the call, except for the next.
@@ -112,7 +127,8 @@ export interface Progress {
 export class RetryPolicy extends Context.Service<RetryPolicy, {
   readonly retry: <A, E, R>(
     attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-    mayMove?: (error: E | ApiError) => boolean
+    mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
+    listener?: Listener
   ) => Effect.Effect<A, E | ApiError | DeadlineExceededError, R>
 }>()("effect-claude/RetryPolicy") {}
 
@@ -192,7 +208,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   return RetryPolicy.of({
     retry: Effect.fnUntraced(function*<A, E, R>(
       attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-      mayMove?: (error: E | ApiError) => boolean
+      mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
+      listener?: Listener
     ) {
       const { deadline = Infinity, priority, retries } = yield* CallContext
       const waitedMillis: Array<number> = []
@@ -215,7 +232,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         const error = result.failure
         const isSent = !isRefusal(error) && isApiError(error)
         if (isSent) lastError = error
-        if (mayMove?.(error) === true) {
+        if (mayMove !== undefined && (yield* mayMove(error))) {
           moves++
           if (isSent) number++
           continue
@@ -242,9 +259,18 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           })
           : undefined
         if (now >= deadline || (wait !== undefined && now + wait >= deadline)) {
+          if (error.isRetryable) listener?.gaveUp(error, "deadline")
           return yield* new DeadlineExceededError({ lastError, attempts: number })
         }
-        if (wait === undefined || !(yield* spend)) return yield* Effect.fail(error)
+        if (wait === undefined) {
+          if (error.isRetryable) listener?.gaveUp(error, hint > maxRetryAfter ? "retry_after" : "retries")
+          return yield* Effect.fail(error)
+        }
+        if (!(yield* spend)) {
+          listener?.gaveUp(error, "retry_budget")
+          return yield* Effect.fail(error)
+        }
+        listener?.retrying(error, wait)
         yield* Effect.onInterrupt(Effect.sleep(wait), () => giveBack)
         waitedMillis.push(wait)
         number++

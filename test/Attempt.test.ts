@@ -153,6 +153,19 @@ describe("costOf", () => {
     assert.strictEqual(silent(10_000)?.cost?.nanoUsd, 3_000_000)
   })
 
+  it("guesses at the price of the default region, and keeps what was reported", () => {
+    const us = PriceBook.make({ defaultInferenceGeo: "us" })
+    const silent = Attempt.Outcome.Aborted({ usage: Usage.zero })
+    assert.strictEqual(Attempt.costOf(us, sent(silent), november)?.cost?.nanoUsd, 3_300_000)
+    assert.strictEqual(Attempt.costOf(us, sent(Attempt.Outcome.Aborted({ usage })), november)?.cost?.nanoUsd, 3_000_000)
+    assert.strictEqual(Attempt.costOf(us, completed(usage, undefined), november)?.cost?.nanoUsd, 3_000_000)
+  })
+
+  it("charges no more output than max_tokens where no total was reported", () => {
+    const long = Attempt.Outcome.Aborted({ usage: { ...usage, outputTokens: 5_000 } })
+    assert.strictEqual(Attempt.costOf(book, sent(long), november)?.usage.outputTokens, 100)
+  })
+
   it("guesses, and charges not nothing, where a whole answer does not report its prompt", () => {
     const charge = Attempt.costOf(book, completed(Usage.zero, undefined, undefined, 10), november)
     assert.deepStrictEqual([charge?.cost?.nanoUsd, charge?.confidence], [2_100_000, "estimated"])

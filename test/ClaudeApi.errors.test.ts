@@ -286,13 +286,32 @@ const rows: ReadonlyArray<Row> = [
     tag: "ServerError",
     retryable: false
   },
-  { name: "501", answer: () => json("", 501), tag: "ServerError", retryable: false, billed: "unknown" },
+  { name: "501", answer: () => json("", 501), tag: "ServerError", retryable: false },
+  ...[500, 502, 503, 521, 523, 530].map((status): Row => ({
+    name: `${status} of a proxy, as HTML`,
+    answer: () => json("<html>Bad gateway</html>", status, { "content-type": "text/html" }),
+    tag: "ServerError",
+    retryable: true
+  })),
   {
-    name: "502 of a proxy, as HTML",
-    answer: () => json("<html>Bad gateway</html>", 502, { "content-type": "text/html" }),
+    name: "503 of a proxy, as text",
+    answer: () => json("upstream connect error", 503, { "content-type": "text/plain" }),
+    tag: "ServerError",
+    retryable: true
+  },
+  ...[504, 524].map((status): Row => ({
+    name: `${status} of a proxy that waited for the API in vain`,
+    answer: () => json("<html>Gateway time-out</html>", status, { "content-type": "text/html" }),
     tag: "ServerError",
     retryable: true,
     billed: "unknown"
+  })),
+  {
+    name: "a redirect",
+    answer: () => json("", 302),
+    tag: "ConnectionError",
+    retryable: true,
+    fields: { reason: "malformed" }
   },
   {
     name: "503 with a code",
@@ -365,8 +384,51 @@ const rows: ReadonlyArray<Row> = [
     answer: system("UND_ERR_CONNECT_TIMEOUT"),
     tag: "ConnectionError",
     retryable: true,
+    fields: { reason: "timeout", code: "UND_ERR_CONNECT_TIMEOUT" }
+  },
+  {
+    name: "a connect timeout of the system, to each of several addresses",
+    answer: failing(
+      Object.assign(new TypeError("fetch failed"), {
+        cause: Object.assign(
+          new AggregateError([
+            Object.assign(new Error("a"), { code: "ETIMEDOUT", syscall: "connect" }),
+            Object.assign(new Error("b"), { code: "ENETUNREACH", syscall: "connect" })
+          ]),
+          { code: "ETIMEDOUT" }
+        )
+      })
+    ),
+    tag: "ConnectionError",
+    retryable: true,
+    fields: { reason: "timeout" }
+  },
+  {
+    name: "a timeout of the system on a connection",
+    answer: system("ETIMEDOUT"),
+    tag: "ConnectionError",
+    retryable: true,
     billed: "unknown",
     fields: { reason: "timeout" }
+  },
+  ...[
+    "Client network socket disconnected before secure TLS connection was established",
+    "Proxy response (407) !== 200 when HTTP Tunneling"
+  ].map((text): Row => ({
+    name: `a failure with the message: ${text}`,
+    answer: failing(
+      Object.assign(new TypeError("fetch failed"), { cause: Object.assign(new Error(text), { code: "ECONNRESET" }) })
+    ),
+    tag: "ConnectionError",
+    retryable: true,
+    fields: { reason: "reset" }
+  })),
+  {
+    name: "a handshake in another protocol",
+    answer: system("EPROTO"),
+    tag: "ConnectionError",
+    retryable: true,
+    fields: { reason: "tls" }
   },
   {
     name: "a failure without a code",
@@ -381,7 +443,6 @@ const rows: ReadonlyArray<Row> = [
     answer: () => json("<html>Welcome</html>", 200, { "content-type": "text/html" }),
     tag: "ConnectionError",
     retryable: true,
-    billed: "unknown",
     fields: { reason: "malformed" }
   },
   {
@@ -512,7 +573,6 @@ const inStream: ReadonlyArray<Row> = [
     answer: () => json("<html>Welcome</html>", 200, { "content-type": "text/html" }),
     tag: "ConnectionError",
     retryable: true,
-    billed: "unknown",
     fields: { reason: "malformed" }
   },
   {

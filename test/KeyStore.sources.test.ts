@@ -430,6 +430,38 @@ describe("changes", () => {
       ])
     }))
 
+  it.effect("reads less and less often where a stream of changes fails each time after it said something", () =>
+    Effect.gen(function*() {
+      const { source, state } = memory("one", { a: planted("a") })
+      const store = yield* KeyStore.make([{
+        ...source,
+        changes: Stream.concat(Stream.make(undefined), Stream.fail("lost"))
+      }])
+      yield* following(store)
+      yield* TestClock.adjust("10 minutes")
+      assert.isAtMost(state.reads, 35)
+    }).pipe(Effect.scoped))
+
+  it.effect("begins at once again where a stream of changes lasted before it failed", () =>
+    Effect.gen(function*() {
+      const { source } = memory("one", { a: planted("a") })
+      let starts = 0
+      const store = yield* KeyStore.make([{
+        ...source,
+        changes: Stream.suspend(() => {
+          starts++
+          const lasting = starts > 10 ? Stream.tick("2 minutes").pipe(Stream.take(2)) : Stream.make(undefined)
+          return Stream.concat(lasting, Stream.fail("lost"))
+        })
+      }])
+      yield* following(store)
+      yield* TestClock.adjust("10 minutes")
+      const before = starts
+      assert.isAtMost(before, 13)
+      yield* TestClock.adjust(20 * 121_000)
+      assert.isAtLeast(starts - before, 20)
+    }).pipe(Effect.scoped))
+
   it.effect("notices a key that was set or removed through the store at once", () =>
     Effect.gen(function*() {
       const { source } = memory("one", { a: planted("a") })
@@ -456,7 +488,7 @@ describe("changes", () => {
 
 describe("documents", () => {
   const Name = Schema.String.check(Schema.isPattern(/^[a-z][a-z0-9._-]{0,20}$/))
-  const Text = Schema.String.check(Schema.isPattern(/^[!-~]{1,120}$/))
+  const Text = Schema.String.check(Schema.isPattern(/^[!#-&(-[\]-_a-~]([!-~]{0,118}[!#-&(-[\]-_a-~])?$/))
   const AnyKey = Schema.Struct({
     label: Name,
     group: Name,
@@ -494,6 +526,13 @@ describe("documents", () => {
     [`[{"label":"sk-ant-x","secret":"x"}]`, "entry 1: a label looks like a key"],
     [`[7]`, "entry 1 is neither a key nor an object with a `secret`"],
     [`{"a":`, "it starts like JSON and is none"],
+    [`"x"`, "it stands in quotation marks: remove them"],
+    ["'x'", "it stands in quotation marks: remove them"],
+    ["\u201cx\u201d", "it stands in quotation marks: remove them"],
+    [`"x,y"`, "entry 1 stands in quotation marks: remove them"],
+    ["x, y`", "entry 2 stands in quotation marks: remove them"],
+    [`{"a":"\\"x\\""}`, "the `secret` of a stands in quotation marks: remove them"],
+    [`[{"label":"a","secret":"\\"x"}]`, "the `secret` of a stands in quotation marks: remove them"],
     ["a b", "it is neither API keys of visible ASCII characters, separated by commas, nor JSON"]
   ])("of %s say what is wrong", ([text, reason]) =>
     Effect.gen(function*() {

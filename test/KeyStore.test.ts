@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, Redacted } from "effect"
+import { ConfigProvider, Effect, Exit, Redacted, Result } from "effect"
 import * as KeyStore from "effect-claude/KeyStore"
 import { inspect } from "node:util"
+import { nowhere } from "./utils/leaks.ts"
 
 const keysOf = (env: Record<string, string>) =>
   Effect.flatMap(KeyStore.KeyStore, (store) => store.keys).pipe(
@@ -26,9 +27,16 @@ describe("layerEnv", () => {
       ])
     }))
 
-  it.effect.each([{}, { ANTHROPIC_API_KEY: "" }, { ANTHROPIC_API_KEY: " , " }, {
-    ANTHROPIC_API_KEY: "sk-ant-secret 1\n2"
-  }])(
+  it.effect.each([
+    {},
+    { ANTHROPIC_API_KEY: "" },
+    { ANTHROPIC_API_KEY: " , " },
+    {
+      ANTHROPIC_API_KEY: "sk-ant-secret 1\n2"
+    },
+    { ANTHROPIC_API_KEY: "\"sk-ant-secret 1\"" },
+    { ANTHROPIC_API_KEY: "'sk-ant-secret-1'" }
+  ])(
     "refuses %j without repeating it",
     (env: Record<string, string>) =>
       Effect.gen(function*() {
@@ -37,6 +45,7 @@ describe("layerEnv", () => {
         assert.include(String(exit), "ANTHROPIC_API_KEY")
         assert.notInclude(String(exit), "secret 1")
         assert.notInclude(JSON.stringify(exit), "secret 1")
+        assert.notInclude(JSON.stringify(exit), "secret-1")
       })
   )
 
@@ -78,6 +87,26 @@ describe("layerEnv", () => {
     }))
 })
 
+describe("layerKeys", () => {
+  it.effect("refuses what is no key, and shows it nowhere", () =>
+    Effect.gen(function*() {
+      for (
+        const [secret, reason] of [
+          [`"sk-ant-x"`, "the `secret` of a stands in quotation marks: remove them"],
+          ["sk-ant-x\n", undefined],
+          ["sk-ant-x y", "the `secret` of a is not a key of visible ASCII characters"]
+        ] as const
+      ) {
+        const key = { label: "a", group: "default", secret: Redacted.make(secret) }
+        const store = yield* Effect.provide(KeyStore.KeyStore, KeyStore.layerKeys([key]))
+        const result = yield* Effect.result(store.keys)
+        if (reason === undefined) assert.isTrue(Result.isSuccess(result))
+        else assert.deepInclude(yield* Effect.flip(store.keys), { kind: "invalid", store: "program", reason })
+        nowhere([inspect(result, { depth: 20 })], "sk-ant-x")
+      }
+    }))
+})
+
 describe("environment", () => {
   const storeIn = (env: Record<string, string>) =>
     Effect.provideService(
@@ -104,5 +133,19 @@ describe("environment", () => {
       assert.strictEqual(error.kind, "invalid")
       assert.include(error.message, "ANTHROPIC_API_KEYS: the `secret` of env-1 is not a key")
       assert.notInclude(inspect(error, { depth: 20 }), "sk-ant-x")
+    }).pipe(Effect.scoped))
+
+  it.effect("says that a key was copied with its quotation marks", () =>
+    Effect.gen(function*() {
+      for (const key of [`"sk-ant-x"`, "'sk-ant-x'", "\u2018sk-ant-x\u2019", `\\"sk-ant-x\\"`]) {
+        const error = yield* Effect.flip((yield* storeIn({ ANTHROPIC_API_KEY: key })).keys)
+        assert.deepInclude(error, {
+          kind: "invalid",
+          reason: "ANTHROPIC_API_KEY: it stands in quotation marks: remove them"
+        })
+        const unread = yield* Effect.flip(keysOf({ ANTHROPIC_API_KEY: key }))
+        assert.include(String(unread), "it stands in quotation marks: remove them")
+        nowhere([inspect([error, unread], { depth: 20 })], "sk-ant-x")
+      }
     }).pipe(Effect.scoped))
 })

@@ -11,6 +11,7 @@ import {
   Estimate,
   InputSanitizer,
   Model,
+  Monitor,
   PriceBook,
   RateLimiter,
   RetryPolicy
@@ -34,7 +35,8 @@ const policies = Layer.mergeAll(
   CostLedger.layer(),
   Budget.layer({ budgets: [{ name: "all", limit: 1, window: { calendar: "day" } }] }),
   CostOptimizer.layerOff,
-  InputSanitizer.layerOff
+  InputSanitizer.layerOff,
+  Monitor.layerOff
 ).pipe(Layer.provideMerge(PriceBook.layer()))
 
 /** The service with its policies over a simulated API, and a catalogue with our model. */

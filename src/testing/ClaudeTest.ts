@@ -52,6 +52,7 @@ import * as InputSanitizer from "../InputSanitizer.ts"
 import * as KeyPool from "../KeyPool.ts"
 import * as KeyStore from "../KeyStore.ts"
 import * as Model from "../Model.ts"
+import * as Monitor from "../Monitor.ts"
 import * as PriceBook from "../PriceBook.ts"
 import * as RateLimiter from "../RateLimiter.ts"
 import type { Request } from "../Request.ts"
@@ -266,6 +267,7 @@ export const layer = (
       CostLedger.layerOff,
       CostOptimizer.layerOff,
       InputSanitizer.layerOff,
+      Monitor.layerOff,
       KeyPool.layerOff.pipe(Layer.provide(KeyStore.layerKeys([key])), Layer.orDie)
     ]))
     return Layer.merge(claude, Layer.succeed(ClaudeTest, recorded))

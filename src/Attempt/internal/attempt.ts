@@ -78,7 +78,8 @@ export interface Change {
  *
  * - `NotSent`: nothing left this process; all that was taken for it goes back.
  * - `Aborted`: sent, and nobody waited for the end. This stands from the moment of sending until something better is
- *   known, with the usage seen so far; output that no total covered yet is counted from what arrived.
+ *   known, with the usage seen so far; output that no total covered yet is counted from what arrived, and estimated from the time
+ *   that it took where it cannot be seen (`hasHiddenOutput`), such as hidden thinking.
  * - `Failed`: sent, and the API or the network failed it.
  * - `Completed`: the whole answer arrived.
  *
@@ -93,12 +94,14 @@ export type Outcome = Data.TaggedEnum<{
     readonly limits?: Limits | undefined
     readonly model?: string | undefined
     readonly requestId?: string | undefined
+    readonly hasHiddenOutput?: boolean | undefined
   }
   Failed: {
     readonly usage: Usage.Usage
     readonly error: ApiError
     readonly limits: Limits | undefined
     readonly model?: string | undefined
+    readonly hasHiddenOutput?: boolean | undefined
   }
   Completed: {
     readonly usage: Usage.Usage
@@ -124,8 +127,9 @@ export const Outcome = Data.taggedEnum<Outcome>()
  * How far the cost of an attempt can be trusted.
  *
  * - `exact`: the API reported what was used, or said that it charges nothing.
- * - `derived`: the answer was cut short: input as the API reported it, output counted from what arrived.
- * - `estimated`: it was sent, and nothing came back that reports what was used.
+ * - `derived`: the answer was cut short: input as the API reported it, output counted from what arrived, which is all of it.
+ * - `estimated`: it was sent, and nothing came back that reports what was used; or the answer was cut short, and some of its output cannot be
+ *   seen, such as hidden thinking.
  *
  * @category models
  * @since 0.1.0
@@ -146,7 +150,7 @@ export interface AttemptCost {
 }
 
 /**
- * What all attempts have. The key pool writes `key` and `patience`, the port writes `sentAt` and `outcome`; nobody else writes.
+ * What all attempts have. The key pool writes `key`, `patience` and `isUnaffordable`, the port writes `sentAt` and `outcome`; nobody else writes.
  *
  * - `callId`: the same for all attempts of a call.
  * - `number`: 1 for the first.
@@ -156,6 +160,7 @@ export interface AttemptCost {
  * - `moves`: how many attempts right before it failed for reasons of their keys, so that it follows at once with another one.
  * - `patience`: for how many milliseconds it may wait for the limits of its group, since keys of another could be used as well; undefined for as
  *   long as its deadline allows.
+ * - `isUnaffordable`: a budget that counts by keys had no room for it with this one.
  * - `sentAt`: milliseconds since the epoch; undefined until it is sent.
  *
  * @category models
@@ -171,6 +176,7 @@ export interface Common {
   readonly moves?: number | undefined
   key: Key | undefined
   patience?: number | undefined
+  isUnaffordable?: boolean | undefined
   sentAt?: number | undefined
   outcome: Outcome
 }

@@ -16,9 +16,14 @@ const inputMargin = 1.05
 /** The part of calls that produce a token in at most the time that is assumed. */
 const pacePart = 0.9
 
-/** Where nothing is known: most answers are shorter, and most models faster. */
+/** Only this part of the longer answers is produced faster than what may have been produced in some time. Short ones take their time to begin. */
+const fastPart = 0.1
+const longOutput = 64
+
+/** Where nothing is known: most answers are shorter, most models faster, and hardly any faster than the last. */
 const firstOutput = 1_024
 const firstMillisPerToken = 25
+const firstFastMillisPerToken = 10
 
 /** What one more answer weighs in the mean at least. */
 const minimumWeight = 0.02
@@ -93,6 +98,7 @@ export class CallKind {
   /** Input that counted, as a part of what was estimated: what the cache serves, and how far the estimate is off. */
   private readonly inputs: Quantile
   private readonly pace: Quantile
+  private readonly fastPace: Quantile
   private readonly model: CallKind | undefined
   private calls = 0
   private mean = 0
@@ -104,6 +110,7 @@ export class CallKind {
     this.typical = new Quantile(typicalPart, model?.typical.value ?? firstOutput)
     this.inputs = new Quantile(inputPart, model?.inputs.value ?? 1)
     this.pace = new Quantile(pacePart, model?.pace.value ?? firstMillisPerToken)
+    this.fastPace = new Quantile(fastPart, model?.fastPace.value ?? firstFastMillisPerToken)
     this.model = model
   }
 
@@ -134,6 +141,11 @@ export class CallKind {
     return Math.floor(millis / this.pace.value)
   }
 
+  /** Output tokens that such a call hardly exceeds in so long. */
+  producedAtMost(millis: number): number {
+    return Math.ceil(millis / this.fastPace.value)
+  }
+
   get lengths(): Lengths | undefined {
     const { recent } = this
     if (recent.length === 0) return undefined
@@ -152,7 +164,10 @@ export class CallKind {
       this.mean += (outputTokens - this.mean) * Math.max(minimumWeight, 1 / this.calls)
       this.high ??= new Quantile(highPart, outputTokens)
       this.high.add(outputTokens)
-      if (millis !== undefined) this.pace.add(millis / outputTokens)
+      if (millis !== undefined) {
+        this.pace.add(millis / outputTokens)
+        if (outputTokens >= longOutput && millis > 0) this.fastPace.add(millis / outputTokens)
+      }
     }
     this.typical.add(outputTokens)
     this.addLength(outputTokens, call.isCut)

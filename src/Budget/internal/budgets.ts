@@ -96,6 +96,8 @@ export interface Budget {
   readonly name: string
   readonly window: Window
   readonly dimension: Dimension | undefined
+  /** Whether it depends on the key of an attempt. */
+  readonly isOfKey: boolean
   readonly matches: ((attempt: Attempt) => boolean) | undefined
   readonly whole: Account | undefined
   readonly account: (value: string) => Account
@@ -208,6 +210,7 @@ const budgetOf = (options: BudgetOptions, catalogue: Catalogue): Budget => {
     name,
     window,
     dimension: per,
+    isOfKey: per === "key" || filter?.key !== undefined,
     matches: filter === undefined ? undefined : matchesOf(filter, catalogue),
     whole: per === undefined ? account("") : undefined,
     account,

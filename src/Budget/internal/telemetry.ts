@@ -1,25 +1,15 @@
 /** What budgets tell: events with a log line for each, the gauge of what remains, and the count of calls without a price. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
+import type * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as Feed from "../../internal/feed.ts"
+import * as Metrics from "../../internal/metrics.ts"
 import { accountText, type Budget } from "./budgets.ts"
 import { type Balance, Event, type Reply } from "./data.ts"
 
-/** One for each budget: two that share a metric would look it up by its name at each update. */
-const remainingGauge = (budget: string) =>
-  Metric.gauge("anthropic_budget_remaining_usd", {
-    description:
-      "What remains of a budget, in US dollars; of a divided one, the least of any account, as this process last saw it",
-    attributes: { budget }
-  })
-
-const unpricedCalls = Metric.counter("anthropic_budget_unpriced_total", {
-  description: "Attempts at models without a price that budgets let through",
-  incremental: true
-})
+const unpricedCalls = Metrics.counter(Metrics.metrics.budgetUnpriced, {})
 
 /** The most models without a price that are remembered as reported. */
 const maxUnpriced = 1_000
@@ -66,7 +56,7 @@ export interface Telemetry {
 export const make = Effect.fnUntraced(function*(
   find: (budget: string) => Budget | undefined
 ): Effect.fn.Return<Telemetry, never, Scope.Scope> {
-  const feed = yield* Feed.make<Event>()
+  const feed = yield* Feed.make<Event>({ name: "budget" })
   const clock = yield* Clock.Clock
   const services = yield* Effect.context<never>()
   const gauges = new Map<string, Gauge>()
@@ -85,7 +75,7 @@ export const make = Effect.fnUntraced(function*(
         let gauge = gauges.get(budget)
         if (gauge === undefined) {
           if (find(budget) === undefined) continue
-          gauge = { metric: remainingGauge(budget), shown: undefined }
+          gauge = { metric: Metrics.gauge(Metrics.metrics.budgetRemaining, { budget }), shown: undefined }
           gauges.set(budget, gauge)
         }
         const { shown } = gauge

@@ -178,12 +178,26 @@ const reasonOfCode = (code: string): Reason | undefined => {
   if (/^(ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENETDOWN|EADDRNOTAVAIL)/.test(code)) return "refused"
   if (/TIMEDOUT|TIMEOUT/.test(code)) return "timeout"
   if (/^(ECONNRESET|EPIPE|ECONNABORTED|UND_ERR_SOCKET|ERR_STREAM_PREMATURE_CLOSE)/.test(code)) return "reset"
-  if (/CERT|TLS|SSL|SELF_SIGNED|UNABLE_TO_/.test(code)) return "tls"
+  if (/CERT|TLS|SSL|SELF_SIGNED|UNABLE_TO_|^EPROTO/.test(code)) return "tls"
   return undefined
 }
 
 /** Without a connection nothing was billed. */
 const notConnected: ReadonlySet<Reason> = new Set(["dns", "refused", "tls"])
+
+/** Messages of failures that have no code of their own: a handshake that broke off, and a proxy that opens no tunnel. */
+const unconnectedMessage = /before secure TLS connection was established|HTTP Tunneling/
+
+/** Whether one of the causes says that there was no connection yet. */
+export const isUnconnected = (error: unknown, depth = 0): boolean => {
+  if (depth > 5 || !Predicate.isObject(error)) return false
+  const [code, syscall, message] = [part(error, "code"), part(error, "syscall"), part(error, "message")]
+  const errors = part(error, "errors")
+  return code === "UND_ERR_CONNECT_TIMEOUT" || syscall === "connect" || syscall === "getaddrinfo" ||
+    (typeof message === "string" && unconnectedMessage.test(message)) ||
+    isUnconnected(part(error, "cause"), depth + 1) ||
+    (Array.isArray(errors) && errors.some((error) => isUnconnected(error, depth + 1)))
+}
 
 /** The code of the system, found among the causes (and the errors of an `AggregateError`). */
 const codeOf = (error: unknown, depth = 0): string | undefined => {
@@ -205,10 +219,13 @@ export const fromConnection = (
     reason,
     code,
     requestId: headers?.get("request-id") ?? undefined,
-    billed: notConnected.has(reason) ? "no" : fallback.billed,
+    billed: notConnected.has(reason) || isUnconnected(error) ? "no" : fallback.billed,
     attempts: sent.attempts
   })
 }
+
+/** What a proxy answers when the API, which it reached, gave no answer in time or none that it understood. */
+const waitedInVain: ReadonlySet<number> = new Set([504, 520, 524, 598, 599])
 
 /** What the SDK rejected a request with, before any body was read. */
 export const fromSdk = (error: unknown, sent: Sent): ApiError => {
@@ -222,12 +239,19 @@ export const fromSdk = (error: unknown, sent: Sent): ApiError => {
     }
     if (error.status !== undefined && error.status < 400) {
       const requestId = headers?.get("request-id") ?? undefined
-      return new ConnectionError({ reason: "malformed", status: error.status, requestId, attempts: sent.attempts })
+      return new ConnectionError({
+        reason: "malformed",
+        status: error.status,
+        requestId,
+        // The API redirects nobody.
+        billed: "no",
+        attempts: sent.attempts
+      })
     }
-    // A body that is not the API's comes from a proxy: the API may have worked on the request.
-    const opaque = error.status !== undefined && error.status >= 500 && !Predicate.isObject(error.error)
+    // A body that is not the API's comes from a proxy that did not reach it, unless it says that it waited for the API in vain.
+    const isDoubtful = waitedInVain.has(error.status ?? 0) && !Predicate.isObject(error.error)
     return fromReply(
-      { status: error.status, headers, body: error.error, billed: opaque ? "unknown" : "no" },
+      { status: error.status, headers, body: error.error, billed: isDoubtful ? "unknown" : "no" },
       sent
     )
   }

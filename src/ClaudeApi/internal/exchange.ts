@@ -11,6 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
+import * as Tracer from "effect/Tracer"
 import { type Attempt, type Limit, type Limits, type ModelRefusal, Outcome } from "../../Attempt.ts"
 import { type ApiError, type Billed, ConnectionError, isApiError } from "../../ClaudeError.ts"
 import type { Request } from "../../Request.ts"
@@ -35,6 +36,8 @@ export interface Exchange {
   readonly bounds: Bounds
   readonly controller: AbortController
   readonly clock: Clock.Clock
+  /** The span that the request belongs to. */
+  readonly span: Tracer.AnySpan | undefined
   /** Milliseconds since the epoch. */
   readonly began: number
   /** Of the response, also where it is an error; undefined until it arrives. */
@@ -57,6 +60,8 @@ export interface Used {
   readonly model: string | undefined
   readonly stopReason: string | undefined
   readonly refusal: ModelRefusal | undefined
+  /** Some of the output was not shown, and its tokens are an estimate. */
+  readonly hasHiddenOutput?: boolean
 }
 
 export const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
@@ -72,6 +77,7 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       bounds,
       controller: new AbortController(),
       clock,
+      span: Context.getOrUndefined(context, Tracer.ParentSpan),
       began,
       headers: undefined,
       requestId: undefined,
@@ -301,6 +307,9 @@ export const plain = <A extends object>(
     }
   )
 
+/** The API writes no pages: whoever wrote one did not reach it. */
+export const isPage = (contentType: string): boolean => /^(text\/html|application\/xhtml)/i.test(contentType)
+
 const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
 
 const decoded = <A extends object>(
@@ -311,6 +320,7 @@ const decoded = <A extends object>(
 ): Effect.Effect<A, ApiError> => {
   const body = parsed(text)
   if (Option.isNone(body)) {
+    if (isPage(type) || /^\s*<(!doctype|html)/i.test(text)) return Effect.fail(malformed(self, "no"))
     return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))
   }
   if (!Predicate.isObject(body.value)) return Effect.fail(malformed(self))
@@ -331,14 +341,21 @@ export const completed = (self: Exchange, { model, refusal, stopReason, usage }:
 }
 
 /** Records a failure; after an interruption the outcome stays as it was. */
-export const failed = (self: Exchange, { model, usage }: Used, cause: Cause.Cause<ApiError | Cause.Done>): void => {
+export const failed = (self: Exchange, used: Used, cause: Cause.Cause<ApiError | Cause.Done>): void => {
   for (const reason of cause.reasons) {
     if (reason._tag !== "Fail") continue
     if (self.isUnsent) {
       self.attempt.sentAt = undefined
       self.attempt.outcome = Outcome.NotSent()
     } else if (isApiError(reason.error)) {
-      self.attempt.outcome = Outcome.Failed({ usage, error: reason.error, limits: self.limits, model })
+      const { hasHiddenOutput, model, usage } = used
+      self.attempt.outcome = Outcome.Failed({
+        usage,
+        error: reason.error,
+        limits: self.limits,
+        model,
+        ...(hasHiddenOutput === true ? { hasHiddenOutput } : undefined)
+      })
     }
     return
   }

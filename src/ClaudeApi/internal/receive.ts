@@ -1,6 +1,7 @@
 /** Reads a streamed answer: its events as they arrive, what they used so far, and whether the answer is complete. */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
@@ -14,6 +15,7 @@ import { cacheTtl } from "../../PriceBook.ts"
 import * as Usage from "../../Usage.ts"
 import * as EventStream from "./eventStream.ts"
 import * as Exchange from "./exchange.ts"
+import { HiddenOutput } from "./hiddenOutput.ts"
 
 /** The most bytes of a stream that are decoded at once, before and after its first content. */
 const firstStep = 1024
@@ -25,14 +27,12 @@ const endMillis = 250
 /** Characters of output that may wait to be counted. */
 const maxUncounted = 64 * 1024
 
-/** The text that an event adds to the output. */
+/** The text that an event adds to the output that can be seen. */
 const textOf = (event: Event): string => {
   if (event.type !== "content_block_delta") return ""
   switch (event.delta.type) {
     case "text_delta":
       return event.delta.text
-    case "thinking_delta":
-      return event.delta.thinking ?? ""
     case "input_json_delta":
       return event.delta.partial_json
     default:
@@ -45,7 +45,10 @@ const isEmptyText = (event: Event): boolean =>
 
 /** The part of a streamed answer that has arrived. */
 class Received implements Exchange.Used {
+  private readonly clock: Clock.Clock
   private readonly tokenizer: Model.Tokenizer
+  private readonly maxOutputTokens: number
+  private readonly hidden: HiddenOutput
   private readonly askedTtl: () => "5m" | "1h" | undefined
   private reported: Usage.Usage = Usage.zero
   private counted = 0
@@ -61,13 +64,20 @@ class Received implements Exchange.Used {
   ended = false
   bytes = 0
 
-  constructor({ facts, request }: MessageAttempt) {
+  constructor(attempt: MessageAttempt, clock: Clock.Clock) {
+    const { estimate, facts, request } = attempt
+    this.clock = clock
     this.tokenizer = facts.tokenizer
+    this.maxOutputTokens = estimate.maxOutputTokens
+    this.hidden = new HiddenOutput(attempt)
     this.askedTtl = () => cacheTtl(request)
   }
 
   take(events: ReadonlyArray<Event>): ReadonlyArray<Event> {
     for (const event of events) {
+      if (event.type !== "content_block_delta" || event.delta.type !== "text_delta") {
+        this.hidden.take(event, this.clock.currentTimeMillisUnsafe())
+      }
       switch (event.type) {
         case "message_start":
           this.reported = Usage.fromReported(event.message.usage, this.askedTtl)
@@ -96,11 +106,22 @@ class Received implements Exchange.Used {
     return this.counted
   }
 
-  /** As reported; before the final total, output is counted from what arrived. */
+  /** The model produced output that was not shown, and no total covers it. */
+  get hasHiddenOutput(): boolean {
+    return this.stopReason === undefined && this.hidden.tokens(this.clock.currentTimeMillisUnsafe()) > 0
+  }
+
+  /** As reported; before the final total, output is counted from what arrived, and estimated where it cannot be seen. */
   get usage(): Usage.Usage {
     if (this.stopReason !== undefined) return this.reported
-    const arrived = this.count()
-    return arrived > this.reported.outputTokens ? { ...this.reported, outputTokens: arrived } : this.reported
+    const produced = this.count() + this.hidden.tokens(this.clock.currentTimeMillisUnsafe())
+    const outputTokens = Math.min(produced, this.maxOutputTokens)
+    return outputTokens > this.reported.outputTokens ? { ...this.reported, outputTokens } : this.reported
+  }
+
+  /** Nothing is produced for this reader from here on. */
+  close(): void {
+    this.hidden.close(this.clock.currentTimeMillisUnsafe())
   }
 }
 
@@ -118,6 +139,9 @@ const aborted = (exchange: Exchange.Exchange, received: Received): Outcome => ({
   },
   get requestId() {
     return exchange.requestId
+  },
+  get hasHiddenOutput() {
+    return received.hasHiddenOutput
   }
 })
 
@@ -178,10 +202,14 @@ export const stream = (
   send: Exchange.Send
 ): Stream.Stream<Event, ApiError> =>
   Stream.unwrap(Effect.gen(function*() {
-    const received = new Received(attempt)
+    const received = new Received(attempt, yield* Clock.Clock)
     const exchange = yield* Effect.acquireRelease(
       Exchange.open(attempt, attempt.request, bounds),
-      (exchange) => Effect.suspend(() => Exchange.close(exchange, received.ended))
+      (exchange) =>
+        Effect.suspend(() => {
+          received.close()
+          return Exchange.close(exchange, received.ended)
+        })
     )
     attempt.sentAt = exchange.began
     attempt.outcome = aborted(exchange, received)
@@ -190,7 +218,7 @@ export const stream = (
     const response = yield* recorded(Exchange.head(exchange, send))
     const type = (response.headers.get("content-type") ?? "").toLowerCase()
     if (response.body === null || !type.startsWith("text/event-stream")) {
-      return yield* recorded(Effect.fail(Exchange.malformed(exchange)))
+      return yield* recorded(Effect.fail(Exchange.malformed(exchange, Exchange.isPage(type) ? "no" : "unknown")))
     }
     return Stream.fromPull(Effect.succeed(recorded(pull(exchange, received, response.body.getReader()))))
   }))

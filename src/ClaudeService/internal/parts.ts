@@ -16,6 +16,7 @@ import * as InputSanitizer from "../../InputSanitizer.ts"
 import * as KeyPool from "../../KeyPool.ts"
 import * as KeyStore from "../../KeyStore.ts"
 import * as Model from "../../Model.ts"
+import * as Monitor from "../../Monitor.ts"
 import * as PriceBook from "../../PriceBook.ts"
 import * as RateLimiter from "../../RateLimiter.ts"
 import * as RetryPolicy from "../../RetryPolicy.ts"
@@ -32,6 +33,7 @@ interface Known {
   readonly ledger: readonly [CostLedger.CostLedger, CostLedger.Options]
   readonly optimizer: readonly [CostOptimizer.CostOptimizer, CostOptimizer.Options]
   readonly sanitizer: readonly [InputSanitizer.InputSanitizer, never]
+  readonly monitor: readonly [Monitor.Monitor, Monitor.Options]
 }
 
 /** Given layers get these from the service. */
@@ -81,6 +83,7 @@ export interface KeyOptions extends KeyPool.Options {
  * - `optimizer`: rules that make requests cheaper. Default none.
  * - `sanitizer`: examines the texts of requests before anything else is done with them. It is given as a layer, so that bundles without one
  *   do not contain it. Default off.
+ * - `monitor`: metrics, spans, the request log and what calls added up to. Default on.
  * - `policies`: your own. They admit in the order given, after the limiter and before the breaker, so that what waits in one holds no
  *   circuit's permit; they may refuse with any `ClaudeError.Refusal`.
  * - `models`: models of your own, with their prices, groups and limits. Default none.
@@ -252,7 +255,7 @@ export const layer = (parts: AnyParts): Layer.Layer<PartsServices, unknown, unkn
     ),
     part(parts.sanitizer, () => InputSanitizer.layerOff),
     Layer.succeed(Policies, policies)
-  ).pipe(Layer.provideMerge(shared))
+  ).pipe(Layer.provideMerge(part(parts.monitor, Monitor.layer)), Layer.provideMerge(shared))
   return models.length === 0 ? made : Layer.provideMerge(made, Model.layerCatalogue(models))
 }
 

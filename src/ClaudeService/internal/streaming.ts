@@ -7,8 +7,8 @@ import * as Exit from "effect/Exit"
 import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type * as Tracer from "effect/Tracer"
 import * as Attempt from "../../Attempt.ts"
+import { CallContext } from "../../CallContext.ts"
 import type { ClaudeApi } from "../../ClaudeApi.ts"
 import {
   type ApiError,
@@ -21,6 +21,7 @@ import {
 } from "../../ClaudeError.ts"
 import type { KeyPool } from "../../KeyPool.ts"
 import * as MessageStream from "../../MessageStream.ts"
+import type { Call, Monitor, Operation, Start } from "../../Monitor.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
 import type { Progress, RetryPolicy } from "../../RetryPolicy.ts"
@@ -110,13 +111,20 @@ interface Parts {
   readonly api: Pick<ClaudeApi["Service"], "stream">
   readonly retries: RetryPolicy["Service"]
   readonly mayMove: KeyPool["Service"]["mayMove"]
-  readonly begin: (request: Request) => Effect.Effect<MessageCall, InputRejectedError>
-  readonly span: (model: string) => Tracer.SpanOptions
-  readonly spanOfAttempt: (attempt: Attempt.Attempt) => Tracer.SpanOptions
+  readonly monitor: Pick<Monitor["Service"], "callScoped">
+  readonly start: (operation: Operation, model: string, context: CallContext) => Start
+  readonly begin: (
+    request: Request,
+    context: CallContext,
+    call: Call,
+    stream: boolean
+  ) => Effect.Effect<MessageCall, InputRejectedError>
 }
 
 /** How far a stream got: to its first attempt, to its first content, or to a failure before that. */
 type Phase = "waiting" | "open" | "failed"
+
+const statuses = { completed: "success", failed: "error", aborted: "cancelled" } as const
 
 const endOf = (phase: Phase, outcome: Attempt.Outcome): StreamReport["outcome"] =>
   outcome._tag === "Completed"
@@ -126,9 +134,10 @@ const endOf = (phase: Phase, outcome: Attempt.Outcome): StreamReport["outcome"] 
     : "aborted"
 
 /** Makes the streams of a service: each attempt under its policies, up to its first content retried transparently. */
-export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spanOfAttempt }: Parts) => {
+export const make = ({ api, begin, book, mayMove, monitor, perAttempt, retries, start }: Parts) => {
   /** Opens a stream up to its first content; a failure gives back all that its policies took. */
   const open = (
+    call: Call,
     attempt: Attempt.MessageAttempt,
     callScope: Scope.Scope
   ): Effect.Effect<Opened, ApiError | Refusal> =>
@@ -136,10 +145,18 @@ export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spa
       Effect.flatMap(
         Scope.fork(callScope),
         (scope) =>
-          Stream.toPull(Attempt.guardStream(perAttempt, attempt, api.stream(attempt))).pipe(
-            Effect.flatMap((rest) => Effect.map(restore(untilContent(rest)), (first) => ({ attempt, first, rest }))),
-            Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => Attempt.contentArrived(attempt, now))),
-            Effect.withSpanScoped("ClaudeService.attempt", spanOfAttempt(attempt)),
+          call.attemptScoped(
+            attempt,
+            Stream.toPull(Attempt.guardStream(perAttempt, attempt, api.stream(attempt))).pipe(
+              Effect.flatMap((rest) => Effect.map(restore(untilContent(rest)), (first) => ({ attempt, first, rest }))),
+              Effect.tap(() =>
+                Effect.map(Clock.currentTimeMillis, (now) => {
+                  Attempt.contentArrived(attempt, now)
+                  call.contentArrived(now)
+                })
+              )
+            )
+          ).pipe(
             Scope.provide(scope),
             Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
           )
@@ -151,35 +168,46 @@ export const make = ({ api, begin, book, mayMove, perAttempt, retries, span, spa
     onEnd?: (report: StreamReport) => Effect.Effect<void, never, R>
   ): Stream.Stream<MessageStream.Event, StreamError, R> =>
     Stream.unwrap(
-      Effect.gen(function*() {
-        const scope = yield* Effect.scope
-        const call = yield* begin(request)
-        let phase: Phase = "waiting"
-        let last: readonly [Attempt.MessageAttempt, Progress] | undefined
-        if (onEnd !== undefined) {
-          // Added before the attempts' own scopes, so that it runs when they have settled.
-          yield* Effect.addFinalizer(() =>
-            Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      Effect.flatMap(CallContext, (context) =>
+        monitor.callScoped({ ...start("chat", request.model, context), stream: true }, (recorded) =>
+          Effect.gen(function*() {
+            const scope = yield* Effect.scope
+            const call = yield* begin(request, context, recorded, true)
+            let phase: Phase = "waiting"
+            let last: readonly [Attempt.MessageAttempt, Progress] | undefined
+            // Added before the attempts' own scopes, so that it runs when they have settled.
+            yield* Effect.addFinalizer(() => {
               const [attempt, progress] = last ?? [{ ...call.base, number: 1 }, none]
-              return onEnd({ ...reportOf(book, call, attempt, progress, now), outcome: endOf(phase, attempt.outcome) })
+              const outcome = endOf(phase, attempt.outcome)
+              recorded.streamEnded(statuses[outcome])
+              return onEnd === undefined
+                ? Effect.void
+                : Effect.flatMap(Clock.currentTimeMillis, (now) =>
+                  onEnd({ ...reportOf(book, call, attempt, progress, now), outcome }))
             })
-          )
-        }
-        const opened = yield* Effect.onExit(
-          retries.retry((progress) => {
-            const { moves, number } = progress
-            const previous = last && previousOf(last[0])
-            const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous }
-            last = [attempt, progress]
-            return open(attempt, scope)
-          }, (error) => mayMove(last?.[0], error)),
-          (exit) =>
-            Effect.sync(() => {
-              if (Exit.isSuccess(exit)) phase = "open"
-              else if (!Cause.hasInterruptsOnly(exit.cause)) phase = "failed"
-            })
-        )
-        return afterContent(book, opened)
-      }).pipe(Effect.withSpanScoped("ClaudeService.stream", span(request.model)))
+            const opened = yield* Effect.onExit(
+              retries.retry(
+                (progress) => {
+                  const { moves, number } = progress
+                  const previous = last && previousOf(last[0])
+                  const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous }
+                  last = [attempt, progress]
+                  return open(recorded, attempt, scope)
+                },
+                (error) =>
+                  mayMove(last?.[0], error),
+                recorded
+              ),
+              (exit) =>
+                Effect.sync(() => {
+                  if (Exit.isSuccess(exit)) {
+                    phase = "open"
+                  } else if (!Cause.hasInterruptsOnly(exit.cause)) {
+                    phase = "failed"
+                  }
+                })
+            )
+            return afterContent(book, opened)
+          })))
     )
 }

@@ -1,30 +1,20 @@
 /** The metrics of a pool. */
 import * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
+import { counter, gauge, metrics } from "../../internal/metrics.ts"
 import type { KeyState } from "./snapshot.ts"
 import type { Rejection } from "./verdict.ts"
 
 /** The most keys that have a gauge of their own. */
 const maxLabels = 100
 
-/** One for each key: two that share a metric would look it up by its name at each update. */
-const stateGauge = (key: string) =>
-  Metric.gauge("anthropic_key_state", {
-    description: "0: usable, 1: its group cools down, 2: quarantined, 3: drained or removed",
-    attributes: { key }
-  })
+const stateGauge = (key: string) => gauge(metrics.keyState, { key })
 
 const codes: Readonly<Record<KeyState, number>> = { usable: 0, cooling: 1, quarantined: 2, drained: 3, removed: 3 }
 
-const moveCounter = (reason: MoveReason) =>
-  Metric.counter("anthropic_key_moves_total", {
-    description: "Attempts that were followed immediately by another one with another key",
-    incremental: true,
-    attributes: { reason }
-  })
+const moveCounter = (reason: MoveReason) => counter(metrics.keyMoves, { reason })
 
-/** Why a call moves: the key was rejected, the API reported a limit of its group, or the limiter had no room. */
-export type MoveReason = Rejection | "limit" | "spend" | "busy"
+/** Why a call moves: the key was rejected, the API reported a limit of its group, the limiter had no room, or a budget of the key had none. */
+export type MoveReason = Rejection | "limit" | "spend" | "busy" | "budget"
 
 export interface Telemetry {
   readonly state: (key: string, state: KeyState) => void

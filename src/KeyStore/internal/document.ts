@@ -4,6 +4,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type { Key } from "../../Attempt.ts"
+import { inQuotes, isQuoted, isSecret, wrongLabel } from "../../internal/keyText.ts"
 
 export const defaultGroup = "default"
 
@@ -21,17 +22,12 @@ export class Malformed {
 
 type Parsed = ReadonlyArray<Key> | Malformed
 
-/** Keys go into a header, so anything but visible ASCII is a mistake. */
-const isSecret = (text: string): boolean => /^[\x21-\x7e]{1,16384}$/.test(text)
-
-/** What is wrong with a label; undefined where nothing is. A key as its own label would be shown everywhere. */
-export const wrongLabel = (label: string): string | undefined =>
-  label.startsWith("sk-ant-") || label.startsWith("AGE-SECRET-KEY-")
-    ? "a label looks like a key"
-    : label === "secret"
-    ? "`secret` cannot be a label"
-    : !/^[^\s\p{C}](?:[^\p{C}]{0,126}[^\s\p{C}])?$/u.test(label)
-    ? "a label must be 1 to 128 visible characters"
+/** What is wrong with the key of a label; undefined where nothing is. White space around it does not count. */
+export const wrongSecret = (label: string, secret: string): string | undefined =>
+  isQuoted(secret.trim())
+    ? `the \`secret\` of ${label} ${inQuotes}`
+    : !isSecret(secret.trim())
+    ? `the \`secret\` of ${label} is not a key of visible ASCII characters`
     : undefined
 
 const parseJson = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Unknown))
@@ -40,17 +36,17 @@ const isText = (value: unknown): value is string => Predicate.isString(value)
 
 /** One entry of a JSON document. */
 const entry = (value: unknown, name: string | undefined, place: string): Key | Malformed => {
-  const given: unknown = isText(value) ? { secret: value } : value
-  if (!Predicate.isObject(given)) return new Malformed(`${place} is neither a key nor an object with a \`secret\``)
-  const field = (key: string): unknown => Predicate.hasProperty(given, key) ? given[key] : undefined
+  const fields: unknown = isText(value) ? { secret: value } : value
+  if (!Predicate.isObject(fields)) return new Malformed(`${place} is neither a key nor an object with a \`secret\``)
+  const field = (key: string): unknown => Predicate.hasProperty(fields, key) ? fields[key] : undefined
   const label = field("label") ?? name
   if (!isText(label)) return new Malformed(`${place} has no \`label\``)
   const wrong = wrongLabel(label)
   if (wrong !== undefined) return new Malformed(`${place}: ${wrong}`)
-  const secret = field("secret")
-  if (!isText(secret) || !isSecret(secret.trim())) {
-    return new Malformed(`the \`secret\` of ${label} is not a key of visible ASCII characters`)
-  }
+  const given = field("secret")
+  const secret = isText(given) ? given.trim() : ""
+  const wrongText = wrongSecret(label, secret)
+  if (wrongText !== undefined) return new Malformed(wrongText)
   const group = field("group") ?? defaultGroup
   if (!isText(group) || wrongLabel(group) !== undefined) return new Malformed(`the \`group\` of ${label} is not a name`)
   const weight = field("weight") ?? undefined
@@ -60,7 +56,7 @@ const entry = (value: unknown, name: string | undefined, place: string): Key | M
   return {
     label,
     group,
-    secret: Redacted.make(secret.trim(), { label }),
+    secret: Redacted.make(secret, { label }),
     ...(weight === undefined ? undefined : { weight })
   }
 }
@@ -97,6 +93,8 @@ const structured = (name: string, value: unknown): Parsed => {
 /** Keys separated by commas. One is labelled with the name, several, or one that is `numbered`, with the name and a number. */
 const listed = (name: string, text: string, numbered: boolean): Parsed => {
   const secrets = text.split(",").map((key) => key.trim()).filter((key) => key !== "")
+  const quoted = secrets.findIndex(isQuoted)
+  if (quoted >= 0) return new Malformed(`${secrets.length === 1 ? "it" : `entry ${quoted + 1}`} ${inQuotes}`)
   if (!secrets.every(isSecret)) {
     return new Malformed("it is neither API keys of visible ASCII characters, separated by commas, nor JSON")
   }

@@ -1,10 +1,12 @@
 /** A store of keys that are given. */
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import type * as Stream from "effect/Stream"
 import type { Key } from "../../Attempt.ts"
-import { print } from "./document.ts"
+import { print, wrongSecret } from "./document.ts"
 import { manage } from "./manage.ts"
 import { own } from "./own.ts"
+import { KeyStoreError } from "./source.ts"
 
 export const fixed = (name: string, keys: ReadonlyArray<Key>, changes?: Stream.Stream<ReadonlyArray<Key>>) => {
   const secrets = Object.fromEntries(keys.map((key) => [key.label, {
@@ -17,6 +19,14 @@ export const fixed = (name: string, keys: ReadonlyArray<Key>, changes?: Stream.S
     read: (label: string) => Effect.succeed(own(secrets, label)),
     all: Effect.succeed(secrets)
   }
+  // What cannot be a header would fail each call, and what stands in quotation marks would be refused by the API.
+  const checked = Effect.suspend(() => {
+    const wrong = ({ label, secret }: Key) => wrongSecret(label, Redacted.value(secret))
+    const reason = keys.map(wrong).find((reason) => reason !== undefined)
+    return reason === undefined
+      ? Effect.succeed(keys)
+      : Effect.fail(new KeyStoreError({ store: name, kind: "invalid", reason }))
+  })
   const managed = manage([source], { use: "first", timeoutMillis: Infinity, refreshBeforeMillis: 0 }, Effect.void)
-  return { keys: Effect.succeed(keys), changes, ...managed }
+  return { keys: checked, changes, ...managed }
 }

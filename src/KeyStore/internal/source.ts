@@ -55,7 +55,7 @@ const sentence = (failure: { readonly reason: string; readonly remedy?: string |
  *   - `passphrase`: a wrong passphrase or identity;
  *   - `permissions`: a file that other users can read;
  *   - `corrupt`: a file that was truncated or altered;
- *   - `invalid`: what is stored is not a key;
+ *   - `invalid`: what is stored is not a key, or a key in quotation marks;
  *   - `readOnly`: a source that keys cannot be stored in;
  *   - `none`: no source has a key; `sources` says why for each.
  * - `remedy`: what to do about it.

@@ -125,23 +125,32 @@ const readAll = Effect.fnUntraced(function*(sources: ReadonlyArray<Source>, sett
   return { readings, keys: distinct(found), hasFailed }
 })
 
-/** Runs `onChange` whenever a source says that it changed. Where its stream fails, it begins again after a back-off. */
+/**
+ * Runs `onChange` whenever a source says that it changed. Where its stream fails, it begins again after a back-off, which grows until a stream lasts
+ * longer than the longest one: one that says something and fails would be begun each second otherwise.
+ */
 const listen = (source: Source, onChange: Effect.Effect<unknown>): Effect.Effect<void> => {
   if (source.changes === undefined) return Effect.void
   let backoffMillis = minBackoffMillis
-  const change = Effect.suspend(() => {
-    backoffMillis = minBackoffMillis
-    return onChange
-  })
-  const run = typed(source.name, Infinity, Stream.runForEach(source.changes, () => change))
-  const begin: Effect.Effect<void> = Effect.catch(run, (error) => {
-    const wait = backoffMillis
-    const text = `KeyStore: changes of ${source.name} are not followed for a moment: ${error.reason}.`
-    const warning = wait > minBackoffMillis ? Effect.void : Effect.logWarning(text)
-    backoffMillis = Math.min(wait * 2, maxBackoffMillis)
-    // Something may have changed meanwhile.
-    return Effect.andThen(Effect.andThen(warning, Effect.sleep(wait)), Effect.andThen(onChange, begin))
-  })
+  const run = typed(source.name, Infinity, Stream.runForEach(source.changes, () => onChange))
+  const begin: Effect.Effect<void> = Effect.flatMap(
+    Clock.currentTimeMillis,
+    (began) =>
+      Effect.catch(run, (error) =>
+        Effect.gen(function*() {
+          if ((yield* Clock.currentTimeMillis) - began > maxBackoffMillis) backoffMillis = minBackoffMillis
+          const wait = backoffMillis
+          backoffMillis = Math.min(wait * 2, maxBackoffMillis)
+          if (wait === minBackoffMillis) {
+            yield* Effect.logWarning(
+              `KeyStore: changes of ${source.name} are not followed for a moment: ${error.reason}.`
+            )
+          }
+          yield* Effect.sleep(wait)
+          yield* onChange // something may have changed meanwhile
+          return yield* begin
+        }))
+  )
   return begin
 }
 

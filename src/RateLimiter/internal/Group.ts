@@ -4,10 +4,10 @@ import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import type { Attempt, Settle } from "../../Attempt.ts"
 import { RateLimitedLocallyError } from "../../ClaudeError.ts"
+import * as Metrics from "../../internal/metrics.ts"
 import { type Dimension, dimensions, zero } from "./Amounts.ts"
 import type { BucketSet, Levels, Need } from "./BucketSet.ts"
 import * as InFlight from "./InFlight.ts"
@@ -70,22 +70,10 @@ const gaugeMillis = 1_000
 
 /** Those of one group: groups that share a metric would look it up by its name at each update. */
 const metricsOf = (group: string) => {
-  const remaining = (dimension: string) =>
-    Metric.gauge("anthropic_rate_limit_remaining", {
-      description: "Requests or tokens that the rate limits have room for now",
-      attributes: { group, dimension }
-    })
+  const remaining = (dimension: string) => Metrics.gauge(Metrics.metrics.limitRemaining, { group, dimension })
   return {
-    waits: Metric.histogram("anthropic_rate_limit_wait_seconds", {
-      description: "How long attempts waited for room in the rate limits",
-      boundaries: [0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300],
-      attributes: { group }
-    }),
-    outputRatio: Metric.histogram("anthropic_rate_limit_output_ratio", {
-      description: "Output tokens that were produced, divided by those that were predicted",
-      boundaries: [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8],
-      attributes: { group }
-    }),
+    waits: Metrics.histogram(Metrics.metrics.limitWaits, { group }),
+    outputRatio: Metrics.histogram(Metrics.metrics.outputRatio, { group }),
     remaining: {
       requests: remaining("requests"),
       inputTokens: remaining("input_tokens"),

@@ -1,0 +1,180 @@
+/** How calls begin, and whole ones run: their attempts, each under its policies. */
+import type { Message } from "@anthropic-ai/sdk/resources/messages"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import * as Attempt from "../../Attempt.ts"
+import { CallContext } from "../../CallContext.ts"
+import type { ClaudeApi } from "../../ClaudeApi.ts"
+import type { ApiError, CallError, InputRejectedError, Refusal } from "../../ClaudeError.ts"
+import * as CostOptimizer from "../../CostOptimizer.ts"
+import * as Estimate from "../../Estimate.ts"
+import * as InputSanitizer from "../../InputSanitizer.ts"
+import type { KeyPool } from "../../KeyPool.ts"
+import * as Model from "../../Model.ts"
+import type * as Monitor from "../../Monitor.ts"
+import type { PriceBook } from "../../PriceBook.ts"
+import type { Request } from "../../Request.ts"
+import type { Progress, RetryPolicy } from "../../RetryPolicy.ts"
+import * as Deprecation from "./deprecation.ts"
+import { previousOf } from "./previous.ts"
+import { type CallReport, type MessageCall, reportOf } from "./reports.ts"
+
+/** What calls stand on. */
+export interface Parts {
+  readonly book: PriceBook["Service"]
+  readonly perAttempt: Attempt.Policy<Refusal>
+  readonly api: Pick<ClaudeApi["Service"], "send">
+  readonly retries: RetryPolicy["Service"]
+  readonly mayMove: KeyPool["Service"]["mayMove"]
+  readonly monitor: Pick<Monitor.Monitor["Service"], "call">
+  readonly kinds: Attempt.CallKinds
+}
+
+/** Makes the calls of a service that are answered as a whole. */
+export const make = Effect.fnUntraced(function*(parts: Parts) {
+  const { api, book, kinds, mayMove, monitor, perAttempt, retries } = parts
+  const { lookup } = yield* Model.Catalogue
+  const { begin, beginMessage, sanitize, start } = yield* beginnings(kinds)
+
+  /** Runs the attempts of a call, each under its policies. */
+  const run = <T extends Attempt.Attempt, A>(
+    call: Monitor.Call,
+    base: Omit<T, "number">,
+    send: (attempt: T, progress: Progress) => Effect.Effect<A, ApiError>
+  ): Effect.Effect<A, CallError> => {
+    let last: T | undefined
+    return retries.retry(
+      (progress) => {
+        const { moves, number } = progress
+        const attempt = last = { ...base, number, moves, previous: last && previousOf(last) } as T // `base` has the rest
+        return call.attempt(attempt, Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress))))
+      },
+      (error) => mayMove(last, error),
+      call
+    )
+  }
+
+  const recorded = <A>(
+    operation: Monitor.Operation,
+    model: string,
+    use: (call: Monitor.Call, context: CallContext) => Effect.Effect<A, CallError>
+  ): Effect.Effect<A, CallError> =>
+    Effect.flatMap(
+      CallContext,
+      (context) => monitor.call(start(operation, model, context), (call) => use(call, context))
+    )
+
+  const create = (request: Request): Effect.Effect<Message, CallError> =>
+    recorded(
+      "chat",
+      request.model,
+      (call, context) =>
+        Effect.flatMap(beginMessage(request, context, call, false), ({ base }) => run(call, base, api.send))
+    )
+
+  const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
+    recorded(
+      "chat",
+      request.model,
+      (recorder, context) =>
+        Effect.flatMap(beginMessage(request, context, recorder, false), (call) => {
+          let last: readonly [Attempt.MessageAttempt, Progress]
+          const sent = run(recorder, call.base, (attempt: Attempt.MessageAttempt, progress) => {
+            last = [attempt, progress]
+            return api.send(attempt)
+          })
+          return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
+            ...reportOf(book, call, ...last, now),
+            message
+          }))
+        })
+    )
+
+  /** A call that costs nothing. */
+  const ask = <A>(
+    operation: Exclude<Monitor.Operation, "chat">,
+    model: string,
+    begun: Effect.Effect<(attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>, InputRejectedError>
+  ): Effect.Effect<A, CallError> =>
+    recorded(operation, model, (call, context) =>
+      Effect.flatMap(begun, (send) => {
+        const endpoint = operation === "count_tokens" ? "countTokens" : "models"
+        return run<Attempt.Attempt, A>(call, { ...begin(call, model, context, lookup(model)), endpoint }, send)
+      }))
+
+  return { ask, begin: beginMessage, create, createWithReport, sanitize, start }
+})
+
+/** How calls begin: what all attempts of one share. */
+const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
+  const sanitizer = yield* InputSanitizer.InputSanitizer
+  const optimizer = yield* CostOptimizer.CostOptimizer
+  const run = (yield* Random.nextIntBetween(0, 36 ** 10)).toString(36).padStart(10, "0")
+  const warned = new Set<string>()
+  let calls = 0
+
+  const start = (operation: Monitor.Operation, model: string, context: CallContext): Monitor.Start => ({
+    callId: `call-${run}-${(++calls).toString(36)}`,
+    operation,
+    stream: false,
+    model,
+    context
+  })
+
+  const begin = (
+    { callId }: Monitor.Call,
+    model: string,
+    context: CallContext,
+    facts: Model.Model
+  ): Omit<Attempt.Common, "number"> => ({
+    callId,
+    model,
+    facts,
+    context,
+    key: undefined,
+    outcome: Attempt.Outcome.NotSent()
+  })
+
+  const optimized = Effect.fnUntraced(function*(asked: Request, stream: boolean, { requestType }: CallContext) {
+    const lengths = (model: string) => kinds.of(model, requestType).lengths
+    const result = yield* optimizer.optimize(asked, { stream, lengths })
+    if (result.changes.length > 0) {
+      yield* Effect.annotateCurrentSpan({
+        "claude.asked_model": asked.model,
+        "claude.optimizer.rules": result.changes.map(({ rule }) => rule)
+      })
+    }
+    return result
+  })
+
+  const beginMessage = Effect.fnUntraced(function*(
+    given: Request,
+    context: CallContext,
+    call: Monitor.Call,
+    stream: boolean
+  ) {
+    const began = yield* Clock.currentTimeMillis
+    const asked = sanitizer === InputSanitizer.off ? given : yield* sanitizer.sanitize(given)
+    const { advice, changes, request } = optimizer === CostOptimizer.off
+      ? { request: asked, changes: [], advice: [] }
+      : yield* optimized(asked, stream, context)
+    const kind = kinds.of(request.model, context.requestType)
+    const { facts } = kind
+    if ((facts.deprecatedOn ?? facts.retiresOn) !== undefined && !warned.has(facts.id)) {
+      yield* Deprecation.warn(facts, warned)
+    }
+    const base: MessageCall["base"] = {
+      ...begin(call, request.model, context, facts),
+      endpoint: "messages",
+      request,
+      estimate: Estimate.make(request, facts, context.estimate),
+      kind,
+      isFast: request.speed === "fast" && Model.isFast(facts, request.speed),
+      optimized: changes.length === 0 ? undefined : { askedModel: asked.model, changes }
+    }
+    return { base, advice, began }
+  })
+
+  return { begin, beginMessage, sanitize: sanitizer.sanitize, start }
+})
