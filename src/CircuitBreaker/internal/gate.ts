@@ -190,9 +190,9 @@ export class Gate {
         until <= (attempt.context.deadline ?? Infinity)
       if (!mayWait) return yield* this.refuse(attempt, answer.waitMillis)
       const news = (this.news ??= Deferred.makeUnsafe())
-      const began = clock.currentTimeMillisUnsafe()
+      const began = this.now()
       yield* Effect.interruptible(Effect.timeoutOption(Deferred.await(news), Math.min(pollMillis, left))).pipe(
-        Effect.onExit(() => Effect.sync(() => waited(attempt, "circuit", clock.currentTimeMillisUnsafe() - began)))
+        Effect.onExit(() => Effect.sync(() => waited(attempt, "circuit", this.now() - began)))
       )
       if (this.mode === "disabled") return undefined
       answer = this.forced ?? (yield* ask())
