@@ -5,7 +5,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import { Outbox, StoreClient, worker } from "../../internal/storeClient.ts"
+import * as Semaphore from "effect/Semaphore"
+import { Outbox, StoreClient, type Worker, worker } from "../../internal/storeClient.ts"
 import type { Batch, Decision, Reply, Reserve, Settlement } from "./data.ts"
 import * as Leases from "./leases.ts"
 
@@ -50,6 +51,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Client, never, Scope.Scope> {
   const outbox = new Outbox<Settlement>(maxSettlements)
   let waiting: Array<Waiting> = []
+  let unsure: ReadonlyArray<Reserve> = []
 
   const store = new StoreClient<Batch, Reply>({
     name: "Budget",
@@ -63,10 +65,20 @@ export const make = Effect.fnUntraced(function*(
       return dropped === 0 ? undefined : `${dropped} settlements were dropped meanwhile: their cost is not counted.`
     }
   })
-  const leases = yield* Leases.make((renewals) => Effect.asVoid(store.step({ renewals })))
+  const inTurn = yield* Semaphore.make(1)
+  const leases = yield* Leases.make(() => wake())
 
   const giveBack = ({ decision }: Waiting): void => {
     if (decision?._tag === "Reserved") outbox.push(decision.settlement)
+  }
+
+  /** Gives back, before anything else is asked, what may have been reserved though nobody was told: if it was, its lease says how much. */
+  const giveBackUnsure = (): void => {
+    for (const { accounts, lease } of unsure) {
+      const reservations = accounts.map((account) => ({ account, slot: 0 }))
+      outbox.push({ lease: lease?.id, reservedNanoUsd: 0, spentNanoUsd: 0, reservations })
+    }
+    unsure = []
   }
 
   const answer = (self: Waiting, decision: Decision | undefined): void => {
@@ -75,23 +87,43 @@ export const make = Effect.fnUntraced(function*(
     Deferred.doneUnsafe(self.answered, Effect.void)
   }
 
-  const work = Effect.suspend(() => {
-    const asked = waiting.slice(0, maxBatch).filter(({ isGone }) => !isGone)
-    waiting = waiting.slice(maxBatch)
-    const { items: settlements, number } = outbox.take(maxBatch)
-    if (asked.length === 0 && settlements.length === 0) return Effect.void
-    const batch = { owner, number, settlements, reserves: asked.map(({ ask }) => ask) }
-    return Effect.flatMap(store.step(batch), (reply) => {
-      asked.forEach((self, index) => answer(self, reply?.decisions[index]))
-      if (reply === undefined) return Effect.void
-      outbox.acknowledge(number + settlements.length - 1)
-      return report(reply)
-    })
+  /**
+   * In turn with the other batches, so that no lease is renewed that a settlement has ended; and before them, so that none lapses by a clock that
+   * jumped.
+   */
+  const renew: Effect.Effect<void> = Effect.suspend(() => {
+    const renewals = leases.take()
+    if (renewals.length === 0) return Effect.void
+    return Effect.flatMap(
+      store.step({ owner, number: outbox.take(0).number, renewals }),
+      (reply): Effect.Effect<void> => reply === undefined || !leases.isDue() ? Effect.void : renew
+    )
   })
 
-  const { wake } = yield* worker(store, {
-    isLeft: () => waiting.length > 0 || outbox.size > 0,
-    work,
+  const work = Effect.andThen(
+    renew,
+    Effect.suspend(() => {
+      const asked = waiting.slice(0, maxBatch).filter(({ isGone }) => !isGone)
+      waiting = waiting.slice(maxBatch)
+      giveBackUnsure()
+      const { items: settlements, number } = outbox.take(maxBatch)
+      if (asked.length === 0 && settlements.length === 0) return Effect.void
+      const batch = { owner, number, settlements, reserves: asked.map(({ ask }) => ask) }
+      return Effect.flatMap(store.step(batch), (reply) => {
+        asked.forEach((self, index) => answer(self, reply?.decisions[index]))
+        if (reply === undefined) {
+          unsure = asked.map(({ ask }) => ask)
+          return Effect.void
+        }
+        outbox.acknowledge(number + settlements.length - 1)
+        return report(reply)
+      })
+    })
+  )
+
+  const { wake }: Worker = yield* worker(store, {
+    isLeft: () => waiting.length > 0 || outbox.size > 0 || leases.isDue(),
+    work: inTurn.withPermit(work),
     timeoutMillis,
     atEnd: Effect.suspend(() => {
       const left = outbox.dropped + outbox.size
@@ -120,7 +152,7 @@ export const make = Effect.fnUntraced(function*(
           ),
           Effect.map(() => {
             if (self.isGone) return undefined
-            if (self.decision?._tag === "Reserved") leases.start(ask)
+            if (self.decision?._tag === "Reserved") leases.start(ask, self.decision.settlement)
             return self.decision
           })
         )
@@ -131,6 +163,6 @@ export const make = Effect.fnUntraced(function*(
         outbox.push(settlement)
         wake()
       }),
-    step: (batch) => store.step(batch)
+    step: (batch) => Effect.andThen(leases.isDue() ? inTurn.withPermit(renew) : Effect.void, store.step(batch))
   }
 })

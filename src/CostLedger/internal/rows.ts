@@ -1,5 +1,5 @@
 /** The rows of the ledger: what is recorded of an attempt, and what each command does to rows in memory. */
-import type { AttemptCost, MessageAttempt, Outcome } from "../../Attempt.ts"
+import { type AttemptCost, billedOf, type MessageAttempt, type Outcome } from "../../Attempt.ts"
 import type { Field, Where } from "../../CostReport.ts"
 import * as Figures from "../../internal/figures.ts"
 import { firstOf } from "../../internal/text.ts"
@@ -47,16 +47,17 @@ const tagsOf = (tags: Readonly<Record<string, string>>): Row["tags"] => {
 type Ended = Exclude<Outcome, { readonly _tag: "NotSent" }>
 
 const endOf = (outcome: Ended): Pick<Row, "outcome" | "error" | "stopReason" | "billed" | "requestId"> => {
+  const billed = billedOf(outcome)
   switch (outcome._tag) {
     case "Aborted":
-      return { outcome: "aborted", billed: "unknown", requestId: storable(outcome.requestId) }
+      return { outcome: "aborted", billed, requestId: storable(outcome.requestId) }
     case "Failed": {
-      const { _tag: error, billed, requestId } = outcome.error
+      const { _tag: error, requestId } = outcome.error
       return { outcome: "failed", error, billed, requestId: storable(requestId) }
     }
     case "Completed": {
       const { requestId, stopReason } = outcome
-      return { outcome: "completed", stopReason: storable(stopReason), billed: "yes", requestId: storable(requestId) }
+      return { outcome: "completed", stopReason: storable(stopReason), billed, requestId: storable(requestId) }
     }
   }
 }

@@ -63,6 +63,7 @@ export const make = Effect.fnUntraced(function*(
   let reportedRows = 0
   let evictedRows = 0
   let failure: CostLedgerError | undefined
+  let isEnded = false
 
   const client = new StoreClient<Write, ReplyTo<Write>>({
     name: "CostLedger",
@@ -116,6 +117,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.andThen(
       Effect.ignore(Effect.timeout(flush, storeMillis)),
       Effect.suspend(() => {
+        isEnded = true
         const left = pending.size
         if (left === 0) return Effect.void
         lostRows += left
@@ -136,6 +138,13 @@ export const make = Effect.fnUntraced(function*(
   return {
     write: (row) =>
       Effect.suspend(() => {
+        if (isEnded) {
+          return lostRows++ > reportedRows
+            ? Effect.void
+            : Effect.logWarning(
+              "CostLedger: an attempt ended after the layer of the ledger; its row and those after it are lost."
+            )
+        }
         if (pending.size >= maxPending) {
           return lostRows++ > reportedRows
             ? Effect.void
