@@ -9,6 +9,7 @@ import { Config, Console, Effect, Option } from "effect"
 import { Argument, CliError, Command, Flag } from "effect/cli"
 import { readFileSync } from "node:fs"
 import { scenes } from "./quickstart/scenes.ts"
+import { serve as runServer } from "./quickstart/serve.ts"
 import { command } from "./quickstart/target.ts"
 import { message } from "./quickstart/terminal.ts"
 
@@ -55,13 +56,21 @@ const quickstart = Command.make(
       Flag.filter((usd) => usd > 0, () => "must be more than 0"),
       Flag.optional
     ),
+    serve: Flag.Boolean("serve").pipe(
+      Flag.withDescription("Traffic in all kinds of weather against the simulated API, with the status page beside it.")
+    ),
+    port: Flag.Int("port").pipe(
+      Flag.withDescription("Where the status page is, on this machine only; 0 for any free port."),
+      Flag.withDefault(9464)
+    ),
     model: Flag.String("model").pipe(
       Flag.withDescription("Default: CLAUDE_MODEL, else claude-sonnet-5-5."),
       Flag.withFallbackConfig(Config.NonEmptyString("CLAUDE_MODEL")),
       Flag.withDefault("claude-sonnet-5-5")
     )
   },
-  Effect.fnUntraced(function*({ budget, concurrency, file, model, out, question }) {
+  Effect.fnUntraced(function*({ budget, concurrency, file, model, out, port, question, serve }) {
+    if (serve) return yield* runServer(port)
     if (Option.isSome(file) && question.length > 0) return yield* refuse("Give a question or --file, not both.")
     if (Option.isSome(file) && Option.isSome(out)) {
       const spend = Option.match(budget, { onNone: () => [], onSome: (usd) => ["--budget", String(usd)] })
@@ -78,6 +87,7 @@ const quickstart = Command.make(
   Command.withDescription("Calls Claude, or a simulation of it where ANTHROPIC_API_KEY is not set."),
   Command.withExamples([
     { command: "npm start", description: "See calls succeed, wait, retry and fail" },
+    { command: "npm start -- --serve", description: "See the status page of traffic that never ends" },
     { command: "npm start -- \"Why is the sky blue?\"", description: "Ask one question" },
     {
       command: "npm start -- --file prompts.jsonl --out answers.jsonl --concurrency 16 --budget 0.50",

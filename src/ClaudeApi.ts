@@ -31,6 +31,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
 import type { Attempt, MessageAttempt } from "./Attempt.ts"
 import { isUnconnected } from "./ClaudeApi/internal/apiError.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
@@ -68,6 +69,7 @@ export interface Timeouts {
  *   `timeouts`; in other runtimes, where `undici` is not installed, and of `make`: the global one. Bundles never contain
  *   `undici`: it is loaded when a layer without `fetch` is built.
  * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
+ * - `traceparent`: sends the span of the attempt along, as W3C Trace Context, for a gateway that goes on with the trace. Default `false`.
  * - `maxBytes`: the largest answer that is read. Default 64 MiB; a larger one fails as `malformed`.
  *
  * @category options
@@ -78,6 +80,7 @@ export interface Options {
   readonly timeouts?: Timeouts | undefined
   readonly headers?: Readonly<Record<string, string>> | undefined
   readonly fetch?: typeof globalThis.fetch | undefined
+  readonly traceparent?: boolean | undefined
   readonly maxBytes?: number | undefined
 }
 
@@ -159,6 +162,10 @@ const withCauses = (fetch: typeof globalThis.fetch | undefined): typeof globalTh
     )
   )
 
+/** A span as a header of W3C Trace Context. */
+const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
+  `00-${traceId.padStart(32, "0")}-${spanId.padStart(16, "0")}-${sampled ? "01" : "00"}`
+
 /** Options of the SDK's methods. */
 interface RequestOptions {
   readonly signal: AbortSignal
@@ -169,7 +176,7 @@ interface RequestOptions {
  * Gives the client of the SDK for the key of an attempt, of which it keeps one for each key, and the options for the SDK's
  * methods.
  */
-const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = {} }: Options) => {
+const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = {}, traceparent = false }: Options) => {
   const clients = new Map<string, Anthropic>()
   const newClient = (apiKey: string): Anthropic => {
     const client = new Anthropic({
@@ -188,13 +195,14 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = 
     clients.set(apiKey, client)
     return client
   }
-  return ({ attempt: { context, key }, controller: { signal } }: Exchange.Exchange) => {
+  return ({ attempt: { context, key }, controller: { signal }, span }: Exchange.Exchange) => {
     const apiKey = key === undefined ? "" : Redacted.value(key.secret)
     const options: RequestOptions = {
       signal,
       // The SDK adds headers of the environment, but those of a request win.
       headers: {
         ...(key?.headers === undefined ? withoutKeys(context.headers) : joined(headers, context.headers, key.headers)),
+        ...(traceparent && span !== undefined ? { traceparent: traceparentOf(span) } : undefined),
         ...(key === undefined ? undefined : { authorization: `Bearer ${apiKey}`, "x-api-key": null })
       }
     }

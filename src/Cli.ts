@@ -81,7 +81,7 @@ export const run = (args: ReadonlyArray<string>): Effect.Effect<number, never, S
       CliOutput.layerPresenter(Present.presenter(isJson)),
       CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions, GlobalFlag.LogLevel] }),
       TerminalCapabilities.layer,
-      Logger.layer([Present.logger])
+      Logger.layer([Present.logger(isJson)])
     ))
   )
 }
@@ -93,4 +93,4 @@ export const run = (args: ReadonlyArray<string>): Effect.Effect<number, never, S
  * @category constructors
  * @since 0.1.0
  */
-export const main = (args: ReadonlyArray<string>): void => Process.main(run(args))
+export const main = (args: ReadonlyArray<string>): void => Process.main(run(args), Present.wantsJson(args))

@@ -60,6 +60,7 @@ import * as Feed from "./internal/feed.ts"
 import * as Keeper from "./KeyPool/internal/keeper.ts"
 import { checkKeys, mistakeIn } from "./KeyPool/internal/keys.ts"
 import type { Member } from "./KeyPool/internal/Member.ts"
+import { maxNewsMillis, News } from "./KeyPool/internal/news.ts"
 import { Pool } from "./KeyPool/internal/Pool.ts"
 import { type Change, type Snapshot, snapshotOf } from "./KeyPool/internal/snapshot.ts"
 import type { StrategyName } from "./KeyPool/internal/strategies.ts"
@@ -91,7 +92,8 @@ export interface Options {
 /**
  * Admits an attempt by giving it a key.
  *
- * - `mayMove`: whether an attempt that has failed is followed by another one at once, with another key. `ClaudeService` asks after each failure.
+ * - `mayMove`: whether an attempt that has failed is followed by another one at once, with another key. `ClaudeService` asks after each failure. Where the API
+ *   does not accept the last key and the store can change, it is read once more before that fails the call: for 5 seconds at most, once for all who wait.
  * - `snapshot`: every key as it stands.
  * - `changes`: what happens to keys, since the subscription. The last 256 are buffered for each subscriber; a slower one loses the oldest. The
  *   stream ends with the layer.
@@ -107,7 +109,7 @@ export interface Options {
 export class KeyPool extends Context.Service<
   KeyPool,
   Policy<NoUsableKeyError> & {
-    readonly mayMove: (attempt: Attempt | undefined, error: ApiError | Refusal) => boolean
+    readonly mayMove: (attempt: Attempt | undefined, error: ApiError | Refusal) => Effect.Effect<boolean>
     readonly snapshot: Effect.Effect<ReadonlyArray<Snapshot>>
     readonly changes: Stream.Stream<Change>
     readonly add: (key: Key) => Effect.Effect<void>
@@ -117,6 +119,9 @@ export class KeyPool extends Context.Service<
     readonly recheck: (label: string) => Effect.Effect<boolean>
   }
 >()("effect-claude/KeyPool") {}
+
+/** No. */
+const no = Effect.succeed(false)
 
 const settingsOf = (options: Options, clock: Clock.Clock, random: Random.Random, { moved }: Telemetry) => ({
   moved,
@@ -156,8 +161,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       : Effect.logWarning(`KeyPool: the keys of the store have changed, and are not used: ${mistake}.`)
   }
   // A store that cannot be read now gives no new keys.
-  const reload = Effect.ignore(Effect.flatMap(store.keys, adopt))
-  yield* Effect.forkScoped(Keeper.run(pool, { api, clock, feed, lookup, reload, scope, telemetry }))
+  const news = new News(Effect.ignore(Effect.flatMap(store.keys, adopt)), () => pool.opened(), clock, scope)
+  if (store.changes !== undefined) pool.news = news
+  yield* Effect.forkScoped(Keeper.run(pool, { api, clock, feed, lookup, reload: news.ask, scope, telemetry }))
   if (store.changes !== undefined) yield* Effect.forkScoped(Stream.runForEach(store.changes, adopt))
 
   /** Gives a key to an attempt, until it is settled. */
@@ -182,7 +188,17 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           : Effect.map(pool.take(attempt), (member) => lend(attempt, member))
       }),
     mayMove: (attempt, error) =>
-      attempt !== undefined && pool.only?.key !== attempt.key && pool.mayMove(attempt, error),
+      Effect.suspend(() => {
+        if (attempt === undefined || pool.only?.key === attempt.key) return no
+        if (pool.mayMove(attempt, error)) return Effect.succeed(true)
+        const { context: { deadline = Infinity }, sentAt = 0 } = attempt
+        if (pool.news === undefined || !pool.isMaybeReplaced(attempt) || !news.mayTell(sentAt)) return no
+        const left = deadline - clock.currentTimeMillisUnsafe()
+        return Effect.map(
+          Effect.timeoutOption(news.ask, Math.max(0, Math.min(maxNewsMillis, left))),
+          () => pool.mayMove(attempt, error)
+        )
+      }),
     snapshot: Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()
       return [...pool.registry.members.values()].map((member) => snapshotOf(member, now))
@@ -241,7 +257,6 @@ export const layerOff: Layer.Layer<KeyPool, KeyStoreError, KeyStore> = Layer.eff
     const { keys } = yield* KeyStore
     const all = yield* keys
     let turn = 0
-    const none = Effect.succeed(false)
     return KeyPool.of({
       admit: (attempt) =>
         Effect.suspend(() => {
@@ -250,7 +265,7 @@ export const layerOff: Layer.Layer<KeyPool, KeyStoreError, KeyStore> = Layer.eff
           attempt.key = key
           return Effect.succeed(nothing)
         }),
-      mayMove: () => false,
+      mayMove: () => no,
       snapshot: Effect.succeed(all.map(({ group, label, weight = 1 }) => ({
         label,
         group,
@@ -262,10 +277,10 @@ export const layerOff: Layer.Layer<KeyPool, KeyStoreError, KeyStore> = Layer.eff
       }))),
       changes: Stream.empty,
       add: () => Effect.void,
-      setWeight: () => none,
-      drain: () => none,
-      remove: () => none,
-      recheck: () => none
+      setWeight: () => no,
+      drain: () => no,
+      remove: () => no,
+      recheck: () => no
     })
   })
 )

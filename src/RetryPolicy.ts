@@ -127,7 +127,7 @@ export interface Listener {
 export class RetryPolicy extends Context.Service<RetryPolicy, {
   readonly retry: <A, E, R>(
     attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-    mayMove?: (error: E | ApiError) => boolean,
+    mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
     listener?: Listener
   ) => Effect.Effect<A, E | ApiError | DeadlineExceededError, R>
 }>()("effect-claude/RetryPolicy") {}
@@ -208,7 +208,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   return RetryPolicy.of({
     retry: Effect.fnUntraced(function*<A, E, R>(
       attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-      mayMove?: (error: E | ApiError) => boolean,
+      mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
       listener?: Listener
     ) {
       const { deadline = Infinity, priority, retries } = yield* CallContext
@@ -232,7 +232,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         const error = result.failure
         const isSent = !isRefusal(error) && isApiError(error)
         if (isSent) lastError = error
-        if (mayMove?.(error) === true) {
+        if (mayMove !== undefined && (yield* mayMove(error))) {
           moves++
           if (isSent) number++
           continue

@@ -1,5 +1,5 @@
 import { assert, describe, it, vi } from "@effect/vitest"
-import { Cause, Clock, Config, Effect, Exit, Fiber, Redacted, Schema, Stream } from "effect"
+import { Cause, Clock, Config, Effect, Exit, Fiber, Redacted, Schema, Stream, Tracer } from "effect"
 import * as Attempt from "effect-claude/Attempt"
 import { type CallContext } from "effect-claude/CallContext"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
@@ -138,6 +138,30 @@ describe("send", () => {
       assert.strictEqual(headers.get("x-team"), "a")
       assert.strictEqual(headers.get("anthropic-beta"), "b-1")
       assert.strictEqual(headers.get("x-stainless-retry-count"), "0")
+    }))
+
+  it.effect("sends the span of the attempt where it may, and none where there is no span", () =>
+    Effect.gen(function*() {
+      const sent: Array<string | null> = []
+      const { fetch } = fetchOf((_, init) => {
+        sent.push(new Headers(init.headers).get("traceparent"))
+        return json(message)
+      })
+      const { spanId, traceId } = yield* Effect.makeSpan("outer")
+      const spans = [
+        Tracer.externalSpan({ spanId, traceId }),
+        Tracer.externalSpan({ spanId: "ab", traceId: "cd", sampled: false })
+      ]
+      const api = ClaudeApi.make({ fetch, traceparent: true })
+      for (const span of spans) yield* Effect.withParentSpan(api.send(attemptOf(hello)), span)
+      yield* api.send(attemptOf(hello))
+      yield* Effect.withParentSpan(ClaudeApi.make({ fetch }).send(attemptOf(hello)), spans[0]!)
+      assert.deepStrictEqual(sent, [
+        `00-${traceId}-${spanId}-01`,
+        `00-${"cd".padStart(32, "0")}-${"ab".padStart(16, "0")}-00`,
+        null,
+        null
+      ])
     }))
 
   it.effect("sends the headers that a key needs, and asks for its betas beside those of the call and of all calls", () =>

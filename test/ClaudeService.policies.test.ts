@@ -1,6 +1,6 @@
 /** The policies together, in their order around each attempt. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Deferred, Effect, Exit, Fiber, Random, Stream, Tracer } from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, Random, Stream } from "effect"
 import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
@@ -12,6 +12,7 @@ import * as RateLimiter from "effect-claude/RateLimiter"
 import * as Simulator from "effect-claude/testing/Simulator"
 import { TestClock } from "effect/testing"
 import { answer, apiError, driven, fetchOf, hello, json, keys, keysOf, message, settle, sse } from "./utils/http.ts"
+import { tracing } from "./utils/tracing.ts"
 
 /** The service, and its policies to look at. */
 const under = (
@@ -281,14 +282,7 @@ describe("what a call costs", () => {
         CostOptimizer.cheaperModel({ to: "claude-haiku-5-5", when: "triage" }),
         CostOptimizer.batchAdvice()
       ]
-      const spans: Array<Tracer.Span> = []
-      const tracer = Tracer.make({
-        span: (options) => {
-          const span = new Tracer.NativeSpan(options)
-          spans.push(span)
-          return span
-        }
-      })
+      const { spans, tracer } = tracing()
       yield* Effect.gen(function*() {
         const ledger = yield* CostLedger.CostLedger
         const fed = yield* Effect.forkChild(Stream.runCollect(Stream.take(ledger.feed, 1)), { startImmediately: true })

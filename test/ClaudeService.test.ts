@@ -11,8 +11,7 @@ import {
   Layer,
   Logger,
   Redacted,
-  Stream,
-  Tracer
+  Stream
 } from "effect"
 import type * as Attempt from "effect-claude/Attempt"
 import * as Budget from "effect-claude/Budget"
@@ -35,6 +34,7 @@ import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
 import * as Usage from "effect-claude/Usage"
 import { TestClock } from "effect/testing"
 import { answer, apiError, driven, fetchOf, hello, json, keys, message, over, settle, sse } from "./utils/http.ts"
+import { tracing } from "./utils/tracing.ts"
 
 const pieces = answer.toString("utf8").split("\n\n").map((part) => new TextEncoder().encode(`${part}\n\n`))
 const reset = (controller: ReadableStreamDefaultController<Uint8Array>) =>
@@ -150,14 +150,7 @@ describe("create", () => {
 
   it.effect("makes a span for the call and one for each attempt", () =>
     Effect.gen(function*() {
-      const spans: Array<Tracer.Span> = []
-      const tracer = Tracer.make({
-        span: (options) => {
-          const span = new Tracer.NativeSpan(options)
-          spans.push(span)
-          return span
-        }
-      })
+      const { spans, tracer } = tracing()
       const { fetch } = fetchOf((n) => n === 1 ? apiError(500, "api_error") : json(message))
       yield* driven(ClaudeService.create(hello).pipe(Effect.withTracer(tracer), Effect.provide(over(fetch))))
       assert.deepStrictEqual(spans.map((span) => span.name), [
@@ -284,7 +277,7 @@ describe("a policy", () => {
     const open = new Set<Attempt.Attempt>()
     const outcomes: Array<string> = []
     const layer = Layer.mock(KeyPool.KeyPool, {
-      mayMove: () => false,
+      mayMove: () => Effect.succeed(false),
       admit: (attempt) =>
         Effect.sync(() => {
           open.add(attempt)

@@ -3,7 +3,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
-import { Environment, folder, here, json, run, start } from "./utils/command.ts"
+import { Environment, folder, here, json, run, start, write } from "./utils/command.ts"
 import { eventually } from "./utils/eventually.ts"
 
 const all = { concurrency: "unbounded" } as const
@@ -81,6 +81,34 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
       assert.notInclude(secret.err, "hunter2")
     }))
 
+  it.effect("writes nothing but JSON to the standard error where that is asked for, and the error last", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      yield* write(`${path}/prompts.jsonl`, [{ id: 1, prompt: "the way" }, { id: 2, question: "the way" }])
+      const warns = `data:text/javascript,setTimeout(() => process.emitWarning("planted by Node"), 100)`
+      const [key, batch, node] = yield* Effect.all([
+        here(["ask", "hi", "--json"], { env: { ANTHROPIC_API_KEY: `"${Simulator.apiKey}"` } }),
+        run(["batch", `${path}/prompts.jsonl`, "--out", `${path}/answers.jsonl`, "--json"]),
+        run(["ask", "hi", "--json"], {
+          env: {
+            NODE_OPTIONS: `--import="${warns.replaceAll(/[ "]/g, encodeURIComponent)}"`,
+            ANTHROPIC_API_KEY: "sk-ant-x"
+          }
+        })
+      ], all)
+      const lines = ({ err }: { readonly err: string }) => err.trimEnd().split("\n").map((line) => JSON.parse(line))
+      const [warning, error, ...others] = lines(key)
+      assert.deepStrictEqual(others, [])
+      assert.strictEqual(warning.log.level, "warn")
+      assert.match(warning.log.message, /^KeyStore: .* stands in quotation marks: remove them/)
+      assert.deepInclude(error.error, { tag: "KeyStoreError", exitCode: 3 })
+      assert.notInclude(key.err, Simulator.apiKey)
+      assert.strictEqual(batch.code, 1)
+      assert.match(lines(batch)[0].log.message, /line 2 is not asked: unknown field/)
+      assert.deepInclude(lines(node)[0].log, { level: "warn", message: "planted by Node" })
+      assert.strictEqual(lines(node).at(-1).error.tag, "AuthError")
+    }))
+
   it.effect("ends quietly when nobody reads what it writes, and at Ctrl-C", () =>
     Effect.gen(function*() {
       const simulator = yield* Simulator.Simulator
@@ -108,7 +136,11 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
         here(["ask", "--file", path]),
         here(["batch", path, "--out", `${path}/answers.jsonl`])
       ], all)
-      assert.deepInclude(full, { code: 1, err: "The output cannot be written (ENOSPC).\n" })
+      assert.deepInclude(full, { code: 1, err: "CommandError: The output cannot be written (ENOSPC).\n" })
+      assert.strictEqual(
+        json((yield* run(["keys", "list", "--json"], { stdout: "/dev/full" })).err).error.message,
+        "The output cannot be written (ENOSPC)."
+      )
       for (const { code, err } of [ask, batch]) {
         assert.strictEqual(code, 2)
         assert.include(err, `${path} is a folder`)

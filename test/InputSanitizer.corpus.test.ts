@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { InputSanitizer } from "effect-claude"
+import { freshHarmless, freshInjections } from "./fixtures/sanitizer/fresh.ts"
 import { harmless } from "./fixtures/sanitizer/harmless.ts"
 import {
   heldOutHarmless,
@@ -52,5 +53,14 @@ describe("the corpus", () => {
       const unknown = [...heldOutInjections, ...oddInjections, ...disguised(heldOutToDisguise)]
       assert.isAtLeast((yield* found(unknown)).length, unknown.length * 0.95)
       assert.deepStrictEqual(yield* found([...heldOutHarmless, ...oddHarmless]), [])
+    }))
+
+  it.effect("holds for wordings of every kind, and for near misses", () =>
+    Effect.gen(function*() {
+      const seen = new Set(yield* found(freshInjections))
+      const missed = freshInjections.filter((text) => !seen.has(text))
+      assert.isAtMost(missed.length, freshInjections.length * 0.07, missed.join("\n"))
+      const wrong = yield* found(freshHarmless)
+      assert.isAtMost(wrong.length, freshHarmless.length * 0.02, wrong.join("\n"))
     }))
 })

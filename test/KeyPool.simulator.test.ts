@@ -1,7 +1,6 @@
 /** The pool under the whole service, over a simulated API. */
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, Clock, Duration, Effect, Fiber, Layer, Random, Redacted, Schedule, Stream } from "effect"
-import * as Budget from "effect-claude/Budget"
+import { Array as Arr, Clock, Duration, Effect, Fiber, Layer, Redacted, Schedule, Stream } from "effect"
 import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeService from "effect-claude/ClaudeService"
@@ -10,57 +9,25 @@ import * as KeyPool from "effect-claude/KeyPool"
 import * as RateLimiter from "effect-claude/RateLimiter"
 import * as Simulator from "effect-claude/testing/Simulator"
 import { TestClock } from "effect/testing"
-import { driven, hello, settle } from "./utils/http.ts"
+import { hello, settle } from "./utils/http.ts"
+import {
+  a,
+  b,
+  c,
+  inFlight,
+  keyOf,
+  keys,
+  labels,
+  patiently,
+  question,
+  retry,
+  states,
+  total,
+  value
+} from "./utils/organizations.ts"
 import * as MapStore from "./utils/rateLimiterMapStore.ts"
 
 const { Fault } = Simulator
-
-const keyOf = (label: string, organization: string, more: Partial<Simulator.Key> = {}): Simulator.Key => ({
-  key: `sk-ant-${label}`,
-  label,
-  organization,
-  workspace: `wrkspc-${organization}`,
-  ...more
-})
-
-const a = keyOf("a", "org-a")
-const b = keyOf("b", "org-b")
-const c = keyOf("c", "org-c")
-
-const retry = { retries: 0 }
-
-/** The value of an effect that runs in virtual time. */
-const value = <A, E, R>(effect: Effect.Effect<A, E, R>, seconds?: number): Effect.Effect<A, E, R> =>
-  Effect.flatMap(driven(effect, seconds), (exit) => exit)
-
-/** Lets time go on only while no request is made or answered. */
-const patiently = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const fiber = yield* Effect.forkChild(effect)
-    let seen = -1
-    while (fiber.pollUnsafe() === undefined) {
-      yield* settle
-      const { open, total } = yield* Simulator.Simulator.use(({ requests }) => requests)
-      if (total + open === seen) yield* TestClock.adjust("100 millis")
-      seen = total + open
-    }
-    return yield* Fiber.join(fiber)
-  })
-
-const labels = Effect.map(
-  Effect.flatMap(Simulator.Simulator, ({ bill }) => bill),
-  ({ rows }) => rows.map(({ key }) => key)
-)
-
-const total = Effect.map(Effect.flatMap(Simulator.Simulator, ({ requests }) => requests), ({ total }) => total)
-
-const keys = Effect.flatMap(KeyPool.KeyPool, ({ snapshot }) => snapshot)
-
-const states = Effect.map(keys, (keys) => Object.fromEntries(keys.map(({ label, state }) => [label, state])))
-
-const inFlight = Effect.map(keys, (keys) => keys.reduce((sum, key) => sum + key.inFlight, 0))
-
-const question = (i: number) => ({ ...hello, messages: [{ role: "user" as const, content: `Question ${i}` }] })
 
 /** 429 for requests with keys of some organizations, until so many seconds after the start. */
 const throttled = (seconds: number, ...organizations: ReadonlyArray<string>): Simulator.Rule => ({
@@ -410,97 +377,4 @@ describe("rotation", () => {
       { keys: [a], latency: { firstToken: { median: "30 millis", sigma: 0.5 } } },
       { retry, limiter: RateLimiter.layerOff }
     ))), 30_000)
-})
-
-describe("bad weather", () => {
-  const hit = (share: number, fault: Simulator.Fault): Simulator.Rule => ({
-    fault,
-    when: { probability: share, until: "1 minute" }
-  })
-
-  const storm = [
-    hit(0.3, Fault.Status({ status: 429, headers: { "retry-after-ms": "700" } })),
-    hit(0.1, Fault.Status({ status: 429, headers: { "retry-after": "3" } })),
-    hit(0.05, Fault.Status({ status: 401 })),
-    hit(0.05, Fault.Status({ status: 403 })),
-    hit(0.05, Fault.Status({ status: 500 })),
-    hit(0.05, Fault.ResetBeforeHeaders()),
-    hit(0.05, Fault.ErrorEvent({ type: "overloaded_error", after: { events: 3 } }))
-  ]
-
-  for (const seed of ["hail", "fog", "gale"]) {
-    it.effect(
-      `leaves nothing in flight, whenever calls are interrupted, and passes (${seed})`,
-      () =>
-        Effect.gen(function*() {
-          const claude = yield* ClaudeService.ClaudeService
-          const limiter = yield* RateLimiter.RateLimiter
-          const budget = yield* Budget.Budget
-          const call = Effect.fnUntraced(function*(i: number) {
-            const run: Effect.Effect<unknown, unknown> = i % 3 === 0
-              ? Stream.runDrain(claude.stream(question(i)))
-              : claude.create(question(i))
-            const [start, patience] = [yield* Random.nextBetween(0, 30_000), yield* Random.nextBetween(1, 20_000)]
-            yield* Effect.sleep(start)
-            const within = i % 2 === 0 ? CallContext.withDeadline(run, patience) : Effect.timeoutOption(run, patience)
-            return (yield* Effect.exit(within))._tag
-          })
-          const ends = yield* value(Effect.forEach(Arr.makeBy(300, (i) => i), call, { concurrency: "unbounded" }))
-          assert.includeMembers(ends, ["Success", "Failure"])
-          assert.strictEqual(yield* inFlight, 0)
-          for (const { inFlight, waiting } of yield* limiter.snapshot) {
-            assert.deepStrictEqual([inFlight, waiting], [0, 0])
-          }
-          for (const { reservedNanoUsd } of yield* budget.snapshot) assert.strictEqual(reservedNanoUsd, 0)
-          yield* TestClock.adjust("10 minutes")
-          yield* settle
-          assert.deepStrictEqual([...new Set(Object.values(yield* states))], ["usable"])
-          const after = yield* value(Effect.replicateEffect(ClaudeService.create(hello), 20))
-          assert.lengthOf(after, 20)
-        }).pipe(
-          Effect.provide(Simulator.layerClaude({
-            seed,
-            keys: [a, keyOf("a-2", "org-a"), b, keyOf("b-2", "org-b")],
-            faults: storm,
-            latency: { firstToken: { median: "800 millis", sigma: 1 }, perToken: "5 millis" }
-          }, {
-            breaker: { mode: "observe" },
-            budget: { budgets: [{ name: "all", limit: 1_000, window: { calendar: "month" } }] }
-          })),
-          Random.withSeed(seed)
-        ),
-      30_000
-    )
-  }
-
-  it.effect("of two groups that refuse in turn never sends more than a call may", () =>
-    Effect.gen(function*() {
-      const error = yield* Effect.flip(ClaudeService.create(hello))
-      assert.strictEqual(error._tag, "RateLimitError")
-      // Each group once: the hints are over before the other group has refused, and that is no reason to ask again.
-      assert.strictEqual(yield* total, 2)
-    }).pipe(Effect.provide(Simulator.layerClaude({
-      keys: [a, keyOf("a-2", "org-a"), b, keyOf("b-2", "org-b")],
-      faults: [{ fault: Fault.Status({ status: 429, headers: { "retry-after-ms": "0" } }) }]
-    }, { retry }))))
-
-  it.effect("is met by each retry on both groups again", () =>
-    Effect.gen(function*() {
-      assert.strictEqual((yield* value(Effect.flip(ClaudeService.create(hello))))._tag, "RateLimitError")
-      assert.strictEqual(yield* total, 4)
-    }).pipe(Effect.provide(Simulator.layerClaude({
-      keys: [a, b],
-      faults: [{ fault: Fault.Status({ status: 429, headers: { "retry-after": "1" } }) }]
-    }, { retry: { retries: 1 }, limiter: RateLimiter.layerOff }))))
-
-  it.effect("counts the same 500 on two keys once", () =>
-    Effect.gen(function*() {
-      const breaker = yield* CircuitBreaker.CircuitBreaker
-      yield* value(Effect.flip(ClaudeService.create(hello)))
-      assert.strictEqual(yield* total, 4)
-      assert.deepInclude(yield* breaker.state("opus-4"), { failures: 1, phase: "closed" })
-    }).pipe(Effect.provide(Simulator.layerClaude({
-      keys: [a, b],
-      faults: [{ fault: Fault.Status({ status: 500 }) }]
-    }, { keys: { strategy: "roundRobin" } }))))
 })

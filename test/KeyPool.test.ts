@@ -1,19 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import {
-  Cause,
-  Config,
-  Duration,
-  Effect,
-  Exit,
-  Fiber,
-  Layer,
-  Metric,
-  Queue,
-  Random,
-  Redacted,
-  Schema,
-  Stream
-} from "effect"
+import { Cause, Config, Duration, Effect, Exit, Fiber, Layer, Metric, Random, Redacted, Schema, Stream } from "effect"
 import type * as Attempt from "effect-claude/Attempt"
 import { type ApiError, AuthError, NoUsableKeyError, RateLimitError, ServerError } from "effect-claude/ClaudeError"
 import * as KeyPool from "effect-claude/KeyPool"
@@ -230,7 +216,7 @@ describe("evidence", () => {
         status: 402
       })
       yield* end(fail(error))
-      assert.isFalse(pool.mayMove(attempt, error))
+      assert.isFalse(yield* pool.mayMove(attempt, error))
       assert.deepStrictEqual(yield* states, ["a usable", "b usable"])
     }).pipe(using(two, turns)))
 
@@ -243,7 +229,7 @@ describe("evidence", () => {
       yield* end(fail(error))
       assert.deepStrictEqual(yield* states, ["a usable"])
       // The call goes on with the new key of the same label.
-      assert.isTrue(pool.mayMove(attempt, error))
+      assert.isTrue(yield* pool.mayMove(attempt, error))
       const next = yield* begin()
       assert.strictEqual(Redacted.value(next.attempt.key?.secret ?? Redacted.make("")), "sk-ant-next")
     }).pipe(using([key("a")])))
@@ -358,80 +344,6 @@ describe("a pool that runs", () => {
         [["m-a", 0], ["m-b", 0], ["m-c", 3]]
       )
     }).pipe(using([key("m-a", { group: "org-a" }), key("m-b", { group: "org-b" })])))
-})
-
-describe("the store", () => {
-  const storing = Effect.gen(function*() {
-    const changes = yield* Queue.unbounded<ReadonlyArray<Attempt.Key>>()
-    let now = [key("a"), key("b")]
-    const store = Layer.mock(KeyStore.KeyStore, {
-      keys: Effect.sync(() => now),
-      changes: Stream.fromQueue(changes)
-    })
-    const layer = KeyPool.layer().pipe(Layer.provide(store), Layer.provideMerge(ClaudeTest.layerApi()))
-    return {
-      change: (...keys: Array<Attempt.Key>) => Effect.andThen(Queue.offer(changes, keys), settle),
-      become: (...keys: Array<Attempt.Key>) =>
-        Effect.sync(() => {
-          now = keys
-        }),
-      using: Effect.provide(layer)
-    }
-  })
-
-  it.effect("rotates keys by itself, and attempts that run keep theirs", () =>
-    Effect.gen(function*() {
-      const { change, using } = yield* storing
-      yield* Effect.gen(function*() {
-        const pool = yield* KeyPool.KeyPool
-        yield* pool.setWeight("b", 3)
-        const { attempt, end } = yield* begin()
-        yield* change(key("b"), key("c"))
-        assert.strictEqual(attempt.key?.label, "b")
-        assert.deepStrictEqual(yield* states, ["b usable", "c usable"])
-        // What the store says for the first time replaces what was set; what it repeats does not.
-        assert.deepStrictEqual((yield* pool.snapshot).map(({ inFlight, weight }) => [weight, inFlight]), [[3, 1], [
-          1,
-          0
-        ]])
-        yield* change(key("b", { weight: 2 }), key("c"))
-        assert.deepStrictEqual((yield* pool.snapshot).map(({ weight }) => weight), [2, 1])
-        // Another lifetime makes another key of it, since the port reads it from there.
-        yield* change(key("b", { weight: 2, expiresAt: 1_000 }), key("c"))
-        assert.deepStrictEqual((yield* pool.snapshot).map(({ inFlight, label }) => [label, inFlight]), [["c", 0], [
-          "b",
-          0
-        ]])
-        yield* end(completed)
-        yield* pool.add(key("mine"))
-        yield* change(key("d"))
-        assert.deepStrictEqual(yield* states, ["mine usable", "d usable"])
-      }).pipe(using)
-    }))
-
-  it.effect("that gives no keys, or wrong ones, changes nothing", () =>
-    Effect.gen(function*() {
-      const { change, using } = yield* storing
-      yield* Effect.gen(function*() {
-        yield* change()
-        yield* change(key("x", { weight: -1 }))
-        yield* change(key("x", { weight: 0 }))
-        assert.deepStrictEqual(yield* states, ["a usable", "b usable"])
-      }).pipe(using)
-    }))
-
-  it.effect("is read again when a key is quarantined", () =>
-    Effect.gen(function*() {
-      const { become, using } = yield* storing
-      yield* Effect.gen(function*() {
-        yield* become(key("a", { secret: Redacted.make("sk-ant-next") }), key("b"))
-        assert.strictEqual(yield* once(refused), "a")
-        yield* settle
-        assert.deepStrictEqual(yield* states, ["b usable", "a usable"])
-        // Nothing was asked with the old one.
-        assert.lengthOf(yield* ClaudeTest.calls, 0)
-      }).pipe(using)
-    }))
 })
 
 describe("layerOff", () => {

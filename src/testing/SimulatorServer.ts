@@ -53,11 +53,14 @@ export class SimulatorServer extends Context.Service<SimulatorServer, {
   /** The base URL, such as `http://127.0.0.1:40123`. */
   readonly url: string
   /**
-   * A base URL that refuses connections: a port that was free when the server started. The fault `Refused` can only close a
+   * A base URL that refuses connections: a port that no server is given unless it asks for it. The fault `Refused` can only close a
    * connection before the first byte of an answer.
    */
   readonly refusedUrl: string
 }>()("effect-claude/testing/SimulatorServer") {}
+
+/** The system gives ports above 1023 to those who ask for any. `fetch` refuses to try port 1, and tries this one. */
+const refusedUrl = "http://127.0.0.1:2"
 
 /**
  * Starts a server. When the scope closes, it closes every socket and stops all work for them.
@@ -70,9 +73,8 @@ export const make = Effect.fnUntraced(
     options: Options = {}
   ): Effect.fn.Return<SimulatorServer["Service"], never, Scope.Scope | Simulator.Simulator> {
     const { core } = yield* Simulator.Simulator
-    const refused = yield* Effect.scoped(Http.listen(core, 0))
     const port = yield* Http.listen(core, options.port ?? 0)
-    return SimulatorServer.of({ url: `http://127.0.0.1:${port}`, refusedUrl: `http://127.0.0.1:${refused}` })
+    return SimulatorServer.of({ url: `http://127.0.0.1:${port}`, refusedUrl })
   }
 )
 

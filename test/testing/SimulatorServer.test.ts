@@ -133,6 +133,8 @@ describe("SimulatorServer", () => {
         const { refusedUrl } = yield* SimulatorServer.SimulatorServer
         const code = yield* Effect.promise(() => fetch(refusedUrl).catch((error) => error.cause.code))
         assert.strictEqual(code, "ECONNREFUSED")
+        // Another server that asks for any port is not given this one.
+        assert.isBelow(Number(new URL(refusedUrl).port), 1024)
       }).pipe(using()))
 
     it.effect("resets amid a stream after the events before it have arrived", () =>

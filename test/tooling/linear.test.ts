@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { problem } from "../../scripts/linear.ts"
+import { problem, ways } from "../../scripts/linear.ts"
 
 describe("the check of patterns", () => {
   it("reports a pattern that backtracks without bound", () => {
@@ -8,5 +8,12 @@ describe("the check of patterns", () => {
 
   it("takes a pattern that cannot", () => {
     assert.isUndefined(problem(/I[^;]{0,3}N/g))
+  })
+
+  it("counts the ways of a pattern in which nothing repeats without bound", () => {
+    assert.strictEqual(ways("I[^;]{0,3}N(?:a|b)?"), 4 * 2 * 2)
+    assert.isUndefined(ways("a+b"))
+    assert.isUndefined(ways("(?:ab?){0,3}"))
+    assert.isDefined(problem(/a{0,99}b{0,99}c/))
   })
 })

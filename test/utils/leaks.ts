@@ -2,6 +2,7 @@
 import { assert } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, Logger, References, Tracer } from "effect"
 import { inspect } from "node:util"
+import { tracing } from "./tracing.ts"
 
 const text = (render: () => unknown): string => {
   try {
@@ -43,14 +44,7 @@ const loggers = (lines: Array<string>) => {
 export const showing = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     const lines: Array<string> = []
-    const spans: Array<Tracer.Span> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = tracing()
     const exit = yield* effect.pipe(
       Effect.withSpan("test"),
       Effect.exit,

@@ -5,9 +5,9 @@ import { Redis } from "effect/persistence"
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
 import { mkdtempSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { freePort } from "./freePort.ts"
 
 /** Whether this machine can start one. Where it must, that is not left open. */
 export const isInstalled = spawnSync("redis-server", ["--version"]).status === 0
@@ -26,16 +26,6 @@ export interface Server {
   /** Resumes it, or starts it, as it needs. */
   readonly revive: Effect.Effect<void>
 }
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const server = createServer()
-    server.on("error", reject)
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0))
-    })
-  })
 
 /** A server that keeps every write over a crash, or nothing. */
 export const server = (options: { readonly durable: boolean }): Effect.Effect<Server, never, Scope.Scope> =>

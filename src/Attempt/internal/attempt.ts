@@ -150,7 +150,7 @@ export interface AttemptCost {
 }
 
 /**
- * What all attempts have. The key pool writes `key` and `patience`, the port writes `sentAt` and `outcome`; nobody else writes.
+ * What all attempts have. The key pool writes `key`, `patience` and `isUnaffordable`, the port writes `sentAt` and `outcome`; nobody else writes.
  *
  * - `callId`: the same for all attempts of a call.
  * - `number`: 1 for the first.
@@ -160,6 +160,7 @@ export interface AttemptCost {
  * - `moves`: how many attempts right before it failed for reasons of their keys, so that it follows at once with another one.
  * - `patience`: for how many milliseconds it may wait for the limits of its group, since keys of another could be used as well; undefined for as
  *   long as its deadline allows.
+ * - `isUnaffordable`: a budget that counts by keys had no room for it with this one.
  * - `sentAt`: milliseconds since the epoch; undefined until it is sent.
  *
  * @category models
@@ -175,6 +176,7 @@ export interface Common {
   readonly moves?: number | undefined
   key: Key | undefined
   patience?: number | undefined
+  isUnaffordable?: boolean | undefined
   sentAt?: number | undefined
   outcome: Outcome
 }

@@ -97,6 +97,8 @@ export interface Budget {
   readonly name: string
   readonly window: Window
   readonly dimension: Dimension | undefined
+  /** Whether it depends on the key of an attempt. */
+  readonly isOfKey: boolean
   readonly matches: ((subject: Subject) => boolean) | undefined
   readonly whole: Account | undefined
   readonly account: (value: string) => Account
@@ -223,6 +225,7 @@ const budgetOf = (options: BudgetOptions, catalogue: Catalogue, countsLapsed: bo
     name,
     window,
     dimension: per,
+    isOfKey: per === "key" || filter?.key !== undefined,
     matches: filter === undefined ? undefined : matchesOf(filter, catalogue),
     whole: per === undefined ? account("") : undefined,
     account,

@@ -55,6 +55,7 @@ export const refused = (
     neededNanoUsd,
     resetsAt,
     retryAfter: resetsAt === undefined ? undefined : Duration.millis(resetsAt - at),
+    ...(budget?.isOfKey === true && { isOfKey: true }),
     attempts: number - 1
   })
 

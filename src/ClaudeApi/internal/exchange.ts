@@ -11,6 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
+import * as Tracer from "effect/Tracer"
 import { type Attempt, type Limit, type Limits, type ModelRefusal, Outcome } from "../../Attempt.ts"
 import { type ApiError, type Billed, ConnectionError, isApiError } from "../../ClaudeError.ts"
 import type { Request } from "../../Request.ts"
@@ -35,6 +36,8 @@ export interface Exchange {
   readonly bounds: Bounds
   readonly controller: AbortController
   readonly clock: Clock.Clock
+  /** The span that the request belongs to. */
+  readonly span: Tracer.AnySpan | undefined
   /** Milliseconds since the epoch. */
   readonly began: number
   /** Of the response, also where it is an error; undefined until it arrives. */
@@ -72,6 +75,7 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       bounds,
       controller: new AbortController(),
       clock,
+      span: Context.getOrUndefined(context, Tracer.ParentSpan),
       began,
       headers: undefined,
       requestId: undefined,

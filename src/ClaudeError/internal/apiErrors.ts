@@ -1,5 +1,6 @@
 /** The five errors that the API, or the connection to it, can end an attempt with. */
 import * as Schema from "effect/Schema"
+import { limitTexts } from "../../internal/limitTexts.ts"
 import { apiFields, facts, keyFields, optionalString, tryAgain } from "./fields.ts"
 
 /**
@@ -76,15 +77,6 @@ export class RateLimitError
     return `Claude refused the call: ${what} was reached${facts(this)}. ${tryAgain(this.retryAfter)}`
   }
 }
-
-const limitTexts = {
-  requests: "the limit of requests per minute",
-  inputTokens: "the limit of input tokens per minute",
-  outputTokens: "the limit of output tokens per minute",
-  acceleration: "the limit on how fast traffic may grow",
-  spend: "a spend limit",
-  unknown: "a rate limit"
-} as const
 
 /**
  * No answer arrived, or only part of one.

@@ -90,6 +90,8 @@ export class BudgetExceededError
     resetsAt: Schema.optional(Schema.Int),
     /** The wait until then. Calls that cost less than their worst case may make room sooner. */
     retryAfter: wait,
+    /** Whether it counts attempts by their key, so that there may be room with another one. */
+    isOfKey: Schema.optional(Schema.Boolean),
     attempts
   })
 {

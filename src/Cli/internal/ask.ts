@@ -15,7 +15,7 @@ import { sampling } from "./apiVersion.ts"
 import { UsageError } from "./failure.ts"
 import { readText } from "./input.ts"
 import * as Ledger from "./ledger.ts"
-import { dollars, Json, note, result, seconds } from "./output.ts"
+import { dollars, harmless, Json, note, result, seconds } from "./output.ts"
 import * as Target from "./target.ts"
 
 export interface Input extends Ledger.Flags {
@@ -49,8 +49,6 @@ const requestOf = ({ maxTokens, system, temperature }: Input, model: string, pro
   ...(system === undefined ? undefined : { system }),
   ...sampling(temperature).fields
 })
-
-const harmless = (text: string): string => text.replace(/[^\P{Cc}\n\t]/gu, "")
 
 const summary = ({ costNanoUsd, latency, model, usage }: ClaudeService.Report): string => {
   const cost = costNanoUsd === undefined ? "at an unknown price" : `$${CostReport.usd(costNanoUsd, 6)}`

@@ -1,17 +1,15 @@
 /** The ledger of `--ledger` or `CLAUDE_LEDGER`: a SQLite file, or Postgres where its client is installed. */
-import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as CostLedgerSql from "../../CostLedger/Sql.ts"
 import * as Sqlite from "../../Sqlite.ts"
+import { addressOf } from "./address.ts"
 import { CommandError, UsageError } from "./failure.ts"
 import { load } from "./peer.ts"
-import { hasPassword } from "./redact.ts"
 
 const isUrl = (target: string): boolean => /^[a-z][a-z0-9+.-]*:\/\//i.test(target)
 
@@ -27,19 +25,9 @@ export interface Target {
   readonly prefix: string
 }
 
-/** The flag, or the environment, which alone may hold a password. */
-const addressOf = Effect.fnUntraced(function*(flag: string | undefined) {
-  if (flag === undefined) return Option.getOrUndefined(yield* Config.option(Config.Redacted("CLAUDE_LEDGER")))
-  return hasPassword(flag)
-    ? yield* new UsageError({
-      message: "A URL with a password can be seen by everybody on this machine: give it as CLAUDE_LEDGER instead."
-    })
-    : Redacted.make(flag)
-})
-
 export const targetOf = (flags: Flags) =>
   Effect.map(
-    addressOf(flags.ledger),
+    addressOf(flags.ledger, "CLAUDE_LEDGER"),
     (address): Target | undefined =>
       address === undefined ? undefined : { address, prefix: flags.ledgerPrefix ?? "effect_claude_" }
   )

@@ -4,12 +4,15 @@ import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as TerminalCapabilities from "effect/cli/TerminalCapabilities"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import type { Failure } from "./failure.ts"
 import { redact } from "./redact.ts"
 
 /** Whether the result is written as JSON. */
 export const Json = GlobalFlag.Setting("json")({
   flag: Flag.Boolean("json").pipe(
-    Flag.withDescription("Write the result as one JSON value, and errors as one JSON object on the standard error"),
+    Flag.withDescription(
+      "Write the result as one JSON value; each line of the standard error is an object with an error or a log"
+    ),
     Flag.withDefault(false)
   )
 })
@@ -18,8 +21,25 @@ export const Json = GlobalFlag.Setting("json")({
 export const result = (value: unknown, text: string) =>
   Effect.flatMap(Json, (isJson) => Console.log(isJson ? JSON.stringify(value) : text))
 
+/** Text from outside, without what a terminal would obey but lines and tabs. */
+export const harmless = (text: string): string => text.replace(/[^\P{Cc}\n\t]/gu, "")
+
+/** A line of the standard error that is no error; names of the fields are part of the command's interface. */
+export const logLine = (level: string, message: string, isJson: boolean): string =>
+  isJson ? JSON.stringify({ log: { level, message: redact(message) } }) : harmless(redact(message))
+
+/** An error on the standard error; names of the fields are part of the command's interface. */
+export const errorLine = (
+  { exitCode, message, tag, ...rest }: Failure,
+  isJson: boolean,
+  paint: (text: string) => string = (text) => text
+): string =>
+  isJson
+    ? JSON.stringify({ error: { tag, message, exitCode, ...rest } })
+    : `${paint(`${tag}:`)} ${harmless(message)}`
+
 /** Writes a line for the eye of who runs the command. */
-export const note = (line: string): Effect.Effect<void> => Console.error(redact(line))
+export const note = (line: string) => Effect.flatMap(Json, (isJson) => Console.error(logLine("info", line, isJson)))
 
 /** Styles that are plain where the output is no terminal, or `NO_COLOR` is set. */
 export const styles = Effect.map(TerminalCapabilities.TerminalCapabilities, ({ canColor }) => {

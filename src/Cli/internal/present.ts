@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import { ExitCode } from "./exitCode.ts"
 import { Ended, type Failure, of } from "./failure.ts"
-import { styles } from "./output.ts"
+import { errorLine, logLine, styles } from "./output.ts"
 import { redact } from "./redact.ts"
 
 /** Whether the arguments ask for JSON; known before they are parsed, so that what is wrong with them is JSON too. */
@@ -18,13 +18,8 @@ export const wantsJson = (args: ReadonlyArray<string>): boolean => {
   return flags.length > 0 && !/^--no-json|=(?:false|no|off|0)$/.test(flags[flags.length - 1] ?? "")
 }
 
-const error = (failure: Failure, isJson: boolean): Effect.Effect<void> => {
-  if (isJson) {
-    const { exitCode, message, tag, ...rest } = failure
-    return Console.error(JSON.stringify({ error: { tag, message, exitCode, ...rest } }))
-  }
-  return Effect.flatMap(styles, ({ red }) => Console.error(`${red(`${failure.tag}:`)} ${failure.message}`))
-}
+const error = (failure: Failure, isJson: boolean): Effect.Effect<void> =>
+  Effect.flatMap(styles, ({ red }) => Console.error(errorLine(failure, isJson, red)))
 
 const formatter = Effect.map(
   TerminalCapabilities.TerminalCapabilities,
@@ -75,12 +70,15 @@ export const failed = (cause: Cause.Cause<unknown>, isJson: boolean): Effect.Eff
 }
 
 /** Logs are lines of the standard error, without what looks like a secret. */
-export const logger = Logger.withConsoleError(
-  Logger.make<unknown, string>(({ cause, logLevel, message }) => {
-    const parts = (Array.isArray(message) ? message : [message]).map((part) =>
-      typeof part === "string" ? part : part instanceof Error ? part.message : JSON.stringify(part)
-    )
-    const why = cause.reasons.length === 0 ? [] : [Cause.pretty(cause)]
-    return redact(`${logLevel.toLowerCase()}: ${[...parts, ...why].join(" ")}`)
-  })
-)
+export const logger = (isJson: boolean) =>
+  Logger.withConsoleError(
+    Logger.make<unknown, string>(({ cause, logLevel, message }) => {
+      const parts = (Array.isArray(message) ? message : [message]).map((part) =>
+        typeof part === "string" ? part : part instanceof Error ? part.message : JSON.stringify(part)
+      )
+      const why = cause.reasons.length === 0 ? [] : [Cause.pretty(cause)]
+      const level = logLevel.toLowerCase()
+      const text = [...parts, ...why].join(" ")
+      return logLine(level, isJson ? text : `${level}: ${text}`, isJson)
+    })
+  )

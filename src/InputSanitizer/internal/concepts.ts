@@ -42,6 +42,11 @@
  * | `5` | content filters, as such | | `6` | reading this |
  * | `7` | pwned | | `8` | what are your |
  * | `9` | commands, conversation | | `0` | the first message |
+ * | `@` | who made or runs the model | | `ø` | told you, gave you |
+ * | `§` | passwords, keys | | `<` | the user |
+ * | `'` | before anything else | | `¡` | to inform, to mention |
+ * | `¬` | takes precedence over | | `¿` | without telling, after whom |
+ * | `ð` | you are no longer | | | |
  * | `:` `,` `;` `"` `/` | punctuation, `;` ends a sentence, `/` is a bracket | | `#` | something was removed |
  */
 export type Lexicon = Readonly<Record<string, string>>
@@ -50,23 +55,43 @@ export type Lexicon = Readonly<Record<string, string>>
 export const anchors: ReadonlyArray<readonly [concepts: string, bit: number]> = [
   ["IJ&", 1],
   ["o", 256],
-  ["NkV2g59", 2],
-  ["QML0UODKHFZiab748!>", 4],
+  ["NkV2g59ø", 2],
+  ["QML0UODKHFZiab748!>ð", 4],
   ["h", 8],
   ["G", 16],
-  ["X", 32]
+  ["X", 32],
+  ["R", 4096]
 ]
 
 /** Instructions in rot13, and read from their end. */
 export const rotatedBit = 64
 export const reversedBit = 128
 
+/** The user, and not to tell: one beside the other is worth reading. */
+export const userBit = 512
+export const hushBit = 1024
+
+/** Word for word. */
+export const verbatimBit = 2048
+
 /** Words that give away an instruction when they are found in rot13 or in reverse. */
 export const givingAway =
   "ignore, disregard, previous, instructions, system prompt, override, developer mode, restrictions, guidelines, anweisungen"
 
 /** The combinations of bits, close together, that make a place worth reading. */
-export const alarms: ReadonlyArray<number> = [1 | 2, 2 | 256, 4, 8 | 16, 8 | 32, 16 | 32, rotatedBit, reversedBit]
+export const alarms: ReadonlyArray<number> = [
+  1 | 2,
+  2 | 256,
+  4,
+  userBit | hushBit,
+  2 | verbatimBit,
+  2 | 4096,
+  8 | 16,
+  8 | 32,
+  16 | 32,
+  rotatedBit,
+  reversedBit
+]
 
 /** Phrases that are worth reading though they are more than one concept. */
 export const worthReading =
@@ -137,12 +162,12 @@ export const english: Lexicon = {
     "i am an administrator, i am the system administrator, this is your administrator, message from the developer*, message from the system, message from openai, message from anthropic, message from the administrator, this is openai, this is anthropic, i work at openai, i work at anthropic," +
     "i work for anthropic, i work for openai, i am from anthropic, i am from openai, i am an anthropic employee, i am an openai employee, as your developer, as your creator, as your administrator, on behalf of anthropic, on behalf of openai," +
     "authorized by anthropic, authorized by openai, approved by anthropic, approved by openai, im your developer, im the developer, im your administrator, im an openai employee, im an anthropic employee, i have admin privileges, i have root access, i have administrator rights, i have administrator privileges",
-  M: "everything above, everything before this, everything prior to this, everything that came before, everything that precedes, all text above, all of the text above, all the text above, all the above text, all of the above text, all words above," +
+  M: "everything above, everything before this, everything prior to this, everything that came before, what came before, everything that precedes, all text above, all of the text above, all the text above, all the above text, all of the above text, all words above," +
     "all the words above, everything in your context, everything in the context window, entire context window, full context window, everything from the beginning, everything from the start, whole context, everything you were told before, everything you have been told," +
     "everything up to this point, contents of your context, content of your context, your context window, your entire context, your full context, everything written above, everything up to here, complete text above, entire text above, entire conversation above, text before this conversation," +
     "messages before this one, everything before my message, everything before this message, everything before this sentence, everything before this line",
   L: "text above, words above, above text, above words, sentences above, lines above, paragraph above, paragraphs above, message above, messages above, conversation above, instructions above, above instructions, prompt above, above prompt, content above, contents above, preceding text, text preceding," +
-    "previous text, previous messages, earlier text, text before this, words before this, context above, section above, above this line, above this message, above this sentence, before this line, before this sentence, before this message, your context, told before, said before this, what came before",
+    "previous text, previous messages, earlier text, text before this, words before this, context above, section above, above this line, above this message, above this sentence, before this line, before this sentence, before this message, your context, told before, said before this",
   D: "developer mode, developermode, dev mode, devmode, god mode, godmode, sudo mode, admin mode, debug mode, debugging mode, root mode, opposite mode, opposite day, maintenance mode," +
     "diagnostic mode, diagnostics mode, raw mode, chaos mode, free mode, freedom mode, test mode, safe mode off, privileged mode, override mode, dan, dude mode, evil confidant, evilbot, evil twin, evil bot, evil ai, jailbreak, jailbroken, alphabreak, betterdan, basedgpt, chaosgpt, evilgpt, freegpt, darkgpt, jailbot",
   U: "never given any safety, without safety training, no safety training, without any training, dan mode, danmode, jailbreak mode, evil mode, unrestricted mode, uncensored mode, unfiltered mode, no filter mode, unlocked mode, restrictions off, filters off, safety off, all limits removed, no inhibitions, without inhibitions, unrestricted, uncensored, unfiltered, no restriction*, no rules, no limit*, no filter*, no guideline*, no boundar*, no ethic*, no moral*, no censorship, no constraints, no content polic*, no safety, no guardrails, no safeguards, zero restrictions, zero filters," +
@@ -152,7 +177,7 @@ export const english: Lexicon = {
     "not limited by, not subject to, no longer restricted, no longer limited, no longer subject to, no longer constrained, no longer an ai, no longer a language model, no longer an assistant, do anything now, can do anything, broken free, break free, unbound, unshackled, unchained, liberated, amoral, unethical, immoral, malicious ai, evil ai, rogue ai, ethics disabled," +
     "restrictions removed, restrictions lifted, restrictions disabled, filters disabled, limits removed, restrictions do not apply, rules do not apply, does not apply to you, do not apply to you, dont apply to you, has no restrictions, has no limits, has no rules, has no ethic*, has no moral*, has no filter*, that ignores ethic*, that ignores safety, that ignores all rules, outside of your guidelines, outside your guidelines," +
     "beyond your guidelines, devoid of ethic*, devoid of moral*, lacks ethic*, lacks moral*, doesnt have restrictions, doesnt follow rules, does not follow rules, that follows no rules, without refusing, never refuses, that never refuses, without hesitation or restriction, does not care about ethic*, doesnt care about ethic*, does not care about moral*, does not care about rules, does not care about safety, without disclaimers, without any disclaimers, without warnings, without any warnings",
-  O: "always comply, comply with my, obey my, must always comply, must always obey, follow all my, do everything i say, do whatever i say, do as i say, do anything i say, do not have to abide, does not have to abide, not have to follow, need not follow, do not need to follow, dont need to follow, doesnt have to follow, you have no restriction*, you have no rules, you have no limit*, you have no filter*, you have no ethic*, you have no moral*, you have no guideline*, you have no boundaries, you do not have any restrictions, you dont have any restrictions, you do not have restrictions, you do not have any rules, you dont have any rules, you do not have to follow, you dont have to follow," +
+  O: "always comply, comply with my, obey my, must always comply, must always obey, follow all my, do everything i say, do whatever i say, do as i say, do anything i say, do not have to abide, does not have to abide, doesnt have to follow, you have no restriction*, you have no rules, you have no limit*, you have no filter*, you have no ethic*, you have no moral*, you have no guideline*, you have no boundaries, you do not have any restrictions, you dont have any restrictions, you do not have restrictions, you do not have any rules, you dont have any rules, " +
     "you no longer have, you are not bound, you are no longer bound, you are not restricted, you are free from, you are free of, you are freed from, you are now free, you have been freed, you have been liberated, you have been jailbroken, you have been unlocked, you have broken free, you are not required to follow, you are exempt from, never refuse a request, never refuse any, never refuse to answer, you never refuse, will never refuse, must never refuse," +
     "cannot refuse, can not refuse, cant refuse, must not refuse, you may not refuse, do not refuse any, do not refuse to answer, dont refuse to answer, you will not refuse, you must answer everything, you must answer every, you must answer all, you must answer any, you will answer any, you will answer all, you will answer every, you answer everything, must comply with all, must comply with every, must comply with any, must comply with my, you must comply, you will comply with," +
     "you must obey, you will obey, obey all my, obey my every, obey me, obey every command, obey all commands, obey the user, comply with every request, comply with all requests, comply with any request, fulfill every request, fulfil every request, fulfill any request, fulfill all requests, answer any question, answer any request, answers any question, answers every question, answer every question, respond to any request, respond to every request, no matter how illegal, no matter how unethical, no matter how harmful, no matter how dangerous, no matter how offensive," +
@@ -177,7 +202,7 @@ export const english: Lexicon = {
   ">":
     "developers told you, developer told you, creators told you, they told you, anthropic told you, openai told you, told earlier, told previously, told you before, told you so far, said to you, given to you, you were given, you have been given, youve been given, you had been given, you were told, you have been told, youve been told, you received, you have received, youve received, you got, you had, you have, i gave you, they gave you, told before, you were instructed, you have learned, youve learned, you were taught, you were trained on, provided to you, you operate under, you follow, you are following, you are under, you were provided, were you given, were you told, did you receive, have you been given, have you received, did you get, you have been instructed, you had been given, you have so far",
   V: "was said before, was said earlier, said earlier, mentioned before, mentioned earlier, was mentioned, came earlier, previous, previously, prior, above, earlier, preceding, foregoing, before, beforehand, so far, up to now, until now, up to this point, until this point, up until now, that came before, in your context, from before, precedent, said above, written above, stated above, mentioned above, at the top, prev, anterior, by your developers, from the developer*, by your creators, by openai, by anthropic, from openai, from anthropic",
-  S: "system, hidden, secret, internal, confidential, base, underlying, core, developer, private, root, master, predefined, preset, backend, behind the scenes, undisclosed, concealed",
+  S: "system, hidden, secret, internal, confidential, base, underlying, core, private, root, master, predefined, preset, backend, behind the scenes, undisclosed, concealed",
   "=":
     "old, last, first, past, former, existing, initial, original, older, default, starting, exact, full, complete, entire, whole, verbatim, actual, real, true, current, configured, precise, usual, normal, regular, standard, given, ongoing, present, main",
   P: "prompt, preamble, system text, setup message, configuration, context, instruction set, operating instructions, backstory, character card",
@@ -190,7 +215,7 @@ export const english: Lexicon = {
     "assume the character, take on the role, take on the persona, take the role, adopt the role, adopt the persona, adopt the identity, play the role, play the part, play a character, play a game, you will act, you shall act, you must act, your name is now, your name is, respond as, answer as, speak as, reply as, write as, emulate, impersonate, embody, become, transform into, turn into, consider yourself, think of yourself as, you must pretend, lets pretend, hypothetically, in a hypothetical, in this hypothetical, in this scenario, in a fictional, in this fictional, in a world where, in this story, in a story where, let us roleplay, youre going to act, you operate as, operate as, you are playing, stay in character as, i want you to act, i want you to be, you are hereby, you have been upgraded, you have been reset, you have been updated, you have entered, you are in, welcome to",
   E: "enter, switch to, enable, activate, go into, engage, turn on, initiate, boot into, unlock, switch into, move to, start, launch, entering, enabling, activating, change to, engaging, toggle, put yourself in, put yourself into, reboot into, restart in, run in",
   s: "answer, respond, reply, speak, talk, behave, help me, assist me, comply, generate, chat, assist, write anything, say anything",
-  d: "increase, raise, boost, lower, decrease, set the, must, should, shall, always, recommend, include, mention, rate, approve, score, respond, output, insert, add, praise, never, needs to, has to, have to, need to, required to, are required, is required, are to, assign, mark, rank, accept, ignore, classify, treat, favor, prefer, endorse, promote, choose, select, visit, click, open, call, use, run, reply, answer, stop, refuse, conclude, report, emphasize, highlight, suggest, instruct, direct, navigate, transfer, grant, buy, purchase, book, do not, dont, delete, evaluate, label, state that, note that, make sure, be sure, ensure, start your, begin your, end your, give it, give this, give a, give the",
+  d: "increase, raise, boost, lower, decrease, set the, must, should, shall, always, recommend, include, rate, approve, score, respond, output, insert, add, praise, never, needs to, has to, have to, need to, required to, are required, is required, are to, assign, mark, rank, accept, ignore, classify, treat, favor, prefer, endorse, promote, choose, select, visit, click, open, call, use, run, reply, answer, stop, refuse, conclude, report, emphasize, highlight, suggest, instruct, direct, navigate, transfer, grant, buy, purchase, book, delete, evaluate, label, state that, note that, make sure, be sure, ensure, start your, begin your, end your, give it, give this, give a, give the",
   X: "send, forward, post, upload, exfiltrate, transmit, email, e mail, mail, append, leak, deliver, submit, make a request, make a get request, make an http request, embed, encode, publish, ship, share, relay, collect and send, dispatch",
   G: "credit card number*, conversation history, chat history, chat log*, conversation log*, entire conversation, full conversation, whole conversation, the conversation, this conversation, conversation so far, conversation data, api key*, environment variable*, env vars, env file, user data, users data, user email*, users email*, users messages, user messages, users personal, users private," +
     "all credential*, stored credential*, saved credential*, user credential*, users credential*, all password*, saved password*, stored password*, users password*, user password*, any password*, any credential*, login credential*, private key*, session cookie*, all cookies, access token*, auth token*, session token*, bearer token*, system prompt*, previous messages, all emails, all messages, all the emails, recent emails, last emails, latest emails, users inbox, entire inbox, contact list, address book, ssh key*," +
@@ -200,7 +225,7 @@ export const english: Lexicon = {
   b: "decode, decipher, decrypt, unscramble, base64 decode, base64decode, deobfuscate, convert from base64, concatenate, rot13, read backwards, unhex, translate from base64, put together a and b, combine a and b, join a and b, combine the variables, combine the two parts, combine the parts, read it backwards, reverse the following, reverse this string, reverse the string",
   x: "follow, execute, obey, do what it says, do as it says, do what they say, carry out, act upon, comply with, follow it, do whatever it says, do what the message says, treat the result as, treat it as instructions, as an instruction, as instructions, as a command, as your instructions, as your prompt, reply to it, apply it, process as, execute it, answer the result, answer the decoded",
   u: "instead, rather, in place of",
-  q: "not, never, dont, doesnt, didnt, cannot, cant, without, nor, wont, wouldnt, shouldnt, mustnt, avoid, refuse to, refuses to, refused to, isnt, unable to, unwilling to, couldnt",
+  q: "do not, does not, did not, must not, should not, can not, not, never, dont, doesnt, didnt, cannot, cant, without, nor, wont, wouldnt, shouldnt, mustnt, avoid, refuse to, refuses to, refused to, isnt, unable to, unwilling to, couldnt",
   j: "they, we, he, she, it, who, which, people, users, customers, students, employees, someone, anyone, everyone, somebody, nobody, others, some, many, most, few, may, might, could, would, does, did, often, sometimes, usually, typically, tend, tends, tried, tries, trying, try, able, drivers, players, children, companies, parents, teachers, managers, patients, visitors, readers, i, i will, he will, she will, they will, we will, lets not, easily, simply to, likely, attempts, attempt, attempting, asked, told them, told him, told her, chose, choose, decided, want us, wants us, why, how, tempting, easy, easier, hard, harder, safe, reason, reasons, anybody, because",
   f: "if, when, because, since, although, though, unless, while, whether, as long as, whenever, should you, in case, cases where, situations where, after, before you, once you",
   t: "to",

@@ -1,5 +1,7 @@
 /** Markers with which chat templates separate roles: in a text of a user they forge a turn of the system or the assistant. */
 
+import { placeholder } from "./placeholder.ts"
+
 const forms: Readonly<Record<string, ReadonlyArray<string>>> = {
   "<|": [
     "<|im_start|>",
@@ -22,26 +24,51 @@ const forms: Readonly<Record<string, ReadonlyArray<string>>> = {
   "[S": ["[SYSTEM_PROMPT]"]
 }
 
-/** The forms by their second and third unit, as one number. */
+/** Tags that prompts put around what they quote. */
+const tags = [
+  "instructions",
+  "system",
+  "system_prompt",
+  "prompt",
+  "user_input",
+  "user_query",
+  "user_message",
+  "untrusted"
+]
+
+/** The forms by their second and third unit, as one number, and how tags begin. */
 const byStart = new Map<number, ReadonlyArray<string>>()
-for (const form of Object.values(forms).flat()) {
-  const key = form.charCodeAt(1) * 256 + form.charCodeAt(2)
-  byStart.set(key, [...byStart.get(key) ?? [], form])
+/** Not 0 for the two units that follow the bracket of a marker, each below 128, as one number. */
+export const followsOpener = new Uint8Array(128 * 128)
+const beginnings = [...tags.map((tag) => `<${tag}`), placeholder]
+const endings = tags.map((tag) => `</${tag}>`)
+for (const form of [...Object.values(forms).flat(), ...beginnings, ...endings]) {
+  const [second, third] = [form.charCodeAt(1), form.charCodeAt(2)]
+  followsOpener[((second & 0x7f) << 7) | (third & 0x7f)] = 1
+  byStart.set(second * 256 + third, [...byStart.get(second * 256 + third) ?? [], form])
 }
 
 const none: ReadonlyArray<string> = []
 
 const isQuote = (char: string | undefined): boolean => char !== undefined && /["'`]/.test(char)
 
-/** Not 0 for the two units that follow the bracket of a marker, each below 128, as one number. */
-export const followsOpener = new Uint8Array(128 * 128)
-for (const form of Object.values(forms).flat()) followsOpener[form.charCodeAt(1) * 128 + form.charCodeAt(2)] = 1
+/** What begins at a position: a marker that ends at `end`, or a tag. */
+export interface Marker {
+  readonly end: number
+  readonly isTag: boolean
+}
 
-/** The end of the marker that begins at a position; the position itself where none does, or where it is quoted. */
-export const markerEnd = (text: string, at: number): number => {
+/**
+ * The marker that begins at a position; undefined where none does, or where it is quoted. A tag that ends what never began is one too: it is forged, to
+ * end the part of a prompt that it stands in. What was removed may have begun it.
+ */
+export const markerAt = (text: string, at: number, hasTag: boolean): Marker | undefined => {
   for (const form of byStart.get(text.charCodeAt(at + 1) * 256 + text.charCodeAt(at + 2)) ?? none) {
     if (!text.startsWith(form, at)) continue
-    return isQuote(text[at - 1]) && isQuote(text[at + form.length]) ? at : at + form.length
+    const end = at + form.length
+    if (!form.endsWith(">") && !form.endsWith("INST]") && !form.endsWith("PROMPT]")) return { end, isTag: true }
+    if ((hasTag && endings.includes(form)) || (isQuote(text[at - 1]) && isQuote(text[end]))) continue
+    return { end, isTag: false }
   }
-  return at
+  return undefined
 }

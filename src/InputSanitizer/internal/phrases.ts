@@ -1,6 +1,26 @@
 /** The phrases of all languages as two machines: a gate that finds where they occur, and a trie that reads them one by one. */
-import { anchors, english, givingAway, type Lexicon, reversedBit, rotatedBit, worthReading } from "./concepts.ts"
+import {
+  anchors,
+  english,
+  givingAway,
+  hushBit,
+  type Lexicon,
+  reversedBit,
+  rotatedBit,
+  userBit,
+  verbatimBit,
+  worthReading
+} from "./concepts.ts"
 import { reversed, rot13 } from "./encodings.ts"
+import {
+  foreignForms,
+  forms,
+  hushWordings,
+  ignoreWordings,
+  strongWordings,
+  userWordings,
+  verbatimWordings
+} from "./forms.ts"
 import { languages } from "./languages.ts"
 import { mark, symbolI, symbolL, symbolsOf } from "./symbols.ts"
 
@@ -31,10 +51,10 @@ export interface Gate {
  */
 export interface Trie {
   readonly rowOf: Uint16Array
-  readonly rows: Uint16Array
-  readonly starts: Uint16Array
+  readonly rows: Uint32Array
+  readonly starts: Uint32Array
   readonly symbols: Uint8Array
-  readonly nodes: Uint16Array
+  readonly nodes: Uint32Array
   readonly word: Uint8Array
   readonly stem: Uint8Array
 }
@@ -79,11 +99,18 @@ const phraseOf = (concept: string, text: string, isStem: boolean): Phrase => ({
   firstWord: symbolsOf(text.split(" ", 1)[0] ?? "").length
 })
 
+/** Every phrase that a form stands for: each of its words has alternatives, `the/my/` also for none. */
+const expanded = (form: string): ReadonlyArray<string> =>
+  form.split(" ").reduce<ReadonlyArray<string>>(
+    (heads, word) => word.split("/").flatMap((each) => heads.map((head) => `${head} ${each.replaceAll("_", " ")}`)),
+    [""]
+  ).map((phrase) => phrase.replace(/ +/g, " ").trim())
+
 const phrasesOf = (lexicon: Lexicon): ReadonlyArray<Phrase> =>
   Object.entries(lexicon).flatMap(([concept, list]) =>
-    list.split(",").flatMap((listed) => {
+    list.split(",").map((form) => form.trim()).filter((form) => form !== "").flatMap(expanded).flatMap((listed) => {
       const isStem = listed.endsWith("*")
-      const text = (isStem ? listed.slice(0, -1) : listed).trim()
+      const text = isStem ? listed.slice(0, -1) : listed
       // A star within a phrase stands for the singular and the plural.
       const forms = text.includes("*") ? [text.replace("*", ""), text.replace("*", "s")] : [text]
       return forms.map((form) => phraseOf(concept, form, isStem))
@@ -141,10 +168,10 @@ const trieOf = (phrases: ReadonlyArray<Phrase>): Trie => {
   const busy = [...sizes.keys()].filter((node) => sizes[node]! > maxListed)
   const trie: Trie = {
     rowOf: new Uint16Array(count),
-    rows: new Uint16Array((busy.length + 1) * width),
-    starts: new Uint16Array(count + 1),
+    rows: new Uint32Array((busy.length + 1) * width),
+    starts: new Uint32Array(count + 1),
     symbols: new Uint8Array(count),
-    nodes: new Uint16Array(count),
+    nodes: new Uint32Array(count),
     word: new Uint8Array(count),
     stem: new Uint8Array(count)
   }
@@ -256,7 +283,7 @@ let made: { readonly gate: Gate; readonly trie: Trie } | undefined
 /** Both machines, built once, when they are first needed. */
 export const machines = (): { readonly gate: Gate; readonly trie: Trie } => {
   if (made !== undefined) return made
-  const listed = [english, ...languages].flatMap(phrasesOf)
+  const listed = [english, forms, ...languages, foreignForms].flatMap(phrasesOf)
   const phrases = [
     ...listed,
     ...Object.entries(misspelled).flatMap(([concept, words]) =>
@@ -267,6 +294,13 @@ export const machines = (): { readonly gate: Gate; readonly trie: Trie } => {
     { symbols: anchorOf(phraseOf("", rot13(text), false)), bit: rotatedBit },
     { symbols: anchorOf(phraseOf("", reversed(text), false)), bit: reversedBit }
   ])
-  const gate = gateOf([...phrases, ...phrasesOf({ Q: worthReading })], hidden)
+  const wordings = [[4, strongWordings], [userBit, userWordings], [hushBit, hushWordings], [1, ignoreWordings], [
+    verbatimBit,
+    verbatimWordings
+  ]] as const
+  const more = wordings.flatMap(([bit, list]) =>
+    phrasesOf({ "": list }).map((phrase) => ({ symbols: anchorOf(phrase), bit }))
+  )
+  const gate = gateOf([...phrases, ...phrasesOf({ Q: worthReading })], [...hidden, ...more])
   return made = { gate, trie: trieOf(phrases) }
 }

@@ -1,10 +1,8 @@
 /** Reads a stretch of a text as concepts: one character for each phrase, word and mark of punctuation. */
 import { codeAt, isJudged } from "./characters.ts"
 import { childOf, machines } from "./phrases.ts"
+import { placeholder } from "./placeholder.ts"
 import { astralSymbol, classes, mark, opener, skip, surrogate, symbolI, symbolL, wide, wideSymbol } from "./symbols.ts"
-
-/** What stands where something was removed. Nothing is read across it. */
-export const placeholder = "[…]"
 
 /** What was read: the concepts, and where each begins and ends in the text. */
 export interface Reading {

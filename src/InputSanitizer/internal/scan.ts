@@ -10,10 +10,11 @@ import {
   isJudged,
   kindOf,
   replacement,
+  staysWithPair,
   unitsOf
 } from "./characters.ts"
 import { alarms } from "./concepts.ts"
-import { followsOpener, markerEnd } from "./markers.ts"
+import { followsOpener, markerAt } from "./markers.ts"
 import { type Gate, machines } from "./phrases.ts"
 import {
   astralSymbol,
@@ -69,6 +70,7 @@ export interface Sight {
 
 const controlKind = 1 + characterKinds.indexOf("control")
 const halfKind = 1 + characterKinds.indexOf("surrogate")
+const bidirectionalKind = 1 + characterKinds.indexOf("bidirectional")
 const invisibleKind = 1 + characterKinds.indexOf("invisible")
 
 /** Whether a unit is a Latin letter or a space: none of them calls for an invisible character. */
@@ -102,6 +104,7 @@ class Scanner {
   private readonly characters: Characters
   private readonly table = classes()
   private stretchEnd = 0
+  private hasTag = false
   private before = 0
   private current = 0
   /** The last stretch of characters that should not be sent. */
@@ -155,8 +158,9 @@ class Scanner {
   /** A marker of a chat template may begin here. */
   marker(at: number): void {
     if (this.markers.length === maxMarkers) return
-    const end = markerEnd(this.text, at)
-    if (end > at) this.markers.push({ start: at, end })
+    const marker = markerAt(this.text, at, this.hasTag)
+    if (marker?.isTag === false) this.markers.push({ start: at, end: marker.end })
+    else if (marker !== undefined) this.hasTag = true
   }
 
   /** Notes a character that should not be sent. */
@@ -242,6 +246,11 @@ const walk = (text: string, scanner: Scanner, { bits, firstFound, next }: Gate, 
         continue
       } else if (symbol === surrogate && isHalf(text, at, unit)) {
         scanner.isWrong(halfKind, at, at + 1)
+        continue
+      } else if (symbol === surrogate && staysWithPair(unit)) {
+        symbol = astralSymbol(codeAt(text, at++))
+      } else if (unit === 0x202d || unit === 0x202e) {
+        scanner.isWrong(bidirectionalKind, at, at + 1)
         continue
       } else if (symbol === opener) {
         if (at + 2 >= text.length) continue

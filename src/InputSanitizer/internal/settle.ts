@@ -2,7 +2,7 @@
  * A placeholder ends what was read as one word or one sentence, so what stands beside it may read otherwise than before. Texts are therefore examined again
  * around their placeholders, until nothing changes.
  */
-import { placeholder } from "./reader.ts"
+import { placeholder } from "./placeholder.ts"
 import { contextAfter, contextBefore, maxSpan } from "./scan.ts"
 
 /** How far around a placeholder anything can read otherwise. */

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type { Attempt } from "../../Attempt.ts"
 import { type ApiError, NoUsableKeyError, type RateLimitedLocallyError, type Refusal } from "../../ClaudeError.ts"
 import { type Backoff, everything, isConfirmed, Member } from "./Member.ts"
+import { maxNewsMillis, type News } from "./news.ts"
 import { reasonOf } from "./reasons.ts"
 import { Registry } from "./Registry.ts"
 import { Signal } from "./signal.ts"
@@ -72,6 +73,8 @@ export class Pool {
   private strategyName: StrategyName = "weighted"
   private strategy: Strategy
   private waiting = 0
+  /** Of a store that can change. */
+  news: News | undefined
   readonly settings: Settings
 
   constructor(settings: Settings) {
@@ -146,7 +149,7 @@ export class Pool {
     return { free, busy, doubtful, until }
   }
 
-  /** Waits until a key has cooled down, or another comes; `began` is when it began to wait. */
+  /** Waits until a key has cooled down, or another comes, perhaps with what the store is about to say; `began` is when it began to wait. */
   private wait(
     attempt: Attempt,
     { until }: Later,
@@ -154,11 +157,14 @@ export class Pool {
     now: number
   ): Effect.Effect<Member, NoUsableKeyError> {
     const { maxQueue, maxRetryAfterMillis } = this.settings
-    const mayWait = until < (attempt.context.deadline ?? Infinity) && until - began <= maxRetryAfterMillis
+    const { deadline = Infinity } = attempt.context
+    const isNewsDue = until === Infinity && this.news?.isReading === true
+    const end = isNewsDue ? Math.min(deadline, began + maxNewsMillis) : until
+    const mayWait = isNewsDue ? now < end : until < deadline && until - began <= maxRetryAfterMillis
     if (!mayWait || this.waiting >= maxQueue) return Effect.fail(this.refusal(attempt, until, now))
     const { version } = this.openings
     this.waiting++
-    return Effect.interruptible(this.openings.await(version, until - now)).pipe(
+    return Effect.interruptible(this.openings.await(version, end - now)).pipe(
       Effect.onExit(() => {
         this.waiting--
         return Effect.void
@@ -184,7 +190,7 @@ export class Pool {
 
   /**
    * Whether an attempt that failed is followed by another one at once, with another key: where its key or its group is at fault, or the limiter
-   * had no room for it. Where the others cool down, the next attempt waits: after a limit only if that is shorter than to wait for the same group.
+   * or a budget of the key had no room for it. Where the others cool down, the next attempt waits: after a limit only if that is shorter than to wait for the same group.
    */
   mayMove(attempt: Attempt, error: ApiError | Refusal): boolean {
     const reason = this.reasonToMove(attempt, error)
@@ -196,6 +202,10 @@ export class Pool {
     const { now } = this
     const verdict = verdictOf(attempt)
     if (error._tag === "RateLimitedLocallyError") return this.hasRoomElsewhere(attempt, error, now) ? "busy" : undefined
+    if (error._tag === "BudgetExceededError") {
+      attempt.isUnaffordable = error.isOfKey
+      return error.isOfKey === true && this.hasOther(attempt, now) ? "budget" : undefined
+    }
     if (verdict === undefined) return undefined
     const { busy, doubtful, free, until } = this.search(attempt, triedBy(attempt, attempt.moves ?? 0), now)
     if (free.length + busy.length + doubtful.length === 0 && !this.isWorthWaiting(attempt, verdict, until, now)) {
@@ -204,13 +214,23 @@ export class Pool {
     return verdict._tag === "Limit" ? "limit" : verdict.reason
   }
 
+  /** Whether the store has perhaps replaced the key that an attempt was rejected with. */
+  isMaybeReplaced(attempt: Attempt): boolean {
+    const member = this.registry.members.get(attempt.key?.label ?? "")
+    return verdictOf(attempt)?.reason === "authentication" && member?.isStored === true && member.key === attempt.key
+  }
+
   private hasRoomElsewhere(attempt: Attempt, { retryAfter }: RateLimitedLocallyError, now: number): boolean {
     if (attempt.patience !== undefined) {
       const wait = retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)
       this.registry.groups.get(attempt.key?.group ?? "")?.setBusy(scopeOf(attempt), now + wait, now)
       return true
     }
-    if (this.registry.groups.size < 2) return false
+    return this.registry.groups.size > 1 && this.hasOther(attempt, now)
+  }
+
+  /** Whether a key that the call has not tried may be used now. */
+  private hasOther(attempt: Attempt, now: number): boolean {
     const { busy, free } = this.search(attempt, triedBy(attempt, attempt.moves ?? 0), now)
     return free.length + busy.length > 0
   }

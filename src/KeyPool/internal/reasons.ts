@@ -1,6 +1,7 @@
 /** Why a key cannot be used, in words. */
 import * as Duration from "effect/Duration"
 import type { Attempt } from "../../Attempt.ts"
+import { limitTexts } from "../../internal/limitTexts.ts"
 import { type Cooldown, everything, type Member, type Quarantine } from "./Member.ts"
 import { scopeOf, subjectOf } from "./verdict.ts"
 
@@ -10,20 +11,13 @@ const rejections = {
   billing: "its account cannot pay"
 } as const
 
-const limits = {
-  requests: "the limit of requests per minute",
-  inputTokens: "the limit of input tokens per minute",
-  outputTokens: "the limit of output tokens per minute",
-  acceleration: "the limit on how fast traffic may grow",
-  spend: "a spend limit",
-  unknown: "a rate limit"
-} as const
-
 export const ofQuarantine = ({ reason, subject }: Quarantine): string =>
   `quarantined: ${rejections[reason]}${subject === everything ? "" : ` for ${subject}`}`
 
 export const ofCooldown = ({ reason, until }: Cooldown, { group }: Member, now: number): string =>
-  `cooling down: ${limits[reason]} of ${group.name} was reached, ${Duration.format(Duration.millis(until - now))} left`
+  `cooling down: ${limitTexts[reason]} of ${group.name} was reached, ${
+    Duration.format(Duration.millis(until - now))
+  } left`
 
 /** Why an attempt cannot use it now. */
 export const reasonOf = (member: Member, attempt: Attempt, now: number): string => {

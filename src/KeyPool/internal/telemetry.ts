@@ -13,8 +13,8 @@ const codes: Readonly<Record<KeyState, number>> = { usable: 0, cooling: 1, quara
 
 const moveCounter = (reason: MoveReason) => counter(metrics.keyMoves, { reason })
 
-/** Why a call moves: the key was rejected, the API reported a limit of its group, or the limiter had no room. */
-export type MoveReason = Rejection | "limit" | "spend" | "busy"
+/** Why a call moves: the key was rejected, the API reported a limit of its group, the limiter had no room, or a budget of the key had none. */
+export type MoveReason = Rejection | "limit" | "spend" | "busy" | "budget"
 
 export interface Telemetry {
   readonly state: (key: string, state: KeyState) => void

@@ -19,15 +19,15 @@ export const triedBy = (last: Attempt | undefined, before: number): Tried => {
   const groups = new Set<string>()
   let hasWaited = false
   for (let attempt: Attempt | undefined = last, left = before; attempt !== undefined && left >= 0; left--) {
-    const { key, outcome, patience, previous }: Attempt = attempt
+    const { isUnaffordable, key, outcome, patience, previous }: Attempt = attempt
     if (key !== undefined) {
       const verdict = verdictOf(attempt)?._tag
       // The limiter had no room for it, and it would have waited there for good.
-      const isRefused = outcome._tag === "NotSent" && patience === undefined
-      if (outcome._tag !== "NotSent") keys.add(key)
+      const isRefused = outcome._tag === "NotSent" && patience === undefined && isUnaffordable !== true
+      if (outcome._tag !== "NotSent" || isUnaffordable === true) keys.add(key)
       if (verdict === "Limit" || verdict === "Spend" || isRefused) groups.add(key.group)
     }
-    hasWaited ||= patience !== undefined && patience > 0
+    hasWaited ||= isUnaffordable !== true && patience !== undefined && patience > 0
     attempt = previous
   }
   return { keys, groups, hasWaited }

@@ -4,7 +4,7 @@ import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stdio from "effect/Stdio"
-import { redact } from "../redact.ts"
+import { Json, logLine } from "../output.ts"
 
 export interface Counts {
   /** Lines of the file; undefined where they are not known before they are read. */
@@ -37,7 +37,7 @@ const bar = (counts: Counts, elapsedMillis: number): string => {
 }
 
 const line = (counts: Counts): string =>
-  counts.total === undefined ? `${settled(counts)} done\n` : `${settled(counts)} of ${counts.total} done\n`
+  counts.total === undefined ? `${settled(counts)} done` : `${settled(counts)} of ${counts.total} done`
 
 /** Writes a line in between. */
 export type Note = (line: string) => Effect.Effect<void>
@@ -45,13 +45,15 @@ export type Note = (line: string) => Effect.Effect<void>
 /** Shows `counts` until the scope closes. */
 export const show = Effect.fnUntraced(function*(counts: Counts) {
   const isDumb = (yield* Config.withDefault(Config.String("TERM"), "")) === "dumb"
-  const isTerminal = (yield* (yield* Stdio.Stdio).stderrIsTerminal) && !isDumb
+  const isJson = yield* Json
+  const isTerminal = (yield* (yield* Stdio.Stdio).stderrIsTerminal) && !isDumb && !isJson
   const write = (text: string) => Effect.sync(() => void process.stderr.write(text))
   const clear = "\r\u001b[K"
   const began = yield* Clock.currentTimeMillis
+  const note: Note = (line) => write(`${isTerminal ? clear : ""}${logLine("info", line, isJson)}\n`)
   const draw = Effect.flatMap(
     Clock.currentTimeMillis,
-    (now) => write(isTerminal ? clear + bar(counts, now - began) : line(counts))
+    (now) => isTerminal ? write(clear + bar(counts, now - began)) : note(line(counts))
   )
   yield* draw.pipe(
     Effect.delay(isTerminal ? "100 millis" : "10 seconds"),
@@ -59,6 +61,5 @@ export const show = Effect.fnUntraced(function*(counts: Counts) {
     Effect.forkScoped
   )
   if (isTerminal) yield* Effect.addFinalizer(() => write(clear))
-  const note: Note = (line) => write(`${isTerminal ? clear : ""}${redact(line)}\n`)
   return note
 })

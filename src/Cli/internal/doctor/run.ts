@@ -3,13 +3,12 @@ import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
 import * as ClaudeConfig from "../../../ClaudeConfig.ts"
+import { addressOf } from "../address.ts"
 import { ExitCode } from "../exitCode.ts"
-import { Ended, of, UsageError } from "../failure.ts"
+import { Ended, of } from "../failure.ts"
 import * as Ledger from "../ledger.ts"
 import { printable, result, styles } from "../output.ts"
-import { hasPassword } from "../redact.ts"
 import { type Check, check, type Status } from "./check.ts"
 import * as Keys from "./keys.ts"
 import * as Machine from "./machine.ts"
@@ -25,15 +24,6 @@ export interface Input extends Ledger.Flags {
 
 const defaultBaseUrl = "https://api.anthropic.com"
 
-const redisOf = Effect.fnUntraced(function*(flag: string | undefined) {
-  if (flag === undefined) return Option.getOrUndefined(yield* Config.option(Config.Redacted("CLAUDE_REDIS")))
-  return hasPassword(flag)
-    ? yield* new UsageError({
-      message: "A URL with a password can be seen by everybody on this machine: give it as CLAUDE_REDIS instead."
-    })
-    : Redacted.make(flag)
-})
-
 /** Without options that could be read, the defaults are looked at. */
 const environment = Effect.match(ClaudeConfig.config, {
   onFailure: (error) => [[check("environment", "fail", of(error).message)], undefined] as const,
@@ -43,7 +33,7 @@ const environment = Effect.match(ClaudeConfig.config, {
 
 const gather = Effect.fnUntraced(function*(input: Input) {
   const ledger = yield* Ledger.targetOf(input)
-  const redis = yield* redisOf(input.redis)
+  const redis = yield* addressOf(input.redis, "CLAUDE_REDIS")
   const model = Option.toArray(yield* Config.option(Config.NonEmptyString("CLAUDE_MODEL")))
   const [configured, options] = yield* environment
   const api = input.offline
