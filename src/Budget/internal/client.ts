@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { Outbox, StoreClient, type Worker, worker } from "../../internal/storeClient.ts"
-import type { Batch, Decision, Reply, Reserve, Settlement } from "./data.ts"
+import type { Batch, Decision, Renewal, Reply, Reserve, Settlement } from "./data.ts"
 import * as Leases from "./leases.ts"
 
 /**
@@ -46,12 +46,50 @@ interface Waiting {
   isGone: boolean
 }
 
+/** Waits until it is answered, its caller is interrupted or its time is over. */
+const answered = (self: Waiting, millis: number, onGone: () => void): Effect.Effect<unknown> =>
+  Effect.onExit(
+    Effect.interruptible(Effect.timeoutOption(Deferred.await(self.answered), millis)),
+    (exit) =>
+      Effect.sync(() => {
+        if (Exit.isSuccess(exit) && Option.isSome(exit.value)) return
+        self.isGone = true
+        onGone()
+      })
+  )
+
+/** Settlements of what may have been reserved, though nobody was told: if it was, its lease says how much. */
+const givingBack = (asks: ReadonlyArray<Reserve>): ReadonlyArray<Settlement> =>
+  asks.map(({ accounts, lease }) => ({
+    lease: lease?.id,
+    reservedNanoUsd: 0,
+    spentNanoUsd: 0,
+    reservations: accounts.map((account) => ({ account, slot: 0 }))
+  }))
+
+/**
+ * Renews the leases that are due: in turn with the other batches, so that none is renewed that a settlement has ended; and before them, so that none
+ * lapses by a clock that jumped.
+ */
+const renewing = (
+  leases: Leases.Leases,
+  renew: (renewals: ReadonlyArray<Renewal>) => Effect.Effect<Reply | undefined>
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const renewals = leases.take()
+    if (renewals.length === 0) return Effect.void
+    return Effect.flatMap(
+      renew(renewals),
+      (reply) => reply === undefined || !leases.isDue() ? Effect.void : renewing(leases, renew)
+    )
+  })
+
 export const make = Effect.fnUntraced(function*(
   { maxSettlements, owner, report, step, timeoutMillis }: Options
 ): Effect.fn.Return<Client, never, Scope.Scope> {
   const outbox = new Outbox<Settlement>(maxSettlements)
   let waiting: Array<Waiting> = []
-  let unsure: ReadonlyArray<Reserve> = []
+  let unsure: ReadonlyArray<Settlement> = []
 
   const store = new StoreClient<Batch, Reply>({
     name: "Budget",
@@ -72,47 +110,29 @@ export const make = Effect.fnUntraced(function*(
     if (decision?._tag === "Reserved") outbox.push(decision.settlement)
   }
 
-  /** Gives back, before anything else is asked, what may have been reserved though nobody was told: if it was, its lease says how much. */
-  const giveBackUnsure = (): void => {
-    for (const { accounts, lease } of unsure) {
-      const reservations = accounts.map((account) => ({ account, slot: 0 }))
-      outbox.push({ lease: lease?.id, reservedNanoUsd: 0, spentNanoUsd: 0, reservations })
-    }
-    unsure = []
-  }
-
   const answer = (self: Waiting, decision: Decision | undefined): void => {
     self.decision = decision
     if (self.isGone) giveBack(self)
     Deferred.doneUnsafe(self.answered, Effect.void)
   }
 
-  /**
-   * In turn with the other batches, so that no lease is renewed that a settlement has ended; and before them, so that none lapses by a clock that
-   * jumped.
-   */
-  const renew: Effect.Effect<void> = Effect.suspend(() => {
-    const renewals = leases.take()
-    if (renewals.length === 0) return Effect.void
-    return Effect.flatMap(
-      store.step({ owner, number: outbox.take(0).number, renewals }),
-      (reply): Effect.Effect<void> => reply === undefined || !leases.isDue() ? Effect.void : renew
-    )
-  })
+  const renew = renewing(leases, (renewals) => store.step({ owner, number: outbox.take(0).number, renewals }))
 
   const work = Effect.andThen(
     renew,
     Effect.suspend(() => {
       const asked = waiting.slice(0, maxBatch).filter(({ isGone }) => !isGone)
       waiting = waiting.slice(maxBatch)
-      giveBackUnsure()
+      // Before anything else is asked.
+      for (const settlement of unsure) outbox.push(settlement)
+      unsure = []
       const { items: settlements, number } = outbox.take(maxBatch)
       if (asked.length === 0 && settlements.length === 0) return Effect.void
       const batch = { owner, number, settlements, reserves: asked.map(({ ask }) => ask) }
       return Effect.flatMap(store.step(batch), (reply) => {
         asked.forEach((self, index) => answer(self, reply?.decisions[index]))
         if (reply === undefined) {
-          unsure = asked.map(({ ask }) => ask)
+          unsure = givingBack(asked.map(({ ask }) => ask))
           return Effect.void
         }
         outbox.acknowledge(number + settlements.length - 1)
@@ -140,16 +160,11 @@ export const make = Effect.fnUntraced(function*(
         const self: Waiting = { ask, answered: Deferred.makeUnsafe(), decision: undefined, isGone: false }
         waiting.push(self)
         wake()
-        const wait = Effect.timeoutOption(Deferred.await(self.answered), Math.min(boundMillis, timeoutMillis))
-        return Effect.interruptible(wait).pipe(
-          Effect.onExit((exit) =>
-            Effect.sync(() => {
-              if (Exit.isSuccess(exit) && Option.isSome(exit.value)) return
-              self.isGone = true
-              giveBack(self)
-              wake()
-            })
-          ),
+        const onGone = () => {
+          giveBack(self)
+          wake()
+        }
+        return answered(self, Math.min(boundMillis, timeoutMillis), onGone).pipe(
           Effect.map(() => {
             if (self.isGone) return undefined
             if (self.decision?._tag === "Reserved") leases.start(ask, self.decision.settlement)

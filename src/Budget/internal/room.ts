@@ -39,7 +39,7 @@ export const make = Effect.fnUntraced(function*(
   /** Asks for all that wait, in order; nobody passes one who waits for the same account. */
   const look = Effect.gen(function*() {
     const full = new Set<string>()
-    for (const self of [...waiting]) {
+    for (const self of waiting) {
       if (self.ask.accounts.some(({ key }) => full.has(key))) continue
       const decision = yield* client.reserve(self.ask, Infinity)
       if (decision?._tag === "Refused" && !isFinal(decision, self.ask.nanoUsd)) {
