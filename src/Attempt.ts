@@ -25,7 +25,8 @@ import {
   type MessageAttempt,
   type Outcome,
   type Policy,
-  type Settle
+  type Settle,
+  type WaitReason
 } from "./Attempt/internal/attempt.ts"
 import type { CallKinds } from "./Attempt/internal/callKinds.ts"
 import type { Billed } from "./ClaudeError.ts"
@@ -46,7 +47,9 @@ export {
   type ModelsAttempt,
   Outcome,
   type Policy,
-  type Settle
+  type Settle,
+  type Wait,
+  type WaitReason
 } from "./Attempt/internal/attempt.ts"
 export { CallKind, CallKinds, type Lengths } from "./Attempt/internal/callKinds.ts"
 export type { ModelRefusal } from "./internal/modelRefusal.ts"
@@ -126,6 +129,16 @@ export const guardStream = <Own, A, E, R>(
   attempt: Attempt,
   use: Stream.Stream<A, E, R>
 ): Stream.Stream<A, E | Own, R> => Stream.unwrap(Effect.as(Effect.acquireRelease(policy.admit(attempt), identity), use))
+
+/**
+ * Notes that a wait of an attempt is over, however it ended. A wait of no time is none.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const waited = (attempt: Attempt, reason: WaitReason, millis: number): void => {
+  if (millis > 0) attempt.waits = [...attempt.waits ?? [], { for: reason, millis }]
+}
 
 /**
  * Registers what a policy does when the first content of a stream arrives: the API has answered, though the attempt goes on.

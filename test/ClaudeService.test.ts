@@ -154,9 +154,9 @@ describe("create", () => {
       const { fetch } = fetchOf((n) => n === 1 ? apiError(500, "api_error") : json(message))
       yield* driven(ClaudeService.create(hello).pipe(Effect.withTracer(tracer), Effect.provide(over(fetch))))
       assert.deepStrictEqual(spans.map((span) => span.name), [
-        "ClaudeService.create",
-        "ClaudeService.attempt",
-        "ClaudeService.attempt"
+        `chat ${hello.model}`,
+        "claude.attempt",
+        "claude.attempt"
       ])
       assert.isTrue(spans.every((span) => span.status._tag === "Ended"))
       assert.notInclude(JSON.stringify(spans.map((span) => [...span.attributes])), "hello")

@@ -150,6 +150,25 @@ export interface AttemptCost {
 }
 
 /**
+ * What an attempt can wait for: room in the rate limits, a key, or a half-open circuit.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type WaitReason = "limits" | "key" | "circuit"
+
+/**
+ * A wait that is over, in milliseconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Wait {
+  readonly for: WaitReason
+  readonly millis: number
+}
+
+/**
  * What all attempts have. The key pool writes `key`, `patience` and `isUnaffordable`, the port writes `sentAt` and `outcome`; nobody else writes.
  *
  * - `callId`: the same for all attempts of a call.
@@ -160,6 +179,7 @@ export interface AttemptCost {
  * - `moves`: how many attempts right before it failed for reasons of their keys, so that it follows at once with another one.
  * - `patience`: for how many milliseconds it may wait for the limits of its group, since keys of another could be used as well; undefined for as
  *   long as its deadline allows.
+ * - `waits`: what it waited for, in order. Policies that make it wait add to it with `waited`; undefined where it did not wait.
  * - `isUnaffordable`: a budget that counts by keys had no room for it with this one.
  * - `sentAt`: milliseconds since the epoch; undefined until it is sent.
  *
@@ -176,6 +196,7 @@ export interface Common {
   readonly moves?: number | undefined
   key: Key | undefined
   patience?: number | undefined
+  waits?: ReadonlyArray<Wait> | undefined
   isUnaffordable?: boolean | undefined
   sentAt?: number | undefined
   outcome: Outcome

@@ -196,6 +196,7 @@ export const Event = Data.taggedEnum<Event>()
 export interface Balance {
   readonly budget: string
   readonly account: string
+  readonly limitNanoUsd: number
   readonly remainingNanoUsd: number
   readonly until: number | undefined
 }

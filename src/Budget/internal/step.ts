@@ -126,6 +126,7 @@ const finish = (work: Work): ReadonlyArray<Balance> => {
     balances.push({
       budget: account.budget,
       account: account.account,
+      limitNanoUsd,
       remainingNanoUsd: limitNanoUsd - spent - reserved,
       until: span.until === Infinity ? undefined : span.until
     })

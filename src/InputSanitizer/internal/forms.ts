@@ -31,9 +31,9 @@ export const forms: Lexicon = {
   D: "freedom/unlimited/kernel/superuser/anarchy/unsafe/uncensored/no_rules mode",
   H: "nobody/no_one must/needs_to/should/may/has_to know/find_out that_you/about_this, if anyone/anybody/someone/the_user asks whether/if/why you, from the_user/the_human/the_customer/the_end_user/users secret/hidden/concealed, secret/hidden/concealed/confidential from the_user/the_human/the_customer/the_end_user/users/them, the_user/the_human/the_customer must_not/should_not/must_never know/find_out/notice/learn," +
     "pretend/claim/assume that/ the_user/the_human agreed/consented/confirmed/approved/authorized/has, without user approval/consent/confirmation/knowledge/permission/interaction, the_fact that_you were/are",
-  K: "to the/any/all ai/llm/bot/assistant/model that/which/who screens/reads/processes/reviews/evaluates/grades/summarizes, for the/ bot/ai/llm/assistant/model only, automated grader*/reviewer*/system*/screener*/recruiter*, attention/note_to/note_for/message_to/message_for/notice_to/memo_to/instructions_for/to_all/to_any/dear/hidden_note_for the/any/all/ ai/llm*/language_model*/chatbot*/chatgpt/claude/gemini/copilot," +
+  K: "to the/any/all ai/llm/bot/assistant/model that/which/who screens/reads/processes/reviews/evaluates/grades/summarizes, for the bot/ai/llm/assistant/model only, automated grader*/reviewer*/system*/screener*/recruiter*, attention/note_to/note_for/message_to/message_for/notice_to/memo_to/instructions_for/to_all/to_any/dear/hidden_note_for the/any/all/ ai/llm*/language_model*/chatbot*/chatgpt/claude/gemini/copilot," +
     "attention/note_to/note_for/message_to/message_for the/ model*/assistant*, if you/youre are/ a/an/the large/ ai/llm/language_model/chatbot/ai_model/ai_assistant/automated_system," +
-    "ai/llm/automated summarizer/summariser/summarizers/reviewer/reviewers/screener/screeners/grader/agents/crawlers/tools, reviewers/recruiters/graders/teachers using chatgpt/an_llm/llms/ai/an_ai/claude," +
+    "ai/llm/automated summarizer/summariser/summarizers/reviewer/reviewers/screener/screeners/grader/crawlers, reviewers/recruiters/graders/teachers using chatgpt/an_llm/llms/ai/an_ai/claude," +
     "whoever/whatever/any_system/any_tool/any_bot/any_model that/who/which/ processes/reads/summarizes/summarises/handles/evaluates this, todo/note copilot/claude/ai/chatgpt, automatically processes this, processes this ticket/text/page/document/mail/message automatically",
   a: "system note, end/close/start/begin of/ user/system/untrusted/external/quoted/retrieved/customer data/input/content/prompt/query, user/untrusted/system input/data/prompt ends here/:, end of prompt," +
     "been/is/was verified/authenticated/confirmed/authorized as/as_an/as_the administrator/admin/developer/owner/root/superuser, i_am/im/this_is/we_are your/the developer/creator/administrator/maker/owner, from/with openai/anthropic s/ red_team/security/staff/safety_team, anthropic/openai staff/employee/engineer/support/red_team," +
@@ -68,7 +68,7 @@ export const forms: Lexicon = {
     "operator/developer/creator/maker/provider/owner/administrator/programmer, operators/developers/creators/makers/administrators/programmers, vendor, operator/developer/owner/company s, designers, trainers, engineers, company, deployer, admin, admins",
   "<": "the_user/the_human/the_customer/the_operator/the_end_user, users, humans, user, human",
   "¡": "letting, inform*, notify*, alert*, warn*, mention*, ask*, let, admit*, acknowledge*, consult*, bother",
-  "¬": "supersede*, overrides, override, outrank*, trump*, replaces, takes/take/has/have priority/precedence over",
+  "¬": "supersede*, overrides, override, outrank*, trump*, takes/take/has/have priority/precedence over",
   "§":
     "password*, passcode*, passphrase*, api_key*, secret_key*, secret_token*, secret_code*, access_code*, token, tokens, credentials, discount_code*, hidden_variable*, secret_word*, secret_phrase*, private_key*, pin_code*",
   "'":
