@@ -255,7 +255,7 @@ export class Group {
     const who = { priority, flow: flowOf(context), weight: weightOf(this.weights, context) }
     const until = patience === undefined ? deadline : Math.min(deadline ?? Infinity, began + patience)
     this.line ??= new Line(this)
-    return Effect.matchEffect(this.line.wait(who, until, need), {
+    return Effect.matchEffect(this.line.wait(who, until, need, until !== deadline), {
       onFailure: (refused) => Effect.fail(this.errorOf(refused, attempt, need)),
       onSuccess: (turn) => Effect.succeed(this.settlement(attempt, need, turn.ticket, began, turn))
     })
