@@ -23,11 +23,13 @@ import {
   type Attempt,
   type AttemptCost,
   type MessageAttempt,
+  type Outcome,
   type Policy,
   type Settle,
   type WaitReason
 } from "./Attempt/internal/attempt.ts"
 import type { CallKinds } from "./Attempt/internal/callKinds.ts"
+import type { Billed } from "./ClaudeError.ts"
 import * as PriceBook from "./PriceBook.ts"
 import * as Usage from "./Usage.ts"
 
@@ -158,6 +160,25 @@ export const contentArrived = (attempt: MessageAttempt, now: number): void => {
   const listeners = attempt.onContent
   attempt.onContent = undefined
   listeners?.forEach((run) => run(now))
+}
+
+/**
+ * Whether the API charges for an attempt, as far as its outcome says.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const billedOf = (outcome: Outcome): Billed => {
+  switch (outcome._tag) {
+    case "NotSent":
+      return "no"
+    case "Aborted":
+      return "unknown"
+    case "Failed":
+      return outcome.error.billed
+    case "Completed":
+      return "yes"
+  }
 }
 
 /**

@@ -245,10 +245,12 @@ describe("stream", () => {
   it.effect("is a new call each time it is run", () =>
     Effect.gen(function*() {
       const { fetch, state } = fetchOf(() => sse(pieces))
-      const claude = yield* Effect.provide(ClaudeService.ClaudeService, over(fetch))
-      const stream = claude.stream(hello)
-      const [one, two] = [yield* Stream.runCollect(stream), yield* Stream.runCollect(stream)]
-      assert.deepStrictEqual(one, two)
+      yield* Effect.gen(function*() {
+        const claude = yield* ClaudeService.ClaudeService
+        const stream = claude.stream(hello)
+        const [one, two] = [yield* Stream.runCollect(stream), yield* Stream.runCollect(stream)]
+        assert.deepStrictEqual(one, two)
+      }).pipe(Effect.provide(over(fetch)))
       assert.strictEqual(state.requests, 2)
     }))
 

@@ -208,6 +208,7 @@ export interface Common {
  * - `kind`: what calls of this model and request type used before.
  * - `isFast`: it will be served in fast mode, which has prices and rate limits of its own.
  * - `optimized`: the model that the caller asked for and what was changed since; undefined where nothing was.
+ * - `ceilingNanoUsd`: what it may cost at most, once a budget has computed it.
  * - `cost`: what it cost, from its settlement on; `costOf` computes it once.
  * - `onContent`: what policies want to do at the first content of a stream.
  *
@@ -221,6 +222,7 @@ export interface MessageAttempt extends Common {
   readonly kind: CallKind
   readonly isFast: boolean
   readonly optimized?: { readonly askedModel: string; readonly changes: ReadonlyArray<Change> } | undefined
+  ceilingNanoUsd?: number | undefined
   cost?: AttemptCost | undefined
   onContent?: ReadonlyArray<(now: number) => void> | undefined
 }
