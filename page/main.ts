@@ -17,7 +17,7 @@ const changes: { all: Array<Circuits> } = { all: [] }
 const showState = makeState(changes)
 const calls = makeCalls()
 let points: Array<Point> = []
-let seenAt = 0
+let last: Detail | undefined
 
 const showHeader = (health: Detail): void => {
   const { at, ready, reasons, startedAt, versions } = health
@@ -57,10 +57,22 @@ const showMinute = (): void => {
   }
 }
 
+/** Draws at most four times a second, however many updates come. */
+const drawEvery = 250
+let isDue = false
+let drawnAt = 0
 const draw = (): void => {
-  if (document.hidden || points.length === 0) return
-  for (const { draw } of charts) draw(points)
-  showMinute()
+  if (isDue) return
+  isDue = true
+  const paint = () =>
+    requestAnimationFrame((at) => {
+      isDue = false
+      drawnAt = at
+      if (points.length === 0) return
+      for (const { draw } of charts) draw(points)
+      showMinute()
+    })
+  setTimeout(paint, Math.max(0, drawnAt + drawEvery - performance.now()))
 }
 
 const links: Record<Link, string> = {
@@ -71,7 +83,7 @@ const links: Record<Link, string> = {
 }
 
 const onLink = (link: Link): void => {
-  const since = link === "lost" && seenAt > 0 ? `, as of ${clock(seenAt)}` : ""
+  const since = link === "lost" && last !== undefined ? `, as of ${clock(last.at)}` : ""
   setText(byId("link"), links[link] + since)
   setClass(byId("link"), link === "live" ? "link good" : "link amber")
   document.body.classList.toggle("stale", link === "lost")
@@ -87,7 +99,7 @@ const { useToken } = follow(onLink, (update, isFirst) => {
   points.push(...update.points)
   if (points.length > mostPoints) points.splice(0, points.length - mostPoints)
   changes.all.push(...update.circuits)
-  seenAt = update.health.at
+  last = update.health
   showHeader(update.health)
   showState(update.health)
   calls.add(update.calls, isFirst)
@@ -103,9 +115,9 @@ byId("token-form").addEventListener("submit", (event) => {
 
 const renew = (): void => {
   for (const { renew } of charts) renew()
+  if (last !== undefined) showState(last)
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", renew)
-document.addEventListener("visibilitychange", draw)
 let resized: ReturnType<typeof setTimeout> | undefined
 addEventListener("resize", () => {
   clearTimeout(resized)

@@ -157,6 +157,22 @@ describe("the breaker", () => {
       assert.strictEqual(state.requests, 2)
     }))
 
+  it.effect("is not closed by a request that cannot be encoded, which proves nothing", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf((n) => n <= 2 ? apiError(500, "api_error") : json(message))
+      yield* Effect.gen(function*() {
+        yield* Effect.exit(ask)
+        yield* Effect.exit(ask)
+        yield* TestClock.adjust("10 seconds")
+        const error = yield* Effect.flip(ClaudeService.create({ ...hello, metadata: { user_id: 1n as never } })) // no JSON
+        assert.strictEqual(error._tag, "BadRequestError")
+        assert.strictEqual(yield* phase, "halfOpen")
+        yield* ask
+        assert.strictEqual(yield* phase, "closed")
+        assert.strictEqual(state.requests, 3)
+      }).pipe(Effect.provide(under(fetch, strict)))
+    }))
+
   it.effect("takes the first content of a stream for its verdict", () =>
     Effect.gen(function*() {
       const { fetch } = fetchOf((n) => n <= 2 ? apiError(500, "api_error") : sse([answer]))
@@ -300,7 +316,7 @@ describe("what a call costs", () => {
           rules: ["cheaperModel"],
           optimizerSavedNanoUsd: report.changes[0]!.savedNanoUsd
         })
-        const call = spans.find(({ name }) => name === "ClaudeService.create")
+        const call = spans.find(({ name }) => name.startsWith("chat "))
         assert.strictEqual(call?.attributes.get("claude.asked_model"), "claude-sonnet-5-5")
         assert.deepStrictEqual(call?.attributes.get("claude.optimizer.rules"), ["cheaperModel"])
         assert.strictEqual(JSON.parse(body).model, "claude-haiku-5-5")

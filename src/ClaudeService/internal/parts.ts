@@ -149,13 +149,22 @@ type ApiError<P> = P extends { readonly api?: infer Api }
   ? Exclude<Api, AnyLayer | undefined> extends never ? never : Config.ConfigError
   : never
 
+/** Options of the breaker that are out of range. */
+type BreakerError<P> = P extends { readonly breaker?: infer Breaker }
+  ? Exclude<Breaker, AnyLayer | undefined> extends never ? never : Config.ConfigError
+  : never
+
 /**
  * What building the service may fail with.
  *
  * @category models
  * @since 0.1.0
  */
-export type PartsError<P> = { [Name in keyof P]-?: ErrorOf<P[Name]> }[keyof P] | KeysError<P> | ApiError<P>
+export type PartsError<P> =
+  | { [Name in keyof P]-?: ErrorOf<P[Name]> }[keyof P]
+  | KeysError<P>
+  | ApiError<P>
+  | BreakerError<P>
 
 /**
  * What given layers need beside the parts of the service.
