@@ -38,7 +38,7 @@ const rows: ReadonlyArray<Row> = [
     name: "200 whose content is no list",
     answer: () => json({ ...message, content: "hi" }),
     tag: "ConnectionError",
-    retryable: true,
+    retryable: false,
     billed: "unknown",
     fields: { reason: "malformed" }
   },
@@ -457,7 +457,7 @@ const rows: ReadonlyArray<Row> = [
     name: "200 with other JSON",
     answer: () => json({ hello: "world" }),
     tag: "ConnectionError",
-    retryable: true,
+    retryable: false,
     billed: "unknown",
     fields: { reason: "malformed" }
   },
@@ -465,7 +465,7 @@ const rows: ReadonlyArray<Row> = [
     name: "200 with nothing",
     answer: () => json("", 200, { "content-type": "text/plain" }),
     tag: "ConnectionError",
-    retryable: true,
+    retryable: false,
     billed: "unknown",
     fields: { reason: "malformed" }
   },
@@ -556,7 +556,7 @@ const inStream: ReadonlyArray<Row> = [
     name: "bytes that are no text",
     answer: () => sse([new Uint8Array([0xff, 0xfe, 0x00, 0xc3, 0x28])]),
     tag: "ConnectionError",
-    retryable: true,
+    retryable: false,
     billed: "unknown",
     fields: { reason: "malformed" }
   },
@@ -564,7 +564,7 @@ const inStream: ReadonlyArray<Row> = [
     name: "an event that is no JSON",
     answer: () => sse([encode("event: message_start\ndata: {oops\n\n")]),
     tag: "ConnectionError",
-    retryable: true,
+    retryable: false,
     billed: "unknown",
     fields: { reason: "malformed" }
   },
