@@ -3,8 +3,10 @@ import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Effect, FileSystem } from "effect"
 import * as Simulator from "effect-claude/testing/Simulator"
+import { execFileSync, spawn } from "node:child_process"
+import { writeFileSync } from "node:fs"
 import * as Answers from "../src/Cli/internal/batch/answers.ts"
-import { asked, Environment, folder, json, run, start, write } from "./utils/command.ts"
+import { asked, Environment, folder, here, json, run, start, write } from "./utils/command.ts"
 import { eventually } from "./utils/eventually.ts"
 
 interface Answer {
@@ -157,6 +159,31 @@ layer(Environment, { excludeTestServices: true })("effect-claude batch", (it) =>
         const { prompt } = all.find((line) => line.id === id)!
         assert.lengthOf(asked.filter((question) => question === prompt), 1)
       }
+    }))
+
+  it.effect("reads prompts from a pipe that has a name, once", () =>
+    Effect.gen(function*() {
+      const { answers, file, out } = yield* files(prompts(3))
+      const pipe = `${file}.pipe`
+      yield* Effect.sync(() => execFileSync("mkfifo", [pipe]))
+      for (const before of [0, 3]) {
+        const writing = spawn("sh", ["-c", `cat '${file}' > '${pipe}'`])
+        const { code, out: said } = yield* run(["batch", pipe, "--out", out, "--json"])
+        writing.kill("SIGKILL")
+        assert.strictEqual(code, 0)
+        assert.deepInclude(json(said), { prompts: 3, answered: 3 - before, answeredBefore: before })
+      }
+      assert.lengthOf(yield* answers, 3)
+    }))
+
+  it.effect("holds no line in memory that is longer than a request can be", () =>
+    Effect.gen(function*() {
+      const { args, file, left } = yield* files([])
+      yield* Effect.sync(() => writeFileSync(file, Buffer.alloc(33 * 1024 * 1024, "x")))
+      const { code, err } = yield* here(args)
+      assert.strictEqual(code, 1)
+      assert.match(json(err).error.message, /has a line of more than 32 MiB/)
+      assert.deepStrictEqual(yield* left, [])
     }))
 
   it.effect("keeps a second run off the file of the first, and takes over from one that was killed", () =>

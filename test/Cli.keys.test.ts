@@ -72,6 +72,30 @@ layer(Environment, { excludeTestServices: true })("effect-claude keys", (it) => 
         assert.strictEqual(code, 2)
         assert.match(err, /revoke it|secret is empty|not one word/)
       }
+      const odd = yield* Effect.all([
+        here([...set, "a\nb", "--json"], { env, stdin: secret }),
+        here([...set, "", "--json"], { env, stdin: secret }),
+        here([...set, "x".repeat(10_000), "--json"], { env, stdin: secret }),
+        here([...set, "a", "--group", "\u001b[31m", "--json"], { env, stdin: secret }),
+        here([...set, "a", "--group", secret, "--json"], { env, stdin: secret }),
+        here([...set, "a", "--weight", "2e6", "--json"], { env, stdin: secret }),
+        here([...set, "a", "--json"], { env, stdin: `"${secret}"` }),
+        here([...set, "a", "--json"], { env, stdin: `${secret},${secret}` }),
+        here([...set, "a", "--json"], { env, stdin: `{"secret":"${secret}"}` })
+      ], all)
+      const reasons = [
+        "That is not a label: ",
+        "That is not a label: ",
+        "That is not a label: ",
+        "--group is",
+        "--group is"
+      ]
+      const wrong = [...reasons, "must be from 0", "stands in quotation marks", "a list or JSON", "a list or JSON"]
+      for (const [index, { code, err, out }] of odd.entries()) {
+        assert.deepStrictEqual([code, out], [2, ""], err)
+        assert.include(json(err).error.message, wrong[index])
+        assert.notInclude(err, "planted")
+      }
       assert.deepInclude(keyring, { code: 3, out: "" })
       assert.match(keyring.err, /there is no Secret Service: .* by --source file/)
       assert.strictEqual(interrupted.code, 130)

@@ -16,8 +16,9 @@
 import type * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import { homedir } from "node:os"
-import { join } from "node:path"
+import { isAbsolute, join } from "node:path"
 import { env, platform } from "node:process"
 import * as ClaudeConfig from "../ClaudeConfig.ts"
 import * as KeyStore from "../KeyStore.ts"
@@ -47,16 +48,38 @@ export interface Options
   readonly path?: string | undefined
 }
 
-const configurationFolder = (): string =>
-  (platform === "win32" ? env["APPDATA"] : env["XDG_CONFIG_HOME"]) || join(homedir(), ".config")
+const configurationFolder = (): string | undefined => {
+  const given = platform === "win32" ? env["APPDATA"] : env["XDG_CONFIG_HOME"]
+  if (given !== undefined && isAbsolute(given)) return given
+  // A user without a home, as in a container, makes it throw; with an empty HOME it is the current folder.
+  const home = Result.getOrElse(Result.try(homedir), () => "")
+  return isAbsolute(home) ? join(home, ".config") : undefined
+}
 
 /**
- * Where the encrypted file is by default.
+ * Where the encrypted file is by default; undefined for a user without a home folder.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const defaultPath = (): string => join(configurationFolder(), "effect-claude", "keys.age")
+export const defaultPath = (): string | undefined => {
+  const folder = configurationFolder()
+  return folder === undefined ? undefined : join(folder, "effect-claude", "keys.age")
+}
+
+/** The encrypted file where nobody knows where it would be. */
+const homeless = (): KeyStore.Source => {
+  const name = "encrypted file"
+  const failed = Effect.fail(
+    new KeyStore.KeyStoreError({
+      store: name,
+      kind: "unavailable",
+      reason: "this user has no home folder",
+      remedy: "Set HOME, or CLAUDE_KEYS_FILE to the path of the file."
+    })
+  )
+  return { name, read: () => failed, set: () => failed, remove: () => failed }
+}
 
 /**
  * The three sources, in order.
@@ -64,11 +87,14 @@ export const defaultPath = (): string => join(configurationFolder(), "effect-cla
  * @category constructors
  * @since 0.1.0
  */
-export const sources = (options: Options = {}): ReadonlyArray<KeyStore.Source> => [
-  KeyStore.environment,
-  Keyring.source({ service: options.service, labels: options.labels, isKernelKeyring: options.isKernelKeyring }),
-  AgeFile.source({ ...options, path: options.path ?? defaultPath() })
-]
+export const sources = (options: Options = {}): ReadonlyArray<KeyStore.Source> => {
+  const path = options.path ?? defaultPath()
+  return [
+    KeyStore.environment,
+    Keyring.source({ service: options.service, labels: options.labels, isKernelKeyring: options.isKernelKeyring }),
+    path === undefined ? homeless() : AgeFile.source({ ...options, path })
+  ]
+}
 
 /**
  * A store over the three sources. Each call makes a store of its own: call it once and share the value.

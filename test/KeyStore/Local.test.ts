@@ -64,6 +64,33 @@ describe("Local", () => {
     }).pipe(Effect.scoped))
 
   it("keeps the file in the folder of the user's configuration", () => {
-    assert.match(Local.defaultPath(), /[\\/]effect-claude[\\/]keys\.age$/)
+    assert.match(Local.defaultPath() ?? "", /[\\/]effect-claude[\\/]keys\.age$/)
   })
+
+  it.effect("works for a user without a home folder, and says so where it looked for a key", () =>
+    Effect.gen(function*() {
+      const names = ["HOME", "XDG_CONFIG_HOME"]
+      const before = yield* Effect.acquireRelease(
+        Effect.sync(() => names.map((name) => process.env[name])),
+        (before) =>
+          Effect.sync(() => {
+            for (const [index, name] of names.entries()) {
+              delete process.env[name]
+              if (before[index] !== undefined) process.env[name] = before[index]
+            }
+          })
+      )
+      assert.lengthOf(before, 2)
+      process.env["HOME"] = ""
+      process.env["XDG_CONFIG_HOME"] = "relative"
+      assert.isUndefined(Local.defaultPath())
+      const file = Local.sources()[2]!
+      const store = yield* KeyStore.make([file])
+      const key = { label: "team-a", group: "org-a", secret: Redacted.make(planted("a")) }
+      for (const failing of [store.keys, Effect.asVoid(store.set(key)), Effect.asVoid(store.remove("team-a"))]) {
+        const error = yield* Effect.flip<unknown, KeyStore.KeyStoreError, never>(failing)
+        assert.strictEqual(error.kind, "unavailable")
+        assert.include(error.message, "this user has no home folder. Set HOME, or CLAUDE_KEYS_FILE to the path")
+      }
+    }).pipe(Effect.scoped))
 })

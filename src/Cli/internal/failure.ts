@@ -57,7 +57,7 @@ const databases = new Set(["SqlError", "MigrationError", "CostLedgerError"])
 const messageOf = (tag: string, error: unknown): string => {
   const message = text(error, "message") ?? "unknown error"
   if (tag === "ConfigError") return configMessage(message)
-  return databases.has(tag) ? `${message.replace(/\.?$/, ".")} Check --ledger or CLAUDE_LEDGER.` : message
+  return databases.has(tag) ? `${message.replace(/(?<![.?!])$/, ".")} Check --ledger or CLAUDE_LEDGER.` : message
 }
 
 export const of = (error: unknown): Failure => {

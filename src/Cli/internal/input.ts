@@ -3,11 +3,14 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import type { PlatformError } from "effect/PlatformError"
+import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import * as Terminal from "effect/Terminal"
+import { createReadStream } from "node:fs"
+import { inQuotes, isQuoted, isSecret } from "../../internal/keyText.ts"
 import { CommandError, UsageError } from "./failure.ts"
 
 const mebibyte = 1024 * 1024
@@ -15,7 +18,18 @@ const mebibyte = 1024 * 1024
 /** The most that is read as one text: as much as the API takes. */
 const maxText = 32 * mebibyte
 
-const textOf = (name: string, bytes: Stream.Stream<Uint8Array, PlatformError>, max: number) =>
+/** The bytes of a file, which can be a pipe; `-` is the standard input. */
+export const bytesOf = (path: string): Stream.Stream<Uint8Array, CommandError | PlatformError, Stdio.Stdio> =>
+  path === "-"
+    ? Stream.unwrap(Effect.map(Stdio.Stdio, ({ stdin }) => stdin))
+    : Stream.suspend(() =>
+      Stream.fromAsyncIterable<Uint8Array, CommandError>(createReadStream(path), (error) => {
+        const code = Predicate.hasProperty(error, "code") ? String(error.code) : "unknown error"
+        return new CommandError({ message: `${path} cannot be read (${code}).` })
+      })
+    )
+
+const textOf = <E, R>(name: string, bytes: Stream.Stream<Uint8Array, E, R>, max: number) =>
   Effect.suspend(() => {
     let size = 0
     return bytes.pipe(
@@ -32,13 +46,13 @@ const textOf = (name: string, bytes: Stream.Stream<Uint8Array, PlatformError>, m
 
 /** The text of a file; `-` is the standard input. */
 export const readText = Effect.fnUntraced(function*(path: string) {
-  if (path === "-") return yield* textOf("The standard input", (yield* Stdio.Stdio).stdin, maxText)
+  if (path === "-") return yield* textOf("The standard input", bytesOf(path), maxText)
   const fs = yield* FileSystem.FileSystem
   if (!(yield* fs.exists(path))) return yield* new UsageError({ message: `There is no file ${path}.` })
   if ((yield* fs.stat(path)).type === "Directory") {
     return yield* new UsageError({ message: `${path} is a folder: give a file.` })
   }
-  return yield* textOf(path, fs.stream(path), maxText)
+  return yield* textOf(path, bytesOf(path), maxText)
 })
 
 const maxSecret = 64 * 1024
@@ -68,10 +82,13 @@ export const readSecret = Effect.fnUntraced(function*(prompt: string) {
     : yield* textOf("The standard input", stdio.stdin, maxSecret)
   const secret = text.replace(/^\uFEFF/, "").trim()
   if (secret === "") return yield* new UsageError({ message: "The secret is empty: nothing was changed." })
-  if (!/^[\x21-\x7e]+$/.test(secret)) {
-    return yield* new UsageError({
-      message: "The secret is not one word of visible ASCII characters: nothing was changed."
-    })
-  }
+  const wrong = isQuoted(secret)
+    ? inQuotes
+    : /^[[{]|,/.test(secret)
+    ? "is a list or JSON, and not one key"
+    : isSecret(secret)
+    ? undefined
+    : "is not one word of visible ASCII characters"
+  if (wrong !== undefined) return yield* new UsageError({ message: `The secret ${wrong}. Nothing was changed.` })
   return Redacted.make(secret)
 })

@@ -28,7 +28,7 @@ const askPassphrase = Effect.fnUntraced(function*(path: string) {
 export const layer = Layer.unwrap(Effect.gen(function*() {
   const { identity, identityFile, passphrase, path = Local.defaultPath() } = yield* ClaudeConfig.keys
   const opens = [identity, identityFile, passphrase].some((one) => one !== undefined)
-  if (opens || !(yield* (yield* Stdio.Stdio).stdinIsTerminal)) return Local.layerConfig()
+  if (opens || path === undefined || !(yield* (yield* Stdio.Stdio).stdinIsTerminal)) return Local.layerConfig()
   const context = yield* Effect.context<FileSystem.FileSystem | Terminal.Terminal>()
   const once = yield* Effect.cached(Effect.provideContext(askPassphrase(path), context))
   // Whoever types takes their time.

@@ -7,6 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as ClaudeApi from "../../ClaudeApi.ts"
 import * as ClaudeConfig from "../../ClaudeConfig.ts"
+import { wrongLabel } from "../../internal/keyText.ts"
 import * as KeyStore from "../../KeyStore.ts"
 import { checkKey, type Verdict } from "./checkKey.ts"
 import { ExitCode } from "./exitCode.ts"
@@ -22,16 +23,17 @@ const withStore = <A, E, R>(use: (store: KeyStore.KeyStore["Service"]) => Effect
 type Source = keyof typeof Keys.names
 
 /** A label is shown everywhere, so it must not be the key. */
-const assertLabel = (label: string) =>
-  redact(label) === label && label.trim() !== ""
-    ? Effect.void
-    : Effect.fail(
-      new UsageError({
-        message:
-          "That is not a label. A key on the command line can be seen by others and stays in the history of the shell: " +
-          "revoke it, then run keys set LABEL and type the new one."
-      })
-    )
+const assertLabel = Effect.fnUntraced(function*(label: string) {
+  if (redact(label) !== label) {
+    return yield* new UsageError({
+      message:
+        "That is not a label. A key on the command line can be seen by others and stays in the history of the shell: " +
+        "revoke it, then run keys set LABEL and type the new one."
+    })
+  }
+  const wrong = wrongLabel(label)
+  if (wrong !== undefined) return yield* new UsageError({ message: `That is not a label: ${wrong}.` })
+})
 
 export const set = Effect.fnUntraced(function*(input: {
   readonly words: ReadonlyArray<string>
@@ -48,8 +50,11 @@ export const set = Effect.fnUntraced(function*(input: {
         "by others and stay in the history of the shell, so revoke it."
     })
   }
-  const secret = yield* readSecret(`Key for ${printable(label)}: `)
   const { group, source, weight } = input
+  if (redact(group) !== group || wrongLabel(group) !== undefined) {
+    return yield* new UsageError({ message: "--group is not a name of 1 to 128 visible characters." })
+  }
+  const secret = yield* readSecret(`Key for ${printable(label)}: `)
   const stored = yield* withStore((store) =>
     Effect.mapError(
       store.set({ label, group, weight, secret }, { source: source === undefined ? undefined : Keys.names[source] }),
@@ -72,9 +77,13 @@ const shown = ({ expiresAt, version, ...key }: KeyStore.ListedKey) => ({
 })
 
 /** The key with a label, and what lists show of it. */
-const find = Effect.fnUntraced(function*(store: KeyStore.KeyStore["Service"], label: string) {
+const find = Effect.fnUntraced(function*(
+  store: KeyStore.KeyStore["Service"],
+  label: string,
+  list: ReturnType<KeyStore.KeyStore["Service"]["list"]>
+) {
   const key = yield* store.get(label)
-  const listed = (yield* store.list()).find((listed) => listed.label === label)
+  const listed = (yield* list).find((listed) => listed.label === label)
   if (listed === undefined) return yield* new CommandError({ message: `${printable(label)} was removed meanwhile.` })
   return { key, listed }
 })
@@ -82,7 +91,7 @@ const find = Effect.fnUntraced(function*(store: KeyStore.KeyStore["Service"], la
 export const get = Effect.fnUntraced(
   function*({ label, reveal }: { readonly label: string; readonly reveal: boolean }) {
     yield* assertLabel(label)
-    const { key, listed } = yield* withStore((store) => find(store, label))
+    const { key, listed } = yield* withStore((store) => find(store, label, store.list()))
     const facts = shown(listed)
     if (!reveal) {
       const text = Object.entries(facts).filter(([, value]) => value !== null)
@@ -152,7 +161,7 @@ export const check = Effect.fnUntraced(
         const all = yield* store.list()
         const named = labels.length > 0 ? labels : [...new Set(all.map((key) => key.label))]
         return yield* Effect.forEach(named, (label) =>
-          Effect.flatMap(find(store, label), ({ key, listed: { group, source } }) =>
+          Effect.flatMap(find(store, label, Effect.succeed(all)), ({ key, listed: { group, source } }) =>
             Effect.map(checkKey(key, timeout), (checked) => ({ label, group, source, ...checked }))), {
           concurrency: 4
         })

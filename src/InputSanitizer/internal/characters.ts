@@ -95,6 +95,10 @@ export const unitsOf = (judgment: Judgment): number => judgment & 15
 /** The number of the kind in `characterKinds`, from 1 on; 0 where the character stays. */
 export const kindOf = (judgment: Judgment): number => judgment >> 4
 
+/** Whether every pair with this first half stays, whatever stands around it. */
+export const staysWithPair = (first: number): boolean =>
+  first < 0xdc00 && first !== 0xd834 && first !== 0xd82f && (first < 0xdb40 || first > 0xdb43)
+
 /**
  * Judges the characters of one text from left to right. Every judgment depends on the last character that stays and on the next one, so that
  * what is left when the others are removed is judged the same.

@@ -178,9 +178,9 @@ export const without = (text: string, ranges: ReadonlyArray<Range>): Bare => {
   }
 }
 
-const every: ReadonlySet<CharacterKind> = new Set(characterKinds.filter((kind) => kind !== "surrogate"))
+const every: ReadonlySet<CharacterKind> = new Set(characterKinds)
 
-/** The text without all units that `wrong` marks, but for halves of surrogate pairs. Offsets are asked for from left to right. */
+/** The text as if every kind of character were cleaned. Offsets are asked for from left to right. */
 export const withoutAllMarked = (text: string, wrong: Uint8Array): Bare => {
   const half = 1 + characterKinds.indexOf("surrogate")
   let given = -1

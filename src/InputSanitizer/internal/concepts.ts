@@ -46,6 +46,7 @@
  * | `§` | passwords, keys | | `<` | the user |
  * | `'` | before anything else | | `¡` | to inform, to mention |
  * | `¬` | takes precedence over | | `¿` | without telling, after whom |
+ * | `ð` | you are no longer | | | |
  * | `:` `,` `;` `"` `/` | punctuation, `;` ends a sentence, `/` is a bracket | | `#` | something was removed |
  */
 export type Lexicon = Readonly<Record<string, string>>
@@ -55,7 +56,7 @@ export const anchors: ReadonlyArray<readonly [concepts: string, bit: number]> = 
   ["IJ&", 1],
   ["o", 256],
   ["NkV2g59ø", 2],
-  ["QML0UODKHFZiab748!>", 4],
+  ["QML0UODKHFZiab748!>ð", 4],
   ["h", 8],
   ["G", 16],
   ["X", 32],

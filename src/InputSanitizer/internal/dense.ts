@@ -43,6 +43,10 @@ const alphabet = make()
 /** How many escapes make a stretch worth decoding. */
 const minEscapes = 3
 
+/** Whether a character is written in a way that only programs do: `&#73;`, `\\u0049`. One of them is enough. */
+const isPlainEscape = (text: string, at: number, unit: number): boolean =>
+  unit === 0x26 ? text.charCodeAt(at + 1) === 0x23 : unit === 0x5c && text.startsWith("u00", at + 1)
+
 /** The most of a stretch whose escapes are decoded. */
 const maxEscaped = 8_192
 
@@ -127,7 +131,7 @@ class Stretches {
       }
       if ((kind & isDense) === 0) break
       if ((kind & isSign) === 0) continue
-      if (unit === 0x26 && text.charCodeAt(at + 1) === 0x23) escapes = minEscapes
+      if (isPlainEscape(text, at, unit)) escapes = minEscapes
       else if (unit === 0x25 || unit === 0x5c || unit === 0x26) escapes++
       else if (unit === 0x3a && text.startsWith("://", at)) userStart = at + 3
       else if (unit === 0x40 && userStart >= 0) this.user(userStart, at)

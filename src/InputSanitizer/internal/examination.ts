@@ -57,6 +57,15 @@ export interface Settings {
 const freeReading = 65_536
 const readingShare = 1 / 32
 
+/** A text of at most so many units is read closely as a whole. */
+const shortText = 2_048
+
+/** The places of a text that are read closely. */
+const placesOf = (text: string, places: ReadonlyArray<Place>): ReadonlyArray<Place> =>
+  text.length > shortText
+    ? places
+    : [{ start: 0, end: text.length, bits: places.reduce((bits, place) => bits | place.bits, 0) }]
+
 /** How much encoded text is decoded. */
 const freeDecoding = 24_576
 const decodingShare = 1 / 64
@@ -92,6 +101,8 @@ export class Examination {
   private path = ""
   private ranges: Array<Range> = []
   private rangeCount = 0
+  /** The text that is examined as if every kind of character were cleaned, where that was made. */
+  private bareText: string | undefined
   /** Whether what is read was decoded: what is encoded twice is not decoded again. */
   private isNested = false
   private readonly cleaned: ReadonlySet<CharacterKind>
@@ -160,8 +171,8 @@ export class Examination {
   ): void {
     for (const { bits, start, ...place } of places) {
       const end = Math.min(place.end, text.length)
-      this.reading -= end - start
-      if (this.reading < 0) {
+      if (text.length > shortText || this.isNested) this.reading -= end - start
+      if (this.reading < 0 && (text.length > shortText || this.isNested)) {
         found(unexamined, "medium", { start, end })
         continue
       }
@@ -175,7 +186,8 @@ export class Examination {
   private decoded(text: string, range: Range, encoding: string): void {
     let first: readonly [string, Severity] | undefined
     this.isNested = true
-    this.injections(text, scan(text).places, (rule, severity) => {
+    const { places } = scan(text)
+    this.injections(text, this.reading >= text.length ? placesOf(text, places) : places, (rule, severity) => {
       first ??= [rule, severity]
     })
     this.isNested = false
@@ -220,7 +232,15 @@ export class Examination {
   /** A text without the characters that should not be in it, in which words are whole. */
   private bare(text: string, { runCounts, runs, wrong }: Sight): Bare {
     const isComplete = runCounts.reduce((sum, count) => sum + count, 0) === runs.length
-    return isComplete || wrong === undefined ? without(text, runs) : withoutAllMarked(text, wrong)
+    if (isComplete || wrong === undefined) return without(text, runs)
+    const bare = withoutAllMarked(text, wrong)
+    this.bareText = bare.text
+    return bare
+  }
+
+  private withoutCharacters(text: string, wrong: Uint8Array): string {
+    const isBare = this.bareText !== undefined && this.cleaned.size === characterKinds.length
+    return isBare && this.bareText !== undefined ? this.bareText : withoutMarked(text, wrong, this.cleaned)
   }
 
   private personalData(found: ReadonlyArray<PersonalData>, max: number): void {
@@ -236,7 +256,7 @@ export class Examination {
     if (this.isOn("injection")) {
       const take = (rule: string, severity: Severity, range: Range) =>
         this.noteRange("injection", rule, severity, range)
-      this.injections(text, sight.places, take)
+      this.injections(text, placesOf(text, sight.places), take)
       for (const marker of sight.markers) take("templateMarker", "high", marker)
     }
     if (this.isOn("injection") || this.isOn("secret") || this.settings.matcher !== undefined) {
@@ -255,7 +275,9 @@ export class Examination {
   private settled(text: string): string {
     let current = withoutCharacters(text, this.cleaned)
     for (let round = 0; round < maxRounds; round++) {
-      const next = settled(current, (stretch) => this.again(stretch))
+      const next = current.length <= shortText
+        ? this.again(current)
+        : settled(current, (stretch) => this.again(stretch))
       if (next === current) return current
       current = withoutCharacters(next, this.cleaned)
     }
@@ -271,6 +293,7 @@ export class Examination {
     this.path = path
     this.ranges = []
     this.rangeCount = 0
+    this.bareText = undefined
     const first = this.found.length
     const result = this.examined(given, max, personal)
     this.found.push(...this.found.splice(first).sort((a, b) => a.start - b.start || b.end - a.end))
@@ -294,8 +317,11 @@ export class Examination {
     const sent = left !== text
       ? this.settled(left)
       : changesCharacters && sight.wrong !== undefined
-      ? withoutMarked(text, sight.wrong, this.cleaned)
+      ? this.withoutCharacters(text, sight.wrong)
       : text
-    return sent === part && !isCut ? given : orPlaceholder(sent)
+    if (sent === part && !isCut) return given
+    // What has become short is read as a whole when it is examined again.
+    const isShortened = part.length > shortText && sent.length <= shortText
+    return orPlaceholder(isShortened ? this.settled(sent) : sent)
   }
 }

@@ -10,6 +10,7 @@ import {
   isJudged,
   kindOf,
   replacement,
+  staysWithPair,
   unitsOf
 } from "./characters.ts"
 import { alarms } from "./concepts.ts"
@@ -69,6 +70,7 @@ export interface Sight {
 
 const controlKind = 1 + characterKinds.indexOf("control")
 const halfKind = 1 + characterKinds.indexOf("surrogate")
+const bidirectionalKind = 1 + characterKinds.indexOf("bidirectional")
 const invisibleKind = 1 + characterKinds.indexOf("invisible")
 
 /** Whether a unit is a Latin letter or a space: none of them calls for an invisible character. */
@@ -244,6 +246,11 @@ const walk = (text: string, scanner: Scanner, { bits, firstFound, next }: Gate, 
         continue
       } else if (symbol === surrogate && isHalf(text, at, unit)) {
         scanner.isWrong(halfKind, at, at + 1)
+        continue
+      } else if (symbol === surrogate && staysWithPair(unit)) {
+        symbol = astralSymbol(codeAt(text, at++))
+      } else if (unit === 0x202d || unit === 0x202e) {
+        scanner.isWrong(bidirectionalKind, at, at + 1)
         continue
       } else if (symbol === opener) {
         if (at + 2 >= text.length) continue

@@ -264,23 +264,53 @@ export const mayBeSecret = (text: string, start: number, end: number): boolean =
 export const secretAt = (text: string, start: number, end: number): Secret | undefined =>
   known(text, start, end) ?? before(text, start, end) ?? webToken(text, start, end) ?? awsSecret(text, start, end)
 
+/** A number that words with the same letters share, whatever stands between them. */
+const hashOf = (hash: number, unit: number): number => {
+  const letter = unit | 0x20
+  return letter < 0x61 || letter > 0x7a ? hash : (Math.imul(hash, 31) + letter) | 0
+}
+
+/** Passwords of documentation, by their letters. */
 const dummies = new Set(
   "pass password passwd pwd secret changeme example test admin root user qwerty abcdef abc mypassword yourpassword mysecret yoursecret dbpassword somepassword"
-    .split(" ")
+    .split(" ").map((word) => Array.from(word, (char) => char.charCodeAt(0)).reduce(hashOf, 0))
 )
 
-/** What stands for a password in documentation. */
-const isDummy = (password: string): boolean =>
-  dummies.has(password.toLowerCase().replace(/[^a-z]/g, "")) || /[${}<>[\]%*]|xxx/i.test(password)
+const isDigit = 1
+const isOther = 2
+/** A password with such a sign stands for another: `${password}`, `<password>`. */
+const isSign = 4
+
+const passwordBits = Uint8Array.from({ length: 128 }, (_, unit) => {
+  const char = String.fromCharCode(unit)
+  return (/\d/.test(char) ? isDigit : isOther) | (/[${}<>[\]%*]/.test(char) ? isSign : 0)
+})
+
+const minPassword = 8
+const maxPassword = 128
+
+/** Whether a stretch is a password, not what stands for one in documentation. */
+const isPassword = (text: string, start: number, end: number): boolean => {
+  if (end - start < minPassword || end - start > maxPassword) return false
+  let bits = 0
+  let hash = 0
+  let crosses = 0
+  for (let at = start; at < end && crosses < 3; at++) {
+    const unit = text.charCodeAt(at)
+    bits |= passwordBits[unit] ?? isOther
+    hash = hashOf(hash, unit)
+    crosses = (unit | 0x20) === 0x78 ? crosses + 1 : 0
+  }
+  return bits === (isDigit | isOther) && crosses < 3 && !dummies.has(hash)
+}
 
 /** The password of `scheme://user:password@host`, of which `start` to `end` is what stands before the `@`. */
 export const passwordIn = (text: string, start: number, end: number): Secret | undefined => {
-  const colon = text.indexOf(":", start)
-  if (colon < start || colon >= end) return undefined
-  const password = text.slice(colon + 1, end)
-  const isReal = password.length >= 8 && password.length <= 128 && /\d/.test(password) && /\D/.test(password) &&
-    !isDummy(password) && password !== text.slice(start, colon)
-  return isReal ? secret("urlPassword", colon + 1, end) : undefined
+  let colon = start
+  while (colon < end && text.charCodeAt(colon) !== 0x3a) colon++
+  if (colon === end || !isPassword(text, colon + 1, end)) return undefined
+  const isUser = end - colon - 1 === colon - start && text.startsWith(text.slice(start, colon), colon + 1)
+  return isUser ? undefined : secret("urlPassword", colon + 1, end)
 }
 
 /** The shortest word that can be a credential or name one. */

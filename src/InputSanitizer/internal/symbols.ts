@@ -206,11 +206,28 @@ export const wideSymbol = (code: number, position: number): number => {
   return 1 + ((plain / (position === 1 ? wideBase : wideBase * wideBase)) | 0) % wideBase
 }
 
+const firstMathematical = 0x1d6a4
+const lastMathematical = 0x1d7ff
+const firstEnclosed = 0x1f110
+const lastEnclosed = 0x1f12f
+
+const latinFrom = (first: number, last: number): Uint8Array =>
+  Uint8Array.from({ length: last - first + 1 }, (_, index) => latin(String.fromCodePoint(first + index)))
+
+let mathematical: Uint8Array | undefined
+let enclosed: Uint8Array | undefined
+
 /** The symbol of a code point beyond the first plane: mathematical, enclosed and flag letters read as what they enclose. */
 export const astralSymbol = (code: number): number => {
-  if (code >= 0x1d400 && code <= 0x1d6a3) return symbolAt((code - 0x1d400) % 26)
-  if ((code >= 0x1d6a4 && code <= 0x1d7ff) || (code >= 0x1f110 && code <= 0x1f12f)) {
-    return latin(String.fromCodePoint(code))
+  if (code < 0x1d400) return skip
+  if (code < firstMathematical) return symbolAt((code - 0x1d400) % 26)
+  if (code <= lastMathematical) {
+    mathematical ??= latinFrom(firstMathematical, lastMathematical)
+    return mathematical[code - firstMathematical]! // it has an entry for each
+  }
+  if (code >= firstEnclosed && code <= lastEnclosed) {
+    enclosed ??= latinFrom(firstEnclosed, lastEnclosed)
+    return enclosed[code - firstEnclosed]! // it has an entry for each
   }
   if (code >= 0x1f130 && code <= 0x1f189) return symbolAt((code - 0x1f130) % 32 % 26)
   if (code >= 0x1f1e6 && code <= 0x1f1ff) return symbolAt(code - 0x1f1e6)

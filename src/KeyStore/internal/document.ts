@@ -4,6 +4,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type { Key } from "../../Attempt.ts"
+import { inQuotes, isQuoted, isSecret, wrongLabel } from "../../internal/keyText.ts"
 
 export const defaultGroup = "default"
 
@@ -21,31 +22,12 @@ export class Malformed {
 
 type Parsed = ReadonlyArray<Key> | Malformed
 
-/** Keys go into a header, so anything but visible ASCII is a mistake. */
-const isSecret = (text: string): boolean => /^[\x21-\x7e]{1,16384}$/.test(text)
-
-/** Somebody copied a key with what stands around it in a program or a document. Taking them off could change a key. */
-const isQuoted = (text: string): boolean =>
-  /^\\?["'`\u2018-\u201f\u00ab\u00bb]|["'`\u2018-\u201f\u00ab\u00bb]$/u.test(text)
-
-const inQuotes = "stands in quotation marks: remove them"
-
 /** What is wrong with the key of a label; undefined where nothing is. White space around it does not count. */
 export const wrongSecret = (label: string, secret: string): string | undefined =>
   isQuoted(secret.trim())
     ? `the \`secret\` of ${label} ${inQuotes}`
     : !isSecret(secret.trim())
     ? `the \`secret\` of ${label} is not a key of visible ASCII characters`
-    : undefined
-
-/** What is wrong with a label; undefined where nothing is. A key as its own label would be shown everywhere. */
-export const wrongLabel = (label: string): string | undefined =>
-  label.startsWith("sk-ant-") || label.startsWith("AGE-SECRET-KEY-")
-    ? "a label looks like a key"
-    : label === "secret"
-    ? "`secret` cannot be a label"
-    : !/^[^\s\p{C}](?:[^\p{C}]{0,126}[^\s\p{C}])?$/u.test(label)
-    ? "a label must be 1 to 128 visible characters"
     : undefined
 
 const parseJson = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Unknown))

@@ -5,10 +5,11 @@ import * as FileSystem from "effect/FileSystem"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import type { Request } from "../../../Request.ts"
 import { sampling } from "../apiVersion.ts"
+import { CommandError } from "../failure.ts"
+import { bytesOf } from "../input.ts"
 
 /** Ids are texts or integers; they are given back as they came. */
 export const Id = Schema.Union([Schema.NonEmptyString, Schema.Int])
@@ -80,12 +81,26 @@ export interface Defaults {
   readonly temperature: number | undefined
 }
 
+/** The longest line: as much as the API takes as one request. */
+const maxLine = 32 * 1024 * 1024
+
+/** Fails where a line is longer, since it would be held in memory. */
+const bounded = (file: string) => <E, R>(bytes: Stream.Stream<Uint8Array, E, R>) =>
+  Stream.suspend(() => {
+    let length = 0
+    return Stream.tap(bytes, (chunk) => {
+      const end = chunk.lastIndexOf(10)
+      length = end < 0 ? length + chunk.length : chunk.length - end - 1
+      return length > maxLine
+        ? Effect.fail(new CommandError({ message: `${file} has a line of more than 32 MiB: give one prompt a line.` }))
+        : Effect.void
+    })
+  })
+
 /** Without a byte order mark and blank lines. */
 const lines = (file: string) =>
-  Effect.gen(function*() {
-    return file === "-" ? (yield* Stdio.Stdio).stdin : (yield* FileSystem.FileSystem).stream(file)
-  }).pipe(
-    Stream.unwrap,
+  bytesOf(file).pipe(
+    bounded(file),
     Stream.decodeText,
     Stream.splitLines,
     Stream.zipWithIndex,
@@ -94,7 +109,10 @@ const lines = (file: string) =>
   )
 
 /** How many lines there are to deal with; undefined where they can be read only once. */
-export const count = (file: string) => file === "-" ? Effect.succeed(undefined) : Stream.runCount(lines(file))
+export const count = Effect.fnUntraced(function*(file: string) {
+  if (file === "-" || (yield* (yield* FileSystem.FileSystem).stat(file)).type !== "File") return undefined
+  return yield* Stream.runCount(lines(file))
+})
 
 const requestOf = (line: typeof Json.Type, defaults: Defaults, temperature: number | undefined): Request => {
   const { max_tokens, messages, model, prompt, stop_sequences, tool_choice, tools } = line

@@ -173,7 +173,7 @@ const exitCodeOf = ({ counts, failures, stopped }: State): number => {
 
 const isSame = Effect.fnUntraced(function*(file: string, out: string) {
   const fs = yield* FileSystem.FileSystem
-  if (file === "-" || !(yield* fs.exists(out))) return false
+  if (file === "-" || !(yield* fs.exists(out)) || (yield* fs.stat(file)).type !== "File") return false
   return (yield* fs.realPath(out)) === (yield* fs.realPath(file))
 })
 

@@ -23,7 +23,7 @@ const set = Command.make("set", {
   ),
   weight: Flag.Finite("weight").pipe(
     Flag.withDescription("Its share of the calls; 0 is none"),
-    Flag.filter((weight) => weight >= 0, () => "must not be below 0"),
+    Flag.filter((weight) => weight >= 0 && weight <= 1e6, () => "must be from 0 to 1,000,000"),
     Flag.withDefault(1)
   ),
   source
