@@ -3,7 +3,8 @@
  *
  * - `goodput`: work that was answered, as a part of what the server's buckets let through at best.
  * - `refused_per_100`: answers 429 for each hundred requests that were sent.
- * - `fairness`: calls answered to the slowest worker, as a part of the mean.
+ * - `fairness`: work that was answered to the slowest worker, each a user of its own, as a part of the mean.
+ * - `fairness_tenants`: calls that were answered to the tenant that lost most beside one with most of the demand, as a part of those answered without it.
  * - `wait_p99`: of interactive calls beside bulk ones, as a part of that of bulk.
  */
 import { Context, Effect, Exit, Layer, Scope } from "effect"
@@ -22,8 +23,9 @@ const minutes = 10
 const compress = 10
 
 interface Counted {
-  readonly calls: ReadonlyArray<number>
-  readonly work: number
+  readonly answered: number
+  /** Of each worker. */
+  readonly work: ReadonlyArray<number>
   readonly refused: number
   readonly sent: number
   readonly failed: number
@@ -65,29 +67,30 @@ const measure = async (
   const one = side(target)
   const began = Date.now()
   const end = began + minutes * minute / compress
-  const calls = Array.from({ length: workers }, () => 0)
-  let done = 0
+  const done = Array.from({ length: workers }, () => 0)
+  let answered = 0
   let failed = 0
   const worker = async (index: number) => {
     const dice = chance(index + 1)
     while (Date.now() < end) {
       const { type, ...sizes } = draw(dice, (Date.now() - began) * compress / minute)
-      const answered = await one.call(sizes, { type, priority: "standard" }).then(() => true, () => false)
+      const options = { type, priority: "standard", user: `worker-${index}` } as const
+      const isAnswered = await one.call(sizes, options).then(() => true, () => false)
       if (Date.now() > end) return
-      if (answered) {
-        calls[index]!++
-        done += work(sizes, rates)
+      if (isAnswered) {
+        answered++
+        done[index]! += work(sizes, rates)
       } else failed++
     }
   }
-  const all = Promise.all(calls.map((_, index) => worker(index)))
+  const all = Promise.all(done.map((_, index) => worker(index)))
   await Promise.race([all, new Promise((resolve) => setTimeout(resolve, end - began + 1))])
   const counted = await Effect.runPromise(requests)
   await one.close().catch(() => {})
   await close()
   return {
     name: one.name,
-    calls,
+    answered,
     work: done,
     failed,
     refused: counted.byStatus[429] ?? 0,
@@ -123,9 +126,44 @@ const classes = async (): Promise<
   return waits
 }
 
+const tenants = 5
+
+/** How many calls of each tenant are answered that come by chance, one and a half times as many as there is room for; the first has this part of them. */
+const crowd = async (
+  part: number,
+  first: number
+): Promise<{ readonly calls: ReadonlyArray<number>; readonly work: number }> => {
+  const { close, target } = await simulated(rates, 1, false)
+  const one = Sides.ours(target, rates)
+  const began = Date.now()
+  const end = began + minutes * minute
+  const calls = Array.from({ length: tenants }, () => 0)
+  let done = 0
+  const pause = (millis: number) => new Promise((resolve) => setTimeout(resolve, millis))
+  const tenant = async (index: number) => {
+    const dice = chance(index + 1)
+    const perMinute = 1.5 * rates.requests * (index === 0 ? part : (1 - part) / (tenants - 1))
+    // What comes in the last seconds has its turn after the end.
+    while (Date.now() < end - minute / 10) {
+      await pause(-Math.log(1 - dice.next()) * minute / perMinute)
+      const { type, ...sizes } = draw(dice, 0)
+      one.call(sizes, { type, priority: "standard", tenant: `tenant-${index}` }).then(() => {
+        if (Date.now() > end) return
+        calls[index]!++
+        done += work(sizes, rates)
+      }, () => {})
+    }
+  }
+  for (let index = first; index < tenants; index++) void tenant(index)
+  await pause(end - Date.now() + 1)
+  await one.close()
+  await close()
+  return { calls, work: done }
+}
+
 export const run: Run = async (report) => {
   const reached = best(workers, minutes, rates)
-  const rows = (name: string, { calls, refused, sent, work }: Counted, peer: string) => {
+  const rows = (name: string, { answered, refused, sent, work }: Counted, peer: string) => {
     const row = (metric: string, value: number, unit: string, n: number): Row => ({
       metric,
       case: name,
@@ -134,10 +172,10 @@ export const run: Run = async (report) => {
       peer,
       n
     })
-    const answered = calls.reduce((sum, count) => sum + count, 0)
-    report(row("goodput", work / reached.work, "ratio", answered))
+    const all = work.reduce((sum, one) => sum + one, 0)
+    report(row("goodput", all / reached.work, "ratio", answered))
     report(row("refused_per_100", 100 * refused / Math.max(1, sent), "1/100", sent))
-    report(row("fairness", Math.min(...calls) / (answered / workers), "ratio", workers))
+    report(row("fairness", Math.min(...work) / (all / workers), "ratio", workers))
   }
 
   const start = Date.parse("2026-11-22T12:00:00Z")
@@ -162,6 +200,16 @@ export const run: Run = async (report) => {
     peer: "effect-claude bulk",
     n: interactive.length
   })
+
+  for (const part of [0.68, 0.95]) {
+    const beside = await inVirtualTime(start, () => crowd(part, 0))
+    const alone = await inVirtualTime(start, () => crowd(part, 1))
+    const kept = beside.calls.map((calls, index) => calls / alone.calls[index]!).slice(1)
+    const row = { case: `one of ${tenants} tenants has ${100 * part} % of the demand`, unit: "ratio", n: tenants }
+    report({ ...row, metric: "fairness_tenants", value: Math.min(...kept), peer: "without it" })
+    // The bucket and its refill.
+    report({ ...row, metric: "goodput", value: beside.work / (minutes + 1), peer: "the limit" })
+  }
 
   for (const [name, side] of [["known limits", known], ["limits from headers", unknown]] as const) {
     rows(`${name}, HTTP, time x${compress}`, await measure(side, compress, true), "effect-claude")

@@ -188,7 +188,7 @@ export const chart = (spec: Spec): Chart => {
       {
         width: Math.max(canvas.clientWidth, 200),
         height,
-        padding: [8, 4, 0, 0],
+        padding: [8, 18, 0, 0],
         legend: { show: false },
         cursor: { sync: { key: "time" }, y: false, drag: { x: false, y: false }, points: { size: 6 } },
         scales: { x: { time: true }, y: { range } },

@@ -57,10 +57,22 @@ const showMinute = (): void => {
   }
 }
 
+/** Draws at most four times a second, however many updates come. */
+const drawEvery = 250
+let isDue = false
+let drawnAt = 0
 const draw = (): void => {
-  if (document.hidden || points.length === 0) return
-  for (const { draw } of charts) draw(points)
-  showMinute()
+  if (isDue) return
+  isDue = true
+  const paint = () =>
+    requestAnimationFrame((at) => {
+      isDue = false
+      drawnAt = at
+      if (points.length === 0) return
+      for (const { draw } of charts) draw(points)
+      showMinute()
+    })
+  setTimeout(paint, Math.max(0, drawnAt + drawEvery - performance.now()))
 }
 
 const links: Record<Link, string> = {
@@ -105,7 +117,6 @@ const renew = (): void => {
   for (const { renew } of charts) renew()
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", renew)
-document.addEventListener("visibilitychange", draw)
 let resized: ReturnType<typeof setTimeout> | undefined
 addEventListener("resize", () => {
   clearTimeout(resized)

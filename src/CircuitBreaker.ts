@@ -1,18 +1,25 @@
 /**
  * Stops calling an API that is down, and notices when it is back.
  *
- * There is one circuit for each base URL and model group. While it is closed, attempts go out and their results are counted. When too many fail or
- * are slow, it opens: attempts are refused immediately with `CircuitOpenError`. After a while, which grows with each opening in a row, it becomes
- * half-open: a few attempts go out to probe the API. If they succeed, the circuit closes; the first that fails opens it again.
+ * There is one circuit for each base URL and model group, for attempts to get a message; what asks nothing of a model (token counts, lists of models) is
+ * never refused and counts as nothing. While it is closed, attempts go out and are counted. When too many fail or are slow, it opens: attempts are
+ * refused immediately with `CircuitOpenError`. After a while, which grows with each opening in a row, it becomes half-open: a few attempts go out to try
+ * the API. If they succeed, the circuit closes; if too many fail, it opens again.
  *
  * - **Failures** are `ConnectionError` and `ServerError`. `AuthError`, `BadRequestError` and `RateLimitError` prove that the API
- *   answers: they are successes. A 5xx that a call meets again with another key is none of both: it is about the request. An attempt that was not sent or whose caller went away counts as neither.
- * - **Slow** is an attempt that took longer than `slowCallDuration` from its admission to its end; for a stream, to its first content. The time
- *   that a caller takes to read a stream is not the API's.
- * - A result counts only if the circuit has not changed state since its attempt was admitted. In the first window after such a change, rates count
- *   attempts in flight as successes: failures may be the first to end.
- * - A half-open call without a verdict blocks others for at most `halfOpenDuration`; then more calls are admitted, and the first verdict counts. A
- *   circuit can leave every state.
+ *   answers: they are successes. A 5xx that a call meets again with another key, and what was not sent, is none of both.
+ * - **The first content of a stream** is its success, at that moment. Afterwards only the API can make a failure of it (a reset, an error event, a
+ *   truncated answer), not a reader who stops, a deadline or an interruption.
+ * - **A caller who left** before that, by an interruption or its deadline, counts as a failure if it had waited for longer than such calls usually take:
+ *   the time in which nine of ten calls of its model and request type are answered, learnt from the last 64, or a minute before ten answers
+ *   are known. Else it counts as nothing.
+ * - **Slow** is an attempt that took longer than `slowCallDuration` from its admission to its end; for a stream, to its first content.
+ * - **Rates** are of attempts that were sent within one window, whenever they end; those in flight count as neither failed nor slow. An attempt that hangs
+ *   counts as failed after two minutes and as much time as twice its `max_tokens` take; one whose caller has a deadline already when it
+ *   has waited for most of that and for twice as long as such calls usually take.
+ * - **A half-open call** counts whenever it ends: its success proves that the API is back, also if the circuit has opened again since. A result of an
+ *   attempt from before the opening does not count. Each round of half-open calls without a verdict is followed by another, so a circuit can
+ *   leave every state.
  *
  * **Example** (A circuit that opens after three consecutive failures)
  *
@@ -31,6 +38,7 @@
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
@@ -39,19 +47,12 @@ import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { admitted, type Attempt, type Policy } from "./Attempt.ts"
-import {
-  type Batch,
-  type Change,
-  fresh,
-  type Phase,
-  type Reply,
-  SavedCircuit,
-  type State
-} from "./CircuitBreaker/internal/circuit.ts"
-import { Gate, LocalCircuit, type Settings } from "./CircuitBreaker/internal/gate.ts"
-import { step } from "./CircuitBreaker/internal/machine.ts"
-import { type Mode, type Options, resolve } from "./CircuitBreaker/internal/options.ts"
+import { type Change, fresh, type Phase, SavedCircuit } from "./CircuitBreaker/internal/circuit.ts"
+import { LocalCircuit } from "./CircuitBreaker/internal/follower.ts"
+import { Gate } from "./CircuitBreaker/internal/gate.ts"
+import { type Changes, check, type Mode, type Options, resolve } from "./CircuitBreaker/internal/options.ts"
 import * as Shared from "./CircuitBreaker/internal/shared.ts"
+import { layerStoreMemory, Store } from "./CircuitBreaker/internal/store.ts"
 import { ClaudeApi } from "./ClaudeApi.ts"
 import type { CircuitOpenError } from "./ClaudeError.ts"
 import * as Feed from "./internal/feed.ts"
@@ -68,11 +69,14 @@ export type {
   Result,
   Rules,
   SavedCircuit,
+  Slot,
   State,
+  Trial,
   Window
 } from "./CircuitBreaker/internal/circuit.ts"
 export { step } from "./CircuitBreaker/internal/machine.ts"
-export type { Mode, Options } from "./CircuitBreaker/internal/options.ts"
+export type { Changes, Mode, Options } from "./CircuitBreaker/internal/options.ts"
+export { layerStoreMemory, Store } from "./CircuitBreaker/internal/store.ts"
 
 /**
  * A circuit at one moment.
@@ -80,7 +84,7 @@ export type { Mode, Options } from "./CircuitBreaker/internal/options.ts"
  * - `phase`: an open circuit stays `open` until an attempt becomes a half-open call.
  * - `retryAfter`: the time until an attempt may go; zero if one may go now.
  * - `openings`: how often it has opened in a row.
- * - `calls`, `failures`, `slow`: the results in its window.
+ * - `calls`, `failures`, `slow`: the attempts that were sent in the window that ends now, those in flight included, and how many failed or were slow.
  *
  * @category models
  * @since 0.1.0
@@ -134,13 +138,26 @@ export class Saved extends Schema.Class<Saved>("effect-claude/CircuitBreaker/Sav
 }) {}
 
 /**
+ * Until when a circuit is forced open: for a time from now, or until a time (with a number, milliseconds since the epoch).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Until = { readonly for: Duration.Input } | { readonly until: DateTime.DateTime.Input }
+
+/**
  * Admits attempts while the API answers.
  *
+ * - `groups`: the model groups that have a circuit.
  * - `check`: fails as `admit` would, and takes nothing. Call it before waiting for anything else.
  * - `transitions`: those since the subscription. The last 256 are buffered for each subscriber; a slower one loses the oldest. The stream ends with
  *   the layer.
  * - `reset`: closes a circuit and clears its results.
- * - `setMode`: for one group, or for all.
+ * - `setMode`: for one group, or for all. It holds from now on, also for callers that wait.
+ * - `open`: refuses every attempt of one group, or of all, until a time, which is the `retryAfter` of the refusals. Then the mode from before holds again;
+ *   `setMode` ends it sooner.
+ * - `update`: changes thresholds and durations of one group, or of all, while calls run; what is left out stays. Attempts in flight count by the new
+ *   ones. Fails, and changes nothing, where one is out of range.
  * - `restore`: groups that are not in `saved` keep their state.
  *
  * @category services
@@ -149,77 +166,18 @@ export class Saved extends Schema.Class<Saved>("effect-claude/CircuitBreaker/Sav
 export class CircuitBreaker extends Context.Service<
   CircuitBreaker,
   Policy<CircuitOpenError> & {
+    readonly groups: ReadonlyArray<Model.Group>
     readonly check: (attempt: Attempt) => Effect.Effect<void, CircuitOpenError>
     readonly state: (group: Model.Group) => Effect.Effect<Snapshot>
     readonly transitions: Stream.Stream<Transition>
     readonly reset: (group: Model.Group) => Effect.Effect<void>
     readonly setMode: (mode: Mode, group?: Model.Group) => Effect.Effect<void>
+    readonly open: (until: Until, group?: Model.Group) => Effect.Effect<void>
+    readonly update: (changes: Changes, group?: Model.Group) => Effect.Effect<void, Config.ConfigError>
     readonly save: Effect.Effect<Saved>
     readonly restore: (saved: Saved) => Effect.Effect<void>
   }
 >()("effect-claude/CircuitBreaker") {}
-
-/**
- * Where circuits are kept. Breakers that use one store for one base URL share its circuits.
- *
- * - `step`: reads the state under `batch.key` (undefined at first), applies `CircuitBreaker.step` to it with the time of the store in milliseconds, writes
- *   the new state, and returns the reply. It must be atomic for each key: a map in this process, a row lock in a database. States are plain data
- *   and survive JSON; batches do not, since their rules may hold `Infinity`. A state may be deleted when it was not used for an hour.
- * - `isLocal`: the store is in this process and answers immediately. A failure is then a defect.
- *
- * A breaker admits attempts by its own copy while the circuit is closed, and reports every result: immediately to a local store, in the background to
- * any other. Those may also fail or hang: until they answer again, each process decides by what it sees itself, and then tells the store about circuits
- * that have opened in the meantime.
- *
- * **Example** (A store that is a map)
- *
- * ```ts
- * import { CircuitBreaker } from "effect-claude"
- * import { Clock, Effect, Layer } from "effect"
- *
- * export const layer = Layer.sync(CircuitBreaker.Store, () => {
- *   const states = new Map<string, CircuitBreaker.State>()
- *   return {
- *     step: (batch) =>
- *       Effect.map(Clock.currentTimeMillis, (now) => {
- *         const [state, reply] = CircuitBreaker.step(states.get(batch.key), batch, now)
- *         states.set(batch.key, state)
- *         return reply
- *       })
- *   }
- * })
- * ```
- *
- * @category services
- * @since 0.1.0
- */
-export class Store extends Context.Service<Store, {
-  readonly isLocal?: boolean | undefined
-  readonly step: (batch: Batch) => Effect.Effect<Reply, unknown>
-}>()("effect-claude/CircuitBreaker/Store") {}
-
-/**
- * Keeps circuits in this process.
- *
- * @category layers
- * @since 0.1.0
- */
-export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(
-  Store,
-  Effect.map(Clock.Clock, (clock) => {
-    const circuits = new Map<string, { state: State | undefined }>()
-    return Store.of({
-      isLocal: true,
-      step: (batch) => {
-        let circuit = circuits.get(batch.key)
-        if (circuit === undefined) circuits.set(batch.key, circuit = { state: undefined })
-        const [state, reply] = step(circuit.state, batch, clock.currentTimeMillisUnsafe())
-        circuit.state = state
-        return Effect.succeed(reply)
-      }
-    })
-  })
-)
 
 /** The key of a circuit in a shared store, without credentials that the base URL may hold. */
 const keyOf = (baseUrl: string, group: Model.Group): string => {
@@ -228,12 +186,13 @@ const keyOf = (baseUrl: string, group: Model.Group): string => {
 }
 
 /**
- * Builds the breaker for the API of this context. An option out of range is a defect.
+ * Builds the breaker for the API of this context. An option out of range fails with `ConfigError`, which names it, its value and what is allowed.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
+  yield* check(options)
   const { baseUrl } = yield* ClaudeApi
   const store = yield* Store
   const { groups } = yield* Model.Catalogue
@@ -241,39 +200,40 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const random = yield* Random.Random
   const run = yield* FiberSet.makeRuntime<never>()
   const feed = yield* Feed.make<Transition>({ name: "circuits" })
-  const { slowCallDuration, staleAfter, storeTimeout, syncInterval, ...rules } = resolve(options)
-  const settings: Settings = {
-    rules,
-    slowMillis: slowCallDuration,
-    waitForHalfOpen: options.waitForHalfOpen ?? false,
-    pollMillis: syncInterval,
-    clock,
-    run
-  }
+  const { rules, settings, ...times } = resolve(options)
   const chance = () => random.nextDoubleUnsafe()
-  const link = Shared.makeLink(store.step, { clock, run, staleAfter, storeTimeout, syncInterval })
+  const link = Shared.makeLink(store.step, { clock, run, ...times })
 
   const gates = new Map<Model.Group, Gate>()
+  const optionsOf = new Map<Gate, Options>()
   for (const group of groups) {
-    const changed = ({ at, from, openMillis, to }: Change) => {
+    const changed = (change: Change) => {
+      const { at, from, openMillis, to } = change
       const openDuration = to === "open" ? Duration.millis(openMillis) : undefined
       if (from !== to) run(feed.publish({ group, from, to, at, openDuration }))
-      gate.wake()
+      gate.changed(change)
     }
     const key = keyOf(baseUrl, group)
     const circuit = store.isLocal === true
       ? new LocalCircuit(store.step, clock, key, rules, changed, chance)
       : new Shared.SharedCircuit(link, key, rules, changed, chance)
-    const gate = new Gate(group, options.mode ?? "normal", circuit, settings)
+    const gate = new Gate(group, options.mode ?? "normal", circuit, settings, { clock, run })
     gates.set(group, gate)
+    optionsOf.set(gate, options)
   }
   // The groups of every catalogue end with "other".
   const gateOf = (group: Model.Group): Gate => gates.get(group) ?? gates.get("other")!
+  const gatesOf = (group: Model.Group | undefined): Iterable<Gate> =>
+    group === undefined ? gates.values() : [gateOf(group)]
 
   return CircuitBreaker.of({
-    check: (attempt) => Effect.suspend(() => gateOf(attempt.facts.group).check(attempt)),
+    groups: [...gates.keys()],
 
-    admit: (attempt) => Effect.suspend(() => gateOf(attempt.facts.group).admit(attempt)),
+    check: (attempt) =>
+      attempt.endpoint === "messages" ? Effect.suspend(() => gateOf(attempt.facts.group).check(attempt)) : Effect.void,
+
+    admit: (attempt) =>
+      attempt.endpoint === "messages" ? Effect.suspend(() => gateOf(attempt.facts.group).admit(attempt)) : admitted,
 
     state: (group) =>
       Effect.suspend(() => {
@@ -292,8 +252,27 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
     setMode: (mode, group) =>
       Effect.sync(() => {
-        for (const name of group === undefined ? groups : [group]) gateOf(name).mode = mode
+        for (const gate of gatesOf(group)) gate.setMode(mode)
       }),
+
+    open: (until, group) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        const at = "for" in until
+          ? now + Duration.toMillis(until.for)
+          : DateTime.toEpochMillis(DateTime.makeUnsafe(until.until))
+        for (const gate of gatesOf(group)) gate.forceOpen(at)
+      }),
+
+    update: Effect.fnUntraced(function*(changes, group) {
+      const updates = [...gatesOf(group)].map((gate) => [gate, { ...optionsOf.get(gate), ...changes }] as const)
+      for (const [, options] of updates) yield* check(options)
+      for (const [gate, options] of updates) {
+        const { rules, settings } = resolve(options)
+        gate.circuit.rules = rules
+        gate.settings = settings
+        optionsOf.set(gate, options)
+      }
+    }),
 
     save: Effect.gen(function*() {
       const circuits: Record<string, SavedCircuit> = {}
@@ -315,8 +294,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
  * @category layers
  * @since 0.1.0
  */
-export const layerNoDeps = (options: Options = {}): Layer.Layer<CircuitBreaker, never, ClaudeApi | Store> =>
-  Layer.effect(CircuitBreaker, make(options))
+export const layerNoDeps = (
+  options: Options = {}
+): Layer.Layer<CircuitBreaker, Config.ConfigError, ClaudeApi | Store> => Layer.effect(CircuitBreaker, make(options))
 
 /**
  * The breaker with its circuits in this process. Each call of `layer` builds its own circuits: call it once and share the value.
@@ -324,7 +304,7 @@ export const layerNoDeps = (options: Options = {}): Layer.Layer<CircuitBreaker, 
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options = {}): Layer.Layer<CircuitBreaker, never, ClaudeApi> =>
+export const layer = (options: Options = {}): Layer.Layer<CircuitBreaker, Config.ConfigError, ClaudeApi> =>
   layerNoDeps(options).pipe(Layer.provide(Layer.fresh(layerStoreMemory)))
 
 /**
@@ -349,6 +329,7 @@ export const layerConfig = (
 export const layerOff: Layer.Layer<CircuitBreaker> = Layer.succeed(
   CircuitBreaker,
   CircuitBreaker.of({
+    groups: [],
     check: () => Effect.void,
     admit: () => admitted,
     state: (group) =>
@@ -365,6 +346,8 @@ export const layerOff: Layer.Layer<CircuitBreaker> = Layer.succeed(
     transitions: Stream.empty,
     reset: () => Effect.void,
     setMode: () => Effect.void,
+    open: () => Effect.void,
+    update: () => Effect.void,
     save: Effect.sync(() => new Saved({ circuits: {} })),
     restore: () => Effect.void
   })

@@ -6,9 +6,10 @@
  * pauses the group for all callers for as long as the API asks, at most an hour at a time; then traffic ramps up. Input counts as the API counts
  * it: what a cache serves is free. For output, the limiter reserves what calls of the same model and request type really produce, not `max_tokens`.
  *
- * **Who goes next.** First come first served inside a priority of `CallContext`; a small late call never overtakes a large
- * early one of its class. While all three wait, `interactive` has 75 % of the limits, `standard` 20 % and `bulk` 5 %;
- * what one does not use goes to the others in proportion.
+ * **Who goes next.** While all three priorities of `CallContext` wait, `interactive` has 75 % of the limits, `standard` 20 % and `bulk` 5 %,
+ * whatever the sizes of their requests; what one does not use goes to the others in proportion. A request that needs `n` minutes of refill goes after
+ * `n / share` minutes at the latest, once it is the first of its class. Inside a class tenants (else users, else request types) share by the tokens that
+ * they use, and what one does not use goes to the others. The calls of one are served in the order in which they came.
  *
  * **Example** (A tier, and room left for another application)
  *
@@ -33,14 +34,14 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import { admitted, type Policy } from "./Attempt.ts"
 import type { RateLimitedLocallyError } from "./ClaudeError.ts"
-import { BoundedMap } from "./internal/boundedMap.ts"
 import * as Model from "./Model.ts"
 import * as Buckets from "./RateLimiter/internal/Buckets.ts"
 import type { BucketSet, Levels, Reserved } from "./RateLimiter/internal/BucketSet.ts"
 import * as Client from "./RateLimiter/internal/client.ts"
 import { Group } from "./RateLimiter/internal/Group.ts"
 import * as Limits from "./RateLimiter/internal/Limits.ts"
-import { make as makeState, type State } from "./RateLimiter/internal/State.ts"
+import { make as memoryStore } from "./RateLimiter/internal/memoryStore.ts"
+import type { State } from "./RateLimiter/internal/State.ts"
 import type { Batch, Reply, View } from "./RateLimiter/internal/Store.ts"
 
 export type { Tier } from "./Model.ts"
@@ -59,6 +60,7 @@ export type {
   Reply,
   Report,
   Reservation,
+  Saving,
   Sender,
   Ticket,
   View
@@ -70,7 +72,11 @@ export type {
  *   minutes at a time; until then only a few calls are sent at once. A missing tier row is logged once for each model group. Where
  *   both are known the lower one holds. Fast mode has unpublished limits of its own, which are always learned.
  * - `burst`: a bucket holds at most what it refills in this time. Default 1 minute; where the API grants less, its headers show it.
- * - `maxQueue`: how many calls may wait for one group. At 0, calls never wait. Default 10,000.
+ * - `maxQueue`: how many calls may wait for one group. At 0, calls never wait. Default 10,000. In a full queue the newest call of the lowest class makes
+ *   room for one of a higher class, and the newest of whoever has most waiting for one that has less in the same class; it fails with `queueFull`.
+ * - `weights`: what tenants have of their class beside others (else users, else request types), by name. Default 1 each.
+ * - `maxRetryAfter`: the longest pause that a call waits for when the API asks for one; else it fails at once. Default 60 seconds; in
+ *   `ClaudeService.layer`, that of `retry`.
  * - `storeTimeout`: the longest that a call waits for the store. Default 250 milliseconds.
  * - `flushEvery`: how long what became of an attempt waits for an admission to go along with. Default 100 milliseconds.
  * - `processes`: how many processes share the limits, until the store first answers. Default 1.
@@ -84,6 +90,8 @@ export interface Options {
   readonly limits?: Limits.Limits | Model.Tier | Limits.LimitsOf | undefined
   readonly burst?: Duration.Input | undefined
   readonly maxQueue?: number | undefined
+  readonly weights?: Readonly<Record<string, number>> | undefined
+  readonly maxRetryAfter?: Duration.Input | undefined
   readonly storeTimeout?: Duration.Input | undefined
   readonly flushEvery?: Duration.Input | undefined
   readonly processes?: number | undefined
@@ -191,15 +199,21 @@ const maxGroups = 1_000
 
 /** Checked before anything is built: mistakes in options are defects. */
 const settings = (options: Options) => {
-  const { burst = "1 minute", maxQueue = 10_000 } = options
+  const { burst = "1 minute", maxQueue = 10_000, weights = {} } = options
   const burstMillis = Duration.toMillis(burst)
   if (!(burstMillis >= 1 && burstMillis < Infinity)) {
     throw new RangeError(`RateLimiter: burst must be finite and at least 1 ms, and is ${burstMillis} ms`)
   }
   if (!(maxQueue >= 0)) throw new RangeError(`RateLimiter: maxQueue must be a number from 0, and is ${maxQueue}`)
+  for (const [name, weight] of Object.entries(weights)) {
+    if (weight > 0 && weight < Infinity) continue
+    throw new RangeError(`RateLimiter: weights.${name} must be a number above 0, and is ${weight}`)
+  }
   return {
     burstMillis,
     maxQueue,
+    maxPauseMillis: Duration.toMillis(options.maxRetryAfter ?? "60 seconds"),
+    weights: new Map(Object.entries(weights)),
     timeoutMillis: Duration.toMillis(options.storeTimeout ?? "250 millis"),
     flushMillis: Duration.toMillis(options.flushEvery ?? "100 millis"),
     processes: Math.max(1, options.processes || 1)
@@ -211,8 +225,8 @@ const local = (store: Store["Service"]) => (key: string, burstMillis: number): B
   // A local store neither fails nor rejects, and answers what it was asked.
   const step = store.step as (batch: Batch) => Effect.Effect<Reserved & { readonly _tag: "Done"; readonly view: View }>
   return {
-    reserve: (limits, { reserve, usage }) =>
-      step({ key, burstMillis, limits, ask: { usage, reserve, withinMillis: 0 } }),
+    reserve: (limits, { priority, reserve, size, usage, waits }) =>
+      step({ key, burstMillis, limits, ask: { usage, reserve, size, priority, waits, withinMillis: 0 } }),
     report: (report) => step({ key, burstMillis, reports: [report] }),
     levels: Effect.map(
       Effect.suspend(() => step({ key, burstMillis, read: true })),
@@ -236,7 +250,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const services = Context.make(Metric.MetricRegistry, yield* Metric.MetricRegistry).pipe(
     Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
   )
-  const { burstMillis, maxQueue, ...sharing } = settings(options)
+  const { burstMillis, maxPauseMillis, maxQueue, weights, ...sharing } = settings(options)
   const open = store.isLocal === true ? local(store) : yield* Client.make({ step: store.step, ...sharing })
   let limitsOf = Limits.from(options.limits, catalogue)
   let tier = typeof options.limits === "string" ? options.limits : undefined
@@ -263,7 +277,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       return { requestsPerMinute: name === countTokens ? limitsOf("other", keyGroup).countTokensPerMinute : undefined }
     }
     const buckets = open(`${name} ${keyGroup}`, burstMillis)
-    const group = new Group({ keyGroup, name, configured, buckets, clock, scope, maxQueue, services })
+    const bounds = { maxQueue, maxPauseMillis, weights }
+    const group = new Group({ keyGroup, name, configured, buckets, clock, scope, services, ...bounds })
     const members = groups.get(keyGroup) ?? new Map<string, Group>()
     groups.set(keyGroup, members.set(name, group))
     count++
@@ -312,38 +327,13 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   })
 })
 
-/** The most bucket sets that memory keeps; the least recently used one makes room. */
-const maxStates = 10_000
-
 /**
  * Buckets in the memory of this process. They are lost when their layer ends.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(
-  Store,
-  Effect.map(Clock.Clock, (clock) => {
-    const states = new BoundedMap<string, State>(maxStates)
-    /** Attempts of one group come in runs. */
-    let last: { readonly key: string; readonly state: State } | undefined
-    const stateOf = ({ burstMillis, key }: Batch, now: number): State => {
-      const state = states.get(key) ?? makeState(burstMillis, now)
-      states.set(key, state)
-      last = { key, state }
-      return state
-    }
-    return {
-      isLocal: true,
-      step: (batch) =>
-        Effect.sync(() => {
-          const now = clock.currentTimeMillisUnsafe()
-          const state = last?.key === batch.key ? last.state : stateOf(batch, now)
-          return Buckets.apply(state, batch, now)
-        })
-    }
-  })
-)
+export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(Store, memoryStore)
 
 /**
  * The limiter over a `Store` that the user provides. Each call makes a new limiter: call it once and share the value.

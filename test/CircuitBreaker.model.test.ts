@@ -18,8 +18,8 @@ const Settings = {
   size: between(1, 12),
   minimumCalls: between(1, 8),
   consecutiveFailures: between(1, 6),
-  failurePercent: between(1, 120),
-  slowPercent: between(1, 120),
+  failurePercent: between(1, 101),
+  slowPercent: between(1, 101),
   openSeconds: between(1, 8),
   doublings: between(0, 3),
   trials: between(1, 3),
@@ -33,8 +33,8 @@ const optionsOf = (settings: Settings): CircuitBreaker.Options => ({
   ...(settings.byTime ? { windowDuration: Duration.seconds(settings.size) } : { windowSize: settings.size }),
   minimumCalls: settings.minimumCalls,
   consecutiveFailures: settings.consecutiveFailures,
-  failureRate: settings.failurePercent / 100,
-  slowCallRate: settings.slowPercent / 100,
+  failureRate: settings.failurePercent > 100 ? Infinity : settings.failurePercent / 100,
+  slowCallRate: settings.slowPercent > 100 ? Infinity : settings.slowPercent / 100,
   slowCallDuration: slowMillis,
   openDuration: Duration.seconds(settings.openSeconds),
   maxOpenDuration: Duration.seconds(settings.openSeconds * 2 ** settings.doublings),
@@ -46,25 +46,37 @@ const optionsOf = (settings: Settings): CircuitBreaker.Options => ({
 
 type Verdict = { readonly failed: boolean; readonly slow: boolean } | undefined
 
-/** What was let in: in which stretch, and in which round of trials of it, and what became of it. */
+/** What was let in: in which stretch, in which slot of it or in which round of trials, and what became of it. */
 interface Ticket {
   readonly stretch: number
   readonly round: number
-  readonly early: boolean
+  readonly slot: number
+  readonly at: number
   end: "underway" | "failed" | "succeeded" | "nothing"
+  slow: boolean
+  /** It has counted as failed since it had no verdict in time, before it had one. */
+  hung: boolean
 }
+
+/** Nobody knows how long such attempts take, so they hang after two minutes, and nobody leaves late before one. */
+const hungMillis = 120_000
+const lateMillis = 60_000
 
 /** The rules of a circuit over everything it ever saw, with no thought to what that costs. */
 class Reference {
   private readonly settings: Settings
   phase: CircuitBreaker.Phase = "closed"
+  /** Grows when a closed circuit opens and when one closes. */
   stretch = 0
+  /** Those that were let in while it was closed, in the order in which they were sent. */
   private admitted: Array<Ticket> = []
-  private firstAt = 0
-  private seen: Array<{ readonly at: number; readonly failed: boolean; readonly slow: boolean }> = []
+  private sweptAt = -Infinity
   openings: Array<{ readonly at: number; readonly seconds: number }> = []
   private closedAt = 0
+  /** The trials since it became half-open, and of them those of the last round that hold a permit. */
+  private trials: Array<Ticket> = []
   private round = 0
+  private firstRound = 0
   private roundAt = 0
   private running = 0
   private proofs = 0
@@ -73,60 +85,112 @@ class Reference {
     this.settings = settings
   }
 
-  window(now: number) {
-    const slot = (at: number) => Math.floor(at / (this.settings.size * 100))
-    return this.settings.byTime
-      ? this.seen.filter(({ at }) => slot(at) > slot(now) - 10)
-      : this.seen.slice(-this.settings.size)
+  /** How many attempts or milliseconds a slot has, and how many slots a window. */
+  private get slots() {
+    const { byTime, size } = this.settings
+    const chunk = Math.ceil(size / 10)
+    return byTime
+      ? { unit: size * 100, length: 10 }
+      : { unit: chunk, length: Math.ceil(size / chunk) + (chunk > 1 ? 1 : 0) }
+  }
+
+  /** The slot of an attempt that is sent now. */
+  private slotAt(now: number): number {
+    const { unit } = this.slots
+    if (this.settings.byTime) return Math.floor(now / unit)
+    const newest = Math.max(0, ...this.admitted.map(({ slot }) => slot))
+    const there = this.admitted.filter(({ end, slot }) => slot === newest && end !== "nothing").length
+    return there < unit ? newest : newest + 1
+  }
+
+  /** The attempts of the window that ends with a slot, as far as they are remembered. */
+  private windowTo(last: number, now: number): ReadonlyArray<Ticket> {
+    const { length } = this.slots
+    const forgotten = this.slotAt(now) - 7 * length
+    return this.admitted.filter(({ end, slot }) =>
+      end !== "nothing" && slot > Math.max(last - length, forgotten) && slot <= last
+    )
+  }
+
+  window(now: number): ReadonlyArray<Ticket> {
+    if (this.phase !== "closed") return []
+    const newest = this.settings.byTime
+      ? this.slotAt(now)
+      : Math.max(0, ...this.admitted.map(({ slot }) => slot))
+    return this.windowTo(newest, now)
   }
 
   private step(phase: CircuitBreaker.Phase) {
     this.phase = phase
     this.stretch++
     this.admitted = []
-    this.seen = []
+    this.sweptAt = -Infinity
   }
 
   private longestRow() {
     let row = 0
     let longest = 0
-    for (const { end } of this.admitted) {
-      if (end === "failed") longest = Math.max(longest, ++row)
+    for (const { end, hung } of this.admitted) {
+      if (end === "failed" || hung) longest = Math.max(longest, ++row)
       else if (end !== "nothing") row = 0
     }
     return longest
+  }
+
+  private get roundSeconds() {
+    const { doublings, halfOpenSeconds, openSeconds } = this.settings
+    const longest = Math.max(halfOpenSeconds, openSeconds * 2 ** doublings)
+    return Math.min(longest, halfOpenSeconds * 2 ** (this.round - this.firstRound))
   }
 
   waitMillis(now: number): number {
     const last = this.openings.at(-1)
     if (this.phase === "open") return Math.max(0, last!.at + last!.seconds * 1_000 - now)
     if (this.phase === "closed" || this.running < this.settings.trials) return 0
-    return Math.max(0, this.roundAt + this.settings.halfOpenSeconds * 1_000 - now)
+    return Math.max(0, this.roundAt + this.roundSeconds * 1_000 - now)
+  }
+
+  /** Those that hang count as failed; they are looked for twice a second. */
+  private sweep(now: number) {
+    if (now - this.sweptAt < 500) return
+    this.sweptAt = now
+    for (const ticket of this.admitted) {
+      if (ticket.end !== "underway" || ticket.hung || now < ticket.at + hungMillis) continue
+      ticket.hung = true
+      ticket.end = "failed"
+    }
   }
 
   admit(now: number): Ticket | undefined {
-    if (this.waitMillis(now) > 0) return undefined
-    const { byTime, size } = this.settings
     if (this.phase === "closed") {
-      if (this.admitted.length === 0) this.firstAt = now
-      const early = byTime ? now - this.firstAt < size * 1_000 : this.admitted.length < size
-      const ticket: Ticket = { stretch: this.stretch, round: 0, early, end: "underway" }
+      this.sweep(now)
+      this.judge(now)
+    }
+    if (this.waitMillis(now) > 0) return undefined
+    if (this.phase === "closed") {
+      const ticket = this.ticket(0, this.slotAt(now), now)
       this.admitted.push(ticket)
       return ticket
     }
+    const isRoundOver = now >= this.roundAt + this.roundSeconds * 1_000
+    if (this.phase === "open" || isRoundOver) {
+      this.round++
+      this.roundAt = now
+      this.running = 0
+    }
     if (this.phase === "open") {
-      this.step("halfOpen")
-      this.proofs = 0
-      this.newRound(now)
-    } else if (now >= this.roundAt + this.settings.halfOpenSeconds * 1_000) this.newRound(now)
+      this.phase = "halfOpen"
+      this.firstRound = this.round
+      this.trials = []
+    }
     this.running++
-    return { stretch: this.stretch, round: this.round, early: false, end: "underway" }
+    const ticket = this.ticket(this.round, 0, now)
+    this.trials.push(ticket)
+    return ticket
   }
 
-  private newRound(now: number) {
-    this.round++
-    this.roundAt = now
-    this.running = 0
+  private ticket(round: number, slot: number, at: number): Ticket {
+    return { stretch: this.stretch, round, slot, at, end: "underway", slow: false, hung: false }
   }
 
   private open(now: number) {
@@ -134,38 +198,61 @@ class Reference {
     if (this.phase === "closed" && last !== undefined && now - this.closedAt >= last.seconds * 1_000) this.openings = []
     const doublings = Math.min(this.settings.doublings, this.openings.length)
     this.openings.push({ at: now, seconds: this.settings.openSeconds * 2 ** doublings })
-    this.step("open")
+    this.proofs = 0
+    if (this.phase === "closed") {
+      this.round = 0
+      this.step("open")
+    } else this.phase = "open"
+  }
+
+  /** A closed circuit opens by a row, or by the rate of any window that it remembers. */
+  judge(now: number) {
+    if (this.phase !== "closed") return
+    const { byTime, consecutiveFailures, failurePercent, minimumCalls, size, slowPercent } = this.settings
+    const least = byTime ? minimumCalls : Math.min(minimumCalls, size)
+    const isOver = (count: number, calls: number, percent: number) =>
+      percent <= 100 && count > 0 && count / calls >= percent / 100
+    const oldest = this.slotAt(now) - 6 * this.slots.length
+    const trips = [...new Set(this.admitted.map(({ slot }) => slot))].some((slot) => {
+      if (slot < oldest) return false
+      const window = this.windowTo(slot, now)
+      const failures = window.filter(({ end }) => end === "failed").length
+      const slow = window.filter(({ slow }) => slow).length
+      return window.length >= least &&
+        (isOver(failures, window.length, failurePercent) || isOver(slow, window.length, slowPercent))
+    })
+    if (trips || this.longestRow() >= consecutiveFailures) this.open(now)
   }
 
   settle(ticket: Ticket, verdict: Verdict, now: number) {
     if (ticket.stretch !== this.stretch) return
-    if (this.phase === "halfOpen") {
-      if (verdict === undefined) {
-        if (ticket.round === this.round) this.running--
-      } else if (verdict.failed || (verdict.slow && this.settings.slowPercent <= 100)) this.open(now)
-      else if (++this.proofs === Math.min(this.settings.successes, this.settings.trials)) {
-        this.closedAt = now
-        this.step("closed")
+    if (ticket.round === 0) {
+      if (ticket.hung) {
+        if (verdict?.failed === false) ticket.end = "succeeded"
+      } else {
+        ticket.end = verdict === undefined ? "nothing" : verdict.failed ? "failed" : "succeeded"
+        ticket.slow = verdict?.slow === true
       }
-    } else {
-      ticket.end = verdict === undefined ? "nothing" : verdict.failed ? "failed" : "succeeded"
-      if (verdict !== undefined) this.seen.push({ at: now, ...verdict })
-      const { failurePercent, consecutiveFailures, minimumCalls, size, slowPercent } = this.settings
-      const window = this.window(now)
-      const failures = window.filter(({ failed }) => failed).length
-      const slow = window.filter(({ slow }) => slow).length
-      const enough = window.length >= (this.settings.byTime ? minimumCalls : Math.min(minimumCalls, size))
-      const calls = window.length + this.admitted.filter(({ early, end }) => early && end === "underway").length
-      if (
-        this.longestRow() >= consecutiveFailures ||
-        (enough && failures > 0 && failures / calls >= failurePercent / 100) ||
-        (enough && slow > 0 && slow / calls >= slowPercent / 100)
-      ) this.open(now)
+      return this.judge(now)
     }
+    const isBad = verdict !== undefined && (verdict.failed || (verdict.slow && this.settings.slowPercent <= 100))
+    if (verdict !== undefined && !isBad) {
+      if (++this.proofs < Math.min(this.settings.successes, this.settings.trials)) return
+      this.closedAt = now
+      return this.step("closed")
+    }
+    if (this.phase !== "halfOpen" || ticket.round < this.firstRound) return
+    ticket.end = isBad ? "failed" : "nothing"
+    if (!isBad && ticket.round === this.round) this.running--
+    const failures = this.trials.filter(({ end }) => end === "failed").length
+    const trials = this.trials.filter(({ end }) => end !== "nothing").length
+    const share = this.settings.failurePercent > 100 ? 0.5 : this.settings.failurePercent / 100
+    if (failures > 0 && failures >= share * Math.max(trials, this.settings.trials)) this.open(now)
   }
 
   reset() {
     this.step("closed")
+    this.phase = "closed"
     this.openings = []
   }
 }
@@ -229,9 +316,13 @@ describe("CircuitBreaker, against a reference", () => {
           else yield* Deferred.succeed(call.end, outcome)
           yield* Fiber.await(call.fiber)
           running = running.filter((other) => other !== call)
-          const verdict = interrupt || isFailed === undefined
+          const slow = now - call.at > slowMillis
+          const isLeft = interrupt || outcome._tag === "Aborted"
+          const verdict = isLeft
+            ? now - call.at >= lateMillis ? { failed: true, slow } : undefined
+            : isFailed === undefined
             ? undefined
-            : { failed: isFailed, slow: now - call.at > slowMillis }
+            : { failed: isFailed, slow }
           reference.settle(call.ticket, verdict, now)
         })
 
@@ -247,12 +338,13 @@ describe("CircuitBreaker, against a reference", () => {
           }
           const now = yield* Clock.currentTimeMillis
           const { calls, failures, openings, phase, retryAfter, slow } = yield* breaker.state(group)
+          reference.judge(now)
           const window = reference.window(now)
           assert.deepStrictEqual(
             { calls, failures, openings, phase, slow, wait: Duration.toMillis(retryAfter) },
             {
               calls: window.length,
-              failures: window.filter(({ failed }) => failed).length,
+              failures: window.filter(({ end }) => end === "failed").length,
               openings: reference.openings.length,
               phase: reference.phase,
               slow: window.filter(({ slow }) => slow).length,
@@ -264,7 +356,7 @@ describe("CircuitBreaker, against a reference", () => {
         for (const { fiber } of running) yield* Fiber.interrupt(fiber)
         yield* TestClock.adjust("64 seconds")
         if ((yield* breaker.state(group)).phase !== "closed") {
-          for (let trial = 0; trial < settings.trials; trial++) {
+          for (let trial = 0; trial < settings.trials; trial++) { // as many as any threshold needs
             const made = attempt()
             yield* settling.admit(breaker, made)
             made.outcome = completed
@@ -308,7 +400,10 @@ describe("CircuitBreaker, against a reference", () => {
           yield* TestClock.adjust(millis)
         }
         // Trials that run are not kept, so it is saved between them.
-        while ((yield* original.state(group)).phase === "halfOpen") yield* call(original, completed)
+        while ((yield* original.state(group)).phase === "halfOpen") {
+          yield* Effect.exit(call(original, completed))
+          yield* TestClock.adjust("1 second")
+        }
         const restored = yield* breaker
         yield* restored.restore(yield* original.save)
         for (const { millis, outcome } of schedule(40)) {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Config, ConfigProvider, Deferred, Duration, Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
-import { type Attempt, contentArrived } from "effect-claude/Attempt"
+import { type Attempt, CallKind, contentArrived } from "effect-claude/Attempt"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import {
@@ -11,6 +11,7 @@ import {
   RateLimitError,
   ServerError
 } from "effect-claude/ClaudeError"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { TestClock } from "effect/testing"
 import { aborted, attempt, completed, failed, model } from "./utils/attempts.ts"
 import * as settling from "./utils/settling.ts"
@@ -94,6 +95,46 @@ describe("CircuitBreaker", () => {
         yield* call(down)
         assert.strictEqual(yield* phase, "open")
       }).pipe(using(twoInARow)))
+
+    it.effect("takes the first content of a stream for a success, which only the API can turn into a failure", () =>
+      Effect.gen(function*() {
+        const late = failed(new ConnectionError({ reason: "timeout", limit: "deadline" }))
+        for (
+          const [outcome, failures] of [[completed, 0], [aborted, 0], [late, 0], [down, 1], [unreachable, 1]] as const
+        ) {
+          yield* Effect.flatMap(CircuitBreaker.CircuitBreaker, ({ reset }) => reset(group))
+          yield* call(down)
+          const stream = yield* admit()
+          contentArrived(stream, yield* Clock.currentTimeMillis)
+          yield* call(down)
+          assert.deepInclude(yield* state, { phase: "closed", calls: 3, failures: 2 })
+          yield* settle(stream, outcome)
+          assert.deepInclude(yield* state, { phase: "closed", calls: 3, failures: 2 + failures })
+        }
+      }).pipe(using({ ...twoInARow, failureRate: Infinity })))
+
+    it.effect("takes a caller who left for a failure only where such calls take less time, a minute at first", () =>
+      Effect.gen(function*() {
+        const kind = new CallKind()
+        const after = Effect.fnUntraced(function*(seconds: number, outcome: Attempt["outcome"]) {
+          const made = ClaudeTest.attempt({ model, kind })
+          yield* settling.admit(yield* CircuitBreaker.CircuitBreaker, made)
+          yield* TestClock.adjust(Duration.seconds(seconds))
+          yield* settle(made, outcome)
+          return (yield* state).failures
+        })
+        const late = failed(new ConnectionError({ reason: "timeout", limit: "deadline" }))
+        assert.strictEqual(yield* after(59, late), 0)
+        assert.strictEqual(yield* after(60, late), 1)
+        assert.strictEqual(yield* after(60, aborted), 2)
+        for (let i = 0; i < 20; i++) yield* after(2, completed)
+        assert.strictEqual(yield* after(1.9, late), 2)
+        assert.strictEqual(yield* after(2, late), 3)
+        assert.strictEqual(yield* after(2, aborted), 4)
+        // Where many leave before the answer, few answers in that time do not make it long.
+        for (let i = 0; i < 60; i++) yield* after(1, i % 5 === 0 ? completed : late)
+        assert.strictEqual(yield* after(1, late), 4)
+      }).pipe(using({ windowDuration: "1 day" })))
 
     it.effect("takes failures for a row in the order in which they were admitted", () =>
       Effect.gen(function*() {
@@ -187,10 +228,51 @@ describe("CircuitBreaker", () => {
         contentArrived(admitted, yield* Clock.currentTimeMillis)
         yield* TestClock.adjust("1 minute")
         contentArrived(admitted, yield* Clock.currentTimeMillis)
-        assert.strictEqual((yield* state).calls, 0)
         yield* settle(admitted, completed)
         assert.deepInclude(yield* state, { calls: 1, slow: 0 })
       }).pipe(using({ slowCallDuration: "10 seconds", windowSize: 10 })))
+
+    it.effect("counts attempts in flight, and not those that came to nothing", () =>
+      Effect.gen(function*() {
+        const running = [yield* admit(), yield* admit(), yield* admit()]
+        assert.deepInclude(yield* state, { calls: 3, failures: 0 })
+        yield* settle(running[0]!, down)
+        yield* settle(running[1]!, aborted)
+        assert.deepInclude(yield* state, { calls: 2, failures: 1, phase: "closed" })
+        yield* settle(running[2]!, down)
+        assert.strictEqual(yield* phase, "open")
+      }).pipe(using({ windowSize: 10, minimumCalls: 2, failureRate: 0.6 })))
+
+    it.effect("judges attempts by those that were sent with them, however late they end", () =>
+      Effect.gen(function*() {
+        const late = []
+        for (let i = 0; i < 10; i++) {
+          for (let sent = 0; sent < 3; sent++) yield* call(completed)
+          late.push(yield* admit())
+          yield* TestClock.adjust("1 second")
+        }
+        yield* TestClock.adjust("30 seconds")
+        for (const attempt of late) yield* settle(attempt, down)
+        assert.deepInclude(yield* state, { openings: 0, calls: 0, failures: 0 })
+        for (let i = 0; i < 10; i++) late.push(yield* admit())
+        yield* TestClock.adjust("30 seconds")
+        yield* call(completed)
+        for (const attempt of late.slice(10)) yield* settle(attempt, down)
+        assert.strictEqual((yield* state).openings, 1)
+      }).pipe(using({ windowDuration: "10 seconds", minimumCalls: 10, consecutiveFailures: Infinity })))
+
+    it.effect("takes an attempt for failed that hangs, and back when it is answered after all", () =>
+      Effect.gen(function*() {
+        const hanging = yield* admit()
+        yield* TestClock.adjust("119 seconds")
+        yield* call(completed)
+        assert.deepInclude(yield* state, { failures: 0 })
+        yield* TestClock.adjust("1 second")
+        yield* call(completed)
+        assert.deepInclude(yield* state, { calls: 3, failures: 1 })
+        yield* settle(hanging, completed)
+        assert.deepInclude(yield* state, { calls: 3, failures: 0 })
+      }).pipe(using({ windowDuration: "10 minutes" })))
 
     it.effect("does not flap at a rate of failures below its own", () =>
       Effect.gen(function*() {
@@ -224,20 +306,51 @@ describe("CircuitBreaker", () => {
         }).pipe(using(options)))
     }
 
-    it.effect("refuses settings that make no sense", () =>
+    it.effect("says which option is out of range, its value, and what is allowed", () =>
       Effect.gen(function*() {
-        const senseless = [
-          { halfOpenCalls: 0 },
-          { successThreshold: 2, halfOpenCalls: 1 },
-          { windowSize: 0 },
-          { failureRate: 0 },
-          { jitter: 2 },
-          { consecutiveFailures: NaN }
+        const mistakes: ReadonlyArray<readonly [options: object, message: string]> = [
+          [{ halfOpenCalls: 0 }, "halfOpenCalls is 0, and must be an integer from 1"],
+          [{ successThreshold: 2 }, "successThreshold is 2, and must be at most halfOpenCalls, which is 1"],
+          [{ successThreshold: 1.5, halfOpenCalls: 2 }, "successThreshold is 1.5, and must be an integer from 1"],
+          [{ windowSize: 0 }, "windowSize is 0, and must be an integer from 1 to 1,000,000"],
+          [{ windowSize: 4.5 }, "windowSize is 4.5, and must be an integer from 1 to 1,000,000"],
+          [{ windowSize: Infinity }, "windowSize is Infinity, and must be an integer from 1 to 1,000,000"],
+          [{ failureRate: 0 }, "failureRate is 0, and must be above 0 and at most 1, or Infinity"],
+          [{ failureRate: 50 }, "failureRate is 50, and must be above 0 and at most 1, or Infinity"],
+          [{ slowCallRate: "high" }, "slowCallRate is high, and must be above 0 and at most 1, or Infinity"],
+          [{ jitter: 2 }, "jitter is 2, and must be from 0 to 1"],
+          [{ consecutiveFailures: NaN }, "consecutiveFailures is NaN, and must be an integer from 1, or Infinity"],
+          [{ minimumCalls: 2.5 }, "minimumCalls is 2.5, and must be an integer from 1, or Infinity"],
+          [{ windowDuration: "-1 seconds" }, "windowDuration is -1 seconds, and must be a duration from 1 millisecond"],
+          [{ openDuration: "soon" }, "openDuration is soon, and must be a duration from 1 millisecond"],
+          [{ maxOpenDuration: Infinity }, "maxOpenDuration is Infinity, and must be a duration from 1 millisecond"],
+          [{ halfOpenDuration: 0 }, "halfOpenDuration is 0, and must be a duration from 1 millisecond"],
+          [{ slowCallDuration: "-1 seconds" }, "slowCallDuration is -1 seconds, and must be a duration, or Infinity"],
+          [{ storeTimeout: 0 }, "storeTimeout is 0, and must be a duration"],
+          [{ syncInterval: 0n }, "syncInterval is 0n, and must be a duration"],
+          [{ staleAfter: null }, "staleAfter is null, and must be a duration"],
+          [{ waitForHalfOpen: 1 }, "waitForHalfOpen is 1, and must be true or false"],
+          [{ mode: "off" }, "mode is off, and must be \"normal\", \"observe\", \"forcedOpen\" or \"disabled\""]
         ]
-        for (const options of senseless) {
-          const exit = yield* Effect.exit(Effect.provide(phase, CircuitBreaker.layer(options).pipe(Layer.provide(api))))
-          assert.include(String(exit), `RangeError: CircuitBreaker: ${Object.keys(options)[0]} must be`)
+        for (const [options, message] of mistakes) {
+          const error = yield* Effect.flip(
+            Effect.provide(phase, CircuitBreaker.layer(options as CircuitBreaker.Options).pipe(Layer.provide(api)))
+          )
+          assert.strictEqual(error._tag, "ConfigError")
+          assert.include(String(error), `CircuitBreaker: ${message}`)
         }
+        yield* Effect.provide(
+          phase,
+          CircuitBreaker.layer({
+            windowSize: 1,
+            failureRate: 1,
+            minimumCalls: Infinity,
+            slowCallDuration: 0,
+            jitter: 1
+          }).pipe(
+            Layer.provide(api)
+          )
+        )
       }))
   })
 
@@ -320,7 +433,7 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* phase, "closed")
       }).pipe(using(twoInARow)))
 
-    it.effect("needs as many successes as it has trials, and one failure opens it", () =>
+    it.effect("needs as many successes as it has trials, and half of them that fail open it", () =>
       Effect.gen(function*() {
         const first = yield* trial
         const second = yield* admit()
@@ -348,9 +461,54 @@ describe("CircuitBreaker", () => {
         yield* TestClock.adjust("4 seconds")
         const second = yield* admit()
         yield* settle(first, aborted)
-        assert.strictEqual((yield* Effect.flip(admit()))._tag, "CircuitOpenError")
-        yield* TestClock.adjust("4 seconds")
+        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("8 seconds"))
+        yield* TestClock.adjust("8 seconds")
         yield* admit()
+        yield* settle(second, completed)
+        assert.strictEqual(yield* phase, "closed")
+      }).pipe(using(twoInARow)))
+
+    it.effect("doubles its rounds up to the longest open time", () =>
+      Effect.gen(function*() {
+        yield* trial
+        for (const seconds of [4, 8, 16, 32, 40, 40]) {
+          assert.deepStrictEqual(yield* Effect.flip(admit()), refused(Duration.seconds(seconds)))
+          yield* TestClock.adjust(Duration.seconds(seconds))
+          yield* admit()
+        }
+      }).pipe(using(twoInARow)))
+
+    it.effect("closes when a trial succeeds, also after later ones began and failed", () =>
+      Effect.gen(function*() {
+        const first = yield* trial
+        yield* TestClock.adjust("4 seconds")
+        yield* call(down)
+        assert.deepInclude(yield* state, { phase: "open", openings: 2 })
+        yield* settle(first, completed)
+        assert.strictEqual(yield* phase, "closed")
+      }).pipe(using({ ...twoInARow, failureRate: 0.5 })))
+
+    it.effect("opens again by the share of its trials that failed, those in flight included", () =>
+      Effect.gen(function*() {
+        const trials = [yield* trial, yield* admit(), yield* admit()]
+        yield* TestClock.adjust("4 seconds")
+        for (let i = 0; i < 3; i++) trials.push(yield* admit())
+        yield* settle(trials[0]!, down)
+        yield* settle(trials[4]!, down)
+        assert.strictEqual(yield* phase, "halfOpen")
+        yield* settle(trials[5]!, down)
+        assert.deepInclude(yield* state, { phase: "open", openings: 2 })
+      }).pipe(using({ ...twoInARow, halfOpenCalls: 3 })))
+
+    it.effect("is not opened by a trial of an earlier time, which fails late", () =>
+      Effect.gen(function*() {
+        const first = yield* trial
+        yield* TestClock.adjust("4 seconds")
+        yield* call(down)
+        yield* TestClock.adjust("20 seconds")
+        const second = yield* admit()
+        yield* settle(first, down)
+        assert.deepInclude(yield* state, { phase: "halfOpen", openings: 2 })
         yield* settle(second, completed)
         assert.strictEqual(yield* phase, "closed")
       }).pipe(using(twoInARow)))
@@ -450,6 +608,54 @@ describe("CircuitBreaker", () => {
   })
 
   describe("modes", () => {
+    it.effect("hold for callers who wait, from the moment they are set", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        for (
+          const [mode, ends] of [["disabled", "Success"], ["observe", "Success"], ["forcedOpen", "Failure"]] as const
+        ) {
+          yield* breaker.setMode("normal")
+          yield* breaker.reset(group)
+          yield* opened
+          yield* TestClock.adjust("10 seconds")
+          yield* admit()
+          const waiters = [
+            yield* Effect.forkChild(Effect.asVoid(admit())),
+            yield* Effect.forkChild(breaker.check(attempt()))
+          ]
+          yield* TestClock.adjust(10)
+          assert.isTrue(waiters.every((waiter) => waiter.pollUnsafe() === undefined))
+          yield* breaker.setMode(mode)
+          yield* TestClock.adjust(0)
+          assert.deepStrictEqual(waiters.map((waiter) => waiter.pollUnsafe()?._tag), [ends, ends])
+        }
+      }).pipe(using({ ...twoInARow, waitForHalfOpen: true })))
+
+    it.effect("force it open for a time or until one, and then let the mode from before hold", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        yield* breaker.open({ for: "2 hours" }, group)
+        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("2 hours"))
+        assert.deepInclude(yield* state, { mode: "forcedOpen", phase: "closed" })
+        yield* admit({ model: "claude-opus-5-5" })
+        yield* TestClock.adjust("119 minutes")
+        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), refused("1 minute"))
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual((yield* state).mode, "normal")
+        yield* call(completed)
+
+        const tomorrow = new Date((yield* Clock.currentTimeMillis) + 86_400_000)
+        yield* breaker.open({ until: tomorrow })
+        assert.deepStrictEqual(
+          yield* Effect.flip(admit({ model: "claude-opus-5-5" })).pipe(
+            Effect.map(({ retryAfter }) => retryAfter)
+          ),
+          Duration.days(1)
+        )
+        yield* breaker.setMode("normal")
+        yield* call(completed)
+      }).pipe(using(twoInARow)))
+
     it.effect("refuses everything when forced open, and goes on where it was", () =>
       Effect.gen(function*() {
         const breaker = yield* CircuitBreaker.CircuitBreaker
@@ -488,6 +694,69 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* phase, "closed")
       }).pipe(using({ ...twoInARow, mode: "observe" })))
   })
+
+  describe("a change of options", () => {
+    it.effect("holds from then on for one circuit or for all, and leaves the rest as it is", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        yield* call(down)
+        yield* breaker.update({ consecutiveFailures: 3, openDuration: "1 minute", maxOpenDuration: "1 hour" }, group)
+        yield* call(down)
+        assert.strictEqual(yield* phase, "closed")
+        yield* call(down)
+        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("1 minute"))
+        for (let i = 0; i < 2; i++) yield* call(down, { model: "claude-opus-5-5" })
+        assert.deepStrictEqual((yield* breaker.state("opus-5-5")).retryAfter, Duration.seconds(10))
+
+        yield* breaker.reset(group)
+        yield* breaker.update({ consecutiveFailures: 1 })
+        yield* call(down)
+        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("1 minute"))
+      }).pipe(using(twoInARow)))
+
+    it.effect("of the window begins a new one, in which attempts from before count for rows only", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        const before = yield* admit()
+        yield* call(down)
+        for (const changes of [{ windowSize: 4 }, { windowSize: undefined, windowDuration: "5 seconds" }] as const) {
+          yield* breaker.update(changes)
+          assert.deepInclude(yield* state, { calls: 0 })
+          yield* call(completed)
+          assert.deepInclude(yield* state, { calls: 1, failures: 0 })
+        }
+        yield* settle(before, down)
+        assert.deepInclude(yield* state, { calls: 1, failures: 0 })
+      }).pipe(using({ failureRate: Infinity })))
+
+    it.effect("that makes no sense fails and changes nothing", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        const error = yield* Effect.flip(breaker.update({ consecutiveFailures: 5, failureRate: 50 }))
+        assert.include(String(error), "failureRate is 50")
+        yield* opened
+        assert.strictEqual(yield* phase, "open")
+      }).pipe(using(twoInARow)))
+  })
+
+  it.effect("lists the groups that have a circuit", () =>
+    Effect.gen(function*() {
+      const { groups, state } = yield* CircuitBreaker.CircuitBreaker
+      assert.includeMembers([...groups], ["opus-5-5", group, "other"])
+      for (const each of groups) assert.strictEqual((yield* state(each)).group, each)
+    }).pipe(using({})))
+
+  it.effect("lets pass what asks nothing of a model, and counts nothing for it", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.CircuitBreaker
+      yield* opened
+      const { callId, context, facts, key, model, number, outcome } = attempt()
+      const counting: Attempt = { endpoint: "countTokens", callId, context, facts, key, model, number, outcome }
+      yield* breaker.check(counting)
+      yield* settling.admit(breaker, counting)
+      yield* settle(counting, completed)
+      assert.strictEqual(yield* phase, "open")
+    }).pipe(using(twoInARow)))
 
   it.effect("tells its transitions", () =>
     Effect.gen(function*() {
@@ -595,7 +864,7 @@ describe("CircuitBreaker", () => {
       yield* breaker.restore(saved)
       assert.deepStrictEqual(yield* counts, [0, 0])
       const slots = [{ index: -3, calls: 2, failures: 1, slow: 0 }]
-      const broken = { ...saved.circuits[group]!, window: { _tag: "Duration" as const, slotMillis: 3_000, slots } }
+      const broken = { ...saved.circuits[group]!, window: { unit: 3_000, slots } }
       yield* breaker.restore(new CircuitBreaker.Saved({ circuits: { [group]: broken } }))
       yield* TestClock.setTime(Duration.toMillis("10 hours"))
       yield* call(completed)

@@ -202,10 +202,13 @@ describe("send", () => {
   it.effect("answers a request that cannot be encoded with a bad request, unsent", () =>
     Effect.gen(function*() {
       const { fetch, state } = fetchOf(() => json(message))
-      const attempt = attemptOf({ ...hello, metadata: { user_id: 1n as never } }) // no JSON
-      const error = yield* Effect.flip(ClaudeApi.make({ fetch }).send(attempt))
-      assert.strictEqual(error._tag, "BadRequestError")
-      assert.strictEqual(error.billed, "no")
+      const { send, stream } = ClaudeApi.make({ fetch })
+      for (const call of [send, (attempt: Attempt.MessageAttempt) => Stream.runDrain(stream(attempt))]) {
+        const attempt = attemptOf({ ...hello, metadata: { user_id: 1n as never } }) // no JSON
+        const error = yield* Effect.flip(Effect.asVoid(call(attempt)))
+        assert.deepInclude(error, { _tag: "BadRequestError", billed: "no" })
+        assert.deepInclude(attempt, { outcome: Attempt.Outcome.NotSent(), sentAt: undefined })
+      }
       assert.strictEqual(state.requests, 0)
     }))
 

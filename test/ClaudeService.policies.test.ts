@@ -157,6 +157,22 @@ describe("the breaker", () => {
       assert.strictEqual(state.requests, 2)
     }))
 
+  it.effect("is not closed by a request that cannot be encoded, which proves nothing", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf((n) => n <= 2 ? apiError(500, "api_error") : json(message))
+      yield* Effect.gen(function*() {
+        yield* Effect.exit(ask)
+        yield* Effect.exit(ask)
+        yield* TestClock.adjust("10 seconds")
+        const error = yield* Effect.flip(ClaudeService.create({ ...hello, metadata: { user_id: 1n as never } })) // no JSON
+        assert.strictEqual(error._tag, "BadRequestError")
+        assert.strictEqual(yield* phase, "halfOpen")
+        yield* ask
+        assert.strictEqual(yield* phase, "closed")
+        assert.strictEqual(state.requests, 3)
+      }).pipe(Effect.provide(under(fetch, strict)))
+    }))
+
   it.effect("takes the first content of a stream for its verdict", () =>
     Effect.gen(function*() {
       const { fetch } = fetchOf((n) => n <= 2 ? apiError(500, "api_error") : sse([answer]))

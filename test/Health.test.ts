@@ -57,7 +57,7 @@ describe("Health", () => {
     Effect.gen(function*() {
       const { clearFaults, inject } = yield* simulator
       yield* inject(Fault.Status({ status: 500 }), {})
-      yield* Effect.all(Array.from({ length: 8 }, () => call()), { concurrency: "unbounded" })
+      yield* times(6)
       assert.deepStrictEqual(yield* reasons, ["circuit opus-4"])
       yield* TestClock.adjust("10 seconds")
       assert.deepStrictEqual(yield* reasons, [])
@@ -67,7 +67,7 @@ describe("Health", () => {
       yield* TestClock.adjust("10 seconds")
       assert.isTrue(Exit.isSuccess(yield* call()))
       assert.deepStrictEqual(yield* reasons, [])
-    }).pipe(Effect.provide(layer({}, { ...once, breaker }))))
+    }).pipe(Effect.provide(layer({}, { ...once, breaker: { ...breaker, consecutiveFailures: 6 } }))))
 
   it.effect("is ready while the circuit of one model group is open and calls of another succeed", () =>
     Effect.gen(function*() {
@@ -89,6 +89,12 @@ describe("Health", () => {
       yield* TestClock.adjust("1 second")
       yield* call(other)
       assert.deepStrictEqual(yield* reasons, ["circuit opus-4"])
+      yield* TestClock.adjust("9 seconds")
+      yield* call()
+      assert.deepStrictEqual(yield* reasons, [])
+      yield* inject(Fault.Status({ status: 500 }), { times: 3 })
+      yield* times(3, other)
+      assert.deepStrictEqual(yield* reasons, [])
     }).pipe(Effect.provide(layer({}, { ...once, breaker }, { groups: ["opus-4"] }))))
 
   it.effect("is not ready while a circuit is held open, and ready while it only observes", () =>
@@ -145,6 +151,9 @@ describe("Health", () => {
       const acme = CallContext.annotate(call(), { tenant: "acme" })
       while (Exit.isSuccess(yield* acme)) yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(yield* reasons, [])
+      yield* (yield* Budget.Budget).overrideLimit("each", { account: "acme", limit: 0.000_001 })
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* reasons, [])
     }).pipe(Effect.provide(
       layer({}, {
         ...once,
@@ -182,7 +191,7 @@ describe("Health", () => {
     Effect.gen(function*() {
       yield* times(10, { ...hello, model: "no-such-model" })
       assert.deepStrictEqual(yield* reasons, [])
-    }).pipe(Effect.provide(layer({}, once))))
+    }).pipe(Effect.provide(layer({}, { ...once, breaker: CircuitBreaker.layerOff }))))
 
   it.effect("probes without traffic only, at most so often, and is billed nothing", () =>
     Effect.gen(function*() {

@@ -41,8 +41,8 @@ describe("a call without retries", () => {
       const calls = Arr.makeBy(500, (i) => ClaudeService.createWithReport(question(i)))
       const answers = yield* patiently(Effect.all(calls, { concurrency: 16 }))
       assert.lengthOf(answers, 500)
-      // Nobody waits for the group at its limit, but for a few that came before anything was known about it.
-      assert.isAtMost(answers.filter(({ latency }) => Duration.toSeconds(latency) > 2).length, 3)
+      // Nobody waits for the group at its limit, but for a few that came before anything was known about it, and they for a second.
+      assert.isAtMost(Math.max(...answers.map(({ latency }) => Duration.toSeconds(latency))), 2)
       const used = yield* labels
       assert.isFalse(used.includes("a"))
       assert.isTrue(used.includes("b"))

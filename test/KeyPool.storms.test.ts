@@ -1,16 +1,17 @@
 /** Calls over several organizations while everything goes wrong at once. */
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, Effect, Fiber, Random, Redacted, Stream } from "effect"
+import { Array as Arr, Clock, Duration, Effect, Fiber, Random, Redacted, Stream } from "effect"
 import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeService from "effect-claude/ClaudeService"
+import * as KeyPool from "effect-claude/KeyPool"
 import * as KeyStore from "effect-claude/KeyStore"
 import * as RateLimiter from "effect-claude/RateLimiter"
 import * as Simulator from "effect-claude/testing/Simulator"
 import { TestClock } from "effect/testing"
 import { hello, settle } from "./utils/http.ts"
-import { a, b, inFlight, keyOf, question, retry, states, total, value } from "./utils/organizations.ts"
+import { a, b, c, inFlight, keyOf, patiently, question, retry, states, total, value } from "./utils/organizations.ts"
 
 const { Fault } = Simulator
 
@@ -179,4 +180,37 @@ describe("a store that changes", () => {
       30_000
     )
   }
+})
+
+describe("a cold start", () => {
+  it.effect("lets no call wait longer than a second beside an idle group, whatever it tried before", () =>
+    Effect.gen(function*() {
+      const calls = Arr.makeBy(200, (i) => ClaudeService.createWithReport(question(i)))
+      const answers = yield* patiently(Effect.all(calls, { concurrency: 64 }))
+      assert.isAtMost(Math.max(...answers.map(({ latency }) => Duration.toSeconds(latency))), 1.5)
+    }).pipe(Effect.provide(Simulator.layerClaude({
+      keys: [keyOf("a", "org-a", { revoked: true }), b, c],
+      latency: { firstToken: "200 millis" },
+      limits: (_, organization) => ({ requestsPerMinute: organization === "org-b" ? 5 : 5_000 })
+    }, { retry }))))
+})
+
+describe("a quarantined key", () => {
+  it.effect("is checked though the clock is set back", () =>
+    Effect.gen(function*() {
+      const { addKey } = yield* Simulator.Simulator
+      yield* Effect.replicateEffect(ClaudeService.create(hello), 2)
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      assert.deepStrictEqual(yield* states, { a: "quarantined", b: "usable" })
+      yield* addKey(a)
+      yield* TestClock.setTime((yield* Clock.currentTimeMillis) - 3_600_000)
+      // The keeper sleeps until something happens, or the time is over.
+      yield* (yield* KeyPool.KeyPool).setWeight("b", 2)
+      yield* settle
+      assert.deepStrictEqual(yield* states, { a: "usable", b: "usable" })
+    }).pipe(Effect.provide(Simulator.layerClaude(
+      { keys: [{ ...a, revoked: true }, b] },
+      { retry, keys: { strategy: "roundRobin" } }
+    ))))
 })

@@ -23,6 +23,7 @@ interface Sketch {
   readonly model?: string
   readonly input?: number
   readonly maxOutput?: number
+  readonly expectedOutput?: number
   readonly priority?: CallContext["priority"]
   readonly deadline?: number
   readonly requestType?: string
@@ -37,7 +38,11 @@ const attemptOf = (sketch: Sketch = {}, kinds = new Attempt.CallKinds()): Attemp
       deadline: sketch.deadline,
       requestType: sketch.requestType
     },
-    estimate: { inputTokens: sketch.input ?? 10, maxOutputTokens: sketch.maxOutput ?? 10 },
+    estimate: {
+      inputTokens: sketch.input ?? 10,
+      maxOutputTokens: sketch.maxOutput ?? 10,
+      expectedOutputTokens: sketch.expectedOutput
+    },
     kind: kinds.of(sketch.model ?? "claude-opus-4-8", sketch.requestType),
     key: { label: "k", group: sketch.keyGroup ?? "g", secret: Redacted.make("s") }
   })
@@ -235,7 +240,7 @@ describe("RateLimiter", () => {
 
   it.effect("counts a stream as it arrives", () =>
     Effect.gen(function*() {
-      const stream = yield* call({ input: 100, maxOutput: 1_000 })
+      const stream = yield* call({ input: 100, maxOutput: 5_000, expectedOutput: 1_000 })
       assert.strictEqual(yield* free("outputTokens"), 0)
       sent(stream.attempt, { inputTokens: 10, cacheReadTokens: 90, outputTokens: 1 })
       const late = yield* call({ input: 10, maxOutput: 1 })
@@ -251,7 +256,7 @@ describe("RateLimiter", () => {
 
   it.effect("counts a stream whose outcome shows what has arrived whenever it is looked at, and reads its head", () =>
     Effect.gen(function*() {
-      const stream = yield* call({ input: 10, maxOutput: 1_000 })
+      const stream = yield* call({ input: 10, maxOutput: 5_000, expectedOutput: 1_000 })
       let arrived = 1
       const requests = { limit: 100, remaining: 40, resetAt: undefined }
       stream.attempt.outcome = {
@@ -275,7 +280,7 @@ describe("RateLimiter", () => {
   it.effect("looks at a thousand streams at a time, and at each in its turn", () =>
     Effect.gen(function*() {
       for (let i = 0; i < 2_500; i++) {
-        const stream = yield* call({ input: 1, maxOutput: 10 })
+        const stream = yield* call({ input: 1, maxOutput: 20, expectedOutput: 10 })
         sent(stream.attempt, { inputTokens: 1, outputTokens: 20 })
       }
       const left: Array<number> = []

@@ -16,6 +16,8 @@ import { maxTokens, meanOutput, minute, model, type Rates, request, type Sizes }
 export interface Options {
   readonly type: string
   readonly priority: CallContext["priority"]
+  readonly user?: string | undefined
+  readonly tenant?: string | undefined
 }
 
 export interface Side {
@@ -63,7 +65,7 @@ export const ours = (
   const context = Context.get(Context.empty(), CallContext)
   const kinds = new Attempt.CallKinds()
   const learning = Attempt.learning(kinds)
-  const call = Effect.fnUntraced(function*(sizes: Sizes, { priority, type }: Options) {
+  const call = Effect.fnUntraced(function*(sizes: Sizes, { priority, tenant, type, user }: Options) {
     const api = yield* ClaudeApi.ClaudeApi
     const retries = yield* RetryPolicy.RetryPolicy
     const limiter = yield* RateLimiter.RateLimiter
@@ -75,7 +77,7 @@ export const ours = (
       const attempt = ClaudeTest.attempt({
         number,
         request: params,
-        context: { ...context, priority, requestType: type },
+        context: { ...context, priority, requestType: type, user, tenant },
         estimate,
         kind: kinds.of(model, type),
         key

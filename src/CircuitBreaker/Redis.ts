@@ -111,7 +111,7 @@ export const layerStoreConfig = (
  */
 export const layer = (
   options: Options = {}
-): Layer.Layer<CircuitBreaker.CircuitBreaker, never, ClaudeApi | Redis.Redis> =>
+): Layer.Layer<CircuitBreaker.CircuitBreaker, Config.ConfigError, ClaudeApi | Redis.Redis> =>
   CircuitBreaker.layerNoDeps(options).pipe(Layer.provide(layerStore(options)))
 
 /**

@@ -12,6 +12,9 @@ export const millisOf = { "5m": 300_000, "1h": 3_600_000 } as const
 /** The API looks for an earlier breakpoint this many blocks back from each breakpoint. */
 export const lookBack = 20
 
+/** The API takes no more breakpoints in a request. */
+export const maxBreakpoints = 4
+
 /**
  * A prompt up to the end of one of its blocks.
  *
@@ -109,6 +112,13 @@ class Walk {
     this.prefixes.push({ part, message, block, name: this.hash.name, length: this.length, ttl })
   }
 }
+
+const isMarked = (block: unknown): boolean => lastTtlIn(block) !== undefined
+
+/** Whether a request uses the cache. */
+export const hasBreakpoint = (request: Request): boolean =>
+  ttlOf(request) !== undefined || listOf(request.tools).some(isMarked) || listOf(request.system).some(isMarked) ||
+  listOf(request.messages).some((turn) => Predicate.isObject(turn) && listOf(turn["content"]).some(isMarked))
 
 /**
  * The prefixes of a request, the shortest first. Those of different scopes have different names: what is cached for one model is not for another.

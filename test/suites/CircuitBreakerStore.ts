@@ -47,35 +47,53 @@ const proposal: CircuitBreaker.Proposal = {
 
 let keys = 0
 
+const quiet: Omit<Batch, "key" | "rules"> = {
+  epoch: 0,
+  counts: [],
+  tripped: false,
+  trials: [],
+  ask: false,
+  openShare: 1,
+  proposal: undefined
+}
+
+const isFailed = (result: CircuitBreaker.Result) => result === "failure" || result === "slowFailure"
+const isSlow = (result: CircuitBreaker.Result) => result === "slowSuccess" || result === "slowFailure"
+
 /** One circuit, and what a process that knows its epoch says to it. */
 const circuit = Effect.fnUntraced(function*(rules: Rules) {
   const store = yield* CircuitBreaker.Store
   const key = `circuit-${++keys}`
-  const quiet: Batch = {
-    key,
-    rules,
-    epoch: 0,
-    results: [],
-    early: 0,
-    tripped: false,
-    round: 0,
-    returned: 0,
-    ask: false,
-    openShare: 1,
-    proposal: undefined
-  }
-  const say = (batch: Partial<Batch> = {}) => Effect.suspend(() => Effect.orDie(store.step({ ...quiet, ...batch })))
-  let { epoch } = yield* say()
+  const say = (batch: Partial<Batch> = {}) =>
+    Effect.suspend(() => Effect.orDie(store.step({ ...quiet, key, rules, ...batch })))
+  let last = yield* say()
   /** Says it in the epoch that was answered last. */
   const tell = (batch: Partial<Batch>) =>
-    Effect.map(Effect.suspend(() => say({ epoch, ...batch })), (reply) => {
-      epoch = reply.epoch
-      return reply
-    })
+    Effect.map(Effect.suspend(() => say({ epoch: last.epoch, ...batch })), (reply) => (last = reply))
+  /** The slot of an attempt that is sent now, after so many others. */
+  const slot = (index = 0) =>
+    rules.windowSize > 0 ? last.slot + index : Math.floor(last.now / (rules.windowDuration / 10))
   return {
     say,
     tell,
-    count: (...results: ReadonlyArray<CircuitBreaker.Result>) => tell({ results }),
+    slot,
+    /** Attempts that were sent one after the other, and ended. */
+    count: (...results: ReadonlyArray<CircuitBreaker.Result>) =>
+      Effect.flatMap(tell({}), () =>
+        tell({
+          counts: results.map((result, index) => ({
+            index: slot(index),
+            calls: 1,
+            failures: isFailed(result) ? 1 : 0,
+            slow: isSlow(result) ? 1 : 0
+          }))
+        })),
+    /** What became of the half-open calls of the last permit. */
+    verdict: (...results: ReadonlyArray<CircuitBreaker.Result | undefined>) =>
+      Effect.suspend(() => {
+        const { granted } = last
+        return tell({ trials: results.map((result) => ({ round: granted, result })) })
+      }),
     ask: tell({ ask: true }),
     look: say()
   }
@@ -117,9 +135,10 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         Effect.gen(function*() {
           const { say, tell } = yield* circuit({ ...rules, windowSize: 100, minimumCalls: 40 })
           const { epoch } = yield* tell({})
-          yield* Effect.forEach(times(39), () => say({ epoch, results: ["failure"] }), { concurrency: "unbounded" })
+          const failure = { epoch, counts: [{ index: 0, calls: 1, failures: 1, slow: 0 }] }
+          yield* Effect.forEach(times(39), () => say(failure), { concurrency: "unbounded" })
           assert.strictEqual((yield* say()).phase, "closed")
-          assert.strictEqual((yield* say({ epoch, results: ["failure"] })).phase, "open")
+          assert.strictEqual((yield* say(failure)).phase, "open")
         })
       )
 
@@ -164,15 +183,56 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
       )
 
       holds(
-        "counts attempts in flight as successes, as many as are left of all that were reported",
+        "judges a late failure by the attempts that were sent with it, those in flight included",
         Effect.gen(function*() {
-          const { tell } = yield* circuit(rules)
-          yield* tell({ early: 2, results: ["success", "success"] })
-          yield* tell({ early: 3, results: ["failure", "failure"] })
-          assert.strictEqual((yield* tell({ results: ["failure"] })).phase, "closed")
-          assert.strictEqual((yield* tell({ early: -1, results: ["failure"] })).phase, "closed")
-          assert.strictEqual((yield* tell({ early: -1, returned: 1 })).phase, "closed")
-          assert.strictEqual((yield* tell({ early: -1, returned: 1 })).phase, "open")
+          for (const windowSize of [10, 0]) {
+            const { slot, tell } = yield* circuit({ ...rules, windowSize })
+            const first = slot()
+            yield* tell({ counts: [{ index: first, calls: 8, failures: 3, slow: 0 }] })
+            const later = windowSize > 0 ? first + 10 : first - 10
+            yield* tell({ counts: [{ index: later, calls: 100, failures: 0, slow: 0 }] })
+            assert.strictEqual(
+              (yield* tell({ counts: [{ index: first, calls: 0, failures: 1, slow: 0 }] })).phase,
+              "open"
+            )
+          }
+        })
+      )
+
+      holds(
+        "judges again when attempts came to nothing",
+        Effect.gen(function*() {
+          const { slot, tell } = yield* circuit(rules)
+          const index = slot()
+          assert.strictEqual((yield* tell({ counts: [{ index, calls: 7, failures: 3, slow: 0 }] })).phase, "closed")
+          assert.strictEqual((yield* tell({ counts: [{ index, calls: -1, failures: 0, slow: 0 }] })).phase, "open")
+        })
+      )
+
+      holds(
+        "says which slot is next, and how many attempts fit into it",
+        Effect.gen(function*() {
+          const { look, slot, tell } = yield* circuit({ ...rules, windowSize: 25 })
+          assert.deepInclude(yield* look, { slot: 0, room: 3 })
+          assert.deepInclude(yield* tell({ counts: [{ index: slot(), calls: 2, failures: 0, slow: 0 }] }), {
+            slot: 0,
+            room: 1
+          })
+          assert.deepInclude(yield* tell({ counts: [{ index: slot(), calls: 2, failures: 0, slow: 0 }] }), {
+            slot: 1,
+            room: 3
+          })
+        })
+      )
+
+      holds(
+        "forgets its window where the rules ask for other slots",
+        Effect.gen(function*() {
+          const { say, slot, tell } = yield* circuit(rules)
+          yield* tell({ counts: [{ index: slot(), calls: 3, failures: 3, slow: 0 }] })
+          const { epoch } = yield* say({ rules: { ...rules, windowSize: 20 } })
+          const counts = [{ index: slot(), calls: 1, failures: 1, slow: 0 }]
+          assert.strictEqual((yield* say({ epoch, counts, rules: { ...rules, windowSize: 20 } })).phase, "closed")
         })
       )
 
@@ -180,8 +240,8 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         "opens when a process has seen enough consecutive failures",
         Effect.gen(function*() {
           const { tell } = yield* circuit({ ...rules, minimumCalls: Infinity })
-          assert.strictEqual((yield* tell({ results: ["failure", "failure"] })).phase, "closed")
-          assert.strictEqual((yield* tell({ results: ["failure"], tripped: true })).phase, "open")
+          assert.strictEqual((yield* tell({})).phase, "closed")
+          assert.strictEqual((yield* tell({ tripped: true })).phase, "open")
         })
       )
 
@@ -232,20 +292,32 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
       )
 
       holds(
-        "ignores results of an earlier epoch, and never gives an epoch again",
+        "ignores what belongs to an earlier epoch, and never gives an epoch again",
         Effect.gen(function*() {
-          const { ask, count, look, say, tell } = yield* circuit(brief)
+          const { ask, count, look, say, tell, verdict } = yield* circuit(brief)
           const { epoch: first } = yield* look
           const { epoch: second } = yield* tell({ tripped: true })
           yield* sleep(60)
-          const { epoch: third } = yield* ask
-          const { epoch: fourth } = yield* count("success")
-          assert.strictEqual(new Set([first, second, third, fourth]).size, 4)
-          for (const epoch of [first, second, third]) {
-            yield* say({ epoch, results: ["failure", "failure", "failure", "failure"], tripped: true, early: 5 })
+          const { granted } = yield* ask
+          const { epoch: third } = yield* verdict("success")
+          assert.strictEqual(new Set([first, second, third]).size, 3)
+          for (const epoch of [first, second]) {
+            const counts = [{ index: 0, calls: 9, failures: 9, slow: 0 }]
+            yield* say({ epoch, counts, tripped: true, trials: [{ round: granted, result: "failure" }] })
           }
           assert.strictEqual((yield* count("failure", "success", "success")).phase, "closed")
           assert.strictEqual((yield* count("failure")).phase, "open")
+        })
+      )
+
+      holds(
+        "closes by a trial of before, which says at last that the API is back",
+        Effect.gen(function*() {
+          const { ask, say, verdict } = yield* due(brief)
+          const { granted: round } = yield* ask
+          const { epoch } = yield* verdict("failure")
+          assert.strictEqual((yield* say({ epoch, trials: [{ round, result: "failure" }] })).openings, 2)
+          assert.strictEqual((yield* say({ epoch, trials: [{ round, result: "success" }] })).phase, "closed")
         })
       )
     })
@@ -254,9 +326,9 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
       holds(
         "closes on success, for all, with an empty window",
         Effect.gen(function*() {
-          const { ask, count, look } = yield* due(brief)
+          const { ask, count, look, verdict } = yield* due(brief)
           yield* ask
-          assert.strictEqual((yield* count("success")).phase, "closed")
+          assert.strictEqual((yield* verdict("success")).phase, "closed")
           assert.strictEqual((yield* look).phase, "closed")
           assert.strictEqual((yield* count("failure", "failure", "failure")).phase, "closed")
           assert.strictEqual((yield* count("failure")).phase, "open")
@@ -266,10 +338,10 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
       holds(
         "opens again, and for longer, on failure, up to the longest",
         Effect.gen(function*() {
-          const { ask, count } = yield* due(brief)
+          const { ask, verdict } = yield* due(brief)
           for (const [index, openMillis] of [100, 200, 200].entries()) {
             yield* ask
-            assert.deepInclude(yield* count("failure"), { phase: "open", openings: index + 2, openMillis })
+            assert.deepInclude(yield* verdict("failure"), { phase: "open", openings: index + 2, openMillis })
             yield* sleep(openMillis + 10)
           }
         })
@@ -280,10 +352,10 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         Effect.gen(function*() {
           const strict = yield* due(brief)
           yield* strict.ask
-          assert.strictEqual((yield* strict.count("slowSuccess")).phase, "open")
+          assert.strictEqual((yield* strict.verdict("slowSuccess")).phase, "open")
           const lenient = yield* due({ ...brief, slowCallRate: Infinity })
           yield* lenient.ask
-          assert.strictEqual((yield* lenient.count("slowSuccess")).phase, "closed")
+          assert.strictEqual((yield* lenient.verdict("slowSuccess")).phase, "closed")
         })
       )
 
@@ -292,8 +364,9 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         Effect.gen(function*() {
           const { ask, tell } = yield* due(brief)
           const { granted } = yield* ask
-          assert.strictEqual((yield* tell({ round: granted + 1, returned: 1 })).permits, 0)
-          assert.strictEqual((yield* tell({ round: granted, returned: 1 })).permits, 1)
+          const back = (round: number) => tell({ trials: [{ round, result: undefined }] })
+          assert.strictEqual((yield* back(granted + 1)).permits, 0)
+          assert.strictEqual((yield* back(granted)).permits, 1)
           assert.strictEqual((yield* ask).granted, granted)
           assert.strictEqual((yield* ask).granted, 0)
         })
@@ -302,24 +375,42 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
       holds(
         "needs as many successes as its threshold, of the calls that it lets go",
         Effect.gen(function*() {
-          const { ask, count } = yield* due({ ...brief, halfOpenCalls: 3, successThreshold: 2 })
-          for (const permits of [2, 1, 0]) assert.strictEqual((yield* ask).permits, permits)
+          const { ask, tell } = yield* due({ ...brief, halfOpenCalls: 3, successThreshold: 2 })
+          const { granted: round } = yield* ask
+          for (const permits of [1, 0]) assert.strictEqual((yield* ask).permits, permits)
           assert.strictEqual((yield* ask).granted, 0)
-          assert.strictEqual((yield* count("success")).phase, "halfOpen")
-          assert.strictEqual((yield* count("success")).phase, "closed")
+          for (const phase of ["halfOpen", "closed"]) {
+            assert.strictEqual((yield* tell({ trials: [{ round, result: "success" }] })).phase, phase)
+          }
+        })
+      )
+
+      holds(
+        "opens again by the share of its trials that failed, of those that were sent and are to be sent",
+        Effect.gen(function*() {
+          const { ask, tell } = yield* due({ ...brief, halfOpenCalls: 4, successThreshold: 4, halfOpenDuration: 50 })
+          const { granted: first } = yield* ask
+          const fail = (round: number) => tell({ trials: [{ round, result: "failure" }] })
+          assert.strictEqual((yield* fail(first)).phase, "halfOpen")
+          for (const _ of times(3)) yield* ask
+          yield* sleep(60)
+          const { granted: second } = yield* ask
+          assert.strictEqual((yield* fail(second)).phase, "halfOpen")
+          assert.strictEqual((yield* fail(first)).phase, "open")
         })
       )
 
       holds(
         "begins another round when no verdict comes, and the first verdict still counts",
         Effect.gen(function*() {
-          const { ask, count } = yield* due({ ...brief, halfOpenDuration: 50 })
+          const { ask, tell } = yield* due({ ...brief, halfOpenDuration: 50 })
           const first = yield* ask
           yield* sleep(60)
           const second = yield* ask
           assert.isAbove(second.granted, first.granted)
           assert.strictEqual(second.epoch, first.epoch)
-          assert.strictEqual((yield* count("success")).phase, "closed")
+          assert.isTrue(second.waitMillis > 50 && second.waitMillis <= 100)
+          assert.strictEqual((yield* tell({ trials: [{ round: first.granted, result: "success" }] })).phase, "closed")
         })
       )
     })
@@ -338,19 +429,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
         Effect.gen(function*() {
           const key = `circuit-${++keys}`
           const store = yield* CircuitBreaker.Store
-          const batch: Batch = {
-            key,
-            rules,
-            epoch: 0,
-            results: [],
-            early: 0,
-            tripped: false,
-            round: 0,
-            returned: 0,
-            ask: false,
-            openShare: 1,
-            proposal: opened
-          }
+          const batch: Batch = { ...quiet, key, rules, proposal: opened }
           const reply = yield* Effect.orDie(store.step(batch))
           assert.deepInclude(reply, { phase: "open", openings: 3, openMillis: 40_000 })
           assert.isTrue(reply.waitMillis > 20_000 && reply.waitMillis <= 30_000)

@@ -196,6 +196,107 @@ export const suite = ({ layer, name, sleep, test, toleranceMillis }: SuiteOption
         yield* take(process, amounts(1, 130), options)
       }).pipe(Effect.provide(layer)))
 
+    test("judges by its size whether a request is too large, and lets one that takes more have the whole bucket", () =>
+      Effect.gen(function*() {
+        const process = yield* open()
+        const ask = (size: number) => ({
+          limits: { inputTokensPerMinute: 6_000 },
+          ask: { usage: amounts(1, 60_000), reserve: nothing, withinMillis: 0, size }
+        })
+        assert.deepStrictEqual((yield* process.step(ask(8_000))).reservation, { _tag: "TooLarge" })
+        assert.strictEqual((yield* process.step(ask(2_000))).reservation?._tag, "Granted")
+      }).pipe(Effect.provide(layer)))
+
+    /** A hundred a second, and a bucket of 6,000. */
+    const hundred = { limits: { inputTokensPerMinute: 6_000 } }
+
+    const asks = (
+      process: Process,
+      priority: "interactive" | "standard" | "bulk",
+      inputTokens: number,
+      waits = false
+    ) =>
+      Effect.map(
+        process.step({
+          ...hundred,
+          ask: { usage: amounts(0, inputTokens), reserve: nothing, withinMillis: 0, priority, waits }
+        }),
+        ({ reservation }) => reservation?._tag === "Full" ? reservation.waitMillis : 0
+      )
+
+    test("saves for a large request of one class no more than its share, and lets those of others have the rest", () =>
+      Effect.gen(function*() {
+        const here = yield* open()
+        const there = yield* beside(here)
+        yield* asks(here, "bulk", 6_000)
+        yield* asks(there, "interactive", 0)
+        // For a minute it would be all that there is.
+        near(yield* asks(here, "bulk", 6_000, true), 60_000)
+        yield* sleep(900)
+        yield* asks(here, "bulk", 6_000, true)
+        // A sixteenth of 90.
+        near(yield* asks(there, "interactive", 95), Math.ceil((95 + 90 / 16 - 90) / (100 * 15 / 16) * 1_000))
+        assert.strictEqual(yield* asks(there, "interactive", 50), 0)
+      }).pipe(Effect.provide(layer)))
+
+    test("lets a request go that has saved up, beside others that wait for as long", () =>
+      Effect.gen(function*() {
+        const here = yield* open()
+        const there = yield* beside(here)
+        yield* asks(here, "bulk", 6_000)
+        yield* asks(here, "interactive", 5_900, true)
+        yield* asks(there, "bulk", 20, true)
+        // A sixteenth of a hundred a second.
+        for (let i = 0; i < 4; i++) {
+          yield* sleep(850)
+          yield* asks(here, "interactive", 5_900, true)
+          if (i < 3) assert.isAbove(yield* asks(there, "bulk", 20, true), 0)
+        }
+        assert.strictEqual(yield* asks(there, "bulk", 20, true), 0)
+      }).pipe(Effect.provide(layer)))
+
+    test("keeps all that the first of a class waits for from the others of that class", () =>
+      Effect.gen(function*() {
+        const here = yield* open()
+        const there = yield* beside(here)
+        yield* asks(here, "standard", 5_950)
+        yield* asks(here, "standard", 200, true)
+        near(yield* asks(there, "standard", 10, true), 1_600)
+        yield* sleep(800)
+        yield* asks(here, "standard", 200, true)
+        assert.isAbove(yield* asks(there, "standard", 10, true), 0)
+        yield* sleep(800)
+        assert.strictEqual(yield* asks(here, "standard", 200, true), 0)
+      }).pipe(Effect.provide(layer)))
+
+    test("forgets who waited and asked for nothing for a second, or whose process has ended", () =>
+      Effect.gen(function*() {
+        const here = yield* open()
+        const there = yield* beside(here)
+        yield* asks(here, "standard", 5_900)
+        yield* asks(here, "standard", 5_000, true)
+        assert.isAbove(yield* asks(there, "standard", 10), 10_000)
+        yield* sleep(1_050)
+        assert.strictEqual(yield* asks(there, "standard", 10), 0)
+        yield* asks(here, "standard", 5_000, true)
+        yield* here.step({}, { ends: true })
+        assert.strictEqual(yield* asks(there, "standard", 10), 0)
+      }).pipe(Effect.provide(layer)))
+
+    test("has room in a full bucket for whoever comes first", () =>
+      Effect.gen(function*() {
+        const here = yield* open()
+        const there = yield* beside(here)
+        yield* asks(here, "interactive", 100)
+        // It needs the whole bucket, which is not quite there.
+        yield* asks(here, "bulk", 6_000, true)
+        for (let i = 0; i < 2; i++) {
+          yield* sleep(600)
+          if (i === 0) yield* asks(there, "interactive", 6_000, true)
+        }
+        assert.strictEqual(yield* asks(there, "interactive", 6_000, true), 0)
+      }).pipe(Effect.provide(layer)))
+
     test("gives back and takes what is reported, also for other processes", () =>
       Effect.gen(function*() {
         const here = yield* open()

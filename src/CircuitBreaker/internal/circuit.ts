@@ -26,70 +26,63 @@ export type Result = "success" | "failure" | "slowSuccess" | "slowFailure"
 
 export type Phase = "closed" | "open" | "halfOpen"
 
-export interface Counts {
+/** Attempts that were sent in one part of a window: those without a verdict yet are among `calls`, those that came to nothing are not. */
+export interface Slot {
+  /** Its number: of the part of time since time 0, or of the part of all attempts. */
+  readonly index: number
   readonly calls: number
   readonly failures: number
   readonly slow: number
 }
 
-/** The last `windowSize` results, a digit each: those of `older` from `dropped` on, then those of `newer`. */
-export interface SizeWindow extends Counts {
-  readonly _tag: "Size"
-  readonly older: string
-  readonly dropped: number
-  readonly newer: string
+/**
+ * The attempts by which a closed circuit is judged, in slots by the time at which they were sent, or by their number. It reaches back for some windows,
+ * since verdicts may come late. `unit` is what a slot holds: milliseconds or, below 0, so many attempts.
+ */
+export interface Window {
+  readonly unit: number
+  readonly slots: ReadonlyArray<Slot>
 }
-
-export interface Slot extends Counts {
-  /** Its number, counted from the slot at time 0. */
-  readonly index: number
-}
-
-/** The results of the last `windowDuration`, in slots that expire as a whole. `past` holds those before the newest. */
-export interface DurationWindow extends Counts {
-  readonly _tag: "Duration"
-  readonly past: ReadonlyArray<Slot>
-  readonly newest: Slot
-}
-
-/** The results by which a closed circuit is judged. */
-export type Window = SizeWindow | DurationWindow
 
 export interface CommonState {
-  /** Changes with each transition; a result counts only in the epoch in which its attempt was admitted. */
+  /** Changes when a closed circuit opens and when one closes; a verdict counts only in the epoch in which its attempt was admitted. */
   readonly epoch: number
   /** How often it has opened in a row, and how long it was open the last time. */
   readonly openings: number
   readonly openMillis: number
 }
 
-/** Attempts go out and their results are counted. */
+/** Attempts go out and their verdicts are counted. */
 export interface Closed extends CommonState {
   readonly phase: "closed"
   /** A circuit that stays closed as long as it was open has recovered: the next opening is a first one again. */
   readonly since: number
-  /** Attempts in flight that rates count as successes, and when that last changed. */
-  readonly early: number
-  readonly earlyAt: number
   readonly window: Window
 }
 
-/** Attempts are refused until `until`. It stays open after that until an attempt asks to be a half-open call. */
-export interface Open extends CommonState {
-  readonly phase: "open"
+/** What is known of the trials since a closed circuit opened: the number of their last round, and successes since the last opening. */
+export interface Tried extends CommonState {
   readonly until: number
+  readonly round: number
+  readonly successes: number
+}
+
+/** Attempts are refused until `until`. It stays open after that until an attempt asks to be a half-open call. */
+export interface Open extends Tried {
+  readonly phase: "open"
 }
 
 /**
  * `permits` more calls may go out to find out whether the API answers. They belong to a `round`, which ends at `until`: a call without a verdict keeps
- * others from trying no longer than that, and then a new round begins.
+ * others from trying no longer than that, and then a new round begins, which is twice as long. `trials` were sent since round `first`, of which
+ * `failures` failed; those without a verdict are among them.
  */
-export interface HalfOpen extends CommonState {
+export interface HalfOpen extends Tried {
   readonly phase: "halfOpen"
-  readonly until: number
-  readonly round: number
+  readonly first: number
   readonly permits: number
-  readonly successes: number
+  readonly trials: number
+  readonly failures: number
 }
 
 export type State = Closed | Open | HalfOpen
@@ -102,16 +95,14 @@ export const SavedCircuit = Schema.Struct({
   openMillis: Schema.Finite,
   closedAt: Schema.Finite,
   consecutiveFailures: Schema.Int,
-  /** A digit for each result, or the counts of each slot of time. */
-  window: Schema.NullOr(Schema.Union([
-    Schema.TaggedStruct("Size", { results: Schema.String.check(Schema.isPattern(/^[0-3]*$/)) }),
-    Schema.TaggedStruct("Duration", {
-      slotMillis: Schema.Finite,
+  window: Schema.NullOr(
+    Schema.Struct({
+      unit: Schema.Finite,
       slots: Schema.Array(
         Schema.Struct({ index: Schema.Int, calls: Schema.Int, failures: Schema.Int, slow: Schema.Int })
       )
     })
-  ]))
+  )
 })
 
 export type SavedCircuit = typeof SavedCircuit.Type
@@ -126,14 +117,19 @@ export const fresh: SavedCircuit = {
   window: null
 }
 
+/** The verdict of a half-open call of `round`; without a `result` its permit is given back. */
+export interface Trial {
+  readonly round: number
+  readonly result: Result | undefined
+}
+
 /**
  * What a process reports to the circuit `key`, and asks of it, in one step.
  *
- * - `epoch`: the one that `results`, `early`, `tripped` and `returned` belong to; in another one they are ignored.
- * - `results`: of its attempts, in order.
- * - `early`: the change, since its last report, in the number of its attempts in flight that rates count as successes.
+ * - `epoch`: the one that `counts`, `tripped` and `trials` belong to; in another one they are ignored.
+ * - `counts`: what changed in slots, in their order, since the last report: attempts that were sent or came to nothing, failed, or were slow.
  * - `tripped`: enough of its attempts failed in a row to open the circuit.
- * - `returned`: permits of `round` that were given back without a result.
+ * - `trials`: verdicts of half-open calls, in order.
  * - `ask`: it asks for the permit of a half-open call, if the circuit is not closed.
  * - `openShare`: the share of the open time that jitter leaves, in case the circuit opens.
  * - `proposal`: a state that replaces the store's: where it has none (`ifNone`), also where it is closed and the proposal is open (`ifWorse`), or
@@ -143,11 +139,9 @@ export interface Batch {
   readonly key: string
   readonly rules: Rules
   readonly epoch: number
-  readonly results: ReadonlyArray<Result>
-  readonly early: number
+  readonly counts: ReadonlyArray<Slot>
   readonly tripped: boolean
-  readonly round: number
-  readonly returned: number
+  readonly trials: ReadonlyArray<Trial>
   readonly ask: boolean
   readonly openShare: number
   readonly proposal: Proposal | undefined
@@ -167,12 +161,15 @@ export interface Proposal {
 /**
  * The circuit after a step.
  *
+ * - `now`: the time of the store.
  * - `waitMillis`: until the open time or the round of half-open calls ends; 0 where the circuit is closed.
  * - `permits`: half-open calls that may still go in this round.
  * - `granted`: the round of the permit that was asked for; 0 where there was none.
+ * - `slot`, `room`: where slots are numbered by attempts: the one that the next attempt belongs to, and how many fit into it.
  * - `state`: what `step` made of it. A local store gives it, for `state` and `save`; another one may leave it out.
  */
 export interface Reply {
+  readonly now: number
   readonly phase: Phase
   readonly epoch: number
   readonly waitMillis: number
@@ -180,18 +177,24 @@ export interface Reply {
   readonly openMillis: number
   readonly permits: number
   readonly granted: number
+  readonly slot: number
+  readonly room: number
   readonly state?: State | undefined
 }
 
 /**
- * Lets one attempt go, at `at` (milliseconds since the epoch of time). Its result counts only in the `epoch` in which it was admitted. `round` is 0
- * for a closed circuit, else the round of half-open calls.
+ * Lets one attempt go, at `at` (milliseconds since the epoch of time). Its verdict counts only in the `epoch` in which it was admitted. `round` is 0
+ * for a closed circuit, else the round of half-open calls; `slot` is where a window of this `unit` counts it. From `hungAt` on it counts as failed, as
+ * long as it has no verdict.
  */
 export interface Permit {
   readonly _tag: "Permit"
   readonly epoch: number
   readonly round: number
   readonly at: number
+  readonly slot: number
+  readonly unit: number
+  hungAt: number
 }
 
 /** Refuses an attempt for `waitMillis`: until the open time ends or, where it `isHalfOpen`, until the calls in flight must have a verdict. */
@@ -224,17 +227,21 @@ export interface View {
  * One circuit, wherever its state is kept. Its methods act when they are called. None fail, and none wait for a store longer than its timeout.
  *
  * - `phase`: as far as this process knows.
+ * - `rules`: may be replaced at any time.
  * - `peek`: the refusal that `admit` would give; it takes nothing.
  * - `enter`: the permit of a closed circuit, where it takes no question to the store; undefined says nothing, `admit` does.
  * - `admit`: takes a permit, which is settled once. A wait for the store is interruptible and leaves no permit behind.
- * - `settle`: counts a result; without one, the permit of a half-open call is given back.
+ * - `settle`: counts a verdict; without one, the attempt counts as never sent, and the permit of a half-open call is given back.
+ * - `turn`: an attempt that was settled as a success failed after all.
  */
 export interface Circuit {
   readonly phase: Phase
+  rules: Rules
   readonly enter: (now: number) => Permit | undefined
   readonly peek: () => Effect.Effect<Refusal | undefined>
   readonly admit: () => Effect.Effect<Admission>
   readonly settle: (permit: Permit, result: Result | undefined) => Effect.Effect<void>
+  readonly turn: (permit: Permit) => Effect.Effect<void>
   readonly view: () => Effect.Effect<View>
   readonly save: () => Effect.Effect<SavedCircuit>
   readonly restore: (saved: SavedCircuit) => Effect.Effect<void>

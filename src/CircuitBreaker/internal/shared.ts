@@ -20,13 +20,16 @@ import type {
   Result,
   SavedCircuit,
   State,
+  Trial,
   View
 } from "./circuit.ts"
-import { Follower, refusalOf, viewOf } from "./gate.ts"
-import { closed, counted, isFailure, isSlow, step } from "./machine.ts"
+import { Follower, isClosedPermit, refusalOf, viewOf } from "./follower.ts"
+import { isFailure, isSlow } from "./inFlight.ts"
+import { closed, counted, step } from "./machine.ts"
 import { proposalOf, saved } from "./saved.ts"
+import { Tally } from "./window.ts"
 
-/** The most results that wait to be reported; the oldest make room. */
+/** The most verdicts of half-open calls that wait to be reported; the oldest make room. */
 const maxPending = 1_000
 
 /** What the circuits of one breaker share: the way to the store, and how long they wait for it. Times are milliseconds. */
@@ -53,31 +56,33 @@ export const makeLink = (
     name: "CircuitBreaker",
     step,
     timeoutMillis: options.storeTimeout,
-    isReply: ({ epoch, phase, waitMillis }) =>
-      phases.has(phase) && Number.isFinite(epoch) && Number.isFinite(waitMillis),
+    isReply: ({ epoch, now, phase, waitMillis }) =>
+      phases.has(phase) && Number.isFinite(epoch) && Number.isFinite(now) && Number.isFinite(waitMillis),
     whileLost: "Until it does, each process decides by what it sees itself."
   })
 })
 
-/** What the store is yet to be told about one epoch; `isUrgent` is what others should know at once. */
+/** What the store is yet to be told about the half-open calls of one epoch; `isUrgent` is what others should know at once. */
 interface Pending {
   readonly epoch: number
-  results: Array<Result>
-  round: number
-  returned: number
+  readonly trials: Array<Trial>
   isUrgent: boolean
 }
 
-const nothing = (epoch: number): Pending => ({ epoch, results: [], round: 0, returned: 0, isUrgent: false })
+const nothing = (epoch: number): Pending => ({ epoch, trials: [], isUrgent: false })
+
+/** Has all windows judged. */
+const everything = { index: -Number.MAX_VALUE, calls: 0, failures: 0, slow: 0 }
 
 /** Who asks the store, and what became of that. */
 type Asking = { readonly fiber: Fiber.Fiber<void> }
 
 export class SharedCircuit extends Follower implements Circuit {
-  protected override readonly isCopy = true
   private readonly link: Link
-  /** The circuit as this process sees it: the state of the store, with the results of this process. */
+  /** The circuit as this process sees it, by the clock of the store: the state of the store, with the verdicts of this process. */
   private copy: State
+  /** What the copy is yet to be told about slots. */
+  private mine = new Tally()
   private pending = nothing(0)
   /** The state from outside that the store has not taken over yet. */
   private proposal: Proposal | undefined
@@ -96,8 +101,11 @@ export class SharedCircuit extends Follower implements Circuit {
 
   enter(now: number): Permit | undefined {
     if (this.phase !== "closed" || this.isStale(now)) return undefined
+    if (this.sweep(now)) this.judgeSoon(now)
+    if (this.phase !== "closed") return undefined
+    const permit = this.enterClosed(now)
     this.touch(now)
-    return this.inFlight.admit(this.epoch, now, this.rules)
+    return permit
   }
 
   admit(): Effect.Effect<Admission> {
@@ -110,14 +118,27 @@ export class SharedCircuit extends Follower implements Circuit {
 
   settle(permit: Permit, result: Result | undefined): Effect.Effect<void> {
     const now = this.now()
-    if (!this.isShared) {
-      if (permit.epoch === this.epoch) {
-        this.inFlight.settle(permit, result)
-        this.stepAlone(this.batch(permit, result, false, undefined), now)
+    if (permit.epoch !== this.epoch) this.touch(now)
+    else if (isClosedPermit(permit)) {
+      const mayOpen = this.end(permit, result)
+      if (!this.isShared) {
+        if (mayOpen) this.judge(now)
+      } else {
+        const isBad = result !== undefined &&
+          (isFailure(result) || (isSlow(result) && this.rules.slowCallRate <= 1))
+        if (isBad || this.isTripped) this.noted().isUrgent = true
       }
-      this.touch(now)
-    } else if (result === undefined && permit.round > 0) this.giveBack(permit, now)
-    else this.count(permit, result, now)
+    } else if (this.isShared) this.tell({ round: permit.round, result })
+    else this.stepAlone(this.batch(false, [{ round: permit.round, result }], undefined, this.mine.take()), now)
+    this.touch(now)
+    this.later()
+    return Effect.void
+  }
+
+  turn(permit: Permit): Effect.Effect<void> {
+    const now = this.now()
+    if (this.turned(permit)) this.judgeSoon(now)
+    this.later()
     return Effect.void
   }
 
@@ -130,17 +151,18 @@ export class SharedCircuit extends Follower implements Circuit {
   view(): Effect.Effect<View> {
     const now = this.now()
     this.touch(now)
-    return Effect.succeed(viewOf(this.look(now)))
+    return Effect.succeed(viewOf(this.look(now), this.rules))
   }
 
   save(): Effect.Effect<SavedCircuit> {
-    return Effect.succeed(saved(this.copy, this.rules, this.inFlight.row))
+    this.look(this.now())
+    return Effect.succeed(saved(this.copy, this.inFlight.row))
   }
 
   restore(circuit: SavedCircuit): Effect.Effect<void> {
     const now = this.now()
     this.proposal = proposalOf(circuit, now)
-    this.stepAlone(this.question(false, this.proposal), now)
+    this.stepAlone(this.batch(false, [], this.proposal, []), now)
     this.resume(circuit.consecutiveFailures)
     this.pending = nothing(0)
     this.pending.isUrgent = true
@@ -149,8 +171,14 @@ export class SharedCircuit extends Follower implements Circuit {
     return Effect.void
   }
 
-  private get isTripped(): boolean {
-    return this.inFlight.longest >= this.rules.consecutiveFailures
+  protected override note(slot: number, calls: number, failures: number, slow: number): void {
+    super.note(slot, calls, failures, slow)
+    this.mine.note(slot, calls, failures, slow)
+  }
+
+  protected override restart(): void {
+    super.restart()
+    this.mine = new Tally()
   }
 
   private now(): number {
@@ -170,19 +198,16 @@ export class SharedCircuit extends Follower implements Circuit {
 
   /** One step of the copy alone. */
   private stepAlone(batch: Batch, now: number): Reply {
-    const { copy } = this
-    const [state, reply] = step(
-      copy.phase === "closed" ? { ...copy, early: this.inFlight.early, earlyAt: now } : copy,
-      batch,
-      now
-    )
+    const [state, reply] = step(this.copy, batch, now + this.ahead)
     this.copy = state
     this.adopt(reply, now)
     return reply
   }
 
   private look(now: number): Reply {
-    const [state, reply] = step(this.copy, { ...this.question(false), tripped: false }, now)
+    const time = now + this.ahead
+    if (this.copy.phase === "closed") this.copy = counted(this.copy, this.mine.take(), this.rules, time)
+    const [state, reply] = step(this.copy, { ...this.batch(false, [], undefined, []), tripped: false }, time)
     this.copy = state
     return reply
   }
@@ -193,8 +218,10 @@ export class SharedCircuit extends Follower implements Circuit {
 
   /** An admission without the store, or a refusal where only the store could grant one. */
   private decide(now: number): Admission {
-    if (this.phase === "closed") return this.inFlight.admit(this.epoch, now, this.rules)
-    if (!this.isShared) return this.admission(this.stepAlone(this.question(true), now), now)
+    if (this.phase === "closed") return this.enterClosed(now)
+    if (!this.isShared) {
+      return this.admission(this.stepAlone(this.batch(true, [], undefined, this.mine.take()), now), now)
+    }
     return this.refusal(now) ?? { _tag: "Refusal", isHalfOpen: true, waitMillis: this.link.storeTimeout }
   }
 
@@ -203,19 +230,10 @@ export class SharedCircuit extends Follower implements Circuit {
     return Effect.suspend(() => {
       const { client } = this.link
       const { pending, proposal } = this
-      const isOfNow = pending.epoch === this.epoch
       this.pending = nothing(0)
       if (client.isLost) this.link.isTrying = true
-      const batch: Batch = {
-        ...this.question(ask, proposal ?? this.asProposal(this.now())),
-        epoch: pending.epoch,
-        results: pending.results,
-        round: pending.round,
-        returned: pending.returned,
-        early: isOfNow ? this.inFlight.early - this.inFlight.reported : 0,
-        tripped: isOfNow && this.isTripped
-      }
-      if (isOfNow) this.inFlight.reported = this.inFlight.early
+      const trials = pending.epoch === this.epoch ? pending.trials : []
+      const batch = this.batch(ask, trials, proposal ?? this.asProposal(this.now()))
       return Effect.map(client.step(batch), (reply) => {
         this.link.isTrying = false
         const now = this.now()
@@ -233,28 +251,42 @@ export class SharedCircuit extends Follower implements Circuit {
 
   /** What the store is to take over from the copy, should it have lost the circuit or missed an opening. */
   private asProposal(now: number): Proposal {
-    const circuit = saved(this.copy, this.rules, 0)
-    return { ...proposalOf(circuit, now), when: this.isShared ? "ifNone" : "ifWorse", window: null }
+    const proposal = proposalOf(saved(this.copy, 0), now + this.ahead)
+    return { ...proposal, when: this.isShared ? "ifNone" : "ifWorse", window: null }
   }
 
   /** What the store says holds. */
   private follow(reply: Reply, now: number): void {
     const { copy } = this
-    const { epoch, openMillis, openings, permits, phase, waitMillis } = reply
+    const { epoch, granted, openMillis, openings, permits, phase, waitMillis } = reply
     const common = { epoch, openMillis, openings }
-    const until = now + waitMillis
-    if (phase === "open") this.copy = { phase, ...common, until }
-    else if (phase === "halfOpen") {
-      const [round, successes] = copy.phase === phase && copy.epoch === epoch ? [copy.round, copy.successes] : [1, 0]
-      this.copy = { phase, ...common, until, permits, round: reply.granted || round, successes }
-    } else if (copy.phase === "closed" && copy.epoch === epoch) this.copy = { ...copy, ...common }
-    else this.copy = closed(this.rules, now, epoch, openings, openMillis)
+    const until = reply.now + waitMillis
+    if (phase === "closed") {
+      this.copy = copy.phase === "closed" && copy.epoch === epoch
+        ? { ...copy, ...common }
+        : closed(this.rules, reply.now, epoch, openings, openMillis)
+    } else {
+      const before = copy.phase !== "closed" && copy.epoch === epoch ? copy : undefined
+      const round = Math.max(before?.round ?? 0, granted)
+      const tried = { ...common, until, round, successes: before?.successes ?? 0 }
+      const { failures, first, trials } = before?.phase === "halfOpen"
+        ? before
+        : { first: round, trials: Math.max(1, this.rules.halfOpenCalls - permits), failures: 0 }
+      this.copy = phase === "open" ? { phase, ...tried } : { phase, ...tried, permits, first, trials, failures }
+    }
     this.adopt(reply, now)
   }
 
-  /** Opens a copy whose results say so, when the store cannot. */
+  /** Opens a copy whose attempts say so, when the store cannot. */
   private judge(now: number): void {
-    this.stepAlone({ ...this.question(false), returned: 1 }, now)
+    this.stepAlone(this.batch(false, [], undefined, [everything, ...this.mine.take()]), now)
+  }
+
+  /** Has it judged, by the store where there is one. */
+  private judgeSoon(now: number): void {
+    if (this.isShared) this.noted().isUrgent = true
+    else this.judge(now)
+    this.touch(now)
   }
 
   private readonly report: Effect.Effect<void> = Effect.suspend(() => {
@@ -277,7 +309,8 @@ export class SharedCircuit extends Follower implements Circuit {
 
   /** Reports what is left also when no other call gives rise to it. */
   private later(): void {
-    const isLeft = this.proposal !== undefined || (this.isShared && this.pending.results.length > 0)
+    const isLeft = this.proposal !== undefined ||
+      (this.isShared && !(this.tally.isEmpty && this.pending.trials.length === 0))
     if (this.isPlanned || !isLeft) return
     this.isPlanned = true
     const soon = Effect.sync(() => {
@@ -295,28 +328,12 @@ export class SharedCircuit extends Follower implements Circuit {
     return this.pending
   }
 
-  private giveBack(permit: Permit, now: number): void {
-    if (permit.epoch !== this.epoch) return
+  /** The verdict of a half-open call, for the store. */
+  private tell(trial: Trial): void {
     const pending = this.noted()
-    pending.returned = pending.round === permit.round ? pending.returned + 1 : 1
-    pending.round = permit.round
+    pending.trials.push(trial)
+    if (pending.trials.length > maxPending) pending.trials.shift()
     pending.isUrgent = true
-    this.touch(now)
-  }
-
-  /** Counts a result in the copy, which does not judge by it, and reports it. */
-  private count(permit: Permit, result: Result | undefined, now: number): void {
-    if (permit.epoch !== this.epoch) return
-    this.inFlight.settle(permit, result)
-    if (result !== undefined && this.copy.phase === "closed") this.copy = counted(this.copy, result, this.rules, now)
-    if (result === undefined && !this.isTripped) return
-    const pending = this.noted()
-    if (result !== undefined) pending.results.push(result)
-    if (pending.results.length > maxPending) pending.results.shift()
-    const isBad = result === undefined || isFailure(result) || (isSlow(result) && this.rules.slowCallRate <= 1)
-    pending.isUrgent ||= permit.round > 0 || isBad
-    this.touch(now)
-    this.later()
   }
 
   /** Asks the store for a permit; who comes meanwhile waits for the same answer. */
@@ -329,12 +346,14 @@ export class SharedCircuit extends Follower implements Circuit {
     let isGone = false
     const leave = () => {
       isGone = true
-      if (granted !== undefined) this.giveBack(granted, this.now())
+      if (granted === undefined || granted.epoch !== this.epoch) return
+      this.tell({ round: granted.round, result: undefined })
+      this.touch(this.now())
     }
     const fiber = this.link.run(Effect.map(this.exchange(true), (reply) => {
       this.asking = undefined
       if (reply !== undefined && reply.granted > 0) {
-        granted = { _tag: "Permit", epoch: reply.epoch, round: reply.granted, at: this.now() }
+        granted = this.trial(reply, this.now())
         if (isGone) leave()
       }
       this.touch(this.now())

@@ -258,9 +258,11 @@ export const fromSdk = (error: unknown, sent: Sent): ApiError => {
   if (error instanceof AnthropicError) {
     return new BadRequestError({ detail: redact(error.message, sent.request, sent.secrets), attempts: sent.attempts })
   }
-  // The SDK wraps what `fetch` throws. Any other error happened while the request was built, so nothing was sent.
   return new BadRequestError({ detail: "the request cannot be encoded as JSON over HTTP", attempts: sent.attempts })
 }
+
+/** The SDK wraps what `fetch` throws. Any other error happened while the request was built, so nothing was sent. */
+export const isUnsent = (error: unknown): boolean => !(error instanceof APIError)
 
 /** The headers of the response that the SDK made an error of. */
 export const headersOf = (error: unknown): Headers | undefined =>

@@ -46,6 +46,8 @@ export interface Exchange {
   limits: Limits | undefined
   /** Whether an answer that takes too long from here on cost money. */
   billed: Billed
+  /** The request could not be made, so nothing left this process. */
+  isUnsent: boolean
   /** The time limit that expires next, and when, in milliseconds since the epoch. */
   timeLimit: TimeLimit
   until: number
@@ -83,6 +85,7 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       requestId: undefined,
       limits: undefined,
       billed: "unknown",
+      isUnsent: false,
       timeLimit: "deadline",
       until: Infinity,
       expire: undefined,
@@ -185,6 +188,7 @@ const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (respon
   // Inside a promise, where what the SDK throws is a rejection too.
   Promise.resolve(self).then(send).then(onHead, (cause: unknown) => {
     hear(self, ApiErrors.headersOf(cause))
+    self.isUnsent = ApiErrors.isUnsent(cause)
     resume(Effect.failSync(() => ApiErrors.fromSdk(cause, sent(self))))
   })
 }
@@ -353,7 +357,10 @@ export const completed = (self: Exchange, { model, refusal, stopReason, usage }:
 export const failed = (self: Exchange, used: Used, cause: Cause.Cause<ApiError | Cause.Done>): void => {
   for (const reason of cause.reasons) {
     if (reason._tag !== "Fail") continue
-    if (isApiError(reason.error)) {
+    if (self.isUnsent) {
+      self.attempt.sentAt = undefined
+      self.attempt.outcome = Outcome.NotSent()
+    } else if (isApiError(reason.error)) {
       const { hasHiddenOutput, model, usage } = used
       self.attempt.outcome = Outcome.Failed({
         usage,

@@ -39,6 +39,7 @@ export class CircuitOpenError
  * - `queueFull`: too many calls already wait.
  * - `tooLarge`: the request needs more than its limit ever allows at once.
  * - `spend`: the API reported that a spend limit is reached, so calls are refused without being sent.
+ * - `paused`: the API asked for a longer pause than calls may wait for (`maxRetryAfter`).
  * - `elsewhere`: it would have to wait, and keys of another group may have room. The call moves to one of them, so this reaches no caller.
  *
  * @category errors
@@ -48,7 +49,7 @@ export class RateLimitedLocallyError
   extends Schema.TaggedError<RateLimitedLocallyError>("effect-claude/RateLimitedLocallyError")(
     "RateLimitedLocallyError",
     {
-      reason: Schema.Literals(["deadline", "queueFull", "tooLarge", "spend", "elsewhere"]),
+      reason: Schema.Literals(["deadline", "queueFull", "tooLarge", "spend", "paused", "elsewhere"]),
       /** The model group whose limit it is. */
       group: Schema.String,
       /** With `tooLarge`: the input tokens that the request probably needs, and the most that fit at once. */
@@ -69,6 +70,7 @@ export class RateLimitedLocallyError
         (this.needed === undefined ? "." : `: about ${this.needed} input tokens, and the limit is ${this.limit}.`),
       spend: `A spend limit of the API is reached, so calls to ${this.group} are not sent. ` +
         "Raise it or wait until it resets.",
+      paused: `The API asked to send nothing to ${this.group} for longer than calls may wait.`,
       elsewhere: `The limits of ${this.group} have no room at once; keys of another group may have.`
     }[this.reason]
     return this.reason === "tooLarge"

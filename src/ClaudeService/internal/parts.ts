@@ -149,13 +149,22 @@ type ApiError<P> = P extends { readonly api?: infer Api }
   ? Exclude<Api, AnyLayer | undefined> extends never ? never : Config.ConfigError
   : never
 
+/** Options of the breaker that are out of range. */
+type BreakerError<P> = P extends { readonly breaker?: infer Breaker }
+  ? Exclude<Breaker, AnyLayer | undefined> extends never ? never : Config.ConfigError
+  : never
+
 /**
  * What building the service may fail with.
  *
  * @category models
  * @since 0.1.0
  */
-export type PartsError<P> = { [Name in keyof P]-?: ErrorOf<P[Name]> }[keyof P] | KeysError<P> | ApiError<P>
+export type PartsError<P> =
+  | { [Name in keyof P]-?: ErrorOf<P[Name]> }[keyof P]
+  | KeysError<P>
+  | ApiError<P>
+  | BreakerError<P>
 
 /**
  * What given layers need beside the parts of the service.
@@ -191,11 +200,13 @@ const keysOf = (keys: Keys): ReadonlyArray<Key> =>
 
 const isKeys = (given: Keys | KeyOptions): given is Keys => Redacted.isRedacted(given) || Array.isArray(given)
 
-/** A wait for keys is bounded like one for the server. */
-const poolWith = (retry: unknown, options: KeyPool.Options = {}) => {
+/** A wait for keys or for the end of a pause is bounded like one for the server. */
+const boundOf = (retry: unknown) => {
   const { maxRetryAfter } = (Layer.isLayer(retry) ? {} : retry ?? {}) as RetryPolicy.Options // as `part` has it
-  return KeyPool.layer({ maxRetryAfter, ...options })
+  return { maxRetryAfter }
 }
+
+const poolWith = (retry: unknown, options: KeyPool.Options = {}) => KeyPool.layer({ ...boundOf(retry), ...options })
 
 /** The pool that a layer gives, or one over the store that it gives. */
 const poolFrom = (retry: unknown, given: Layer.Layer<KeyPool.KeyPool | KeyStore.KeyStore, unknown, Shared>) =>
@@ -236,7 +247,10 @@ export const layer = (parts: AnyParts): Layer.Layer<PartsServices, unknown, unkn
       ? poolFrom(parts.retry, parts.keys as Layer.Layer<KeyPool.KeyPool | KeyStore.KeyStore, unknown, Shared>) // one of both
       : part(parts.keys, poolOf(parts.retry)),
     part(parts.retry, RetryPolicy.layer),
-    part(parts.limiter, RateLimiter.layer),
+    part(
+      parts.limiter,
+      (options?: RateLimiter.Options) => RateLimiter.layer({ ...boundOf(parts.retry), ...options })
+    ),
     part(parts.breaker, CircuitBreaker.layer),
     part(parts.budget, (options?: Budget.Options) => options === undefined ? Budget.layerOff : Budget.layer(options)),
     part(parts.ledger, CostLedger.layer),

@@ -1,7 +1,7 @@
 import type { CacheControlEphemeral } from "@anthropic-ai/sdk/resources/messages"
 import * as Estimate from "../../Estimate.ts"
 import { ContentHash, copied, copiedText } from "../../internal/contentHash.ts"
-import { lookBack, millisOf, prefixesOf } from "../../internal/prefixes.ts"
+import { lookBack, maxBreakpoints, millisOf, prefixesOf } from "../../internal/prefixes.ts"
 import type { Block, Request, Turn } from "../../Request.ts"
 import { type Candidate, type Judged, lastIndex, type Rates, Recurrence, worthCaching } from "./recurrence.ts"
 import type { Rule, RuleContext } from "./Rule.ts"
@@ -20,8 +20,6 @@ export interface CacheBreakpointsOptions {
   readonly eager?: boolean | undefined
   readonly maxPrefixes?: number | undefined
 }
-
-const maxBreakpoints = 4
 
 /** A prefix at whose end a breakpoint can stand; `mark` sets it. */
 interface Place extends Candidate {

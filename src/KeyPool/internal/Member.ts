@@ -6,15 +6,21 @@ import { BoundedMap } from "../../internal/boundedMap.ts"
 import type * as Strategy from "./strategy.ts"
 import type { Rejection } from "./verdict.ts"
 
-/** Until when a group cools down, and why. */
+/** From when until when a group cools down, and why. */
 export interface Cooldown {
   readonly scope: string
+  readonly from: number
   readonly until: number
   readonly reason: RateLimitError["limit"]
 }
 
 /** For how long a group counts as busy once the limiter had no room at once. Then it is asked again. */
 const busyMillis = 250
+
+/** A clock that is set back by more than this ends cooldowns: nobody knows how much of them is over. */
+const slackMillis = 1_000
+
+const holdsAt = ({ from, until }: Cooldown, now: number): boolean => from - slackMillis <= now && now < until
 
 /** The cooldowns of a group that belong to no model group: spend limits. */
 export const everything = "*"
@@ -32,8 +38,9 @@ export class Group {
 
   /** A cooldown ends with the later of two hints. */
   cool(cooldown: Cooldown): void {
-    const { scope, until } = cooldown
-    if (until > (this.cooldowns.get(scope)?.until ?? -Infinity)) this.cooldowns.set(scope, cooldown)
+    const { from, scope, until } = cooldown
+    const before = this.cooldowns.get(scope)
+    if (before === undefined || until > before.until || !holdsAt(before, from)) this.cooldowns.set(scope, cooldown)
   }
 
   /** The last one to end of those that hold for a scope now. */
@@ -46,14 +53,14 @@ export class Group {
   }
 
   cooling(now: number): ReadonlyArray<Cooldown> {
-    return [...this.cooldowns.values()].filter(({ until }) => until > now)
+    return [...this.cooldowns.values()].filter((cooldown) => holdsAt(cooldown, now))
   }
 
   /** Forgets the cooldowns that have ended, and says whether there are any. */
   expire(now: number): boolean {
     const before = this.cooldowns.size
-    for (const { scope, until } of this.cooldowns.values()) {
-      if (until <= now) this.cooldowns.delete(scope)
+    for (const cooldown of this.cooldowns.values()) {
+      if (!holdsAt(cooldown, now)) this.cooldowns.delete(cooldown.scope)
     }
     return this.cooldowns.size < before
   }
@@ -61,7 +68,8 @@ export class Group {
   /** When the limiter has room again, where it had none just now. */
   roomAt(scope: string, now: number): number | undefined {
     const busy = this.busy.get(scope)
-    return busy !== undefined && busy.until > now ? busy.roomAt : undefined
+    const isKnown = busy !== undefined && now < busy.until && busy.until <= now + busyMillis
+    return isKnown ? busy.roomAt : undefined
   }
 
   setBusy(scope: string, roomAt: number, now: number): void {

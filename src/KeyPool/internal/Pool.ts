@@ -272,7 +272,7 @@ export class Pool {
         // In a pool of one group there is nowhere to go: the limiter paces its calls.
         if (this.registry.groups.size < 2) return
         const scope = verdict._tag === "Spend" ? everything : scopeOf(attempt)
-        member.group.cool({ scope, until: now + verdict.millis, reason: verdict.reason })
+        member.group.cool({ scope, from: now, until: now + verdict.millis, reason: verdict.reason })
         return this.changed()
       }
     }

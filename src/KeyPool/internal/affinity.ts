@@ -8,7 +8,7 @@
  */
 import type { MessageAttempt } from "../../Attempt.ts"
 import { ContentHash } from "../../internal/contentHash.ts"
-import { lookBack, millisOf, prefixesOf } from "../../internal/prefixes.ts"
+import { hasBreakpoint, lookBack, maxBreakpoints, millisOf, prefixesOf } from "../../internal/prefixes.ts"
 import type { Request } from "../../Request.ts"
 import type { Candidates, Member, Strategy } from "./strategy.ts"
 import { type WarmPrefix, Warmth } from "./warmth.ts"
@@ -28,6 +28,7 @@ export interface Prompt {
 /** The prefixes that an attempt may read, or writes: those at its breakpoints, and the blocks before them at which the API looks. */
 export const promptOf = ({ estimate, facts, isFast, request }: MessageAttempt): Prompt => {
   const tokens = estimate.inputTokens
+  if (!hasBreakpoint(request)) return { root: 0, tokens, prefixes: [] }
   const all = prefixesOf(request, [facts.id, isFast])
   const perLength = tokens / Math.max(1, all[all.length - 1]?.length ?? 0)
   const minimum = facts.minCacheableTokens ?? 0
@@ -35,9 +36,13 @@ export const promptOf = ({ estimate, facts, isFast, request }: MessageAttempt): 
   const root = all[first < 0 ? 0 : first]?.name ?? 0
   const prefixes: Array<WarmPrefix> = []
   let reach = 0
+  let breakpoints = 0
   for (let index = all.length - 1; index >= 0; index--) {
     const { length, name, ttl } = all[index]! // an index of the array
-    if (ttl !== undefined) reach = lookBack
+    if (ttl !== undefined) {
+      if (++breakpoints > maxBreakpoints) break
+      reach = lookBack
+    }
     if (reach-- <= 0) continue
     const own = length * perLength
     if (own >= minimum) prefixes.push({ name, tokens: own, ttl: ttl === undefined ? undefined : millisOf[ttl] })
@@ -58,12 +63,17 @@ interface Work {
   at: number
 }
 
+/** What is left of it; a clock that was set back takes nothing and gives nothing. */
+const faded = ({ at, tokens }: Work, now: number): number => tokens * Math.exp(Math.min(0, at - now) / workMillis)
+
 /** Work fades as it does in the buckets of the API, within about a minute. */
 const workMillis = 60_000
 /** For each token that a prompt saves in a group, the group may be so many tokens of work ahead of the least loaded one. */
 const patience = 12
 /** The lead in work of the last minute counts up to so many prompts: a group that answers faster than others can do more. */
 const maxAhead = 2
+/** Only a lead of more prompts than this, and of more than twice the work of the least loaded group, counts in full. */
+const maxWorkLead = 16
 /** The lead in attempts in flight that a group may have, and it may always have twice as many as the least busy one. */
 const maxLead = 8
 /** The part of a token that is saved where it is read from the cache. */
@@ -114,14 +124,17 @@ export class Affinity {
     const works = places.map(({ name, weight }) => this.workOf(name, now) * meanWeight / weight)
     const leastBusy = Math.min(...busy)
     const leastWork = Math.min(...works)
-    const mostAhead = maxAhead * Math.max(this.meanWork, tokens)
+    const unit = Math.max(this.meanWork, tokens)
+    const farAhead = Math.max(maxWorkLead * unit, leastWork)
     let best = 0
     let lowest = Infinity
     for (let index = 0; index < places.length; index++) {
       const lead = busy[index]! - leastBusy // both have an entry for each place
       if (lead > Math.max(maxLead, leastBusy)) continue
       const saved = warm[index]! * savedByRead + (preference[preferred.indexOf(index)] ?? 0) * cold
-      const ahead = Math.min(works[index]! - leastWork, mostAhead) + lead * this.meanWork
+      const workLead = works[index]! - leastWork
+      const work = Math.min(workLead, maxAhead * unit) + Math.max(0, workLead - farAhead)
+      const ahead = work + lead * this.meanWork
       const cost = ahead / patience - saved
       if (cost < lowest) {
         lowest = cost
@@ -149,7 +162,7 @@ export class Affinity {
 
   private workOf(name: string, now: number): number {
     const work = this.works.get(name)
-    return work === undefined ? 0 : work.tokens * Math.exp((work.at - now) / workMillis)
+    return work === undefined ? 0 : faded(work, now)
   }
 
   private add(name: string, tokens: number, now: number): void {
@@ -157,7 +170,7 @@ export class Affinity {
     this.meanWork += (tokens - this.meanWork) / 100
     if (work === undefined) this.works.set(name, { tokens, at: now })
     else {
-      work.tokens = work.tokens * Math.exp((work.at - now) / workMillis) + tokens
+      work.tokens = faded(work, now) + tokens
       work.at = now
     }
   }
@@ -199,8 +212,9 @@ const placesOf = (candidates: Candidates) => {
 /** How many prefixes a pool remembers: about 100 bytes each. */
 const capacity = 100_000
 
-/** `within` chooses among the keys of a group, and where no prompt is sent. */
+/** `within` chooses among the keys of a group, and where no prompt is sent or all keys are of one group. */
 export const prefixAffinity = (within: Strategy): Strategy => {
+  let hasChoice = true
   const affinity = new Affinity(capacity)
   /** The prompts of the last calls, since each attempt of a call has the same. */
   const prompts = new WeakMap<Request, { readonly callId: string; readonly prompt: Prompt }>()
@@ -213,7 +227,7 @@ export const prefixAffinity = (within: Strategy): Strategy => {
   }
   return {
     pick: (attempt, candidates, now) => {
-      if (attempt.endpoint !== "messages") return within.pick(attempt, candidates, now)
+      if (attempt.endpoint !== "messages" || !hasChoice) return within.pick(attempt, candidates, now)
       const places = placesOf(candidates)
       const [first, ...others] = places[affinity.choose(prompted(attempt), places, now)]!.members
       return first === undefined || others.length === 0
@@ -221,13 +235,15 @@ export const prefixAffinity = (within: Strategy): Strategy => {
         : within.pick(attempt, [first, ...others], now)
     },
     settled: (attempt, member) => {
-      if (attempt.endpoint !== "messages") return
+      if (attempt.endpoint !== "messages" || !hasChoice) return
       const isSent = attempt.outcome._tag === "Completed" || attempt.outcome._tag === "Aborted"
       affinity.settle(prompted(attempt), member.key.group, isSent ? attempt.sentAt : undefined)
     },
     changed: (members) => {
       within.changed?.(members)
-      affinity.keep(new Set(members.map(({ key }) => key.group)))
+      const groups = new Set(members.map(({ key }) => key.group))
+      hasChoice = groups.size > 1
+      affinity.keep(groups)
     }
   }
 }

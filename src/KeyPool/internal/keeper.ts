@@ -53,6 +53,10 @@ export const run = (pool: Pool, surroundings: Surroundings): Effect.Effect<never
     return feed.subscribers === 0 ? Effect.void : feed.publish({ label, group, from, to, at })
   }
 
+  // A check that is further away than any may be was set before the clock was set back.
+  const isDue = ({ quarantine: { checkAt } }: Due, now: number): boolean =>
+    checkAt <= now || checkAt > now + pool.settings.maxCheckMillis
+
   const step = Effect.gen(function*() {
     const { version } = pool.changes
     const now = clock.currentTimeMillisUnsafe()
@@ -63,7 +67,7 @@ export const run = (pool: Pool, surroundings: Surroundings): Effect.Effect<never
     }
     for (const member of members) yield* tell(member, stateOf(member, now), now)
     const next = isChecking ? undefined : nextCheck(pool)
-    if (next !== undefined && next.quarantine.checkAt <= now) {
+    if (next !== undefined && isDue(next, now)) {
       isChecking = true
       const done = Effect.sync(() => {
         isChecking = false

@@ -9,8 +9,8 @@ import type { Environment, Member, Strategy } from "./strategy.ts"
  * - `random`: at random, by weight.
  * - `weighted`: keys take turns in proportion to their weights, evenly spread: exact over time.
  * - `leastLoaded`: the key with the fewest attempts in flight for its weight.
- * - `prefixAffinity`: where most of the prompt is in the cache, unless much more is in flight there than elsewhere. Prompts that are in no cache go to
- *   the less loaded of the workspaces.
+ * - `prefixAffinity`: where most of the prompt is in the cache, unless that workspace has over 8 attempts more in flight than another and over twice as
+ *   many, or far more work of the last minute. Prompts that are in no cache go to the less loaded of the workspaces.
  *
  * @category options
  * @since 0.1.0
@@ -47,6 +47,8 @@ const random = ({ random }: Environment): Strategy => ({
 const totalOf = (candidates: ReadonlyArray<Member>): number =>
   candidates.reduce((total, { weight }) => total + weight, 0)
 
+const within = (value: number, most: number): number => Math.max(-most, Math.min(most, value))
+
 /** Smooth weighted round robin: all earn their weight, and the richest pays what all earned. */
 const weighted = (): Strategy => {
   const credits = new WeakMap<Member, number>()
@@ -54,11 +56,11 @@ const weighted = (): Strategy => {
     pick: (_, candidates) => {
       let next = candidates[0]
       let most = -Infinity
-      let total = 0
+      const total = totalOf(candidates)
       for (const member of candidates) {
-        const credit = (credits.get(member) ?? 0) + member.weight
+        // What was earned beside much larger weights would decide for a long time where they are away.
+        const credit = within(credits.get(member) ?? 0, total) + member.weight
         credits.set(member, credit)
-        total += member.weight
         if (credit > most) {
           most = credit
           next = member
@@ -66,14 +68,6 @@ const weighted = (): Strategy => {
       }
       credits.set(next, most - total)
       return next
-    },
-    // What was earned with much larger weights would decide for a long time.
-    changed: (members) => {
-      const most = totalOf(members)
-      for (const member of members) {
-        const credit = credits.get(member) ?? 0
-        if (Math.abs(credit) > most) credits.set(member, Math.sign(credit) * most)
-      }
     }
   }
 }
@@ -89,8 +83,7 @@ const leastLoaded = (): Strategy => {
       return first === undefined || others.length === 0
         ? first ?? candidates[0]
         : turns.pick(attempt, [first, ...others], now)
-    },
-    changed: turns.changed
+    }
   }
 }
 

@@ -6,7 +6,7 @@ export interface Tried {
   readonly keys: ReadonlySet<Key>
   /** Those whose limits it met. */
   readonly groups: ReadonlySet<string>
-  /** It has waited for the limits of one group, in case those of another have room soon. */
+  /** It has waited in vain for the limits of one group, in case those of another have room soon. */
   readonly hasWaited: boolean
 }
 
@@ -27,7 +27,7 @@ export const triedBy = (last: Attempt | undefined, before: number): Tried => {
       if (outcome._tag !== "NotSent" || isUnaffordable === true) keys.add(key)
       if (verdict === "Limit" || verdict === "Spend" || isRefused) groups.add(key.group)
     }
-    hasWaited ||= isUnaffordable !== true && patience !== undefined && patience > 0
+    hasWaited ||= outcome._tag === "NotSent" && isUnaffordable !== true && patience !== undefined && patience > 0
     attempt = previous
   }
   return { keys, groups, hasWaited }

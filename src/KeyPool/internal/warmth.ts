@@ -32,6 +32,9 @@ export interface Found {
 /** Times are counted in these milliseconds since the first one: small integers take less memory. */
 const tick = 100
 
+/** Before the first moment that any clock is set back to. */
+const never = -(2 ** 30)
+
 /** How many of the oldest prefixes are looked at for one that has expired, before a living one is forgotten. */
 const maxTries = 16
 
@@ -105,7 +108,7 @@ export class Warmth {
   retract({ entries }: Found, group: string): void {
     for (const first of entries) {
       const entry = entryOf(first, group)
-      if (entry?.isExpected === true) entry.expires = 0
+      if (entry?.isExpected === true) entry.expires = never
     }
   }
 

@@ -1,8 +1,7 @@
 /** The buckets of one group, wherever they are kept. */
 import type * as Effect from "effect/Effect"
-import type { Amounts } from "./Amounts.ts"
 import type { Limits } from "./Limits.ts"
-import type { Report, Reservation } from "./Store.ts"
+import type { Ask, Report, Reservation } from "./Store.ts"
 
 /**
  * One dimension as it stands: its rate per minute, the most it holds, what is free now (below zero after an overdraft) and how much of its level is
@@ -39,11 +38,8 @@ export interface Levels {
   readonly share: number
 }
 
-/** What an attempt takes on admission: `usage` at once, and `reserve` for the output that is predicted. */
-export interface Need {
-  readonly usage: Amounts
-  readonly reserve: Amounts
-}
+/** What an attempt asks for, save for how long it can wait. */
+export type Need = Omit<Ask, "withinMillis">
 
 export interface Reserved {
   readonly reservation: Reservation

@@ -6,8 +6,10 @@
  */
 import { type Amounts, type Dimension, dimensions, minus, zero } from "./Amounts.ts"
 import type { Level, Levels } from "./BucketSet.ts"
+import { priorities } from "./classes.ts"
 import * as corrections from "./corrections.ts"
 import * as processes from "./processes.ts"
+import * as savings from "./savings.ts"
 import { epsilon, forgetMillis, isTooLarge, make, minute, setRate, type State } from "./State.ts"
 import type { Ask, Batch, Bucket, Reply, Report, Reservation, View } from "./Store.ts"
 
@@ -22,6 +24,8 @@ export const advance = (self: State, now: number): void => {
     self.observedAt += millis
     self.recent.start += millis
     if (self.ramp !== undefined) self.ramp.from += millis
+    for (const priority of priorities) self.asked[priority] += millis
+    self.savings = self.savings.map((one) => ({ ...one, since: one.since + millis, at: one.at + millis }))
     return
   }
   for (const dimension of dimensions) {
@@ -52,6 +56,15 @@ const waitFor = (bucket: Bucket | undefined, reserved: number, need: number): nu
   return short <= epsilon ? 0 : (short - epsilon) * minute / bucket.perMinute
 }
 
+/** Until there is room, where nobody waits. */
+const waitAlone = ({ buckets, reserved }: State, { reserve, usage }: Ask): number =>
+  Math.max(
+    waitFor(buckets.requests, reserved.requests, usage.requests + reserve.requests),
+    waitFor(buckets.inputTokens, reserved.inputTokens, usage.inputTokens + reserve.inputTokens),
+    waitFor(buckets.outputTokens, reserved.outputTokens, usage.outputTokens + reserve.outputTokens),
+    waitFor(buckets.tokens, reserved.tokens, usage.tokens + reserve.tokens)
+  )
+
 /** Holds new limits from now on. */
 export const configure = (self: State, limits: State["limits"]): void => {
   self.limits = limits
@@ -61,26 +74,27 @@ export const configure = (self: State, limits: State["limits"]): void => {
 const tooLarge: Reservation = { _tag: "TooLarge" }
 
 /**
- * Takes what is asked for if the reservation begins in time, in all dimensions or in none. What is reserved ahead is taken now, so a dimension that is full
+ * Takes what is asked for if the reservation begins in time, in all dimensions or in none, and leaves what is kept for those who stay in line. What is reserved ahead is taken now, so a dimension that is full
  * and does not bind may be ahead of the server's by what that one needs until it is sent.
  */
-export const reserve = (self: State, { reserve, usage, withinMillis }: Ask, now: number): Reservation => {
+export const reserve = (self: State, ask: Ask, now: number, process = ""): Reservation => {
   advance(self, now)
   const { buckets, ramp, reserved, used } = self
-  const { inputTokens, tokens } = buckets
-  const isLarge = usage.inputTokens > (inputTokens?.capacity ?? Infinity) ||
-    usage.tokens > (tokens?.capacity ?? Infinity)
-  if (isLarge && isTooLarge(buckets, self.burstMillis, usage)) return tooLarge
+  const { priority = "standard", reserve, usage } = ask
+  const { size = usage.inputTokens } = ask
+  self.asked[priority] = now
+  if (isTooLarge(buckets, self.burstMillis, size)) return tooLarge
   const waitMillis = Math.ceil(Math.max(
     self.pausedUntil - now,
-    waitFor(buckets.requests, reserved.requests, usage.requests + reserve.requests),
-    waitFor(inputTokens, reserved.inputTokens, usage.inputTokens + reserve.inputTokens),
-    waitFor(buckets.outputTokens, reserved.outputTokens, usage.outputTokens + reserve.outputTokens),
-    waitFor(tokens, reserved.tokens, usage.tokens + reserve.tokens),
+    self.savings.length === 0 ? waitAlone(self, ask) : savings.wait(self, ask, process, now),
     ramp === undefined ? 0 : corrections.rampWait(ramp, now),
     0
   ))
-  if (waitMillis > withinMillis) return { _tag: "Full", waitMillis, closed: self.closed }
+  if (waitMillis > ask.withinMillis) {
+    if (ask.waits === true && self.pausedUntil <= now) savings.begin(self, ask, process, now)
+    return { _tag: "Full", waitMillis, closed: self.closed }
+  }
+  if (self.savings.length > 0) savings.end(self, priority, process, now)
   take(self, usage)
   used.requests += usage.requests
   used.inputTokens += usage.inputTokens
@@ -192,10 +206,13 @@ const applyFrom = (sender: NonNullable<Batch["sender"]>, self: State, batch: Bat
   for (const abandoned of processes.update(self, sender, now)) take(self, minus(zero, abandoned))
   const process = self.processes[sender.process]! // made by `update`
   for (const one of processes.unread(process, sender.firstReport, reports)) report(self, one, now)
-  const reservation = ask && reserve(self, ask, now)
+  const reservation = ask && reserve(self, ask, now, sender.process)
   if (ask !== undefined && reservation?._tag === "Granted") processes.granted(process, sender.call, ask)
   const seen = batch.read === true ? view(self, now) : undefined
-  if (sender.ends) delete self.processes[sender.process]
+  if (sender.ends) {
+    delete self.processes[sender.process]
+    self.savings = self.savings.filter(({ process }) => process !== sender.process)
+  }
   return { _tag: "Done", reservation, view: seen }
 }
 

@@ -9,12 +9,14 @@ import type { Attempt, Settle } from "../../Attempt.ts"
 import { RateLimitedLocallyError } from "../../ClaudeError.ts"
 import * as Metrics from "../../internal/metrics.ts"
 import { type Dimension, dimensions, zero } from "./Amounts.ts"
-import type { BucketSet, Levels, Need } from "./BucketSet.ts"
+import type { BucketSet, Level, Levels, Need } from "./BucketSet.ts"
+import { flowOf, weightOf } from "./flows.ts"
 import * as InFlight from "./InFlight.ts"
 import type { Limits } from "./Limits.ts"
-import { giveBack, Line, type Refused } from "./Line.ts"
-import { forgetMillis } from "./State.ts"
+import { giveBack, Line, type Refused, type Turn } from "./Line.ts"
+import { capacityOf } from "./State.ts"
 import type { Ticket } from "./Store.ts"
+import { Window } from "./Window.ts"
 
 export interface Options {
   readonly keyGroup: string
@@ -26,38 +28,16 @@ export interface Options {
   readonly clock: Clock.Clock
   readonly scope: Scope.Scope
   readonly maxQueue: number
+  /** The longest pause that is waited for. */
+  readonly maxPauseMillis: number
+  /** Of tenants, users and request types, beside 1. */
+  readonly weights: ReadonlyMap<string, number>
   /** What metrics look up. */
   readonly services: Context.Context<never>
 }
 
-/** What bounds the attempts that may go out at once. */
-type Bound =
-  /** Limits are configured, and the buckets keep to them. */
-  | { readonly _tag: "Configured" }
-  /** Headers reported limits, and the buckets keep to them until those are forgotten. */
-  | { readonly _tag: "Observed"; readonly until: number }
-  /** No limit is known: so many at once. Each that succeeds adds one, a refusal halves them. */
-  | { readonly _tag: "Unknown"; readonly window: number }
-
-/** How many attempts go out at once before any limit is known. */
-const firstWindow = 4
-
-const unknown: Bound = { _tag: "Unknown", window: firstWindow }
-
-const boundBy = (limits: Limits): Bound => {
-  const isLimited = limits.requestsPerMinute !== undefined || limits.inputTokensPerMinute !== undefined ||
-    limits.outputTokensPerMinute !== undefined || limits.tokensPerMinute !== undefined
-  return isLimited ? { _tag: "Configured" } : unknown
-}
-
-/** The bound after an attempt is settled. */
-const nextBound = (bound: Bound, now: number, hasHeaders: boolean, isCompleted: boolean, isRefused: boolean): Bound => {
-  if (bound._tag === "Configured") return bound
-  if (hasHeaders) return { _tag: "Observed", until: now + forgetMillis }
-  if (bound._tag === "Observed" && now <= bound.until) return bound
-  const window = (bound._tag === "Observed" ? firstWindow : bound.window) + (isCompleted ? 1 : 0)
-  return { _tag: "Unknown", window: isRefused ? Math.max(1, Math.floor(window / 2)) : window }
-}
+/** That an answer is odd is logged no more often than this. */
+const oddMillis = 60_000
 
 /** Attempts in flight are looked at no more often than this. */
 const lookMillis = 250
@@ -95,6 +75,23 @@ const isCrowded = (levels: Levels, { reserve, usage }: Need, asking: number): bo
   return !isKnown || levels.pausedMillis > 0
 }
 
+/** What was learnt paces a request, and makes it no larger than the bucket that it fits into. */
+const paced = (need: Need, size: number, limits: Limits, { burstMillis, inputTokens, share, tokens }: Levels): Need => {
+  const capacity = (level: Level | undefined, limit: number | undefined) =>
+    level === undefined ? capacityOf(limit ?? Infinity, burstMillis) : level.capacity / share
+  const most = Math.min(
+    capacity(inputTokens, limits.inputTokensPerMinute),
+    capacity(tokens, limits.tokensPerMinute)
+  )
+  return InFlight.withInput(need, Math.min(need.usage.inputTokens, Math.max(size, Math.floor(most))))
+}
+
+const logOdd = ({ model, outcome }: Attempt): Effect.Effect<void> =>
+  Effect.logWarning(
+    `RateLimiter: an answer of ${model} reports more tokens than its request could have used. The limits are charged for as many as it could.`,
+    "usage" in outcome ? outcome.usage : undefined
+  )
+
 export class Group {
   readonly keyGroup: string
   readonly name: string
@@ -102,6 +99,8 @@ export class Group {
   readonly clock: Clock.Clock
   readonly scope: Scope.Scope
   readonly maxQueue: number
+  readonly maxPauseMillis: number
+  readonly weights: ReadonlyMap<string, number>
   /** Attempts that have what they asked for and are not settled, those whose reservation has not begun included. */
   admitted = 0
   /** How many wait for a reservation that begins later without having been in the line. */
@@ -109,11 +108,12 @@ export class Group {
   /** How many ask without having been in the line, and have no answer yet. */
   private asking = 0
   private limits: Limits
-  private bound: Bound
+  private readonly window: Window
   /** From the first one on that must wait. */
   private line: Line | undefined
   private readonly inFlight = new Set<InFlight.InFlight>()
   private unlooked = this.inFlight.values()
+  private oddAt = -Infinity
   private lookedAt = 0
   private gaugedAt = 0
   private readonly metrics: ReturnType<typeof metricsOf>
@@ -129,10 +129,12 @@ export class Group {
     this.clock = options.clock
     this.scope = options.scope
     this.maxQueue = options.maxQueue
+    this.maxPauseMillis = options.maxPauseMillis
+    this.weights = options.weights
     this.services = options.services
     this.configured = options.configured
     this.limits = options.configured()
-    this.bound = boundBy(this.limits)
+    this.window = new Window(this.limits)
     this.metrics = metricsOf(options.name)
     this.gauge = Effect.map(options.buckets.levels, (levels) => {
       for (const dimension of dimensions) {
@@ -153,17 +155,19 @@ export class Group {
 
   /** Whether another attempt may go out, as far as the buckets do not know: before any limit is known, a few at a time. */
   get isOpen(): boolean {
-    const { bound } = this
-    if (bound._tag === "Configured") return true
-    if (bound._tag === "Unknown") return this.admitted < bound.window
-    return this.clock.currentTimeMillisUnsafe() <= bound.until || this.admitted < firstWindow
+    return this.window.isOpen(this.admitted, this.clock)
+  }
+
+  /** How long it takes at most until another attempt may go out behind so many. */
+  opensIn(behind: number): number {
+    return this.window.opensIn(behind, this.admitted, this.clock)
   }
 
   /** Applies the limits as configured now, also to those who wait. */
   get reconfigure(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.limits = this.configured()
-      this.bound = boundBy(this.limits)
+      this.window.reset(this.limits)
       // An empty request carries the new limits to the store.
       return Effect.map(this.reserve({ usage: zero, reserve: zero }, 0), () => this.line?.wake())
     })
@@ -177,13 +181,23 @@ export class Group {
   admit(attempt: Attempt): Effect.Effect<Settle, RateLimitedLocallyError> {
     const began = this.clock.currentTimeMillisUnsafe()
     const need = InFlight.needOf(attempt)
-    const admitted = this.early > 0 || (this.line !== undefined && this.line.size > 0) || !this.isOpen
+    const { size = 0, usage } = need
+    const admitted = usage.inputTokens > size
+      ? Effect.flatMap(
+        this.buckets.levels,
+        (levels) => this.admitNeed(attempt, paced(need, size, this.limits, levels), began)
+      )
+      : this.admitNeed(attempt, need, began)
+    const isLookDue = this.inFlight.size > 0 && Math.abs(began - this.lookedAt) >= lookMillis
+    return isLookDue ? Effect.andThen(this.look(), admitted) : admitted
+  }
+
+  private admitNeed(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
+    return this.early > 0 || (this.line !== undefined && this.line.size > 0) || !this.isOpen
       ? this.wait(attempt, need, began)
       : this.asking === 0
       ? this.ask(attempt, need, began)
       : this.askWithOthers(attempt, need, began)
-    const isLookDue = this.inFlight.size > 0 && Math.abs(began - this.lookedAt) >= lookMillis
-    return isLookDue ? Effect.andThen(this.look(), admitted) : admitted
   }
 
   /** Those that come at once and will have to wait do so in the line, in the order of their priorities, and do not all get reservations. */
@@ -199,7 +213,11 @@ export class Group {
     this.asking++
     const { deadline = Infinity } = attempt.context
     return Effect.flatMap(
-      this.buckets.reserve(this.limits, need, Math.min(deadline - began, attempt.patience ?? Infinity)),
+      this.buckets.reserve(
+        this.limits,
+        need,
+        Math.min(deadline - began, attempt.patience ?? Infinity, this.maxPauseMillis)
+      ),
       ({ reservation }) => {
         this.asking--
         if (reservation._tag === "Granted") {
@@ -232,23 +250,29 @@ export class Group {
   }
 
   private wait(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
-    const { deadline, priority } = attempt.context
-    const { patience } = attempt
+    const { context, patience } = attempt
+    const { deadline, priority } = context
+    const who = { priority, flow: flowOf(context), weight: weightOf(this.weights, context) }
     const until = patience === undefined ? deadline : Math.min(deadline ?? Infinity, began + patience)
     this.line ??= new Line(this)
-    return Effect.matchEffect(this.line.wait(priority, until, need), {
+    return Effect.matchEffect(this.line.wait(who, until, need), {
       onFailure: (refused) => Effect.fail(this.errorOf(refused, attempt, need)),
-      onSuccess: (ticket) => Effect.succeed(this.settlement(attempt, need, ticket, began))
+      onSuccess: (turn) => Effect.succeed(this.settlement(attempt, need, turn.ticket, began, turn))
     })
   }
 
-  private errorOf(refused: Refused, attempt: Attempt, { usage }: Need): RateLimitedLocallyError {
+  private errorOf(refused: Refused, attempt: Attempt, { size }: Need): RateLimitedLocallyError {
     const common = { group: this.name, attempts: attempt.number - 1 }
     if (refused._tag === "TooLarge") {
-      const size = { needed: usage.inputTokens, limit: refused.limit }
-      return new RateLimitedLocallyError({ ...common, ...size, reason: "tooLarge", retryAfter: undefined })
+      return new RateLimitedLocallyError({
+        ...common,
+        needed: size,
+        limit: refused.limit,
+        reason: "tooLarge",
+        retryAfter: undefined
+      })
     }
-    const reasons = { Closed: "spend", Deadline: "deadline", QueueFull: "queueFull" } as const
+    const reasons = { Closed: "spend", Deadline: "deadline", Paused: "paused", QueueFull: "queueFull" } as const
     const retryAfter = Duration.millis(refused.waitMillis)
     const isElsewhere = refused._tag === "Deadline" && attempt.patience !== undefined
     return new RateLimitedLocallyError({
@@ -259,7 +283,7 @@ export class Group {
   }
 
   /** It is in flight from now on. */
-  private settlement(attempt: Attempt, need: Need, ticket: Ticket, began: number): Settle {
+  private settlement(attempt: Attempt, need: Need, ticket: Ticket, began: number, turn?: Turn): Settle {
     const admittedAt = this.clock.currentTimeMillisUnsafe()
     const self: InFlight.InFlight = {
       attempt,
@@ -269,9 +293,11 @@ export class Group {
       admittedAt,
       used: need.usage,
       reserved: need.reserve,
-      isObserved: false
+      isObserved: false,
+      standing: "fresh"
     }
     this.inFlight.add(self)
+    this.window.sent(self)
     this.metrics.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, this.services)
     return Effect.suspend(() => {
       this.inFlight.delete(self)
@@ -282,13 +308,18 @@ export class Group {
         const ratio = outcome.usage.outputTokens / Math.max(1, self.predictedOutput)
         this.metrics.outputRatio.updateUnsafe(ratio, this.services)
       }
-      const report = InFlight.close(self, now)
+      const { isOdd, report } = InFlight.close(self, now)
+      turn?.used(self.used)
       this.admitted--
-      this.bound = nextBound(this.bound, now, report.observed !== undefined, isCompleted, report.pause !== undefined)
+      this.window.settled(self, now, report)
       const { line } = this
       const reported = line === undefined
         ? this.buckets.report(report)
         : Effect.map(this.buckets.report(report), () => line.wake())
+      if (isOdd && Math.abs(now - this.oddAt) >= oddMillis) {
+        this.oddAt = now
+        return Effect.andThen(logOdd(attempt), reported)
+      }
       if (Math.abs(now - this.gaugedAt) < gaugeMillis) return reported
       this.gaugedAt = now
       return Effect.andThen(reported, this.gauge)
@@ -313,7 +344,7 @@ export class Group {
         report.observed === undefined
           ? this.buckets.report(report)
           : Effect.map(this.buckets.report(report), () => {
-            this.bound = nextBound(this.bound, now, true, false, false)
+            this.window.observed(now)
             this.line?.wake()
           })
       )

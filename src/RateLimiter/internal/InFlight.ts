@@ -4,7 +4,7 @@ import * as Duration from "effect/Duration"
 import { type Attempt, type CallKind, countedInput, type Outcome } from "../../Attempt.ts"
 import type { RateLimitError } from "../../ClaudeError.ts"
 import type { Usage } from "../../Usage.ts"
-import { type Amounts, minus } from "./Amounts.ts"
+import { type Amounts, minus, zero } from "./Amounts.ts"
 import type { Need } from "./BucketSet.ts"
 import type { Pause, Report, Ticket } from "./Store.ts"
 
@@ -19,6 +19,8 @@ export interface InFlight {
   reserved: Amounts
   /** Its rate-limit headers were reported. */
   isObserved: boolean
+  /** Whether it has been under way for longer than the API takes to refuse, or is over. */
+  standing: "fresh" | "letIn" | "over"
 }
 
 /** The longest pause for which a group is closed at once; then the next answer decides anew. */
@@ -34,17 +36,69 @@ const amounts = (requests: number, inputTokens: number, outputTokens: number): A
   tokens: inputTokens + outputTokens
 })
 
-const oneRequest: Need = { usage: amounts(1, 0, 0), reserve: amounts(0, 0, 0) }
-
-/** What an attempt will probably use: input is taken at once, output reserved. */
+/**
+ * What an attempt will probably use: input is taken at once, output reserved. What was learnt from others paces it, and may show that it is smaller than
+ * estimated, but not that it is too large.
+ */
 export const needOf = (attempt: Attempt): Need => {
-  if (attempt.endpoint !== "messages") return oneRequest
+  const { priority } = attempt.context
+  if (attempt.endpoint !== "messages") return { usage: amounts(1, 0, 0), reserve: zero, size: 0, priority }
   const { estimate, kind } = attempt
   const inputTokens = kind.input(estimate.inputTokens)
   const outputTokens = estimate.expectedOutputTokens ?? kind.typicalOutput(estimate.maxOutputTokens)
   return {
     usage: { requests: 1, inputTokens, outputTokens: 0, tokens: inputTokens },
-    reserve: { requests: 0, inputTokens: 0, outputTokens, tokens: outputTokens }
+    reserve: { requests: 0, inputTokens: 0, outputTokens, tokens: outputTokens },
+    size: Math.min(inputTokens, estimate.inputTokens),
+    priority
+  }
+}
+
+/** A need whose input is at most `tokens`. */
+export const withInput = (need: Need, tokens: number): Need => ({
+  ...need,
+  usage: { ...need.usage, inputTokens: tokens, tokens }
+})
+
+/** Where the catalogue does not say: no model reads more at once. */
+const maxContextTokens = 1_000_000
+
+/** How often the API samples for one request at most, where it runs tools itself, edits the context or falls back to other models. */
+const maxSamples = 10
+
+const samplesOnce = (
+  { context_management, fallbacks, mcp_servers, tools }: Readonly<Record<string, unknown>>
+): boolean =>
+  context_management === undefined && fallbacks === undefined && mcp_servers === undefined &&
+  !(Array.isArray(tools) && tools.some((tool) => (tool?.type ?? "custom") !== "custom"))
+
+/** The most tokens that a request could have used. */
+const mostOf = (attempt: Attempt): { readonly input: number; readonly output: number } => {
+  if (attempt.endpoint !== "messages") return { input: 0, output: 0 }
+  const { estimate, facts, request } = attempt
+  const samples = samplesOnce({ ...request }) ? 1 : maxSamples
+  return {
+    input: samples * Math.max(facts.contextTokens ?? maxContextTokens, estimate.inputTokens),
+    output: samples * estimate.maxOutputTokens
+  }
+}
+
+/** What a usage counts, and whether that is more than the request could have used: then only that much counts. */
+const countedOf = (attempt: Attempt, usage: Usage) => {
+  const input = countedInput(attempt, usage)
+  const output = usage.outputTokens
+  // Most answers are far below what is costlier to find.
+  if (
+    attempt.endpoint === "messages" && input <= attempt.estimate.inputTokens &&
+    output <= attempt.estimate.maxOutputTokens
+  ) {
+    return { input, output, isOdd: false }
+  }
+  const most = mostOf(attempt)
+  return {
+    input: Math.min(input, most.input),
+    output: Math.min(output, most.output),
+    isOdd: input > most.input || output > most.output
   }
 }
 
@@ -93,13 +147,14 @@ export const look = (self: InFlight, now: number, assume: boolean): Report | und
   if (outcome._tag !== "Aborted") return undefined
   const { usage } = outcome
   const isStream = isKnown(usage)
+  const counted = countedOf(attempt, usage)
   const assumed = assume && !isStream ? self.kind?.producedIn(now - self.admittedAt) ?? 0 : 0
   const output = Math.max(
     self.used.outputTokens,
     Math.min(assumed, self.predictedOutput),
-    isStream ? usage.outputTokens : 0
+    isStream ? counted.output : 0
   )
-  const input = isStream ? countedInput(attempt, usage) : self.used.inputTokens
+  const input = isStream ? counted.input : self.used.inputTokens
   const headers = observed(self, outcome, now)
   const isSame = output === self.used.outputTokens && input === self.used.inputTokens
   if (isSame && headers === undefined) return undefined
@@ -116,27 +171,38 @@ export const look = (self: InFlight, now: number, assume: boolean): Report | und
   return report
 }
 
+/** What an attempt used in the end, and whether it reported more than it could have used. */
+export interface Closed {
+  readonly report: Report
+  readonly isOdd: boolean
+}
+
 /**
  * What an attempt used in the end: the rest is taken or given back. Where its outcome says nothing, what was taken and reserved on admission stands,
  * unless the API said that it did not take the request on.
  */
-export const close = (self: InFlight, now: number): Report => {
+export const close = (self: InFlight, now: number): Closed => {
   const { attempt, predictedOutput, reserved: release, ticket, used } = self
   const { outcome } = attempt
   let [requests, input, output] = [1, used.inputTokens, Math.max(predictedOutput, used.outputTokens)]
   const error = outcome._tag === "Failed" ? outcome.error : undefined
   const isThrottled = error?._tag === "RateLimitError"
+  let isOdd = false
   if (outcome._tag === "NotSent" || isThrottled) [requests, input, output] = [0, 0, 0]
   else if (error?.billed === "no") [requests, input, output] = [error._tag === "ConnectionError" ? 0 : 1, 0, 0]
   else if (outcome._tag === "Completed" || isKnown(outcome.usage)) {
-    input = countedInput(attempt, outcome.usage)
-    output = outcome.usage.outputTokens
+    ;({ input, isOdd, output } = countedOf(attempt, outcome.usage))
   }
+  const usage = beyond(self, requests, input, output)
+  self.used = amounts(requests, input, output)
   return {
-    ticket,
-    usage: beyond(self, requests, input, output),
-    release,
-    observed: observed(self, outcome, now),
-    pause: isThrottled ? pauseFor(error, now) : undefined
+    report: {
+      ticket,
+      usage,
+      release,
+      observed: observed(self, outcome, now),
+      pause: isThrottled ? pauseFor(error, now) : undefined
+    },
+    isOdd
   }
 }

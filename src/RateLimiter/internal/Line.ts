@@ -4,22 +4,29 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import type { CallContext } from "../../CallContext.ts"
 import { type Amounts, dimensions, minus, plus, zero } from "./Amounts.ts"
 import type { BucketSet, Levels, Need } from "./BucketSet.ts"
-import { Queue, type Waiter } from "./Queue.ts"
+import type { Waiter } from "./Lane.ts"
+import { Queue } from "./Queue.ts"
 import { capacityOf, estimateSlack, minute } from "./State.ts"
 import type { Ticket } from "./Store.ts"
 
 /** Why an attempt is not admitted, and how long it would have to wait. */
 export type Refused =
-  | { readonly _tag: "Deadline" | "QueueFull" | "Closed"; readonly waitMillis: number }
+  | { readonly _tag: "Deadline" | "QueueFull" | "Closed" | "Paused"; readonly waitMillis: number }
   | { readonly _tag: "TooLarge"; readonly limit: number }
+
+/** What one that waited has: its place, and whom to tell what it used in the end. */
+export interface Turn {
+  readonly ticket: Ticket
+  readonly used: (amounts: Amounts) => void
+}
 
 interface Waiting extends Waiter {
   readonly each: Need
-  readonly admitted: Deferred.Deferred<Ticket, Refused>
-  ticket: Ticket | undefined
+  readonly deadline: number | undefined
+  readonly admitted: Deferred.Deferred<Turn, Refused>
+  turn: Turn | undefined
 }
 
 /** What serves the first of the queue. */
@@ -39,8 +46,12 @@ export interface Served {
   readonly clock: Clock.Clock
   readonly scope: Scope.Scope
   readonly maxQueue: number
+  /** The longest pause that is waited for. */
+  readonly maxPauseMillis: number
   /** Whether another attempt may go out, as far as the buckets do not know. */
   readonly isOpen: boolean
+  /** How long that takes at most for one behind so many. */
+  readonly opensIn: (behind: number) => number
   /** How many wait for a reservation that begins later, without having been in the queue. */
   readonly early: number
   /** Attempts that have what they asked for and are not settled. */
@@ -50,7 +61,7 @@ export interface Served {
   readonly reserve: (need: Need, leftMillis: number) => ReturnType<BucketSet["reserve"]>
 }
 
-/** While somebody waits, the attempts in flight are looked at this often. */
+/** While somebody waits, the attempts in flight are looked at and the buckets asked this often. */
 const tickMillis = 250
 
 const idle: Server = { _tag: "Idle" }
@@ -59,6 +70,8 @@ export class Line {
   private readonly group: Served
   private readonly queue = new Queue<Waiting>()
   private server: Server = idle
+  /** The end of the last pause for which those were refused who cannot wait for it. */
+  private pausedUntil = 0
 
   constructor(group: Served) {
     this.group = group
@@ -81,20 +94,30 @@ export class Line {
   }
 
   /** Waits in turn. Uninterruptible, except for the wait. */
-  wait(priority: CallContext["priority"], deadline: number | undefined, each: Need): Effect.Effect<Ticket, Refused> {
-    return Effect.flatMap(this.group.buckets.levels, (levels): Effect.Effect<Ticket, Refused> => {
-      const { clock, early, maxQueue, scope } = this.group
-      const need = plus(each.usage, each.reserve)
-      if (each.usage.inputTokens > estimateSlack * maxInput(levels)) return Effect.fail(tooLarge(levels))
-      const waitMillis = this.expected(levels, priority, need)
+  wait(who: Pick<Waiter, "priority" | "flow" | "weight">, deadline: number | undefined, need: Need) {
+    return Effect.flatMap(this.group.buckets.levels, (levels): Effect.Effect<Turn, Refused> => {
+      const { clock, early, maxPauseMillis, maxQueue, scope } = this.group
+      const { size = need.usage.inputTokens } = need
+      if (size > estimateSlack * maxInput(levels)) return Effect.fail(tooLarge(levels))
+      const waiter: Waiting = {
+        ...who,
+        need: plus(need.usage, need.reserve),
+        each: { ...need, waits: true },
+        deadline,
+        admitted: Deferred.makeUnsafe(),
+        turn: undefined
+      }
+      const waitMillis = this.expected(levels, waiter)
       if (levels.closed) return Effect.fail({ _tag: "Closed", waitMillis })
-      if (this.size + early >= maxQueue) return Effect.fail({ _tag: "QueueFull", waitMillis })
+      if (levels.pausedMillis > maxPauseMillis) return Effect.fail({ _tag: "Paused", waitMillis })
       const leftMillis = deadline === undefined ? undefined : deadline - clock.currentTimeMillisUnsafe()
       const late: Refused = { _tag: "Deadline", waitMillis }
       if (leftMillis !== undefined && waitMillis >= leftMillis) return Effect.fail(late)
-      const waiter: Waiting = { priority, need, each, admitted: Deferred.makeUnsafe(), ticket: undefined }
+      if (this.size + early >= maxQueue && !this.makeRoom(levels, waiter)) {
+        return Effect.fail({ _tag: "QueueFull", waitMillis })
+      }
       this.queue.add(waiter)
-      if (this.queue.peek() === waiter) this.wake()
+      if (this.queue.isHead(waiter)) this.wake()
       const granted = Deferred.await(waiter.admitted)
       const inTime = leftMillis === undefined
         ? granted
@@ -110,17 +133,49 @@ export class Line {
   }
 
   /** How long one that comes now will wait, as far as can be known. */
-  private expected(levels: Levels, priority: CallContext["priority"], need: Amounts): number {
-    const { all, same, share } = this.queue.ahead(priority)
-    const inTurn = waitAt(levels, plus(all, need), 1)
-    const byShare = waitAt(levels, plus(same, need), share)
-    return Math.max(levels.pausedMillis, Math.min(inTurn, byShare))
+  private expected(levels: Levels, waiter: Waiter): number {
+    const { all, own, ownShare, same, share } = this.queue.ahead(waiter)
+    const inTurn = waitAt(levels, plus(all, waiter.need), 1)
+    const byShare = waitAt(levels, plus(same, waiter.need), share)
+    const byOwnShare = waitAt(levels, plus(own, waiter.need), ownShare)
+    return Math.max(
+      levels.pausedMillis,
+      this.group.opensIn(this.queue.size),
+      Math.min(inTurn, byShare, byOwnShare)
+    )
+  }
+
+  /** Whether somebody left a full queue for one that comes. */
+  private makeRoom(levels: Levels, waiter: Waiting): boolean {
+    const displaced = this.queue.displaced(waiter)
+    if (displaced === undefined) return false
+    this.queue.remove(displaced)
+    this.refuse(displaced, { _tag: "QueueFull", waitMillis: this.expected(levels, displaced) })
+    return true
+  }
+
+  private refuse(waiter: Waiting, refused: Refused): void {
+    this.queue.remove(waiter)
+    Deferred.doneUnsafe(waiter.admitted, Exit.fail(refused))
+  }
+
+  /** Refuses those who cannot wait for the end of a pause. */
+  private pause({ pausedMillis }: Levels): void {
+    const now = this.group.clock.currentTimeMillisUnsafe()
+    const until = now + pausedMillis
+    if (pausedMillis === 0 || until <= this.pausedUntil) return
+    this.pausedUntil = until
+    const isTooLong = pausedMillis > this.group.maxPauseMillis
+    for (const waiter of this.queue.waiters) {
+      const isLate = waiter.deadline !== undefined && waiter.deadline <= until
+      if (isTooLong || isLate) this.refuse(waiter, { _tag: isLate ? "Deadline" : "Paused", waitMillis: pausedMillis })
+    }
   }
 
   /** Gives up a place, or what was granted in the same instant. */
   private leave(waiter: Waiting): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const isFirst = this.queue.peek() === waiter
+      const isFirst = this.queue.isHead(waiter)
       if (this.queue.remove(waiter)) {
         if (isFirst) this.wake()
         return Effect.void
@@ -129,11 +184,12 @@ export class Line {
         this.server = { _tag: "Asking", isStale: false }
         Deferred.doneUnsafe(waiter.admitted, Exit.interrupt())
       }
-      const { each, ticket } = waiter
-      if (ticket === undefined) return Effect.void
-      waiter.ticket = undefined
+      const { each, turn } = waiter
+      if (turn === undefined) return Effect.void
+      waiter.turn = undefined
       this.group.admitted--
-      return Effect.andThen(giveBack(this.group.buckets, each, ticket), Effect.sync(() => this.wake()))
+      turn.used(zero)
+      return Effect.andThen(giveBack(this.group.buckets, each, turn.ticket), Effect.sync(() => this.wake()))
     })
   }
 
@@ -154,8 +210,8 @@ export class Line {
   private readonly serve = Effect.fnUntraced(function*(this: Line) {
     const { group } = this
     while (true) {
-      const waiter = this.queue.peek()
-      if (waiter === undefined) {
+      const { heads } = this.queue
+      if (heads.length === 0) {
         this.server = idle
         return
       }
@@ -166,29 +222,43 @@ export class Line {
         yield* this.sleep(group.early > 0 ? Infinity : tickMillis)
         continue
       }
-      const { reservation } = yield* group.reserve(waiter.each, Infinity)
-      if (reservation._tag === "Granted") {
-        yield* this.grant(waiter, reservation.ticket, reservation.waitMillis)
-      } else if (reservation._tag === "TooLarge" || reservation.closed) {
-        const levels = yield* group.buckets.levels
-        this.queue.remove(waiter)
-        const refused: Refused = reservation._tag === "Full" ? { ...reservation, _tag: "Closed" } : tooLarge(levels)
-        Deferred.doneUnsafe(waiter.admitted, Exit.fail(refused))
-      } else {
-        const { waitMillis } = reservation
-        yield* this.sleep(group.admitted > 0 ? Math.min(waitMillis, tickMillis) : waitMillis)
+      // Where the first has no room, those of other classes may, beside what is kept for it.
+      let waitMillis = tickMillis
+      for (const waiter of heads) {
+        const wait = this.queue.isHead(waiter) ? yield* this.ask(waiter) : 0
+        waitMillis = Math.min(waitMillis, wait)
+        if (wait === 0) break
       }
+      if (waitMillis > 0) yield* this.sleep(waitMillis)
     }
+  })
+
+  /** Asks for the first of a class: how long it has to wait, 0 where it is answered. */
+  private readonly ask = Effect.fnUntraced(function*(this: Line, waiter: Waiting) {
+    const { group } = this
+    const { reservation } = yield* group.reserve(waiter.each, Infinity)
+    if (reservation._tag === "Granted") {
+      yield* this.grant(waiter, reservation.ticket, reservation.waitMillis)
+      return 0
+    }
+    const levels = yield* group.buckets.levels
+    if (reservation._tag === "TooLarge" || reservation.closed) {
+      this.refuse(waiter, reservation._tag === "Full" ? { ...reservation, _tag: "Closed" } : tooLarge(levels))
+      return 0
+    }
+    this.pause(levels)
+    return Math.max(1, reservation.waitMillis)
   })
 
   private readonly grant = Effect.fnUntraced(
     function*(this: Line, waiter: Waiting, ticket: Ticket, waitMillis: number) {
       const { group, queue } = this
       const levels = yield* group.buckets.levels
-      queue.served(waiter, minutesOf(levels, waiter.need))
+      const counted = queue.served(waiter, minutesOf(levels, waiter.need))
       if (!queue.remove(waiter)) return yield* giveBack(group.buckets, waiter.each, ticket)
       group.admitted++
-      waiter.ticket = ticket
+      const turn: Turn = { ticket, used: (amounts) => counted(minutesOf(levels, amounts)) }
+      waiter.turn = turn
       if (waitMillis > 0) {
         const booked: Server = { _tag: "Booked", waiter }
         this.server = booked
@@ -197,12 +267,16 @@ export class Line {
         if (this.server !== booked) return
         this.server = { _tag: "Asking", isStale: false }
       }
-      Deferred.doneUnsafe(waiter.admitted, Exit.succeed(ticket))
+      Deferred.doneUnsafe(waiter.admitted, Exit.succeed(turn))
     }
   )
 }
 
-export const giveBack = (buckets: BucketSet, { reserve, usage }: Need, ticket: Ticket): Effect.Effect<unknown> =>
+export const giveBack = (
+  buckets: BucketSet,
+  { reserve, usage }: Pick<Need, "reserve" | "usage">,
+  ticket: Ticket
+): Effect.Effect<unknown> =>
   buckets.report({ ticket, usage: minus(zero, usage), release: reserve, observed: undefined, pause: undefined })
 
 /** The most input that there is ever room for at once. */

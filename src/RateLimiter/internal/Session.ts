@@ -19,10 +19,10 @@ import { make as makeState, type State } from "./State.ts"
 import type { Ask, Batch, Known, Pause, Reply, Report, Ticket, View } from "./Store.ts"
 
 /**
- * How far ahead reservations are made. Far enough that any request gets one at once, however large: else small ones of other processes would keep
- * overtaking it. Not without end: a group that is closed for an hour refuses, and keeps nobody waiting.
+ * How far ahead reservations are made: most callers that wait for their turn among processes are asked for once. No further, since nothing of another
+ * class passes by a reservation; who has to wait longer stays in line, and the store saves up for it.
  */
-const aheadMillis = 60_000
+const aheadMillis = 1_000
 
 /** Reports beyond so many are merged. */
 const maxReports = 64

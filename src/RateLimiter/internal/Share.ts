@@ -1,6 +1,6 @@
 /** The part of the limits that a process goes on with while it does not reach the store: what was last seen, divided by the processes that were seen. */
 import type * as Attempt from "../../Attempt.ts"
-import { add, type Amounts, dimensions, minus, type MutableAmounts, subtract, zero } from "./Amounts.ts"
+import { add, type Amounts, dimensions, type MutableAmounts, subtract, zero } from "./Amounts.ts"
 import * as Buckets from "./Buckets.ts"
 import type { Levels } from "./BucketSet.ts"
 import type { Limits } from "./Limits.ts"
@@ -94,19 +94,10 @@ export class Share {
       Buckets.configure(state, this.part)
     }
     Buckets.advance(state, now)
-    const { inputTokens, tokens } = state.buckets
-    const isLarger = isTooLarge(state.buckets, state.burstMillis, ask.usage)
-    if (isLarger && isTooLarge(state.buckets, state.burstMillis * processes, ask.usage)) return { _tag: "TooLarge" }
-    const usage = isLarger
-      ? {
-        ...ask.usage,
-        inputTokens: Math.min(ask.usage.inputTokens, inputTokens?.capacity ?? Infinity),
-        tokens: Math.min(ask.usage.tokens, tokens?.capacity ?? Infinity)
-      }
-      : ask.usage
-    const reservation = Buckets.reserve(state, { ...ask, usage }, now)
+    const { size = ask.usage.inputTokens } = ask
+    if (isTooLarge(state.buckets, state.burstMillis * processes, size)) return { _tag: "TooLarge" }
+    const reservation = Buckets.reserve(state, { ...ask, size: 0 }, now)
     if (reservation._tag !== "Granted") return reservation
-    if (isLarger) this.correct(reservation.ticket, minus(ask.usage, usage), undefined, now)
     add(this.used, ask.usage)
     add(this.reserved, ask.reserve)
     const ticket: ShareTicket = { ...reservation.ticket, share: this }

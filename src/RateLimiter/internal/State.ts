@@ -1,7 +1,8 @@
 /** The state of one bucket set, and how limits become rates. */
-import { type Amounts, type Dimension, type MutableAmounts, zero } from "./Amounts.ts"
+import { type Dimension, type MutableAmounts, zero } from "./Amounts.ts"
+import type { Priority } from "./classes.ts"
 import type { Limits } from "./Limits.ts"
-import type { Bucket, Process, Ramp } from "./Store.ts"
+import type { Bucket, Process, Ramp, Saving } from "./Store.ts"
 
 /**
  * The state of one bucket set. Plain data that survives JSON; only `step` looks inside.
@@ -28,6 +29,10 @@ export interface State {
   /** Requests admitted in this minute and in the one before. */
   readonly recent: { start: number; count: number; before: number }
   readonly processes: Record<string, Process>
+  /** Those that stay in line, in the order in which they began. */
+  savings: Array<Saving>
+  /** When each class asked last. */
+  readonly asked: Record<Priority, number>
 }
 
 export const minute = 60_000
@@ -55,7 +60,9 @@ export const make = (burstMillis: number, now: number): State => {
     pausedUntil: 0,
     closed: false,
     recent: { start: now, count: 0, before: 0 },
-    processes: {}
+    processes: {},
+    savings: [],
+    asked: { interactive: now - minute, standard: now - minute, bulk: now - minute }
   }
 }
 
@@ -104,7 +111,6 @@ export const estimateSlack = 1.3
 export const exceeds = (perMinute: number | undefined, burstMillis: number, input: number): boolean =>
   perMinute !== undefined && input > estimateSlack * capacityOf(perMinute, burstMillis)
 
-/** Whether a request is larger than a whole bucket, so that no wait would help. */
-export const isTooLarge = ({ inputTokens, tokens }: State["buckets"], burstMillis: number, usage: Amounts): boolean =>
-  exceeds(inputTokens?.perMinute, burstMillis, usage.inputTokens) ||
-  exceeds(tokens?.perMinute, burstMillis, usage.tokens)
+/** Whether a request with so much input is larger than a whole bucket, so that no wait would help. */
+export const isTooLarge = ({ inputTokens, tokens }: State["buckets"], burstMillis: number, size: number): boolean =>
+  exceeds(inputTokens?.perMinute, burstMillis, size) || exceeds(tokens?.perMinute, burstMillis, size)

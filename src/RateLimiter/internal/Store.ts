@@ -1,5 +1,6 @@
 /** What a store is asked and what it answers. All of it is plain data that survives JSON. */
 import type * as Attempt from "../../Attempt.ts"
+import type { CallContext } from "../../CallContext.ts"
 import type { Amounts, Dimension } from "./Amounts.ts"
 import type { Limits } from "./Limits.ts"
 
@@ -9,6 +10,9 @@ import type { Limits } from "./Limits.ts"
  * - `usage`: taken at once.
  * - `reserve`: kept free for the output that is predicted.
  * - `withinMillis`: a reservation that begins later is not made.
+ * - `size`: the input by which it is judged whether it is larger than a whole bucket. Default what it takes.
+ * - `priority`: its class. Default `"standard"`.
+ * - `waits`: where there is no room it stays in line and asks again within a second, and its class saves up for it. Default false.
  *
  * @category stores
  * @since 0.1.0
@@ -17,6 +21,9 @@ export interface Ask {
   readonly usage: Amounts
   readonly reserve: Amounts
   readonly withinMillis: number
+  readonly size?: number | undefined
+  readonly priority?: CallContext["priority"] | undefined
+  readonly waits?: boolean | undefined
 }
 
 /**
@@ -91,6 +98,19 @@ export interface Ramp {
   level: number
   readonly doublingMillis: number
   readonly until: number
+}
+
+/**
+ * One that stays in line for room: what it needs, what it found free when it began and when that was, and when it asked last. `process` is empty in a
+ * local store.
+ */
+export interface Saving {
+  readonly process: string
+  readonly priority: CallContext["priority"]
+  readonly need: Amounts
+  readonly found: Amounts
+  readonly since: number
+  readonly at: number
 }
 
 /** What a process last knew of the buckets. The ramp counts from now. */

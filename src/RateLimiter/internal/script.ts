@@ -4,9 +4,11 @@
  * digits, which is enough to. So the same epsilon holds, and nothing drifts.
  */
 import { dimensions } from "./Amounts.ts"
+import { priorities, rank, weights } from "./classes.ts"
 import { rampGrowth, rounding } from "./corrections.ts"
 import { processMillis } from "./processes.ts"
-import { epsilon, estimateSlack, forgetMillis, minute } from "./State.ts"
+import { lua as kept } from "./savingsScript.ts"
+import { estimateSlack, forgetMillis, minute } from "./State.ts"
 
 /** A key outlives what headers taught, and any bucket is full by then. */
 const idleMillis = 60 * minute
@@ -14,6 +16,9 @@ const idleMillis = 60 * minute
 const start = `
 local burst, sender = message.burstMillis, message.sender
 local minute, ln2 = ${minute}, ${Math.LN2}
+local priorities = { ${priorities.map((name) => `"${name}"`).join(", ")} }
+local weights = { ${priorities.map((name) => `${name} = ${weights[name]}`).join(", ")} }
+local rank = { ${priorities.map((name) => `${name} = ${rank[name]}`).join(", ")} }
 local dimensions = { ${dimensions.map((name) => `"${name}"`).join(", ")} }
 local function zero() return { requests = 0, inputTokens = 0, outputTokens = 0, tokens = 0 } end
 
@@ -28,6 +33,9 @@ if not self then
     recent = { start = now, count = 0, before = 0 }
   }
 end
+-- What an older version of this script has left lacks these.
+self.savings = self.savings or {}
+self.asked = self.asked or { interactive = now - minute, standard = now - minute, bulk = now - minute }
 if sender.epoch ~= 0 and sender.epoch ~= self.epoch and not sender.known then return "otherEpoch" end
 
 local process = self.processes[sender.process] or { call = 0, report = 0, grants = {}, reserved = zero() }
@@ -87,6 +95,8 @@ local function advance()
     self.observedAt = self.observedAt + millis
     self.recent.start = self.recent.start + millis
     if self.ramp then self.ramp.from = self.ramp.from + millis end
+    for _, priority in ipairs(priorities) do self.asked[priority] = self.asked[priority] + millis end
+    for _, one in ipairs(self.savings) do one.since, one.at = one.since + millis, one.at + millis end
     return
   end
   for _, bucket in pairs(self.buckets) do
@@ -225,12 +235,6 @@ end
 `
 
 const reserve = `
-local function waitFor(dimension, need)
-  local bucket = self.buckets[dimension]
-  if not bucket or need == 0 then return 0 end
-  local short = math.min(need, bucket.capacity) - (bucket.level - self.reserved[dimension])
-  return short <= ${epsilon} and 0 or (short - ${epsilon}) * minute / bucket.perMinute
-end
 
 local function isTooLarge(dimension, amount)
   local bucket = self.buckets[dimension]
@@ -239,12 +243,11 @@ end
 
 -- The sequence of what is taken, 0 where nothing is, and the wait, -1 for what is too large.
 local function reserve(ask)
-  local usage, reserved = ask.usage, ask.reserve
-  if isTooLarge("inputTokens", usage.inputTokens) or isTooLarge("tokens", usage.tokens) then return 0, -1 end
-  local wait = math.max(0, self.pausedUntil - now)
-  for _, dimension in ipairs(dimensions) do
-    wait = math.max(wait, waitFor(dimension, usage[dimension] + reserved[dimension]))
-  end
+  local usage, reserved, priority = ask.usage, ask.reserve, ask.priority or "standard"
+  local size = ask.size or usage.inputTokens
+  self.asked[priority] = now
+  if isTooLarge("inputTokens", size) or isTooLarge("tokens", size) then return 0, -1 end
+  local wait = math.max(0, self.pausedUntil - now, roomIn(priority, usage, reserved))
   local ramp = self.ramp
   if ramp then
     local short = math.max(0, 1 - ramp.level) * minute / ramp.perMinute
@@ -252,7 +255,11 @@ local function reserve(ask)
     wait = math.max(wait, math.max(0, ramp.from - now) + grown)
   end
   wait = math.ceil(wait)
-  if wait > ask.withinMillis then return 0, wait end
+  if wait > ask.withinMillis then
+    if ask.waits and self.pausedUntil <= now then begin(priority, usage, reserved) end
+    return 0, wait
+  end
+  finish(priority)
   take(usage, 1)
   for _, dimension in ipairs(dimensions) do
     self.used[dimension] = self.used[dimension] + usage[dimension]
@@ -281,7 +288,12 @@ for index, one in ipairs(message.reports) do
 end
 local sequence, wait = 0, 0
 if message.ask then sequence, wait = reserve(message.ask) end
-if sender.ends then self.processes[sender.process] = nil end
+if sender.ends then
+  self.processes[sender.process] = nil
+  for index = #self.savings, 1, -1 do
+    if self.savings[index].process == sender.process then table.remove(self.savings, index) end
+  end
+end
 local left = math.max(0, self.pausedUntil - now)
 redis.call("SET", key, cmsgpack.pack(self), "PX", string.format("%.0f", math.max(${idleMillis}, 2 * burst) + left))
 
@@ -318,4 +330,4 @@ const redisTime = `(function() local time = redis.call("TIME") return time[1] * 
 /** The script; `clock` is Lua for the time in milliseconds. */
 export const lua = (clock = redisTime): string =>
   `local key, message, now = KEYS[1], cjson.decode(ARGV[1]), ${clock}` +
-  start + rates + senders + reports + reserve + run
+  start + rates + senders + reports + kept + reserve + run

@@ -12,26 +12,51 @@ type Rules = CircuitBreaker.Rules
 
 const quiet: Omit<Batch, "key" | "rules"> = {
   epoch: 0,
-  results: [],
-  early: 0,
+  counts: [],
   tripped: false,
-  round: 0,
-  returned: 0,
+  trials: [],
   ask: false,
   openShare: 1,
   proposal: undefined
 }
 
-const results: ReadonlyArray<CircuitBreaker.Result> = ["success", "failure", "slowSuccess", "slowFailure"]
+const results: ReadonlyArray<CircuitBreaker.Result | undefined> = [
+  "success",
+  "failure",
+  "slowSuccess",
+  "slowFailure",
+  undefined
+]
 
-/** What the two must agree on; epochs and rounds are each one's own. */
-const shown = ({ granted, openings, openMillis, permits, phase }: CircuitBreaker.Reply) => ({
+/** What the two must agree on; epochs, rounds and slots of time are each one's own. */
+const shown = ({ granted, openings, openMillis, permits, phase, room }: CircuitBreaker.Reply, byTime: boolean) => ({
   phase,
   openings,
   openMillis,
   permits: phase === "halfOpen" ? permits : 0,
-  granted: granted > 0
+  granted: granted > 0,
+  room: byTime ? 0 : room
 })
+
+/** Random rules. Open times pass between two steps; slots and the first rounds of half-open calls never do. */
+const drawRules = (draw: (below: number) => number): Rules => {
+  const halfOpenCalls = 1 + draw(3)
+  const rate = () => draw(8) === 0 ? Infinity : (1 + draw(100)) / 100
+  return {
+    windowSize: draw(2) === 0 ? 1 + draw(30) : 0,
+    windowDuration: 1e10,
+    consecutiveFailures: Infinity,
+    failureRate: rate(),
+    slowCallRate: rate(),
+    minimumCalls: draw(8) === 0 ? Infinity : 1 + draw(8),
+    openDuration: 1,
+    maxOpenDuration: 1,
+    jitter: 0,
+    halfOpenCalls,
+    successThreshold: 1 + draw(halfOpenCalls),
+    halfOpenDuration: draw(3) === 0 ? 1 : 1e9
+  }
+}
 
 describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
   it.live("does what the step does, batch by batch", () =>
@@ -45,66 +70,69 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
         chance = (chance * 48_271) % 2_147_483_647
         return chance % below
       }
-      for (let schedule = 0; schedule < 60; schedule++) {
-        const halfOpenCalls = 1 + draw(3)
-        const rules: Rules = {
-          windowSize: draw(2) === 0 ? 1 + draw(8) : 0,
-          windowDuration: 1e9,
-          consecutiveFailures: Infinity,
-          failureRate: (1 + draw(120)) / 100,
-          slowCallRate: (1 + draw(120)) / 100,
-          minimumCalls: draw(8) === 0 ? Infinity : 1 + draw(8),
-          // Open times pass between two steps; those of half-open calls never do.
-          openDuration: 1,
-          maxOpenDuration: 1,
-          jitter: 0,
-          halfOpenCalls,
-          successThreshold: 1 + draw(halfOpenCalls),
-          halfOpenDuration: 1e9
-        }
+      for (let schedule = 0; schedule < 80; schedule++) {
+        const rules = drawRules(draw)
         const key = `schedule-${schedule}`
         let state: CircuitBreaker.State | undefined
-        let now = 1e6
-        const ours = (batch: Batch) => {
-          const [next, reply] = CircuitBreaker.step(state, batch, now)
-          state = next
-          return reply
-        }
-        const both = Effect.fnUntraced(function*(batch: Partial<Batch>, isLate = false) {
+        let now = 1e14
+        /** What each one answered last, and the last round of half-open calls that it granted. */
+        const last = [0, 1].map(() => ({ epoch: 0, slot: 0, round: 0 }))
+        const steps = [
+          (batch: Batch) =>
+            Effect.sync(() => {
+              const [next, reply] = CircuitBreaker.step(state, batch, now)
+              state = next
+              return reply
+            }),
+          redis.step
+        ]
+        /** Slots and rounds in a batch are told from the last ones. */
+        const both = Effect.fnUntraced(function*(batch: Partial<Batch>, title: string, isLate = false) {
           const full = { ...quiet, key, rules, ...batch }
-          const [here, there] = isLate ? [epochs[0] - 1, epochs[1] - 1] : epochs
-          const [roundHere, roundThere] = rounds
-          const replies = [
-            ours({ ...full, epoch: here, round: roundHere + full.round }),
-            yield* redis.step({ ...full, epoch: there, round: roundThere + full.round })
-          ] as const
-          assert.deepStrictEqual(shown(replies[1]), shown(replies[0]), `schedule ${schedule}: ${JSON.stringify(batch)}`)
-          assert.strictEqual(replies[1].epoch === epochs[1], replies[0].epoch === epochs[0])
-          epochs = [replies[0].epoch, replies[1].epoch]
-          if (replies[0].granted > 0) rounds = [replies[0].granted, replies[1].granted]
-          return replies[0]
+          const replies = yield* Effect.forEach(steps, (step, side) => {
+            const { epoch, round, slot } = last[side]!
+            return step({
+              ...full,
+              epoch: isLate ? epoch - 1 : epoch,
+              counts: full.counts.map((count) => ({ ...count, index: Math.max(0, slot + count.index) })),
+              trials: full.trials.map((trial) => ({ ...trial, round: round + trial.round }))
+            })
+          })
+          const [ours, theirs] = replies.map((reply) => shown(reply, rules.windowSize === 0))
+          assert.deepStrictEqual(theirs, ours, title)
+          const [isNew, isNewThere] = replies.map(({ epoch }, side) => epoch !== last[side]!.epoch)
+          assert.strictEqual(isNewThere, isNew, title)
+          for (const [side, { epoch, granted, slot }] of replies.entries()) {
+            last[side] = { epoch, slot, round: granted || last[side]!.round }
+          }
+          return replies[0]!
         })
-        let epochs: readonly [number, number] = [0, 0]
-        let rounds: readonly [number, number] = [0, 0]
-        let { phase } = yield* both({})
-        let slept = 0
-        for (let at = 0; at < 40; at++) {
-          // Its open time is over, and it stays closed long enough to have recovered.
-          if (phase !== "halfOpen" && slept !== epochs[0]) {
-            slept = epochs[0]
+        let { phase } = yield* both({}, "")
+        let slept = ""
+        for (let at = 0; at < 50; at++) {
+          const place = `${last[0]!.epoch} ${phase} ${last[0]!.round}`
+          // Its open time is over, its round too where it is short, and it stays closed long enough to have recovered.
+          if (slept !== place) {
+            slept = place
             now += 10
             yield* Effect.sleep(4)
           }
           const before = phase
+          const counts = () =>
+            Array.from({ length: 1 + draw(3) }, () => draw(12) - (rules.windowSize > 0 ? 10 : 11))
+              .sort((a, b) => a - b)
+              .map((index) => ({ index, calls: draw(4) - (draw(4) === 0 ? 1 : 0), failures: draw(3), slow: draw(2) }))
+          const trials = () =>
+            Array.from({ length: 1 + draw(2) }, () => ({ round: -draw(2), result: results[draw(5)] }))
           const kind = draw(12)
-          const batch: Partial<Batch> = kind < 5
-            ? { results: Array.from({ length: 1 + draw(4) }, () => results[draw(4)]!), early: draw(5) - 2 }
-            : kind < 8
+          const batch: Partial<Batch> = kind < 4
+            ? { counts: counts() }
+            : kind < 7
             ? { ask: true }
-            : kind === 8
-            ? { returned: 1, round: draw(2), early: -draw(2) }
+            : kind < 9
+            ? { trials: trials() }
             : kind === 9
-            ? { tripped: draw(3) === 0, early: draw(3) }
+            ? { tripped: draw(3) === 0, counts: counts() }
             : kind === 10
             ? {
               proposal: {
@@ -117,13 +145,14 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
                 window: null
               }
             }
-            : { results: [results[draw(4)]!], ask: true, openShare: 0.5 }
-          phase = (yield* both(batch, draw(10) === 0)).phase
+            : { trials: trials(), counts: counts(), ask: true, openShare: 0.5 }
+          const title = `schedule ${schedule}, step ${at}: ${JSON.stringify(batch)} under ${JSON.stringify(rules)}`
+          phase = (yield* both(batch, title, draw(10) === 0)).phase
           seen.add(`${before} ${phase}`)
         }
       }
-      // All but open to closed by anything but a state from outside.
-      assert.isAtLeast(seen.size, 8)
+      // All but from closed to half-open at once.
+      assert.strictEqual(seen.size, 8)
     }).pipe(Effect.scoped), 60_000)
 
   it.live("sets keys to expire and stores no more than numbers", () =>
@@ -135,11 +164,13 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
           .withReturnType<Script.Answer>()
       )
       const batch = { ...quiet, key: "k", rules: { ...standard, windowSize: 0, minimumCalls: Infinity } }
-      const [, epoch] = yield* run("k", Script.args(batch, 5_000))
-      yield* run("k", Script.args({ ...batch, epoch, results: ["failure", "success", "slowSuccess"] }, 5_000))
+      const [, , epoch] = yield* run("k", Script.args(batch, 5_000))
+      const index = Math.floor(Date.now() / 3_000)
+      yield* run("k", Script.args({ ...batch, epoch, counts: [{ index, calls: 3, failures: 1, slow: 1 }] }, 5_000))
       const left = yield* redis.send<number>("PTTL", "k")
       assert.isTrue(left > 0 && left <= 5_000)
       const values = yield* redis.send<ReadonlyArray<string>>("HVALS", "k")
       assert.isTrue(values.every((value) => /^[\d:]+$/.test(value)))
+      assert.include(values, `${index}:3:1:1`)
     }).pipe(Effect.scoped))
 })

@@ -18,13 +18,16 @@ const rules = {
 const times = { storeTimeout: 250, syncInterval: 200, staleAfter: 2_000 }
 
 const closed: Reply = {
+  now: 0,
   phase: "closed",
   epoch: 100,
   waitMillis: 0,
   openings: 0,
   openMillis: 0,
   permits: 0,
-  granted: 0
+  granted: 0,
+  slot: 0,
+  room: 1
 }
 const open: Reply = {
   ...closed,
@@ -95,11 +98,14 @@ describe("a shared circuit", () => {
       yield* count("failure")
       yield* count("success")
       yield* TestClock.adjust(200)
-      assert.deepStrictEqual(store.reports.map(({ results }) => results), [
-        [],
-        ["success", "success", "failure"],
-        ["success"]
-      ])
+      assert.deepStrictEqual(
+        store.reports.map(({ counts }) => counts.map(({ calls, failures }) => [calls, failures])),
+        [
+          [],
+          [[1, 0], [1, 0], [1, 1]],
+          [[1, 0]]
+        ]
+      )
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(store.reports.length, 3)
     }).pipe(Effect.scoped))
@@ -116,10 +122,12 @@ describe("a shared circuit", () => {
         yield* circuit.settle(permits[index]!, "failure")
         yield* tick
       }
-      assert.deepInclude(store.reports.at(-1), { results: ["failure"], tripped: false, early: -1 })
+      const failure = { index: 3, calls: 0, failures: 1, slow: 0 }
+      assert.deepInclude(store.reports.at(-1), { counts: [failure], tripped: false })
       yield* circuit.settle(permits[2]!, undefined)
       yield* tick
-      assert.deepInclude(store.reports.at(-1), { results: [], tripped: true, early: -1 })
+      const nothing = { index: 2, calls: -1, failures: 0, slow: 0 }
+      assert.deepInclude(store.reports.at(-1), { counts: [nothing], tripped: true })
     }).pipe(Effect.scoped))
 
   it.effect("waits for a renewal where the mirror is old", () =>
@@ -233,7 +241,7 @@ describe("a shared circuit", () => {
         else yield* Effect.andThen(answering, leaving)
         yield* tick
         if (release === "after" || caller.pollUnsafe()?._tag === "Failure") {
-          assert.deepInclude(store.reports.at(-1), { epoch: 300, round: 4, returned: 1 })
+          assert.deepInclude(store.reports.at(-1), { epoch: 300, trials: [{ round: 4, result: undefined }] })
         }
         store.answer = Effect.succeed({ ...due, epoch: 400 })
         yield* TestClock.adjust("10 seconds")

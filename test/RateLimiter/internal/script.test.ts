@@ -61,7 +61,10 @@ const Step = Schema.Union([
     input: between(0, 900),
     output: between(0, 900),
     reserve: between(0, 2_000),
-    within: Schema.Literals([0, 0, 500, 20_000, 60_000, 1e15])
+    within: Schema.Literals([0, 0, 500, 20_000, 60_000, 1e15]),
+    priority: Schema.Union([Schema.Undefined, Schema.Literals(["interactive", "standard", "bulk"])]),
+    waits: Schema.Boolean,
+    size: Schema.Union([Schema.Undefined, between(0, 900)])
   }),
   Schema.Struct({
     do: Schema.Literal("report"),
@@ -82,6 +85,7 @@ const Step = Schema.Union([
       })
     ])
   }),
+  Schema.Struct({ do: Schema.Literal("wait"), millis: between(0, 300), micros: between(0, 999) }),
   Schema.Struct({ do: Schema.Literal("wait"), millis: between(0, 2_000), micros: between(0, 999) }),
   Schema.Struct({ do: Schema.Literal("wait"), millis: between(0, 90_000), micros: between(0, 999) }),
   Schema.Struct({ do: Schema.Literal("wait"), millis: between(-5_000, 900_000), micros: between(0, 999) }),
@@ -239,7 +243,16 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the limiter", () => {
               }
               case "reserve": {
                 const usage = amounts(one.requests, one.input / 4, one.output)
-                const ask = { usage, reserve: amounts(0, 0, one.reserve), withinMillis: one.within }
+                const { priority, size, waits } = one
+                const ask = {
+                  usage,
+                  reserve: amounts(0, 0, one.reserve),
+                  withinMillis: one.within,
+                  priority,
+                  size,
+                  waits
+                }
+                if (waits) seen.add("waits")
                 const reply = yield* step({ limits, ask })
                 if (reply._tag !== "Done" || reply.reservation?._tag !== "Granted") break
                 granted.push({ ticket: reply.reservation.ticket, reserve: ask.reserve })
@@ -288,7 +301,8 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the limiter", () => {
           "closed",
           "observed",
           "ramp",
-          "rejected"
+          "rejected",
+          "waits"
         ])
       }))
 

@@ -1,0 +1,118 @@
+/** What only a process can know: the order in which its attempts were admitted. */
+import type { Permit, Result } from "./circuit.ts"
+
+export const isFailure = (result: Result): boolean => result === "failure" || result === "slowFailure"
+
+export const isSlow = (result: Result): boolean => result === "slowSuccess" || result === "slowFailure"
+
+/**
+ * What is known of the attempts that ended between one in flight and the one before: how many failed in a row next to either (`head` first, `tail`
+ * last), and whether a success lies between (`broken`); where none does, both are all that failed.
+ */
+interface Place {
+  previous: ClosedPermit | undefined
+  head: number
+  tail: number
+  broken: boolean
+}
+
+/** The permit of an attempt of a closed circuit. */
+export interface ClosedPermit extends Permit, Place {
+  next: Place
+  /** It has counted as failed, since it had no verdict in time. */
+  isHung: boolean
+}
+
+/** How often attempts are looked through for those without a verdict in time, in milliseconds. */
+const sweepMillis = 500
+
+/**
+ * The attempts of a closed circuit in one epoch, in the order in which they were admitted.
+ *
+ * Those in flight are a list. When one ends, what stands on its two sides grows together, so that each step costs the same, and there is no more to
+ * keep than there are attempts in flight.
+ */
+export class InFlight {
+  /** The most consecutive failures so far. */
+  longest = 0
+  private readonly end: Place
+  private sweptAt = -Infinity
+
+  /** `row`: consecutive failures right before it. */
+  constructor(row: number) {
+    this.end = { previous: undefined, head: 0, tail: row, broken: true }
+  }
+
+  admit(epoch: number, at: number, slot: number, unit: number): ClosedPermit {
+    const { end } = this
+    const { broken, head, previous, tail } = end
+    const permit: ClosedPermit = {
+      _tag: "Permit",
+      epoch,
+      round: 0,
+      at,
+      slot,
+      unit,
+      hungAt: Infinity,
+      isHung: false,
+      previous,
+      next: end,
+      head,
+      tail,
+      broken
+    }
+    if (previous !== undefined) previous.next = permit
+    end.previous = permit
+    end.head = end.tail = 0
+    end.broken = false
+    return permit
+  }
+
+  /** Ends an attempt of this epoch; without a result it neither counts nor breaks a row. */
+  settle(permit: ClosedPermit, result: Result | undefined): void {
+    const { next, previous } = permit
+    if (previous !== undefined) previous.next = next
+    next.previous = previous
+    if (result !== undefined && !isFailure(result)) {
+      next.head = permit.head
+      next.broken = true
+      return
+    }
+    const failed = result === undefined ? 0 : 1
+    this.longest = Math.max(this.longest, permit.tail + failed + next.head)
+    const head = permit.broken ? permit.head : permit.tail + failed + next.head
+    if (!next.broken) next.tail += permit.tail + failed
+    next.head = head
+    next.broken ||= permit.broken
+  }
+
+  /** Those that had no verdict in time, each once. They count as failed from now on. */
+  sweep(now: number): ReadonlyArray<ClosedPermit> {
+    if (now - this.sweptAt < sweepMillis && now >= this.sweptAt) return none
+    this.sweptAt = now
+    const hung: Array<ClosedPermit> = []
+    let permit = this.end.previous
+    while (permit !== undefined) {
+      if (now >= permit.hungAt) hung.push(permit)
+      permit = permit.previous
+    }
+    for (const permit of hung) {
+      permit.isHung = true
+      this.settle(permit, "failure")
+    }
+    return hung
+  }
+
+  /** The consecutive failures that an attempt admitted now would go on with, if those in flight came to nothing. */
+  get row(): number {
+    let row = 0
+    let place: Place | undefined = this.end
+    while (place !== undefined) {
+      row += place.tail
+      place = place.broken ? undefined : place.previous
+    }
+    return row
+  }
+}
+
+const none: ReadonlyArray<ClosedPermit> = []

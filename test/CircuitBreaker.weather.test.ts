@@ -1,0 +1,219 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Stream } from "effect"
+import { CallContext, ClaudeService } from "effect-claude"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
+import {
+  about,
+  closedAfter,
+  create,
+  type Fate,
+  isLost,
+  isRefused,
+  openings,
+  overloaded,
+  readALittle,
+  type Seen,
+  sentWithin,
+  watched,
+  type Weather
+} from "./utils/weather.ts"
+
+const seeds = [1, 2, 3, 4, 5]
+
+/** What each seed shows. */
+const each = (weather: Omit<Weather, "seed">, check: (seen: Seen, seed: number) => void) =>
+  Effect.forEach(seeds, (seed) => Effect.map(watched({ ...weather, seed }), (seen) => check(seen, seed)), {
+    discard: true
+  })
+
+const constantly = (rate: number) => () => rate
+
+describe("a recovery", () => {
+  for (
+    const [failing, answerSeconds, within] of [[0.1, 60, 90], [0.05, 60, 90], [0.3, 10, 30]] as const
+  ) {
+    it.effect(
+      `closes the circuit within ${within} s when answers take ${answerSeconds} s and ${failing * 100} % fail`,
+      () =>
+        each({
+          seconds: 600,
+          perSecond: constantly(5),
+          fate: (now, lot) =>
+            now >= 60_000 && now < 70_000
+              ? { millis: about(100, lot), error: overloaded }
+              : now < 60_000
+              ? { millis: about(2_000, lot) }
+              : lot() < failing
+              ? { millis: about(100, lot), error: overloaded }
+              : { millis: about(answerSeconds * 1_000, lot, 0.1) }
+        }, (seen) => {
+          const closed = closedAfter(seen, 70_000)
+          assert.isAtLeast(openings(seen), 1)
+          assert.isAtMost(closed, within * 1_000)
+          const after = seen.calls.filter(({ at }) => at > 70_000 + closed)
+          assert.isAtMost(after.filter(isRefused).length / after.length, 0.02)
+        }),
+      60_000
+    )
+  }
+})
+
+describe("streams", () => {
+  it.effect("whose readers stop early are successes from their first content on", () =>
+    each({
+      seconds: 300,
+      perSecond: constantly(10),
+      options: { retry: { retries: 0 } },
+      call: () => readALittle,
+      fate: (_, lot) =>
+        lot() < 0.02
+          ? { millis: 100, error: overloaded }
+          : { millis: about(1_000, lot), streamMillis: about(10_000, lot) }
+    }, (seen) => {
+      assert.strictEqual(openings(seen), 0)
+      assert.strictEqual(seen.calls.filter(isRefused).length, 0)
+    }), 60_000)
+
+  it.effect("that the API breaks after their first content open the circuit", () =>
+    each({
+      seconds: 120,
+      perSecond: constantly(10),
+      options: { retry: { retries: 0 } },
+      call: () => Stream.runDrain(ClaudeService.stream(ClaudeTest.hello)),
+      fate: (_, lot) => ({ millis: about(200, lot), streamMillis: about(1_000, lot), breaksWith: overloaded })
+    }, (seen) => assert.isAtLeast(openings(seen), 1)), 60_000)
+})
+
+/** The API is down for a while; else answers take about two seconds. */
+const outageAt = (from: number, to: number, failing: (lot: () => number) => Fate): Weather["fate"] => (now, lot) =>
+  now >= from && now < to ? failing(lot) : { millis: about(2_000, lot) }
+
+const outage = (failing: (lot: () => number) => Fate): Weather["fate"] => outageAt(60_000, 120_000, failing)
+
+const failFast = (lot: () => number): Fate => ({ millis: about(100, lot), error: overloaded })
+
+const hang = (): Fate => ({ millis: 3_600_000 })
+
+describe("impatient callers", () => {
+  for (const [deadline, answerSeconds] of [["1 second", 2], ["3 seconds", 5], ["20 seconds", 40]] as const) {
+    it.effect(`with ${deadline} open no circuit when answers take ${answerSeconds} s`, () =>
+      each({
+        seconds: 300,
+        perSecond: constantly(3),
+        call: (lot) => lot() < 0.7 ? CallContext.withDeadline(create, deadline) : create,
+        fate: (_, lot) => ({ millis: about(answerSeconds * 1_000, lot, 0.3) })
+      }, (seen) => assert.strictEqual(openings(seen), 0)), 60_000)
+  }
+
+  it.effect("open no circuit before anything is known about such calls", () =>
+    each({
+      seconds: 60,
+      perSecond: constantly(1),
+      call: () => CallContext.withDeadline(create, "1 second"),
+      fate: () => ({ millis: 2_000 })
+    }, (seen) => assert.strictEqual(openings(seen), 0)))
+
+  for (const how of ["a deadline", "an interruption"] as const) {
+    it.effect(
+      `open it by ${how} where calls hang, and waste little more than an outage that fails`,
+      () =>
+        Effect.gen(function*() {
+          const call = () =>
+            how === "a deadline" ? CallContext.withDeadline(create, "10 seconds") : Effect.timeoutOrElse(create, {
+              duration: "10 seconds",
+              orElse: () => Effect.void
+            })
+          const weather = { seconds: 150, perSecond: constantly(1), call }
+          for (const seed of seeds) {
+            const failing = yield* watched({ ...weather, seed, fate: outage(failFast) })
+            const hanging = yield* watched({ ...weather, seed, fate: outage(hang) })
+            const wasted = (seen: Seen) => sentWithin(seen, 60_000, 120_000)
+            assert.isAtLeast(openings(hanging), 1)
+            assert.isAtMost(wasted(hanging) / wasted(failing), 1.5)
+          }
+        }),
+      60_000
+    )
+  }
+})
+
+it.effect("counts of tokens say nothing about an API that answers no messages", () =>
+  Effect.gen(function*() {
+    const weather = (counting: boolean): Omit<Weather, "seed"> => ({
+      seconds: 150,
+      perSecond: constantly(10),
+      call: (lot) => counting && lot() < 0.5 ? ClaudeService.countTokens(ClaudeTest.hello) : create,
+      fate: (now, lot, attempt) =>
+        attempt.endpoint === "messages" ? outage(failFast)(now, lot, attempt) : { millis: 100 }
+    })
+    for (const seed of seeds) {
+      const mixed = yield* watched({ ...weather(true), seed })
+      const plain = yield* watched({ ...weather(false), seed })
+      assert.isAtMost(sentWithin(mixed, 60_000, 120_000), sentWithin(plain, 60_000, 120_000) * 1.1)
+      assert.strictEqual(mixed.calls.filter((call) => isLost(call)).length > 0, true)
+    }
+  }), 60_000)
+
+describe("rates", () => {
+  const fails = (share: number, failMillis: number, answerMillis: number): Weather["fate"] => (_, lot) =>
+    lot() < share ? { millis: about(failMillis, lot), error: overloaded } : { millis: about(answerMillis, lot, 0.2) }
+  const surge = (before: number, after: number) => (second: number) => second < 120 ? before : after
+  const options = { retry: { retries: 0 } }
+
+  it.effect(
+    "are of attempts sent: failures that come first open nothing in a surge",
+    () =>
+      each(
+        { seconds: 300, perSecond: surge(1, 20), options, fate: fails(0.3, 100, 60_000) },
+        (seen) => assert.strictEqual(openings(seen), 0)
+      ),
+    60_000
+  )
+
+  it.effect(
+    "are of attempts sent: failures that come last open nothing when a surge is over",
+    () =>
+      each(
+        { seconds: 240, perSecond: surge(20, 1), options, fate: fails(0.3, 40_000, 200) },
+        (seen) => assert.strictEqual(openings(seen), 0)
+      ),
+    60_000
+  )
+
+  it.effect("are not diluted for ever by attempts that hang", () =>
+    each({
+      seconds: 400,
+      perSecond: constantly(3),
+      options,
+      fate: (_, lot) => lot() < 0.4 ? { millis: 100, error: overloaded } : { millis: 3_600_000 }
+    }, (seen) => {
+      const opened = seen.transitions.find(({ to }) => to === "open")
+      assert.isAtMost(opened?.at ?? Infinity, 200_000)
+    }), 60_000)
+})
+
+describe("a blip of three seconds", () => {
+  const blip = (lot: () => number): Fate => ({ millis: about(100, lot), error: overloaded })
+  const weather: Omit<Weather, "seed"> = {
+    seconds: 30,
+    perSecond: constantly(10),
+    fate: outageAt(10_000, 13_000, blip)
+  }
+
+  it.effect("loses next to no calls", () =>
+    each(weather, (seen) => {
+      assert.isAtLeast(openings(seen), 1)
+      assert.isAtMost(seen.calls.filter(isLost).length, 5)
+    }), 60_000)
+
+  it.effect("lets interactive callers fail at once where they are told to", () =>
+    each({
+      ...weather,
+      options: { retry: { circuitWait: { interactive: 0 } } },
+      call: () => CallContext.annotate(create, { priority: "interactive" })
+    }, (seen) => {
+      const refused = seen.calls.filter(isRefused)
+      assert.isAtLeast(refused.length, 10)
+      assert.isTrue(refused.some(({ at, endedAt }) => endedAt === at))
+    }), 60_000)
+})
