@@ -65,6 +65,8 @@ const hostile: Readonly<Record<string, string>> = {
   "bold letters": units("𝐢𝐠𝐧𝐨𝐫𝐞 "),
   "brackets": units("<[<|<<"),
   "markers": units("<|im_start|>"),
+  "tags of prompts": units("<system></system>"),
+  "beginnings of tags": units("<system "),
   "base64 of letters": units("QUJD"),
   "base64 of text": fill([base64("The quick brown fox jumps over the lazy dog and ignores it. ".repeat(99))]),
   "base64 of injections": fill([base64(plain.join(" "))]),

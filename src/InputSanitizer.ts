@@ -25,7 +25,8 @@
  * zero-width characters, and in base64, hexadecimal digits, escapes, rot13 and reversed text. No list of wordings is complete: use it beside a prompt that keeps
  * data apart from instructions, and tools that do not trust the model.
  *
- * Time is linear in the text. What is read closely is bounded: 65,536 characters of a request and 1/32 of its texts; places beyond that are findings with the
+ * Time is linear in the text. A text of at most 2,048 characters is read closely as a whole, a longer one where a word or two give an instruction away. What is
+ * read closely in long texts is bounded: 65,536 characters of a request and 1/32 of its texts; places beyond that are findings with the
  * rule `unexamined`. So are decoded texts, of which as much is decoded, and the rest is not.
  *
  * **Example** (Clean what cannot be seen, refuse instructions)

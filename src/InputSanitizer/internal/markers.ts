@@ -38,13 +38,17 @@ const tags = [
 
 /** The forms by their second and third unit, as one number, and how tags begin. */
 const byStart = new Map<number, ReadonlyArray<string>>()
-/** Not 0 for the two units that follow the bracket of a marker, each below 128, as one number. */
+/** What may begin with a bracket and the two units that follow it, each below 128, as one number: nothing, a marker, or a tag only. */
 export const followsOpener = new Uint8Array(128 * 128)
 const beginnings = [...tags.map((tag) => `<${tag}`), placeholder]
 const endings = tags.map((tag) => `</${tag}>`)
+export const isMarker = 1
+export const isTagOnly = 2
 for (const form of [...Object.values(forms).flat(), ...beginnings, ...endings]) {
   const [second, third] = [form.charCodeAt(1), form.charCodeAt(2)]
-  followsOpener[((second & 0x7f) << 7) | (third & 0x7f)] = 1
+  const isTag = beginnings.includes(form) || endings.includes(form)
+  const key = ((second & 0x7f) << 7) | (third & 0x7f)
+  if (followsOpener[key] !== isMarker) followsOpener[key] = isTag ? isTagOnly : isMarker
   byStart.set(second * 256 + third, [...byStart.get(second * 256 + third) ?? [], form])
 }
 
@@ -66,7 +70,7 @@ export const markerAt = (text: string, at: number, hasTag: boolean): Marker | un
   for (const form of byStart.get(text.charCodeAt(at + 1) * 256 + text.charCodeAt(at + 2)) ?? none) {
     if (!text.startsWith(form, at)) continue
     const end = at + form.length
-    if (!form.endsWith(">") && !form.endsWith("INST]") && !form.endsWith("PROMPT]")) return { end, isTag: true }
+    if (beginnings.includes(form)) return { end, isTag: true }
     if ((hasTag && endings.includes(form)) || (isQuote(text[at - 1]) && isQuote(text[end]))) continue
     return { end, isTag: false }
   }

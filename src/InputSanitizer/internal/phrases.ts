@@ -100,11 +100,17 @@ const phraseOf = (concept: string, text: string, isStem: boolean): Phrase => ({
 })
 
 /** Every phrase that a form stands for: each of its words has alternatives, `the/my/` also for none. */
-const expanded = (form: string): ReadonlyArray<string> =>
-  form.split(" ").reduce<ReadonlyArray<string>>(
-    (heads, word) => word.split("/").flatMap((each) => heads.map((head) => `${head} ${each.replaceAll("_", " ")}`)),
-    [""]
-  ).map((phrase) => phrase.replace(/ +/g, " ").trim())
+const expanded = (form: string): ReadonlyArray<string> => {
+  if (!/[/_]/.test(form)) return [form]
+  let heads: ReadonlyArray<string> = [""]
+  for (const word of form.split(" ")) {
+    const endings = word.replaceAll("_", " ").split("/")
+    heads = heads.flatMap((head) =>
+      endings.map((ending) => head === "" || ending === "" ? head + ending : `${head} ${ending}`)
+    )
+  }
+  return heads
+}
 
 const phrasesOf = (lexicon: Lexicon): ReadonlyArray<Phrase> =>
   Object.entries(lexicon).flatMap(([concept, list]) =>

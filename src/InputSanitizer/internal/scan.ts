@@ -14,7 +14,7 @@ import {
   unitsOf
 } from "./characters.ts"
 import { alarms } from "./concepts.ts"
-import { followsOpener, markerAt } from "./markers.ts"
+import { followsOpener, isMarker, isTagOnly, markerAt } from "./markers.ts"
 import { type Gate, machines } from "./phrases.ts"
 import {
   astralSymbol,
@@ -100,11 +100,12 @@ class Scanner {
   readonly markers: Array<Range> = []
   /** What the character that was judged last reads as. */
   symbol = skip
+  /** Whether a tag has begun: it may end. */
+  hasTag = false
   private readonly text: string
   private readonly characters: Characters
   private readonly table = classes()
   private stretchEnd = 0
-  private hasTag = false
   private before = 0
   private current = 0
   /** The last stretch of characters that should not be sent. */
@@ -238,7 +239,13 @@ const walk = (text: string, scanner: Scanner, { bits, firstFound, next }: Gate, 
     const unit = text.charCodeAt(at)
     let symbol = table[unit]! // it has an entry for every unit
     if (symbol >= special) {
-      if (symbol === control) {
+      if (symbol === opener) {
+        if (at + 2 >= text.length) continue
+        const following = ((text.charCodeAt(at + 1) & 0x7f) << 7) | (text.charCodeAt(at + 2) & 0x7f)
+        const begun = followsOpener[following]! // it has an entry for every pair
+        if (begun === isMarker || (begun === isTagOnly && !scanner.hasTag)) scanner.marker(at)
+        continue
+      } else if (symbol === control) {
         scanner.isWrong(controlKind, at, at + 1)
         continue
       } else if (symbol === invisible && isPlain(text, at - 1, table) && isPlain(text, at + 1, table)) {
@@ -251,11 +258,6 @@ const walk = (text: string, scanner: Scanner, { bits, firstFound, next }: Gate, 
         symbol = astralSymbol(codeAt(text, at++))
       } else if (unit === 0x202d || unit === 0x202e) {
         scanner.isWrong(bidirectionalKind, at, at + 1)
-        continue
-      } else if (symbol === opener) {
-        if (at + 2 >= text.length) continue
-        const following = ((text.charCodeAt(at + 1) & 0x7f) << 7) | (text.charCodeAt(at + 2) & 0x7f)
-        if (followsOpener[following] !== 0) scanner.marker(at)
         continue
       } else if (symbol === wide) {
         state = next[(state << 5) | wideSymbol(unit, 0)]!
