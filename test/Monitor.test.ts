@@ -57,6 +57,7 @@ describe("Monitor", () => {
         "AttemptStarted",
         "AttemptEnded",
         "Retrying",
+        "Waited",
         "AttemptStarted",
         "AttemptEnded",
         "CallEnded"

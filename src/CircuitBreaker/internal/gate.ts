@@ -4,7 +4,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { admitted, type Attempt, nothing, onContent, type Settle } from "../../Attempt.ts"
+import { admitted, type Attempt, nothing, onContent, type Settle, waited } from "../../Attempt.ts"
 import { CircuitOpenError } from "../../ClaudeError.ts"
 import type * as Model from "../../Model.ts"
 import type { Admission, Change, Circuit, Permit, Refusal, Result } from "./circuit.ts"
@@ -190,7 +190,10 @@ export class Gate {
         until <= (attempt.context.deadline ?? Infinity)
       if (!mayWait) return yield* this.refuse(attempt, answer.waitMillis)
       const news = (this.news ??= Deferred.makeUnsafe())
-      yield* Effect.interruptible(Effect.timeoutOption(Deferred.await(news), Math.min(pollMillis, left)))
+      const began = this.now()
+      yield* Effect.interruptible(Effect.timeoutOption(Deferred.await(news), Math.min(pollMillis, left))).pipe(
+        Effect.onExit(() => Effect.sync(() => waited(attempt, "circuit", this.now() - began)))
+      )
       if (this.mode === "disabled") return undefined
       answer = this.forced ?? (yield* ask())
       if (answer?._tag === "Refusal" && this.mode === "observe") return undefined
