@@ -210,6 +210,16 @@ const circuitWaitOf = ({ circuitWait }: Options): (priority: Priority) => number
 const isOpenCircuit = (error: unknown): error is CircuitOpenError =>
   isRefusal(error) && error._tag === "CircuitOpenError"
 
+type Step = (now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>
+
+/** The milliseconds until the next attempt; infinite where the schedule has ended. */
+const waitBy = (step: Step, now: number, error: ApiError): Effect.Effect<number> =>
+  Pull.matchEffect(step(now, error), {
+    onSuccess: ([, wait]) => Effect.succeed(Duration.toMillis(wait)),
+    onDone: () => Effect.succeed(Infinity),
+    onFailure: Effect.failCause
+  })
+
 const hintOf = (error: ApiError): number => error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter)
 
 /**
@@ -239,9 +249,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     ) {
       const { deadline = Infinity, priority, retries } = yield* CallContext
       const waitedMillis: Array<number> = []
-      let nextWait:
-        | ((now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
-        | undefined
+      let step: Step | undefined
       let history = History.none
       let number = 1
       let moves = 0
@@ -287,15 +295,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           return yield* failed
         }
 
-        nextWait ??= yield* Schedule.toStep(rulesOf(retries))
+        step ??= yield* Schedule.toStep(rulesOf(retries))
         const hint = hintOf(error)
-        const wait = error.isRetryable && hint <= maxRetryAfter && waitedMillis.length < (retries ?? Infinity)
-          ? yield* Pull.matchEffect(nextWait(now, error), {
-            onSuccess: ([, wait]) => Effect.succeed(Math.max(hint, Duration.toMillis(wait))),
-            onDone: () => Effect.succeed(Infinity),
-            onFailure: Effect.failCause
-          })
-          : Infinity
+        const mayWait = error.isRetryable && hint <= maxRetryAfter && waitedMillis.length < (retries ?? Infinity)
+        const wait = mayWait ? Math.max(hint, yield* waitBy(step, now, error)) : Infinity
         if (deadline < Infinity && (now >= deadline || (wait < Infinity && now + wait >= deadline))) {
           if (error.isRetryable) listener?.gaveUp(error, "deadline")
           return yield* outOfTime(number)

@@ -290,7 +290,7 @@ describe("the error of a call", () => {
       const circuit = new CircuitOpenError({ group: "opus-5", retryAfter: Duration.minutes(1), attempts: 1 })
       const errorOf = (...outcomes: ReadonlyArray<ApiError | Refusal>) =>
         Effect.map(attemptsOf(policy, outcomes), ({ exit }) => {
-          const error = Exit.isFailure(exit) ? exit.cause.reasons.filter(Cause.isFailReason)[0]?.error : undefined
+          const error = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
           assert(isApiError(error) || isRefusal(error))
           return error
         })
