@@ -272,9 +272,9 @@ export const layerGroup = <Id extends string, Groups extends HttpApiGroup.Constr
     Needs
   >
 
-const page = ({ hosts = [] }: Options) =>
+const page = ({ hosts = [], token }: Options) =>
   Effect.map(HttpServerRequest.HttpServerRequest, (request) =>
-    refusalOf(request, undefined, hosts, true) === undefined
+    refusalOf(request, token, hosts, true) === undefined
       ? HttpServerResponse.text(Page.html, {
         contentType: "text/html; charset=utf-8",
         headers: { "content-security-policy": Page.policy }

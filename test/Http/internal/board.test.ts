@@ -65,6 +65,7 @@ describe("the board", () => {
       const board = yield* Board.make
       const { inject } = yield* Simulator.Simulator
       yield* inject(Simulator.Fault.Status({ status: 529 }), { times: 1 })
+      yield* TestClock.adjust("5 seconds")
       yield* driven(CallContext.annotate(ClaudeService.create(hello), { tenant: "acme" }))
       yield* settle
       const { calls: [shown] } = yield* firstOf(board)
@@ -76,7 +77,8 @@ describe("the board", () => {
         "AttemptStarted",
         "AttemptEnded"
       ])
-      const [, failed, retrying, waited] = shown!.steps
+      const [started, failed, retrying, waited] = shown!.steps
+      assert.strictEqual(started?.at, 0)
       assert.isTrue(failed?._tag === "AttemptEnded" && failed.error === "ServerError" && failed.keyLabel === "default")
       assert.isTrue(
         retrying?._tag === "Retrying" && waited?._tag === "Waited" && waited.at - retrying.at === waited.millis
