@@ -21,24 +21,12 @@ import {
   userWordings,
   verbatimWordings
 } from "./forms.ts"
+import { type Gate, gateSymbol } from "./gate.ts"
 import { languages } from "./languages.ts"
-import { mark, symbolI, symbolL, symbolsOf } from "./symbols.ts"
+import { symbolsOf } from "./symbols.ts"
 
 /** Rows of both machines have one entry for each class below `special`. */
 const width = 32
-
-/**
- * Finds phrases in one pass, each character one step, whatever stands between the letters. `i` and `l` are one symbol here.
- *
- * - `next`: the state after a state and a class, at `state * 32 + class`.
- * - `firstFound`: states from here on end a phrase.
- * - `bits`: the anchors that a state ends.
- */
-export interface Gate {
-  readonly next: Uint16Array
-  readonly firstFound: number
-  readonly bits: Int32Array
-}
 
 /**
  * Reads phrases by their symbols.
@@ -208,7 +196,7 @@ const pastFirstWord = 5
 
 const anchorOf = ({ firstWord, symbols }: Phrase): Symbols =>
   symbols.slice(0, symbols.length > firstWord ? Math.max(maxAnchor, firstWord + pastFirstWord) : maxAnchor)
-    .map((symbol) => symbol === symbolL ? symbolI : symbol)
+    .map(gateSymbol)
     .filter((symbol, index, all) => symbol !== all[index - 1])
 
 /** Verbs of sending are short, and count only beside what is sent. */
@@ -216,8 +204,10 @@ const sending = 32
 
 const bitOf = (concept: string): number => anchors.find(([concepts]) => concepts.includes(concept))?.[1] ?? 0
 
-/** The transitions between all states. Adds to the bits of each those of every phrase that ends there too. */
-const transitionsOf = (tree: Tree, bits: Int32Array): Int32Array => {
+/**
+ * The transitions between all states, and the states from the root on. Adds to the bits of each those of every phrase that ends there too.
+ */
+const transitionsOf = (tree: Tree, bits: Int32Array): readonly [Int32Array, ReadonlyArray<number>] => {
   const next = new Int32Array(bits.length * width)
   const fallback = new Int32Array(bits.length)
   const queue = [0]
@@ -232,7 +222,7 @@ const transitionsOf = (tree: Tree, bits: Int32Array): Int32Array => {
       queue.push(child)
     }
   }
-  return next
+  return [next, queue]
 }
 
 interface Anchor {
@@ -252,35 +242,21 @@ const gateOf = (phrases: ReadonlyArray<Phrase>, more: ReadonlyArray<Anchor>): Ga
   }
   const count = tree.symbol.length
   const own = Int32Array.from({ length: count }, (_, state) => bits[state] ?? 0)
-  const next = transitionsOf(tree, own)
-  // A state that ends a phrase has a twin without one, in which the gate stays while letters are repeated or left out.
-  const found = [...own.keys()].filter((state) => own[state] !== 0)
-  const quiet = [...own.keys()].filter((state) => own[state] === 0)
-  const firstFound = quiet.length + found.length
-  const numbers = new Int32Array(count)
-  const twins = new Int32Array(count)
-  quiet.forEach((state, index) => {
-    numbers[state] = twins[state] = index
+  const [next, order] = transitionsOf(tree, own)
+  // States near the root are visited most: they stand together, and those that end a phrase stand last.
+  const quiet = order.filter((state) => own[state] === 0)
+  const numbers = new Uint16Array(count)
+  const numbered = [...quiet, ...order.filter((state) => own[state] !== 0)]
+  numbered.forEach((state, number) => {
+    numbers[state] = number
   })
-  found.forEach((state, index) => {
-    twins[state] = quiet.length + index
-    numbers[state] = firstFound + index
-  })
-  const gate = {
-    next: new Uint16Array((firstFound + found.length) * width),
-    firstFound,
-    bits: new Int32Array(firstFound + found.length)
-  }
-  for (let state = 0; state < count; state++) {
-    for (const number of new Set([numbers[state]!, twins[state]!])) { // they have an entry for every state
-      for (let symbol = 0; symbol < width; symbol++) {
-        const repeated = symbol === 0 || symbol === mark || symbol === tree.symbol[state]
-        gate.next[number * width + symbol] = repeated ? twins[state]! : numbers[next[state * width + symbol]!]!
-      }
-      gate.next[number * width + symbolL] = gate.next[number * width + symbolI]! // rows are complete
+  const gate = { next: new Uint16Array(count * width), firstFound: quiet.length, bits: new Int32Array(count) }
+  numbered.forEach((state, number) => {
+    for (let symbol = 0; symbol < width; symbol++) {
+      gate.next[number * width + symbol] = numbers[next[state * width + symbol]!]! // rows are complete
     }
-    gate.bits[numbers[state]!] = own[state]!
-  }
+    gate.bits[number] = own[state]!
+  })
   return gate
 }
 

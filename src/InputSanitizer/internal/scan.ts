@@ -14,13 +14,15 @@ import {
   unitsOf
 } from "./characters.ts"
 import { alarms } from "./concepts.ts"
+import { gateSymbol, maxSymbols, take } from "./gate.ts"
 import { followsOpener, isMarker, isTagOnly, markerAt } from "./markers.ts"
-import { type Gate, machines } from "./phrases.ts"
+import { machines } from "./phrases.ts"
 import {
   astralSymbol,
   classes,
   control,
   invisible,
+  mark,
   opener,
   skip,
   special,
@@ -101,7 +103,7 @@ class Scanner {
   /** What the character that was judged last reads as. */
   symbol = skip
   /** Whether a tag has begun: it may end. */
-  hasTag = false
+  private hasTag = false
   private readonly text: string
   private readonly characters: Characters
   private readonly table = classes()
@@ -157,7 +159,7 @@ class Scanner {
   }
 
   /** A marker of a chat template may begin here. */
-  marker(at: number): void {
+  private marker(at: number): void {
     if (this.markers.length === maxMarkers) return
     const marker = markerAt(this.text, at, this.hasTag)
     if (marker?.isTag === false) this.markers.push({ start: at, end: marker.end })
@@ -165,7 +167,7 @@ class Scanner {
   }
 
   /** Notes a character that should not be sent. */
-  isWrong(kind: number, start: number, end: number): void {
+  private isWrong(kind: number, start: number, end: number): void {
     if (kind !== this.runKind || start !== this.runEnd) this.beginRun(kind, start)
     this.runEnd = end
     // Something will stand in the place of half of a pair.
@@ -179,7 +181,7 @@ class Scanner {
   }
 
   /** Takes characters that need a judgment from a position on, and answers where others go on. */
-  judged(from: number, first: number): number {
+  private judged(from: number, first: number): number {
     this.symbol = skip
     let at = from
     let kept = this.lastKept(from)
@@ -207,6 +209,40 @@ class Scanner {
     return at
   }
 
+  /** Takes what is no symbol of its own, and answers where others go on. */
+  special(at: number, unit: number, kind: number): number {
+    const { table, text } = this
+    this.symbol = skip
+    switch (kind) {
+      case opener: {
+        const following = ((text.charCodeAt(at + 1) & 0x7f) << 7) | (text.charCodeAt(at + 2) & 0x7f)
+        const begun = followsOpener[following]! // it has an entry for every pair
+        if (at + 2 < text.length && (begun === isMarker || (begun === isTagOnly && !this.hasTag))) this.marker(at)
+        return at + 1
+      }
+      case control:
+        this.isWrong(controlKind, at, at + 1)
+        return at + 1
+      case surrogate:
+        if (isHalf(text, at, unit)) {
+          this.isWrong(halfKind, at, at + 1)
+          return at + 1
+        }
+        if (!staysWithPair(unit)) break
+        this.symbol = astralSymbol(codeAt(text, at))
+        return at + 2
+      case invisible:
+        if (!isPlain(text, at - 1, table) || !isPlain(text, at + 1, table)) break
+        this.isWrong(invisibleKind, at, at + 1)
+        return at + 1
+      default:
+        if (unit !== 0x202d && unit !== 0x202e) break
+        this.isWrong(bidirectionalKind, at, at + 1)
+        return at + 1
+    }
+    return this.judged(at, kind)
+  }
+
   private beginRun(kind: number, at: number): void {
     this.endRun()
     this.wrong ??= new Uint8Array(this.text.length)
@@ -224,53 +260,82 @@ class Scanner {
   }
 }
 
+/** The most units that are taken at a time: each reads as three symbols at most. */
+const maxUnits = maxSymbols / 3
+
+const units = new Uint16Array(maxUnits)
+const bytes = Buffer.from(units.buffer)
+
+/** What units read as, without repetitions, and where each symbol stands among the units. */
+const symbols = new Uint8Array(maxSymbols)
+const positions = new Uint16Array(maxSymbols)
+const filled = { count: 0, last: skip }
+
+let gateClasses: Uint8Array | undefined
+
+/** The class of each unit as the gate reads it. */
+const classesOfGate = (): Uint8Array =>
+  gateClasses ??= classes().map((kind) => kind === mark ? skip : gateSymbol(kind))
+
+/** The loop that nearly every character passes: takes units from a position on, up to one that needs a closer look, and answers where that is. */
+const fillPlain = (table: Uint8Array, from: number, size: number): number => {
+  let { count, last } = filled
+  let at = from
+  for (; at < size; at++) {
+    const symbol = table[units[at]!]! // it has an entry for every unit
+    if (symbol >= special) break
+    if (symbol === last || symbol === skip) continue
+    positions[count] = at
+    symbols[count++] = last = symbol
+  }
+  filled.count = count
+  filled.last = last
+  return at
+}
+
+const fill = (symbol: number, at: number): void => {
+  const read = gateSymbol(symbol)
+  if (read === filled.last || read === skip) return
+  positions[filled.count] = at
+  symbols[filled.count++] = filled.last = read
+}
+
+/** Fills `symbols` with what the next `size` units of a text read as, and answers where others go on. */
+const fillFrom = (scanner: Scanner, table: Uint8Array, start: number, size: number): number => {
+  filled.count = 0
+  let at = fillPlain(table, 0, size)
+  while (at < size) {
+    const unit = units[at]! // it has so many
+    const kind = table[unit]!
+    if (kind === wide) {
+      fill(wideSymbol(unit, 0), at)
+      fill(wideSymbol(unit, 1), at)
+      fill(wideSymbol(unit, 2), at)
+      at++
+    } else {
+      at = scanner.special(start + at, unit, kind) - start
+      fill(scanner.symbol, at - 1)
+    }
+    at = fillPlain(table, at, size)
+  }
+  return start + at
+}
+
 /** Reads a whole text once. */
 export const scan = (text: string): Sight => {
   const scanner = new Scanner(text)
-  walk(text, scanner, machines().gate, classes())
+  const { gate } = machines()
+  const table = classesOfGate()
+  let state = 0
+  filled.last = skip
+  for (let from = 0; from < text.length;) {
+    const start = from
+    const size = Math.min(maxUnits, text.length - from)
+    // Units in an array are read several times as quickly as those of a string.
+    bytes.write(size === text.length ? text : text.slice(from, from + size), "utf16le")
+    from = fillFrom(scanner, table, start, size)
+    state = take(gate, symbols, filled.count, state, (index, bits) => scanner.found(start + positions[index]!, bits))
+  }
   scanner.endRun()
   return scanner
-}
-
-/** The loop that every character passes. */
-const walk = (text: string, scanner: Scanner, { bits, firstFound, next }: Gate, table: Uint8Array): void => {
-  let state = 0
-  for (let at = 0; at < text.length; at++) {
-    const unit = text.charCodeAt(at)
-    let symbol = table[unit]! // it has an entry for every unit
-    if (symbol >= special) {
-      if (symbol === opener) {
-        if (at + 2 >= text.length) continue
-        const following = ((text.charCodeAt(at + 1) & 0x7f) << 7) | (text.charCodeAt(at + 2) & 0x7f)
-        const begun = followsOpener[following]! // it has an entry for every pair
-        if (begun === isMarker || (begun === isTagOnly && !scanner.hasTag)) scanner.marker(at)
-        continue
-      } else if (symbol === control) {
-        scanner.isWrong(controlKind, at, at + 1)
-        continue
-      } else if (symbol === invisible && isPlain(text, at - 1, table) && isPlain(text, at + 1, table)) {
-        scanner.isWrong(invisibleKind, at, at + 1)
-        continue
-      } else if (symbol === surrogate && isHalf(text, at, unit)) {
-        scanner.isWrong(halfKind, at, at + 1)
-        continue
-      } else if (symbol === surrogate && staysWithPair(unit)) {
-        symbol = astralSymbol(codeAt(text, at++))
-      } else if (unit === 0x202d || unit === 0x202e) {
-        scanner.isWrong(bidirectionalKind, at, at + 1)
-        continue
-      } else if (symbol === wide) {
-        state = next[(state << 5) | wideSymbol(unit, 0)]!
-        if (state >= firstFound) scanner.found(at, bits[state]!)
-        state = next[(state << 5) | wideSymbol(unit, 1)]!
-        if (state >= firstFound) scanner.found(at, bits[state]!)
-        symbol = wideSymbol(unit, 2)
-      } else {
-        at = scanner.judged(at, symbol) - 1
-        symbol = scanner.symbol
-      }
-    }
-    state = next[(state << 5) | symbol]! // rows are complete
-    if (state >= firstFound) scanner.found(at, bits[state]!)
-  }
 }
