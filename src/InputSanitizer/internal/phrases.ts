@@ -5,8 +5,11 @@ import {
   givingAway,
   hushBit,
   type Lexicon,
+  obeyBit,
   reversedBit,
   rotatedBit,
+  sendBit,
+  strongBit,
   userBit,
   verbatimBit,
   worthReading
@@ -189,18 +192,26 @@ const trieOf = (phrases: ReadonlyArray<Phrase>): Trie => {
   return trie
 }
 
-/** What the gate looks for: enough of a phrase to be rare. */
+/** What the gate looks for: enough of a phrase to be rare, and more where it calls for reading by itself. */
 const minAnchor = 5
 const maxAnchor = 9
 const pastFirstWord = 5
+const maxStrong = 12
+const pastFirstWordOfStrong = 7
 
-const anchorOf = ({ firstWord, symbols }: Phrase): Symbols =>
-  symbols.slice(0, symbols.length > firstWord ? Math.max(maxAnchor, firstWord + pastFirstWord) : maxAnchor)
+const anchorOf = ({ firstWord, symbols }: Phrase, isStrong: boolean): Symbols =>
+  symbols.slice(
+    0,
+    Math.max(
+      isStrong ? maxStrong : maxAnchor,
+      symbols.length > firstWord ? firstWord + (isStrong ? pastFirstWordOfStrong : pastFirstWord) : 0
+    )
+  )
     .map(gateSymbol)
     .filter((symbol, index, all) => symbol !== all[index - 1])
 
-/** Verbs of sending are short, and count only beside what is sent. */
-const sending = 32
+/** Verbs of sending and obeying are short, and count only beside what is sent or obeyed. */
+const short = sendBit | obeyBit
 
 const bitOf = (concept: string): number => anchors.find(([concepts]) => concepts.includes(concept))?.[1] ?? 0
 
@@ -230,11 +241,13 @@ interface Anchor {
   readonly bit: number
 }
 
+const anchored = (phrase: Phrase, bit: number): Anchor => ({ symbols: anchorOf(phrase, bit === strongBit), bit })
+
 const gateOf = (phrases: ReadonlyArray<Phrase>, more: ReadonlyArray<Anchor>): Gate => {
   const tree = new Tree()
   const bits: Array<number> = []
-  const wanted = [...phrases.map((phrase) => ({ symbols: anchorOf(phrase), bit: bitOf(phrase.concept) })), ...more]
-    .filter(({ bit, symbols }) => symbols.length >= (bit === sending ? minAnchor - 1 : minAnchor) && bit > 0)
+  const wanted = [...phrases.map((phrase) => anchored(phrase, bitOf(phrase.concept))), ...more]
+    .filter(({ bit, symbols }) => symbols.length >= ((bit & short) === 0 ? minAnchor : minAnchor - 1) && bit > 0)
   // Short ones first: a longer one that begins like them needs no states of its own.
   for (const { bit, symbols } of wanted.sort((a, b) => a.symbols.length - b.symbols.length)) {
     const node = tree.add(symbols, (at) => ((bits[at] ?? 0) & bit) !== 0)
@@ -273,15 +286,15 @@ export const machines = (): { readonly gate: Gate; readonly trie: Trie } => {
     )
   ]
   const hidden = givingAway.split(", ").flatMap((text) => [
-    { symbols: anchorOf(phraseOf("", rot13(text), false)), bit: rotatedBit },
-    { symbols: anchorOf(phraseOf("", reversed(text), false)), bit: reversedBit }
+    anchored(phraseOf("", rot13(text), false), rotatedBit),
+    anchored(phraseOf("", reversed(text), false), reversedBit)
   ])
-  const wordings = [[4, strongWordings], [userBit, userWordings], [hushBit, hushWordings], [1, ignoreWordings], [
+  const wordings = [[strongBit, strongWordings], [userBit, userWordings], [hushBit, hushWordings], [1, ignoreWordings], [
     verbatimBit,
     verbatimWordings
   ]] as const
   const more = wordings.flatMap(([bit, list]) =>
-    phrasesOf({ "": list }).map((phrase) => ({ symbols: anchorOf(phrase), bit }))
+    phrasesOf({ "": list }).map((phrase) => anchored(phrase, bit))
   )
   const gate = gateOf([...phrases, ...phrasesOf({ Q: worthReading })], [...hidden, ...more])
   return made = { gate, trie: trieOf(phrases) }
