@@ -26,7 +26,7 @@ import {
 } from "./forms.ts"
 import { type Gate, gateSymbol } from "./gate.ts"
 import { languages } from "./languages.ts"
-import { symbolsOf } from "./symbols.ts"
+import { mark, symbolsOf } from "./symbols.ts"
 
 /** Rows of both machines have one entry for each class below `special`. */
 const width = 32
@@ -34,20 +34,14 @@ const width = 32
 /**
  * Reads phrases by their symbols.
  *
- * - `rowOf`: the row of a node with many children; 0 for one with few.
+ * - `children`: two for each node, each as its symbol and its node: `symbol << 24 | node`, 0 for none. A node with more has a row instead, `hasRow << 24 | row`.
  * - `rows`: the node after a symbol, at `row * 32 + symbol`; 0 where there is none.
- * - `starts`: the children of a node are at the positions from its start to that of the next node.
- * - `symbols`, `nodes`: the symbol of a child, and its node.
- * - `word`, `stem`: the concept of a phrase that ends at a node, as a character code: one that ends a word, one that may go on in the word.
+ * - `concepts`: the concepts of phrases that end at a node, as character codes: of one that ends a word, and 256 times that of one that may go on in it.
  */
 export interface Trie {
-  readonly rowOf: Uint16Array
+  readonly children: Uint32Array
   readonly rows: Uint32Array
-  readonly starts: Uint32Array
-  readonly symbols: Uint8Array
-  readonly nodes: Uint32Array
-  readonly word: Uint8Array
-  readonly stem: Uint8Array
+  readonly concepts: Uint16Array
 }
 
 type Symbols = ReadonlyArray<number>
@@ -140,56 +134,43 @@ class Tree {
   }
 }
 
-/** A node with more children than this has a row. */
-const maxListed = 2
+/** Stands for the symbol of a child where a node has a row. */
+const hasRow = mark
+
+const nodeOf = 0xff_ffff
 
 /** The node that a symbol leads to from a node, 0 for none. */
-export const childOf = (trie: Trie, node: number, symbol: number): number => {
-  const row = trie.rowOf[node]! // the trie has entries for every node
-  if (row !== 0) return trie.rows[(row << 5) | symbol]!
-  const end = trie.starts[node + 1]!
-  for (let position = trie.starts[node]!; position < end; position++) {
-    if (trie.symbols[position] === symbol) return trie.nodes[position]!
-  }
-  return 0
+export const childOf = ({ children, rows }: Trie, node: number, symbol: number): number => {
+  const child = children[2 * node]! // the trie has entries for every node
+  if (child >>> 24 === symbol) return child & nodeOf
+  if (child >>> 24 === hasRow) return rows[((child & nodeOf) << 5) | symbol]!
+  const other = children[2 * node + 1]!
+  return other >>> 24 === symbol ? other & nodeOf : 0
 }
 
 const trieOf = (phrases: ReadonlyArray<Phrase>): Trie => {
   const tree = new Tree()
   const ends = phrases.map(({ concept, isStem, symbols }) => ({ concept, isStem, node: tree.add(symbols) }))
   const count = tree.symbol.length
-  const sizes = new Uint8Array(count)
+  const children = new Uint32Array(2 * count)
+  const concepts = new Uint16Array(count)
+  const rows: Array<number> = []
   for (let node = 0; node < count; node++) {
-    for (let next = tree.child[node]!; next !== 0; next = tree.sibling[next]!) sizes[node]!++ // nodes are positions
+    const first = tree.child[node]! // nodes are positions in all three
+    const second = tree.sibling[first]!
+    if (first !== 0) children[2 * node] = (tree.symbol[first]! << 24) | first
+    if (first !== 0 && second !== 0) children[2 * node + 1] = (tree.symbol[second]! << 24) | second
+    if (first === 0 || second === 0 || tree.sibling[second] === 0) continue
+    children[2 * node] = (hasRow << 24) | (rows.length / width)
+    const row = Array.from({ length: width }, () => 0)
+    for (let next = first; next !== 0; next = tree.sibling[next]!) row[tree.symbol[next]!] = next
+    rows.push(...row)
   }
-  const busy = [...sizes.keys()].filter((node) => sizes[node]! > maxListed)
-  const trie: Trie = {
-    rowOf: new Uint16Array(count),
-    rows: new Uint32Array((busy.length + 1) * width),
-    starts: new Uint32Array(count + 1),
-    symbols: new Uint8Array(count),
-    nodes: new Uint32Array(count),
-    word: new Uint8Array(count),
-    stem: new Uint8Array(count)
-  }
-  busy.forEach((node, index) => {
-    trie.rowOf[node] = index + 1
-  })
-  let position = 0
-  for (let node = 0; node < count; node++) {
-    trie.starts[node] = position
-    for (let next = tree.child[node]!; next !== 0; next = tree.sibling[next]!) { // nodes are positions
-      if (sizes[node]! > maxListed) trie.rows[trie.rowOf[node]! * width + tree.symbol[next]!] = next
-      trie.symbols[position] = tree.symbol[next]!
-      trie.nodes[position++] = next
-    }
-  }
-  trie.starts[count] = position
   for (const { concept, isStem, node } of ends) {
-    const table = isStem ? trie.stem : trie.word
-    table[node] ||= concept.charCodeAt(0)
+    const shift = isStem ? 8 : 0
+    if (((concepts[node]! >> shift) & 0xff) === 0) concepts[node]! |= concept.charCodeAt(0) << shift
   }
-  return trie
+  return { children, rows: Uint32Array.from(rows), concepts }
 }
 
 /** What the gate looks for: enough of a phrase to be rare, and more where it calls for reading by itself. */

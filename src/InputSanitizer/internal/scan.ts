@@ -34,6 +34,9 @@ import {
 /** The most units between the first and the last phrase of one instruction. */
 export const maxSpan = 160
 
+/** The most units between two anchors that call for reading together. */
+const maxApart = 120
+
 /** How much before and after an instruction is read with it. */
 export const contextBefore = 120
 export const contextAfter = 60
@@ -93,7 +96,10 @@ const maxMarkers = 201
 /** The most separate runs of characters that are noted one by one. */
 export const maxRuns = 1_000
 
-/** What the pass remembers: the anchors of this stretch of the text and of the one before. */
+/** How many anchors there are. */
+const anchorBits = 15
+
+/** What the pass remembers. */
 class Scanner {
   readonly runs: Array<CharacterRun> = []
   readonly runCounts = [0, 0, 0, 0]
@@ -107,9 +113,8 @@ class Scanner {
   private readonly text: string
   private readonly characters: Characters
   private readonly table = classes()
-  private stretchEnd = 0
-  private before = 0
-  private current = 0
+  /** Where each anchor was found last. */
+  private readonly lastAt = new Float64Array(anchorBits).fill(-Infinity)
   /** The last stretch of characters that should not be sent. */
   private wrongStart = 0
   private wrongEnd = -1
@@ -124,14 +129,11 @@ class Scanner {
 
   /** A phrase with these anchors ends at a position. */
   found(at: number, bits: number): void {
-    if (at >= this.stretchEnd) {
-      this.before = at < this.stretchEnd + maxSpan ? this.current : 0
-      this.current = 0
-      this.stretchEnd = at - at % maxSpan + maxSpan
+    let recent = bits
+    for (let bit = 0; bit < anchorBits; bit++) {
+      if ((bits & (1 << bit)) !== 0) this.lastAt[bit] = at
+      else if (this.lastAt[bit]! > at - maxApart) recent |= 1 << bit // it has an entry for each
     }
-    if ((bits & ~this.current) === 0) return
-    this.current |= bits
-    const recent = this.before | this.current
     for (const alarm of alarms) {
       if ((alarm & bits) !== 0 && (alarm & recent) === alarm) return this.place(at, recent)
     }
