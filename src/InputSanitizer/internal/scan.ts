@@ -41,6 +41,9 @@ const maxApart = 120
 export const contextBefore = 120
 export const contextAfter = 60
 
+/** Where a place has this length, another one begins, so that some of them can be read where there is no time for all. */
+const maxPlace = 4_096
+
 /** A range of units of a text. */
 export interface Range {
   readonly start: number
@@ -62,7 +65,7 @@ export interface Place extends Range {
  * - `runs`: neighboring characters of one kind that should not be sent; the first `maxRuns` of them.
  * - `runCounts`: how many there are of each kind, in the order of `characterKinds`.
  * - `wrong`: by position, the number of the kind in `characterKinds`, from 1 on, of every unit that should not be sent; undefined where there is none.
- * - `places`: where the text is worth reading, in order and without overlap.
+ * - `places`: where the text is worth reading, in order; one may begin in the one before it.
  * - `markers`: markers of chat templates, the first `maxMarkers` of them.
  */
 export interface Sight {
@@ -143,7 +146,7 @@ class Scanner {
     const start = Math.max(0, at - maxSpan - contextBefore)
     const end = at + maxSpan + contextAfter
     const last = this.places.at(-1)
-    if (last === undefined || start > last.end) this.places.push({ start, end, bits })
+    if (last === undefined || start > last.end || at - last.start > maxPlace) this.places.push({ start, end, bits })
     else {
       last.end = Math.max(last.end, end)
       last.bits |= bits
