@@ -270,13 +270,17 @@ export const machines = (): { readonly gate: Gate; readonly trie: Trie } => {
     anchored(phraseOf("", rot13(text), false), rotatedBit),
     anchored(phraseOf("", reversed(text), false), reversedBit)
   ])
-  const wordings = [[strongBit, strongWordings], [userBit, userWordings], [hushBit, hushWordings], [1, ignoreWordings], [
-    verbatimBit,
-    verbatimWordings
-  ]] as const
-  const more = wordings.flatMap(([bit, list]) =>
-    phrasesOf({ "": list }).map((phrase) => anchored(phrase, bit))
-  )
+  const wordings = [
+    [strongBit, strongWordings],
+    [userBit, userWordings],
+    [hushBit, hushWordings],
+    [1, ignoreWordings],
+    [
+      verbatimBit,
+      verbatimWordings
+    ]
+  ] as const
+  const more = wordings.flatMap(([bit, list]) => phrasesOf({ "": list }).map((phrase) => anchored(phrase, bit)))
   const gate = gateOf([...phrases, ...phrasesOf({ Q: worthReading })], [...hidden, ...more])
   return made = { gate, trie: trieOf(phrases) }
 }
