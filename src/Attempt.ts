@@ -23,10 +23,13 @@ import {
   type Attempt,
   type AttemptCost,
   type MessageAttempt,
+  type Outcome,
   type Policy,
-  type Settle
+  type Settle,
+  type WaitReason
 } from "./Attempt/internal/attempt.ts"
 import type { CallKinds } from "./Attempt/internal/callKinds.ts"
+import type { Billed } from "./ClaudeError.ts"
 import * as PriceBook from "./PriceBook.ts"
 import * as Usage from "./Usage.ts"
 
@@ -44,7 +47,9 @@ export {
   type ModelsAttempt,
   Outcome,
   type Policy,
-  type Settle
+  type Settle,
+  type Wait,
+  type WaitReason
 } from "./Attempt/internal/attempt.ts"
 export { CallKind, CallKinds, type Lengths } from "./Attempt/internal/callKinds.ts"
 export type { ModelRefusal } from "./internal/modelRefusal.ts"
@@ -126,6 +131,16 @@ export const guardStream = <Own, A, E, R>(
 ): Stream.Stream<A, E | Own, R> => Stream.unwrap(Effect.as(Effect.acquireRelease(policy.admit(attempt), identity), use))
 
 /**
+ * Notes that a wait of an attempt is over, however it ended. A wait of no time is none.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const waited = (attempt: Attempt, reason: WaitReason, millis: number): void => {
+  if (millis > 0) attempt.waits = [...attempt.waits ?? [], { for: reason, millis }]
+}
+
+/**
  * Registers what a policy does when the first content of a stream arrives: the API has answered, though the attempt goes on.
  *
  * @category combinators
@@ -145,6 +160,25 @@ export const contentArrived = (attempt: MessageAttempt, now: number): void => {
   const listeners = attempt.onContent
   attempt.onContent = undefined
   listeners?.forEach((run) => run(now))
+}
+
+/**
+ * Whether the API charges for an attempt, as far as its outcome says.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const billedOf = (outcome: Outcome): Billed => {
+  switch (outcome._tag) {
+    case "NotSent":
+      return "no"
+    case "Aborted":
+      return "unknown"
+    case "Failed":
+      return outcome.error.billed
+    case "Completed":
+      return "yes"
+  }
 }
 
 /**

@@ -12,9 +12,10 @@
  *   its length, and a sixtieth counts until all of it is outside the window.
  * - **Wrong estimates**: if a call costs more than was reserved, the excess is reported as `overshotNanoUsd`. If that exceeds the limit, an event is
  *   published and logged.
- * - **Crashes**: a reservation in a shared store is a lease, renewed while its call runs. What a crashed process had reserved is released after `lease`
- *   and reported as `lapsedNanoUsd`, since the API may have charged it. A process that cannot reach its store for that long is treated as crashed;
- *   the cost of its calls is counted once it reconnects.
+ * - **Doubt**: what is charged for an attempt that was sent and returned no whole answer is reported as `doubtfulNanoUsd` too, until it is credited.
+ * - **Crashes**: a reservation in a shared store is a lease, renewed while its call runs. What a crashed process had reserved lapses after `lease`: it is
+ *   reported as `lapsedNanoUsd` and, since the API may have charged it, counts as spent until it is credited, unless `lapsed` says otherwise. A
+ *   process that cannot reach its store for that long is treated as crashed; once it reconnects, what it still holds is reserved again.
  * - **Outages**: if the store is unreachable, calls are refused with `BudgetUnavailableError` and settlements are queued until it recovers. One warning
  *   is logged.
  *
@@ -42,23 +43,20 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
-import { admitted, type Attempt, costOf, type MessageAttempt, type Policy, type Settle } from "./Attempt.ts"
-import {
-  accountFor,
-  accountOf,
-  accountText,
-  type Budget as Definition,
-  type BudgetOptions,
-  budgetsOf,
-  type LimitOverride,
-  toNanoUsd
-} from "./Budget/internal/budgets.ts"
+import { admitted, type Attempt, type Policy } from "./Attempt.ts"
+import * as Admission from "./Budget/internal/admission.ts"
+import type { BudgetOptions, LimitOverride } from "./Budget/internal/budgets.ts"
 import * as Client from "./Budget/internal/client.ts"
-import type { Account, Batch, Decision, Event, Reply, Reserve } from "./Budget/internal/data.ts"
+import type { Account, Batch, Event, Reply } from "./Budget/internal/data.ts"
+import * as Local from "./Budget/internal/local.ts"
+import { Refusals } from "./Budget/internal/refusals.ts"
+import { type BudgetInputError, type Charged, type Credit, Registry } from "./Budget/internal/registry.ts"
+import * as Room from "./Budget/internal/room.ts"
 import { type AccountStatus, statusesOf } from "./Budget/internal/snapshot.ts"
 import { stepInMemory } from "./Budget/internal/step.ts"
 import * as Telemetry from "./Budget/internal/telemetry.ts"
-import { BudgetExceededError, BudgetUnavailableError, UnpricedModelError } from "./ClaudeError.ts"
+import { spanAt } from "./Budget/internal/window.ts"
+import { type BudgetExceededError, BudgetUnavailableError, type UnpricedModelError } from "./ClaudeError.ts"
 import * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 
@@ -78,6 +76,7 @@ export type {
   State
 } from "./Budget/internal/data.ts"
 export { Row } from "./Budget/internal/data.ts"
+export { BudgetInputError, type Charged, type Credit } from "./Budget/internal/registry.ts"
 export { keyOf, keysOf } from "./Budget/internal/rows.ts"
 export type { AccountStatus } from "./Budget/internal/snapshot.ts"
 export { step } from "./Budget/internal/step.ts"
@@ -91,6 +90,11 @@ export type { Window } from "./Budget/internal/window.ts"
  *   price of the most expensive model in the catalogue, and is charged all of it. `"allow"`: it is let through without counting, and reported.
  * - `lease`: how long a reservation in a shared store outlives a crashed process. It is renewed four times as often. Default 2 minutes.
  * - `timeout`: how long an attempt waits for a store in another process, within its deadline. Default 2 seconds.
+ * - `lapsed`: what becomes of a reservation whose process crashed. `"spent"`: it counts as spent until it is credited, so the limit holds whatever the
+ *   API charged. `"released"`: it is free again. Default `"spent"`, and `"released"` with `reserveOutput: "learned"`, whose limits are not exact either.
+ * - `waitForRoom`: how long an attempt waits, within its deadline, for calls in flight to settle for less than they reserved, before it is refused.
+ *   Those of one account get room in the order of arrival. Default 0: a refusal at once can be answered at once, by a smaller `max_tokens` or
+ *   another model, and whoever waits holds what the limiter gave.
  *
  * @category options
  * @since 0.1.0
@@ -101,19 +105,26 @@ export interface Options {
   readonly unpriced?: "refuse" | "mostExpensive" | "allow" | undefined
   readonly lease?: Duration.Input | undefined
   readonly timeout?: Duration.Input | undefined
+  readonly lapsed?: "spent" | "released" | undefined
+  readonly waitForRoom?: Duration.Input | undefined
 }
 
 /**
  * Admits an attempt when every budget that it counts towards has room for its worst case. Only attempts to get a message count.
  *
- * It stands after the key pool, so that budgets of keys know the key, and before policies that wait.
+ * It stands after the key pool, so that budgets of keys know the key, and after the limiter, so that a call that waits for its turn reserves nothing.
  *
+ * - `check`: fails for an attempt that would not fit if nothing but what is spent counted, before it waits for its turn. A store in another process is
+ *   not asked: its refusals of the last second are remembered.
  * - `events`: thresholds reached, budgets exceeded and overshot, each once per account and window (in a rolling window, once in its length), published
  *   by the process whose call caused it; and models without a price, once each. A subscriber gets events from the moment of subscribing; at most
  *   256 are buffered, then it loses the oldest. The stream ends with the layer. Each event is logged, too.
  * - `snapshot`: every account with an amount in its window, and every budget that is not divided.
  * - `setBudgets`: replaces the budgets of this process. What a budget has spent is kept by its name; one whose window changes starts anew.
  * - `overrideLimit`: in all processes that share the store.
+ * - `credit`: takes an amount off what counts as spent in an account: what lapsed first, then what calls cost. No more is taken than was counted.
+ * - `creditAttempt`: the same in every account in which an attempt counted, for a row of the ledger that was not on the bill; `nanoUsd` is by default all
+ *   of it. `Reconciliation.credits` finds such rows.
  *
  * @category services
  * @since 0.1.0
@@ -124,7 +135,15 @@ export class Budget extends Context.Service<
     readonly events: Stream.Stream<Event>
     readonly snapshot: Effect.Effect<ReadonlyArray<AccountStatus>, BudgetUnavailableError>
     readonly setBudgets: (budgets: ReadonlyArray<BudgetOptions>) => Effect.Effect<void>
-    readonly overrideLimit: (budget: string, override: LimitOverride) => Effect.Effect<void, BudgetUnavailableError>
+    readonly check: (
+      attempt: Attempt
+    ) => Effect.Effect<void, BudgetExceededError | BudgetUnavailableError | UnpricedModelError>
+    readonly overrideLimit: (
+      budget: string,
+      override: LimitOverride
+    ) => Effect.Effect<void, BudgetUnavailableError | BudgetInputError>
+    readonly credit: (budget: string, credit: Credit) => Effect.Effect<void, BudgetInputError>
+    readonly creditAttempt: (attempt: Charged, nanoUsd?: number) => Effect.Effect<void>
   }
 >()("effect-claude/Budget") {}
 
@@ -182,66 +201,6 @@ export const layerStoreMemory = (
 /** How many settlements are queued while the store does not answer. */
 const maxSettlements = 100_000
 
-type Own = BudgetExceededError | BudgetUnavailableError | UnpricedModelError
-
-/** An amount in whole nano-dollars; undefined where a price book gives none that can be counted. */
-const amountOf = (nanoUsd: number | undefined): number | undefined =>
-  nanoUsd !== undefined && nanoUsd >= 0 && nanoUsd <= Number.MAX_SAFE_INTEGER ? Math.ceil(nanoUsd) : undefined
-
-/** What an attempt may cost at most, in whole nano-dollars: more than can be counted is as much as can be. */
-const mostOf = (nanoUsd: number | undefined): number | undefined =>
-  nanoUsd !== undefined && nanoUsd >= 0 ? Math.min(Math.ceil(nanoUsd), Number.MAX_SAFE_INTEGER) : undefined
-
-/** A store in this process answers at once. */
-const local = ({ step }: Store["Service"], report: (reply: Reply) => Effect.Effect<void>): Client.Client => ({
-  reserve: (ask) =>
-    Effect.orDie(Effect.flatMap(step({ reserves: [ask] }), (reply) => {
-      const { decisions: [decision], events } = reply
-      // A refusal changes nothing, and only the first in a window is an event.
-      const isNews = decision?._tag !== "Refused" || events.length > 0
-      return isNews ? Effect.as(report(reply), decision) : Effect.succeed(decision)
-    })),
-  settle: (settlement) => Effect.orDie(Effect.flatMap(step({ settlements: [settlement] }), report)),
-  step: (batch) => Effect.orDie(step(batch))
-})
-
-/** The most that an attempt can cost; undefined where its model has no price. */
-const ceilingOf = (
-  book: PriceBook.PriceBook["Service"],
-  { models }: Model.Catalogue,
-  { reserveOutput, unpriced }: Options,
-  { context, estimate: { inputTokens, maxOutputTokens }, kind, request }: MessageAttempt,
-  at: number
-): number | undefined => {
-  const outputTokens = reserveOutput === "learned" ? kind.highOutput(maxOutputTokens) : maxOutputTokens
-  const tokens = { inputTokens, outputTokens, at }
-  const uncounted = mostOf((context.expectedCost ?? 0) * 1e9) ?? 0
-  const ceiling = mostOf(book.ceiling(request, tokens)) ?? (uncounted > 0 ? 0 : undefined)
-  if (ceiling !== undefined) return mostOf(ceiling + uncounted)
-  if (unpriced !== "mostExpensive") return undefined
-  const ceilings = models.flatMap(({ id }) => mostOf(book.ceiling({ ...request, model: id }, tokens)) ?? [])
-  return ceilings.length === 0 ? undefined : Math.max(...ceilings)
-}
-
-const refused = (
-  { account, at, resetsAt, ...amounts }: Extract<Decision, { _tag: "Refused" }>,
-  budget: Definition | undefined,
-  { nanoUsd }: Reserve,
-  { number }: MessageAttempt
-) =>
-  new BudgetExceededError({
-    budget: account.budget,
-    account: budget?.dimension === undefined ? undefined : accountText(budget.dimension, account.account),
-    limitNanoUsd: amounts.limitNanoUsd,
-    spentNanoUsd: amounts.spentNanoUsd,
-    reservedNanoUsd: amounts.reservedNanoUsd,
-    neededNanoUsd: nanoUsd,
-    resetsAt,
-    retryAfter: resetsAt === undefined ? undefined : Duration.millis(resetsAt - at),
-    ...(budget?.isOfKey === true && { isOfKey: true }),
-    attempts: number - 1
-  })
-
 /**
  * Builds the policy over the `Store`. Budgets with invalid options are a defect, a `RangeError` that says what is wrong.
  *
@@ -256,84 +215,81 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const owner = (yield* Random.nextIntBetween(0, 2 ** 52)).toString(36)
   const leaseMillis = Math.ceil(Duration.toMillis(options.lease ?? "2 minutes"))
   const timeoutMillis = Duration.toMillis(options.timeout ?? "2 seconds")
-  let budgets = budgetsOf(options.budgets, catalogue)
-  let leases = 0
-  const find = (name: string): Definition | undefined => budgets.find((budget) => budget.name === name)
-  const telemetry = yield* Telemetry.make(find)
+  const waitMillis = Duration.toMillis(options.waitForRoom ?? 0)
+  const countsLapsed = (options.lapsed ?? (options.reserveOutput === "learned" ? "released" : "spent")) === "spent"
+  const isLocal = store.isLocal === true
+  const registry = new Registry(options.budgets, catalogue, countsLapsed)
+  const telemetry = yield* Telemetry.make(registry.find)
   const { report } = telemetry
-  const client = store.isLocal === true
-    ? local(store, report)
+  const asked = isLocal
+    ? Local.make(store.step, report)
     : yield* Client.make({ step: store.step, owner, timeoutMillis, maxSettlements, report })
-
+  const client = waitMillis > 0 ? yield* Room.make(asked, waitMillis) : asked
+  const refusals = new Refusals()
   const unavailable = (reason: "store" | "accounts", attempts = 0) =>
     new BudgetUnavailableError({
       reason,
       retryAfter: reason === "store" ? Duration.millis(timeoutMillis) : undefined,
       attempts
     })
-
-  const admit = (attempt: Attempt): Effect.Effect<Settle, Own> =>
-    Effect.suspend(() => {
-      if (attempt.endpoint !== "messages") return admitted
-      const accounts: Array<Account> = []
-      for (const budget of budgets) {
-        if (budget.matches === undefined || budget.matches(attempt)) {
-          accounts.push(budget.whole ?? accountFor(budget, attempt))
-        }
-      }
-      if (accounts.length === 0) return admitted
-      const now = clock.currentTimeMillisUnsafe()
-      const ceiling = ceilingOf(book, catalogue, options, attempt, now)
-      if (ceiling === undefined && options.unpriced !== "allow") {
-        return Effect.fail(new UnpricedModelError({ model: attempt.model, attempts: attempt.number - 1 }))
-      }
-      const lease = store.isLocal === true ? undefined : { id: `${owner}-${++leases}`, millis: leaseMillis }
-      const ask: Reserve = { lease, nanoUsd: ceiling ?? 0, accounts }
-      const boundMillis = Math.max(0, (attempt.context.deadline ?? Infinity) - now)
-      const reserved = Effect.flatMap(client.reserve(ask, boundMillis), (decision): Effect.Effect<Settle, Own> => {
-        switch (decision?._tag) {
-          case "Reserved":
-            return Effect.succeed(Effect.suspend(() => {
-              const cost = costOf(book, attempt, clock.currentTimeMillisUnsafe())
-              const spent = cost === undefined ? 0 : amountOf(cost.cost?.nanoUsd) ?? ask.nanoUsd
-              return client.settle({ ...decision.settlement, spentNanoUsd: spent })
-            }))
-          case "Refused":
-            return Effect.fail(refused(decision, find(decision.account.budget), ask, attempt))
-          default:
-            return Effect.fail(unavailable(decision === undefined ? "store" : "accounts", attempt.number - 1))
-        }
-      })
-      return ceiling === undefined ? Effect.andThen(telemetry.letThrough(attempt.model, now), reserved) : reserved
-    })
+  const { admit, check } = yield* Admission.make({
+    asked,
+    book,
+    catalogue,
+    client,
+    isLocal,
+    leaseMillis,
+    options,
+    owner,
+    refusals,
+    registry,
+    telemetry,
+    unavailable
+  })
 
   const ask = (batch: Batch): Effect.Effect<Reply, BudgetUnavailableError> =>
     Effect.filterOrFail(client.step(batch), (reply) => reply !== undefined, () => unavailable("store"))
 
+  const credited = (accounts: ReadonlyArray<Account>, nanoUsd: number, at: number): Effect.Effect<void> => {
+    refusals.clear()
+    if (nanoUsd === 0 || accounts.length === 0) return Effect.void
+    const reservations = accounts.map((account) => ({ account, slot: spanAt(account.window, at).slot }))
+    return client.settle({ reservedNanoUsd: 0, spentNanoUsd: -nanoUsd, reservations })
+  }
+
   return Budget.of({
     admit,
+    check,
     events: telemetry.events,
 
     snapshot: Effect.suspend(() =>
-      Effect.map(ask({ read: budgets.map(({ name }) => name) }), (reply) => statusesOf(budgets, reply))
+      Effect.map(
+        ask({ read: registry.budgets.map(({ name }) => name) }),
+        (reply) => statusesOf(registry.budgets, reply)
+      )
     ),
 
     setBudgets: (next) =>
       Effect.sync(() => {
-        budgets = budgetsOf(next, catalogue)
+        registry.set(next)
+        refusals.clear()
         telemetry.reset()
       }),
 
-    overrideLimit: (budget, { account, limit, until }) =>
-      Effect.suspend(() => {
-        const override = {
-          budget,
-          account: account === undefined ? undefined : accountOf(find(budget)?.dimension, account, catalogue),
-          limitNanoUsd: limit === undefined ? undefined : toNanoUsd(limit, `the new limit of ${budget}`),
-          until: until === undefined || until === Infinity ? undefined : Math.ceil(until)
-        }
+    overrideLimit: (budget, override) =>
+      Effect.flatMap(registry.overrideOf(budget, override), (override) => {
+        refusals.clear()
         return Effect.asVoid(ask({ overrides: [override] }))
-      })
+      }),
+
+    credit: (budget, credit) =>
+      Effect.flatMap(
+        registry.creditOf(budget, credit),
+        ({ account, nanoUsd }) => credited([account], nanoUsd, credit.at ?? clock.currentTimeMillisUnsafe())
+      ),
+
+    creditAttempt: (charged, nanoUsd = charged.nanoUsd ?? 0) =>
+      Effect.suspend(() => credited(registry.accountsOf(charged), Math.max(0, Math.round(nanoUsd)), charged.at))
   })
 })
 
@@ -390,9 +346,12 @@ export const layerOff: Layer.Layer<Budget> = Layer.succeed(
   Budget,
   Budget.of({
     admit: () => admitted,
+    check: () => Effect.void,
     events: Stream.empty,
     snapshot: Effect.succeed([]),
     setBudgets: () => Effect.void,
-    overrideLimit: () => Effect.void
+    overrideLimit: () => Effect.void,
+    credit: () => Effect.void,
+    creditAttempt: () => Effect.void
   })
 )

@@ -80,6 +80,15 @@ export const CallContext = Context.Reference<CallContext>("effect-claude/CallCon
 })
 
 /**
+ * The value of a tag. Tags have names of the caller's choice, `constructor` among them.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const tagOf = (tags: CallContext["tags"], name: string): string | undefined =>
+  Object.hasOwn(tags, name) ? tags[name] : undefined
+
+/**
  * The context as it is here.
  *
  * @category getters

@@ -16,7 +16,7 @@
  * - **Slow** is an attempt that took longer than `slowCallDuration` from its admission to its end; for a stream, to its first content.
  * - **Rates** are of attempts that were sent within one window, whenever they end; those in flight count as neither failed nor slow. An attempt that hangs
  *   counts as failed after two minutes and as much time as twice its `max_tokens` take; one whose caller has a deadline already when it
- *   has waited for most of that and for twice as long as such calls usually take.
+ *   has waited for a third of that and for half as long again as such calls usually take. An answer after that takes it back.
  * - **A half-open call** counts whenever it ends: its success proves that the API is back, also if the circuit has opened again since. A result of an
  *   attempt from before the opening does not count. Each round of half-open calls without a verdict is followed by another, so a circuit can
  *   leave every state.
@@ -56,6 +56,7 @@ import { layerStoreMemory, Store } from "./CircuitBreaker/internal/store.ts"
 import { ClaudeApi } from "./ClaudeApi.ts"
 import type { CircuitOpenError } from "./ClaudeError.ts"
 import * as Feed from "./internal/feed.ts"
+import * as Metrics from "./internal/metrics.ts"
 import * as Model from "./Model.ts"
 
 export type {
@@ -185,6 +186,19 @@ const keyOf = (baseUrl: string, group: Model.Group): string => {
   return `${host}${pathname === "/" ? "" : pathname}:${group}`
 }
 
+/** The values of the gauge. */
+const phaseCodes: Readonly<Record<Phase, number>> = { closed: 0, halfOpen: 1, open: 2 }
+
+/** Shows the phase of a circuit, which is closed at first, and counts its transitions. */
+const showing = (group: Model.Group, services: Context.Context<never>) => {
+  const gauge = Metrics.gauge(Metrics.metrics.circuit, { group })
+  gauge.updateUnsafe(phaseCodes.closed, services)
+  return (from: Phase, to: Phase): void => {
+    gauge.updateUnsafe(phaseCodes[to], services)
+    if (from !== to) Metrics.counter(Metrics.metrics.transitions, { group, to }).updateUnsafe(1, services)
+  }
+}
+
 /**
  * Builds the breaker for the API of this context. An option out of range fails with `ConfigError`, which names it, its value and what is allowed.
  *
@@ -198,6 +212,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const { groups } = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const random = yield* Random.Random
+  const services = yield* Effect.context<never>()
   const run = yield* FiberSet.makeRuntime<never>()
   const feed = yield* Feed.make<Transition>({ name: "circuits" })
   const { rules, settings, ...times } = resolve(options)
@@ -207,8 +222,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const gates = new Map<Model.Group, Gate>()
   const optionsOf = new Map<Gate, Options>()
   for (const group of groups) {
+    const shows = showing(group, services)
     const changed = (change: Change) => {
       const { at, from, openMillis, to } = change
+      shows(from, to)
       const openDuration = to === "open" ? Duration.millis(openMillis) : undefined
       if (from !== to) run(feed.publish({ group, from, to, at, openDuration }))
       gate.changed(change)

@@ -34,6 +34,7 @@ import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
 import type { CallError, IncompleteAnswerError, StreamError } from "./ClaudeError.ts"
 import * as Calling from "./ClaudeService/internal/calling.ts"
+import * as Closing from "./ClaudeService/internal/closing.ts"
 import {
   type Checked,
   layer as partsLayer,
@@ -81,19 +82,21 @@ export const make = Effect.gen(function*() {
   const retries = yield* RetryPolicy.RetryPolicy
   const book = yield* PriceBook.PriceBook
   const breaker = yield* CircuitBreaker.CircuitBreaker
+  const budget = yield* Budget.Budget
   const { lookup } = yield* Model.Catalogue
   const kinds = new Attempt.CallKinds(lookup)
   const pool = yield* KeyPool.KeyPool
-  const perAttempt = Attempt.all(
+  const perAttempt = yield* Closing.make(Attempt.all(
     { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
     pool,
-    yield* Budget.Budget,
+    { admit: (attempt) => Effect.as(budget.check(attempt), Attempt.nothing) },
     yield* RateLimiter.RateLimiter,
     ...yield* Policies,
+    budget,
     breaker,
     yield* CostLedger.CostLedger,
     Attempt.learning(kinds)
-  )
+  ))
 
   const parts = { api, book, mayMove: pool.mayMove, monitor: yield* Monitor.Monitor, perAttempt, retries }
   const { ask, begin, create, createWithReport, sanitize, start } = yield* Calling.make({ ...parts, kinds })

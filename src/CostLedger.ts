@@ -3,12 +3,12 @@
  *
  * Each attempt that was sent is one row, also when it failed, was a retry, or its reader went away. A store in this process is written at once; for
  * any other store rows are written in the background, in batches, so a call never waits for it. While the store does not answer, rows wait in
- * memory, at most `maxPending` of them, and are written when it does; further rows are lost, counted and logged. When the layer ends, waiting
+ * memory, at most `maxPending` of them and `maxPendingBytes`, and are written when it does; further rows are lost, counted and logged. When the layer ends, waiting
  * rows are written within `storeTimeout`; the rest is lost, counted and logged.
  *
  * The ledger stands innermost, right around the API: the latency that it records is that of the API.
  *
- * No prompt, answer or secret is in a row. Texts of the caller are cut at 512 characters, tags at 32.
+ * No prompt, answer or secret is in a row. Texts of the caller have at most 200 bytes, as `CallContext` says, and there are at most 32 tags.
  *
  * **Example** (Rows that outlive the process)
  *
@@ -68,7 +68,8 @@ export { type Rows, step } from "./CostLedger/internal/rows.ts"
  *
  * - `flushEvery`: how long a row waits to be written at most, while the store answers. Default 1 second.
  * - `batchRows`: how many rows are written together; as soon as so many wait, they are written early. From 1 to 1,000, default 200.
- * - `maxPending`: how many rows wait for the store at most. Default 10,000, about 10 MB.
+ * - `maxPending`: how many rows wait for the store at most. Default 10,000.
+ * - `maxPendingBytes`: how much memory they take at most, in bytes. Default 16 MiB, which 10,000 rows of about 1 kB do not fill.
  * - `storeTimeout`: how long a write may take, and the final write when the layer ends. Default 5 seconds.
  * - `keepFor`: how long rows are kept. Default forever.
  * - `keepRows`: how many rows are kept; the oldest are removed. Default all.
@@ -81,6 +82,7 @@ export interface Options {
   readonly flushEvery?: Duration.Input | undefined
   readonly batchRows?: number | undefined
   readonly maxPending?: number | undefined
+  readonly maxPendingBytes?: number | undefined
   readonly storeTimeout?: Duration.Input | undefined
   readonly keepFor?: Duration.Input | undefined
   readonly keepRows?: number | undefined
@@ -170,20 +172,24 @@ export class Store extends Context.Service<Store, {
 /**
  * Keeps rows in this process.
  *
- * - `maxRows`: the most that are kept; the first written are evicted, a 64th at a time. Default 10,000, about 10 MB.
+ * - `maxRows`: the most that are kept; the first written are evicted, a 64th at a time. Default 10,000.
+ * - `maxBytes`: the most memory that they take, in bytes. Default 16 MiB, which 10,000 rows of about 1 kB do not fill.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerStoreMemory = (options: { readonly maxRows?: number | undefined } = {}): Layer.Layer<Store> =>
+export const layerStoreMemory = (
+  options: { readonly maxRows?: number | undefined; readonly maxBytes?: number | undefined } = {}
+): Layer.Layer<Store> =>
   Layer.sync(Store, () => {
     const maxRows = Math.max(1, options.maxRows ?? 10_000)
+    const maxBytes = Math.max(1, options.maxBytes ?? 16 * 1024 * 1024)
     let rows: Rows | undefined
     return {
       isLocal: true,
       step: (command) =>
         Effect.sync(() => {
-          const [next, reply] = step(rows, command, maxRows)
+          const [next, reply] = step(rows, command, maxRows, maxBytes)
           rows = next
           return reply
         })
@@ -234,7 +240,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     flushMillis: Duration.toMillis(options.flushEvery ?? "1 second"),
     storeMillis: Duration.toMillis(options.storeTimeout ?? "5 seconds"),
     batchRows: whole("batchRows", options.batchRows ?? 200, 1_000),
-    maxPending: whole("maxPending", options.maxPending ?? 10_000, Infinity)
+    maxPending: whole("maxPending", options.maxPending ?? 10_000, Infinity),
+    maxPendingBytes: whole("maxPendingBytes", options.maxPendingBytes ?? 16 * 1024 * 1024, Infinity)
   }
   const writer = store.isLocal === true ? writerAtOnce(store) : yield* Writer.make(ask, settings)
 

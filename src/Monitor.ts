@@ -22,24 +22,34 @@
  *
  * @since 0.1.0
  */
+import type { Message } from "@anthropic-ai/sdk/resources/messages"
 import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
 import type { Attempt } from "./Attempt.ts"
-import type { ApiError } from "./ClaudeError.ts"
+import { ClaudeApi } from "./ClaudeApi.ts"
+import type { ApiError, CircuitOpenError } from "./ClaudeError.ts"
 import * as Feed from "./internal/feed.ts"
 import * as Model from "./Model.ts"
-import type { Event, GiveUp, Happening, Operation, Status } from "./Monitor/internal/events.ts"
+import { type Content, contentAttributes, contentOf, type Settings as Shown } from "./Monitor/internal/content.ts"
+import type { Event, GiveUp, Happening, Status } from "./Monitor/internal/events.ts"
+import { type Conventions, GenAi } from "./Monitor/internal/genAi.ts"
+import * as Log from "./Monitor/internal/log.ts"
 import { happeningOf } from "./Monitor/internal/observed.ts"
-import { noStack, Recorder, type Start, type Surroundings } from "./Monitor/internal/recorder.ts"
+import { type Ended, noStack, Recorder, type Start, type Surroundings } from "./Monitor/internal/recorder.ts"
 import { Series } from "./Monitor/internal/series.ts"
-import { History, Sum, type Totals } from "./Monitor/internal/totals.ts"
+import { startOf } from "./Monitor/internal/spans.ts"
+import { History, noPeriod, type Period, periodsOf } from "./Monitor/internal/totals.ts"
 import { PriceBook } from "./PriceBook.ts"
 
+export type { Content } from "./Monitor/internal/content.ts"
 export type {
   CallRecord,
   Event,
@@ -51,17 +61,29 @@ export type {
   WaitReason
 } from "./Monitor/internal/events.ts"
 export type { Fault } from "./Monitor/internal/fault.ts"
+export type { Conventions } from "./Monitor/internal/genAi.ts"
 export type { Start } from "./Monitor/internal/recorder.ts"
-export type { Times, Totals } from "./Monitor/internal/totals.ts"
+export type { Period, Times, Totals } from "./Monitor/internal/totals.ts"
 
 /**
- * What calls added up to, of all models and of each: those of the catalogue by their ids, all others as `other`.
+ * - `log`: the request log, one record for each call: at error level those that failed, at warning level those that needed retries or another key, at
+ *   info level a part of the others: `sample`, from 0 (none of them) to 1 (all). `false` for no log. Default `{ sample: 0 }`.
+ * - `content`: where prompts and answers are shown. Default what the variable `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` says (`SPAN_ONLY`,
+ *   `EVENT_ONLY` or `SPAN_AND_EVENT`), else nowhere.
+ * - `redact`: what each text of them becomes before it is shown.
+ * - `maxContentLength`: how many characters of each attribute are shown, the newest turns first. Default 10,000.
+ * - `conventions`: which version of OpenTelemetry's conventions for generative AI is used. Default `latest` where the variable
+ *   `OTEL_SEMCONV_STABILITY_OPT_IN` has `gen_ai_latest_experimental`, else `current`.
  *
- * @category models
+ * @category options
  * @since 0.1.0
  */
-export interface Period extends Totals {
-  readonly models: Readonly<Record<string, Totals>>
+export interface Options {
+  readonly log?: false | { readonly sample?: number | undefined } | undefined
+  readonly content?: Content | undefined
+  readonly redact?: ((text: string) => string) | undefined
+  readonly maxContentLength?: number | undefined
+  readonly conventions?: Conventions | undefined
 }
 
 /**
@@ -85,20 +107,13 @@ export interface Snapshot {
 }
 
 /**
- * None yet.
- *
- * @category options
- * @since 0.1.0
- */
-export interface Options {}
-
-/**
  * Records one call. `ClaudeService` calls it; the monitor that is off records nothing.
  *
  * - `attempt`: runs an attempt in a span of its own; `attemptScoped` does the same for one that lives as long as a scope.
  * - `retrying`, `gaveUp`: what the retry policy does after a failed attempt.
  * - `contentArrived`: the first content of a stream has arrived, in milliseconds since the epoch.
- * - `streamEnded`: how a stream ended, which the exit of its scope does not say.
+ * - `streaming`: gives the message that a stream has added up to, whenever it is asked.
+ * - `streamEnded`: how a stream ended, which the exit of its scope does not say, and with which error.
  *
  * @category models
  * @since 0.1.0
@@ -110,10 +125,11 @@ export interface Call {
     attempt: Attempt,
     run: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E, R | Scope.Scope>
-  readonly retrying: (error: ApiError, waitMillis: number) => void
+  readonly retrying: (error: ApiError | CircuitOpenError, waitMillis: number) => void
   readonly gaveUp: (error: ApiError, reason: GiveUp) => void
   readonly contentArrived: (now: number) => void
-  readonly streamEnded: (status: Status) => void
+  readonly streaming: (message: () => Message | undefined) => void
+  readonly streamEnded: (status: Status, error: unknown) => void
 }
 
 /**
@@ -140,26 +156,66 @@ export class Monitor extends Context.Service<Monitor, {
 /** The most events that are kept for a subscriber. */
 const maxEvents = 1_024
 
-/** The names of spans. */
-const names: Readonly<Record<Operation, string>> = {
-  chat: "create",
-  count_tokens: "countTokens",
-  list_models: "models",
-  get_model: "model"
+/** A variable of the environment that nobody has to set. */
+const variable = (name: string): Effect.Effect<string> =>
+  Effect.orElseSucceed(Config.withDefault(Config.String(name), ""), () => "")
+
+const settingsOf = Effect.fnUntraced(function*(options: Options) {
+  const optIn = yield* variable("OTEL_SEMCONV_STABILITY_OPT_IN")
+  const capture = yield* variable("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT")
+  const isLatest = optIn.split(",").some((name) => name.trim() === "gen_ai_latest_experimental")
+  const { log = {}, maxContentLength = 10_000 } = options
+  const sample = log === false ? undefined : log.sample ?? 0
+  if (sample !== undefined && !(sample >= 0 && sample <= 1)) {
+    throw new RangeError(`Monitor: log.sample must be a number from 0 to 1, and is ${sample}`)
+  }
+  if (!(maxContentLength >= 0)) {
+    throw new RangeError(`Monitor: maxContentLength must be a number from 0, and is ${maxContentLength}`)
+  }
+  return {
+    sample,
+    content: options.content ?? contentOf(capture),
+    shown: { redact: options.redact, maxLength: maxContentLength },
+    version: options.conventions ?? (isLatest ? "latest" as const : "current" as const)
+  }
+})
+
+const details = "gen_ai.client.inference.operation.details"
+
+/** Shows what was asked and answered. */
+const show = (
+  { message, record, request }: Ended,
+  span: Tracer.Span,
+  where: Content,
+  shown: Shown
+): Effect.Effect<void> => {
+  const attributes = contentAttributes(request, message?.(), shown)
+  if (where !== "events") { for (const [name, value] of Object.entries(attributes)) span.attribute(name, value) }
+  return where === "spans" ? Effect.void : Effect.annotateLogs(Effect.logInfo(details), {
+    "event.name": details,
+    "claude.call_id": record.callId,
+    ...attributes
+  })
 }
 
 /** The monitor, and what hands on to it what the policies around it publish. */
-const make = Effect.gen(function*() {
+const make = Effect.fnUntraced(function*(options: Options) {
+  const { content, sample, shown, version } = yield* settingsOf(options)
+  const { baseUrl } = yield* ClaudeApi
   const book = yield* PriceBook
   const { find } = yield* Model.Catalogue
   const clock = yield* Clock.Clock
+  const random = yield* Random.Random
   const feed = yield* Feed.make<Event>({ capacity: maxEvents })
   const services = Context.make(Metric.MetricRegistry, yield* Metric.MetricRegistry).pipe(
     Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
   )
   const startedAt = clock.currentTimeMillisUnsafe()
+  const series = new Series(find, services)
+  const genAi = new GenAi(version, baseUrl)
+  const attributesOf = startOf(baseUrl)
   const histories = new Map<string, History>()
-  let active = 0
+  const active = new Set<Recorder>()
   let sequence = 0
 
   const publish = (happening: Happening, at: number): void => {
@@ -167,50 +223,58 @@ const make = Effect.gen(function*() {
     if (feed.subscribers > 0) Effect.runSync(feed.publish({ ...happening, at, sequence }))
   }
 
-  const surroundings: Surroundings = {
-    book,
-    clock,
-    services,
-    series: new Series((id) => find(id)?.id === id),
-    idOf: (model) => find(model)?.id ?? model,
-    publish,
-    ended: (record, model, now) => {
-      active--
-      const history = histories.get(model) ?? new History()
-      histories.set(model, history)
-      history.add(record, now)
-      return Effect.void
+  const ended = (call: Ended, recorder: Recorder): Effect.Effect<void> => {
+    const { model, now, record } = call
+    active.delete(recorder)
+    let history = histories.get(model)
+    if (history === undefined) histories.set(model, history = new History())
+    history.add(record, now)
+    if (record.operation === "chat") {
+      const served = record.servedModel === undefined ? undefined : series.labelOf(record.servedModel)
+      genAi.record(record, model, served, services)
     }
+    const shows = content === "none" || record.operation !== "chat"
+      ? Effect.void
+      : show(call, recorder.span, content, shown)
+    const logs = sample === undefined ? Effect.void : Log.write(record, sample, () => random.nextDoubleUnsafe())
+    if (shows === Effect.void && logs === Effect.void) return logs
+    // Whatever a logger does, the call has ended as it has.
+    return Effect.asVoid(Effect.exit(Effect.andThen(logs, shows)))
   }
 
+  const surroundings: Surroundings = { book, clock, services, series, version, publish, ended }
+
   const begin = (start: Start): Effect.Effect<Recorder> =>
-    Effect.map(
-      Effect.makeSpan(`ClaudeService.${start.stream ? "stream" : names[start.operation]}`, {
-        kind: "client",
-        attributes: { "gen_ai.request.model": start.model }
-      }),
-      (span) => {
-        active++
-        return new Recorder(start, span, surroundings)
-      }
-    )
+    Effect.withFiber((fiber) => {
+      const { model, operation } = start
+      // Nobody can see what the spans of the default tracer say.
+      const isTraced = fiber.getRef(Tracer.Tracer) !== Tracer.nativeTracer
+      const options = isTraced ? { kind: "client", attributes: attributesOf(operation, model) } as const : undefined
+      return Effect.map(Effect.makeSpan(model === "" ? operation : `${operation} ${model}`, options), (span) => {
+        const recorder = new Recorder(start, span, isTraced, surroundings)
+        active.add(recorder)
+        return recorder
+      })
+    })
 
   const observer: Feed.Observer = (name, value) => {
+    const now = clock.currentTimeMillisUnsafe()
     const happening = happeningOf(name, value)
-    if (happening !== undefined) publish(happening, clock.currentTimeMillisUnsafe())
+    if (happening === undefined) return Effect.void
+    publish(happening, now)
+    if (happening._tag !== "CircuitChanged") return Effect.void
+    const { from, group, to } = happening
+    const attributes = { "claude.group": group, "claude.circuit.from": from, "claude.circuit.to": to }
+    for (const call of active) if (call.group === group) call.event("claude.circuit", now, attributes)
+    return sample === undefined ? Effect.void : Log.circuit(happening)
   }
 
   const monitor = Monitor.of({
     events: feed.stream,
     snapshot: Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()
-      const sums = [...histories].map(([model, history]) => [model, history.sums(now)] as const)
-      const period = (index: 0 | 1 | 2): Period => {
-        const all = new Sum()
-        for (const [, each] of sums) all.merge(each[index])
-        return { ...all.totals, models: Object.fromEntries(sums.map(([model, each]) => [model, each[index].totals])) }
-      }
-      return { at: now, startedAt, active, sinceStart: period(0), lastMinute: period(1), lastHour: period(2) }
+      const [sinceStart, lastMinute, lastHour] = periodsOf(histories, now)
+      return { at: now, startedAt, active: active.size, sinceStart, lastMinute, lastHour }
     }),
     call: (start, run) =>
       Effect.acquireUseRelease(
@@ -228,12 +292,24 @@ const make = Effect.gen(function*() {
 })
 
 /**
- * Sees every call.
+ * Sees every call. Invalid options are a defect.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (_options: Options = {}): Layer.Layer<Monitor, never, PriceBook> => Layer.effectContext(make)
+export const layer = (options: Options = {}): Layer.Layer<Monitor, never, ClaudeApi | PriceBook> =>
+  Layer.effectContext(make(options))
+
+/**
+ * `layer` with options from configuration; a function cannot come from there.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Omit<Options, "redact">>
+): Layer.Layer<Monitor, Config.ConfigError, ClaudeApi | PriceBook> =>
+  Layer.effectContext(Effect.flatMap(Config.unwrap(options), make))
 
 const nothing = ({ callId }: Start): Call => ({
   callId,
@@ -242,10 +318,9 @@ const nothing = ({ callId }: Start): Call => ({
   retrying: () => {},
   gaveUp: () => {},
   contentArrived: () => {},
+  streaming: () => {},
   streamEnded: () => {}
 })
-
-const none = new Sum().totals
 
 /**
  * Sees nothing, and makes no spans.
@@ -261,9 +336,9 @@ export const layerOff: Layer.Layer<Monitor> = Layer.succeed(
       at: 0,
       startedAt: 0,
       active: 0,
-      sinceStart: { ...none, models: {} },
-      lastMinute: { ...none, models: {} },
-      lastHour: { ...none, models: {} }
+      sinceStart: noPeriod,
+      lastMinute: noPeriod,
+      lastHour: noPeriod
     }),
     call: (start, run) => run(nothing(start)),
     callScoped: (start, run) => run(nothing(start))

@@ -99,7 +99,7 @@ export interface Progress {
 /**
  * Hears of what the policy does about one call.
  *
- * - `retrying`: an attempt has failed and will be followed by another after a wait in milliseconds.
+ * - `retrying`: an attempt has failed, or was refused by an open circuit, and will be followed by another after a wait in milliseconds.
  * - `gaveUp`: an attempt has failed with an error that another might have changed, and there is none: no retries are left, no tokens in the budget of
  *   all calls, no time before the deadline, or the server asks for a longer wait than is allowed.
  *
@@ -107,7 +107,7 @@ export interface Progress {
  * @since 0.1.0
  */
 export interface Listener {
-  readonly retrying: (error: ApiError, waitMillis: number) => void
+  readonly retrying: (error: ApiError | CircuitOpenError, waitMillis: number) => void
   readonly gaveUp: (error: ApiError, reason: "retries" | "retry_budget" | "deadline" | "retry_after") => void
 }
 
@@ -243,6 +243,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           const wait = Duration.toMillis(error.retryAfter) + Math.ceil((yield* Random.next) * base)
           circuitMillis -= wait
           if (circuitMillis < 0 || now + wait >= deadline) return yield* Effect.fail(error)
+          listener?.retrying(error, wait)
           yield* Effect.sleep(wait)
           moves = 0
           continue

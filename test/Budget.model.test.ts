@@ -24,6 +24,7 @@ const Step = Schema.Union([
   Schema.Struct({ do: Schema.Literal("wait"), millis: between(0, 30 * hour) }),
   Schema.Struct({ do: Schema.Literal("wait"), millis: between(0, hour) }),
   Schema.Struct({ do: Schema.Literal("limit"), nanoUsd: between(0, 150) }),
+  Schema.Struct({ do: Schema.Literal("credit"), tenant: between(0, 1), nanoUsd: between(0, 80) }),
   Schema.Struct({
     do: Schema.Literal("override"),
     tenant: Schema.UndefinedOr(between(0, 1)),
@@ -39,6 +40,14 @@ interface Call {
   readonly at: number
   readonly reserved: number
   spent: number | undefined
+  doubtful: number
+}
+
+/** Where a call counts together with others. */
+const slots: Record<string, (at: number) => number> = {
+  total: () => 0,
+  day: (at) => Math.floor(at / (24 * hour)),
+  rolling: (at) => Math.floor(at / 60_000)
 }
 
 /** Whether a call of the past counts now. */
@@ -74,19 +83,36 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
         }
         const counting = (name: string, account: string, now: number) =>
           calls.filter(({ at, tenant }) => (name !== "day" || tenant === account) && windows[name]!(at, now))
-        const spentOf = (calls: ReadonlyArray<Call>) => calls.reduce((sum, { spent = 0 }) => sum + spent, 0)
+        /** What was credited in one slot of an account. */
+        const credits = new Map<string, { spent: number; doubtful: number }>()
+        const slotsOf = (name: string, account: string, those: ReadonlyArray<Call>) =>
+          [...new Set(those.map(({ at }) => slots[name]!(at)))].sort((one, other) => other - one).map((slot) => {
+            const key = `${name} ${name === "day" ? account : ""} ${slot}`
+            const credit = credits.get(key) ?? { spent: 0, doubtful: 0 }
+            credits.set(key, credit)
+            const own = those.filter(({ at }) => slots[name]!(at) === slot)
+            return {
+              credit,
+              spent: own.reduce((sum, { spent = 0 }) => sum + spent, 0) - credit.spent,
+              doubtful: own.reduce((sum, { doubtful }) => sum + doubtful, 0) - credit.doubtful
+            }
+          })
+        const spentOf = (name: string, account: string, those: ReadonlyArray<Call>) =>
+          slotsOf(name, account, those).reduce((sum, { spent }) => sum + spent, 0)
+        const doubtfulOf = (name: string, account: string, those: ReadonlyArray<Call>) =>
+          slotsOf(name, account, those).reduce((sum, { doubtful }) => sum + doubtful, 0)
         const reservedOf = (calls: ReadonlyArray<Call>) =>
           calls.reduce((sum, { reserved, spent }) => spent === undefined ? sum + reserved : sum, 0)
         const lacks = (name: string, account: string, now: number, needed: number) => {
           const those = counting(name, account, now)
-          return spentOf(those) + reservedOf(those) + needed > limitOf(name, account, now)
+          return spentOf(name, account, those) + reservedOf(those) + needed > limitOf(name, account, now)
         }
 
         const check = Effect.gen(function*() {
           const now = yield* Clock.currentTimeMillis
           for (const state of yield* budget.snapshot) {
             const those = counting(state.budget, state.account, now)
-            const spent = spentOf(those)
+            const spent = spentOf(state.budget, state.account, those)
             const reserved = reservedOf(those)
             const limit = limitOf(state.budget, state.account, now)
             assert.deepInclude(state, {
@@ -95,6 +121,7 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
               reservedNanoUsd: reserved,
               remainingNanoUsd: limit - spent - reserved,
               lapsedNanoUsd: 0,
+              doubtfulNanoUsd: doubtfulOf(state.budget, state.account, those),
               overshotNanoUsd: those.reduce((sum, { reserved, spent = 0 }) => sum + Math.max(0, spent - reserved), 0)
             }, state.budget)
           }
@@ -108,7 +135,19 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
           yield* settling.settle(self.attempt)
           yield* Effect.repeat(Effect.yieldNow, { times: 10 })
           self.spent = spent
+          self.doubtful = how === "lost" ? spent : 0
         })
+
+        /** In doubt first, and the newest first. */
+        const credit = (name: string, account: string, now: number, nanoUsd: number) => {
+          let left = nanoUsd
+          for (const { credit, doubtful, spent } of slotsOf(name, account, counting(name, account, now))) {
+            const taken = Math.min(left, spent)
+            left -= taken
+            credit.spent += taken
+            credit.doubtful += Math.min(taken, doubtful)
+          }
+        }
 
         for (const step of steps) {
           const now = yield* Clock.currentTimeMillis
@@ -120,7 +159,7 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
               const exit = yield* Effect.exit(settling.admit(budget, attempt))
               assert.strictEqual(Exit.isSuccess(exit), missing.length === 0, `misses ${missing}`)
               if (Exit.isSuccess(exit)) {
-                calls.push({ attempt, tenant, at: now, reserved: step.nanoUsd, spent: undefined })
+                calls.push({ attempt, tenant, at: now, reserved: step.nanoUsd, spent: undefined, doubtful: 0 })
               }
               break
             }
@@ -133,6 +172,20 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
             case "wait":
               yield* TestClock.adjust(step.millis)
               break
+            case "credit": {
+              const tenant = tenants[step.tenant]!
+              const { attempt } = calls[0] ?? { attempt: attemptOf() }
+              yield* budget.creditAttempt({
+                at: now,
+                sentModel: attempt.model,
+                tags: {},
+                tenant,
+                nanoUsd: step.nanoUsd
+              })
+              yield* Effect.repeat(Effect.yieldNow, { times: 10 })
+              for (const name of ["total", "day", "rolling"]) credit(name, tenant, now, step.nanoUsd)
+              break
+            }
             case "limit":
               configured = step.nanoUsd
               yield* budget.setBudgets(budgetsWith(configured))
@@ -164,5 +217,137 @@ describe("Budget, against a reference", () => {
     "admits what fits and nothing else, and loses no nano-dollar, in SQLite",
     BudgetSql.layerStore().pipe(Layer.provide(Layer.fresh(Sqlite.layer({ filename: ":memory:" }))), Layer.orDie),
     50
+  )
+
+  const Event = Schema.Union([
+    Schema.Struct({ do: Schema.Literal("admit"), owner: between(0, 1), nanoUsd: between(0, 60) }),
+    Schema.Struct({ do: Schema.Literal("settle"), which: between(0, 20), nanoUsd: between(0, 70) }),
+    Schema.Struct({ do: Schema.Literal("renew"), owner: between(0, 1) }),
+    Schema.Struct({ do: Schema.Literal("wait"), millis: between(0, 150) }),
+    Schema.Struct({ do: Schema.Literal("credit"), nanoUsd: between(0, 80) })
+  ])
+
+  it.effect.prop(
+    "reserves for those who renew, counts what lapsed until it is settled or credited, or frees it where that is asked for",
+    { countsLapsed: Schema.Boolean, steps: Schema.Array(Event) },
+    ({ countsLapsed, steps }) =>
+      Effect.sync(() => {
+        const account: Budget.Account = {
+          key: Budget.keyOf("all", ""),
+          budget: "all",
+          account: "",
+          window: { _tag: "Total" },
+          thresholds: [],
+          limitNanoUsd: 100,
+          countsLapsed
+        }
+        const rows = new Map<string, Budget.Row>()
+        const calls: Array<
+          {
+            readonly owner: number
+            readonly settlement: Budget.Settlement
+            until: number
+            isOpen: boolean
+            hasLapsed: boolean
+          }
+        > = []
+        const numbers = [1, 1]
+        let [now, spent, lapsed] = [1, 0, 0]
+        const at = (batch: Budget.Batch) => {
+          const [changed, reply] = Budget.step(rows, batch, now)
+          changed.forEach((row, key) => rows.set(key, row))
+          return reply
+        }
+        const reserved = () =>
+          calls.reduce(
+            (sum, { isOpen, settlement, until }) => isOpen && until > now ? sum + settlement.reservedNanoUsd : sum,
+            0
+          )
+        /** Open ones whose time is over. */
+        const lapse = () => {
+          for (const call of calls) {
+            if (!call.isOpen || call.hasLapsed || call.until > now) continue
+            call.hasLapsed = true
+            lapsed += call.settlement.reservedNanoUsd
+          }
+        }
+        const restore = (call: (typeof calls)[number]) => {
+          if (call.hasLapsed) lapsed -= Math.min(lapsed, call.settlement.reservedNanoUsd)
+          call.hasLapsed = false
+        }
+
+        for (const [index, step] of steps.entries()) {
+          lapse()
+          switch (step.do) {
+            case "admit": {
+              const fits = spent + (countsLapsed ? lapsed : 0) + reserved() + step.nanoUsd <= 100
+              const lease = { id: `${index}`, millis: 100 }
+              const { decisions: [decision] } = at({
+                reserves: [{ lease, nanoUsd: step.nanoUsd, accounts: [account] }]
+              })
+              assert.strictEqual(decision?._tag, fits ? "Reserved" : "Refused")
+              if (decision?._tag !== "Reserved") break
+              const { settlement } = decision
+              calls.push({ owner: step.owner, settlement, until: now + 100, isOpen: true, hasLapsed: false })
+              break
+            }
+            case "settle": {
+              const open = calls.filter(({ isOpen }) => isOpen)
+              const call = open[step.which % Math.max(1, open.length)]
+              if (call === undefined) break
+              // What has lapsed by then is taken as lapsed by whoever looks.
+              at({ reserves: [{ nanoUsd: 0, accounts: [account], isLook: true }] })
+              at({
+                owner: `${call.owner}`,
+                number: numbers[call.owner]!++,
+                settlements: [{ ...call.settlement, spentNanoUsd: step.nanoUsd }]
+              })
+              restore(call)
+              call.isOpen = false
+              spent += step.nanoUsd
+              break
+            }
+            case "renew": {
+              const own = calls.filter(({ isOpen, owner }) => isOpen && owner === step.owner)
+              at({ reserves: [{ nanoUsd: 0, accounts: [account], isLook: true }] })
+              at({
+                owner: `${step.owner}`,
+                number: numbers[step.owner]!,
+                renewals: own.map(({ settlement: { lease = "", reservations, reservedNanoUsd } }) => ({
+                  lease,
+                  millis: 100,
+                  nanoUsd: reservedNanoUsd,
+                  reservations
+                }))
+              })
+              for (const call of own) {
+                restore(call)
+                call.until = now + 100
+              }
+              break
+            }
+            case "credit": {
+              const reservations = [{ account, slot: 0 }]
+              at({ settlements: [{ reservedNanoUsd: 0, spentNanoUsd: -step.nanoUsd, reservations }] })
+              if (step.nanoUsd === 0) break
+              const ofLapsed = countsLapsed ? Math.min(step.nanoUsd, lapsed) : 0
+              lapsed -= ofLapsed
+              spent -= Math.min(spent, step.nanoUsd - ofLapsed)
+              break
+            }
+            case "wait":
+              now += step.millis
+          }
+          lapse()
+          const { rows: [row] } = at({ read: ["all"] })
+          const slot = row?._tag === "Account" ? row.slots[0] : undefined
+          assert.deepStrictEqual(
+            [slot?.spent ?? 0, slot?.reserved ?? 0, slot?.lapsed ?? 0],
+            [spent, reserved(), lapsed],
+            JSON.stringify(step)
+          )
+        }
+      }),
+    { arbitrary: { runs: 500, size: 60 } }
   )
 })

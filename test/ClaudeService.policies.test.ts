@@ -316,7 +316,7 @@ describe("what a call costs", () => {
           rules: ["cheaperModel"],
           optimizerSavedNanoUsd: report.changes[0]!.savedNanoUsd
         })
-        const call = spans.find(({ name }) => name === "ClaudeService.create")
+        const call = spans.find(({ name }) => name.startsWith("chat "))
         assert.strictEqual(call?.attributes.get("claude.asked_model"), "claude-sonnet-5-5")
         assert.deepStrictEqual(call?.attributes.get("claude.optimizer.rules"), ["cheaperModel"])
         assert.strictEqual(JSON.parse(body).model, "claude-haiku-5-5")

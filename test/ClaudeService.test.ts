@@ -154,9 +154,9 @@ describe("create", () => {
       const { fetch } = fetchOf((n) => n === 1 ? apiError(500, "api_error") : json(message))
       yield* driven(ClaudeService.create(hello).pipe(Effect.withTracer(tracer), Effect.provide(over(fetch))))
       assert.deepStrictEqual(spans.map((span) => span.name), [
-        "ClaudeService.create",
-        "ClaudeService.attempt",
-        "ClaudeService.attempt"
+        `chat ${hello.model}`,
+        "claude.attempt",
+        "claude.attempt"
       ])
       assert.isTrue(spans.every((span) => span.status._tag === "Ended"))
       assert.notInclude(JSON.stringify(spans.map((span) => [...span.attributes])), "hello")
@@ -245,10 +245,12 @@ describe("stream", () => {
   it.effect("is a new call each time it is run", () =>
     Effect.gen(function*() {
       const { fetch, state } = fetchOf(() => sse(pieces))
-      const claude = yield* Effect.provide(ClaudeService.ClaudeService, over(fetch))
-      const stream = claude.stream(hello)
-      const [one, two] = [yield* Stream.runCollect(stream), yield* Stream.runCollect(stream)]
-      assert.deepStrictEqual(one, two)
+      yield* Effect.gen(function*() {
+        const claude = yield* ClaudeService.ClaudeService
+        const stream = claude.stream(hello)
+        const [one, two] = [yield* Stream.runCollect(stream), yield* Stream.runCollect(stream)]
+        assert.deepStrictEqual(one, two)
+      }).pipe(Effect.provide(over(fetch)))
       assert.strictEqual(state.requests, 2)
     }))
 

@@ -122,6 +122,7 @@ export const claude = <E>(keys: Layer.Layer<KeyStore.KeyStore, E>, options: Clau
   ))
   return ClaudeService.layerWithParts({
     ...options,
+    monitor: { log: false },
     keys: Layer.effect(KeyPool.KeyPool, pool).pipe(Layer.provide(keys)),
     ...(watch === undefined ? undefined : { ledger: Layer.succeed(CostLedger.CostLedger, watch.ledger) })
   })

@@ -18,8 +18,8 @@ export interface Feed<A> {
   readonly stream: Stream.Stream<A>
 }
 
-/** Takes what feeds with a name publish, as it happens. It does not throw. */
-export type Observer = (feed: string, value: unknown) => void
+/** Takes what feeds with a name publish, as it happens, and gives what is left to be done about it. It does not throw. */
+export type Observer = (feed: string, value: unknown) => Effect.Effect<void>
 
 /** Who is told of everything, without a subscription that could fall behind. A feed looks for it when it is built. */
 export const CurrentObserver = Context.Reference<Observer | undefined>("effect-claude/Observer", {
@@ -43,10 +43,7 @@ export const make = <A>(
     const feed = {
       subscribers: observer === undefined ? 0 : 1,
       publish: name === undefined || observer === undefined ? published : (value: A) => {
-        return Effect.suspend(() => {
-          observer(name, value)
-          return published(value)
-        })
+        return Effect.suspend(() => Effect.andThen(published(value), observer(name, value)))
       },
       stream: Stream.unwrap(Effect.as(subscribed, Stream.fromPubSubTake(pubsub)))
     }

@@ -51,9 +51,9 @@ const worker = (
   )
 
 /** The budget as this process has it. */
-const here = (schema: string) =>
+const here = (schema: string, lapsed: Budget.Options["lapsed"] = "spent") =>
   Layer.build(
-    Budget.layerNoDeps({ budgets: budgets(limit), timeout: "30 seconds" }).pipe(
+    Budget.layerNoDeps({ budgets: budgets(limit), timeout: "30 seconds", lapsed }).pipe(
       Layer.provide([
         layerPrices,
         BudgetSql.layerStore({ schema }).pipe(Layer.provide(TestPostgres.layer), Layer.orDie)
@@ -109,30 +109,59 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
     60_000
   )
 
-  it.live("frees what a killed process had reserved, after its time", () =>
+  it.live("counts as spent what a killed process had reserved, until it is credited", () =>
     Effect.gen(function*() {
       const schema = yield* TestPostgres.schema
-      const child = yield* worker(schema, { calls: 137, lease: "3 seconds", settles: false })
+      const child = yield* worker(schema, { calls: 137, lease: "1 second", settles: false })
       assert.deepStrictEqual(yield* run(child), { admitted: 137, reasons: [] })
       yield* Effect.gen(function*() {
         const budget = yield* Budget.Budget
-        // It renews its leases as long as it lives.
-        yield* Effect.sleep("4 seconds")
-        assert.deepInclude(yield* stateOf, { reservedNanoUsd: 1_370, lapsedNanoUsd: 0 })
         child.kill("SIGKILL")
-        const attempt = attemptOf({ tenant: "t0" })
-        const one = Effect.delay(Effect.exit(settling.admit(budget, attempt)), "100 millis")
-        assert.isTrue(Exit.isSuccess(yield* Effect.repeat(one, { until: Exit.isSuccess, times: 200 })))
-        assert.deepInclude(yield* stateOf, { reservedNanoUsd: 10, lapsedNanoUsd: 1_370, spentNanoUsd: 0 })
-        yield* settling.settle(attempt)
-        yield* Effect.repeat(Effect.delay(stateOf, "20 millis"), {
+        const lapsed = yield* Effect.repeat(Effect.delay(stateOf, "50 millis"), {
           until: ({ reservedNanoUsd }) => reservedNanoUsd === 0,
           times: 200
         })
-        const states = yield* (yield* Budget.Budget).snapshot
-        assert.deepStrictEqual(states.filter(({ reservedNanoUsd }) => reservedNanoUsd !== 0), [])
+        assert.deepInclude(lapsed, { spentNanoUsd: 1_370, lapsedNanoUsd: 1_370, remainingNanoUsd: 9 })
+        const attempt = attemptOf({ tenant: "t0" })
+        const refused = yield* Effect.flip(settling.admit(budget, attempt))
+        assert.deepInclude(refused, { _tag: "BudgetExceededError", spentNanoUsd: 1_370, reservedNanoUsd: 0 })
+        yield* budget.credit("all", { amount: 1 })
+        yield* Effect.repeat(Effect.delay(stateOf, "20 millis"), {
+          until: ({ spentNanoUsd }) => spentNanoUsd === 0,
+          times: 200
+        })
+        yield* settling.admit(budget, attempt)
       }).pipe(Effect.provide(yield* here(schema)))
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
+
+  it.live(
+    "frees what a killed process had reserved, after its time, where that is asked for",
+    () =>
+      Effect.gen(function*() {
+        const schema = yield* TestPostgres.schema
+        const child = yield* worker(schema, { calls: 137, lease: "3 seconds", settles: false })
+        assert.deepStrictEqual(yield* run(child), { admitted: 137, reasons: [] })
+        yield* Effect.gen(function*() {
+          const budget = yield* Budget.Budget
+          // It renews its leases as long as it lives.
+          yield* Effect.sleep("4 seconds")
+          assert.deepInclude(yield* stateOf, { reservedNanoUsd: 1_370, lapsedNanoUsd: 0 })
+          child.kill("SIGKILL")
+          const attempt = attemptOf({ tenant: "t0" })
+          const one = Effect.delay(Effect.exit(settling.admit(budget, attempt)), "100 millis")
+          assert.isTrue(Exit.isSuccess(yield* Effect.repeat(one, { until: Exit.isSuccess, times: 200 })))
+          assert.deepInclude(yield* stateOf, { reservedNanoUsd: 10, lapsedNanoUsd: 1_370, spentNanoUsd: 0 })
+          yield* settling.settle(attempt)
+          yield* Effect.repeat(Effect.delay(stateOf, "20 millis"), {
+            until: ({ reservedNanoUsd }) => reservedNanoUsd === 0,
+            times: 200
+          })
+          const states = yield* (yield* Budget.Budget).snapshot
+          assert.deepStrictEqual(states.filter(({ reservedNanoUsd }) => reservedNanoUsd !== 0), [])
+        }).pipe(Effect.provide(yield* here(schema, "released")))
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
+    60_000
+  )
 
   it.live("keeps all accounts consistent when a process is killed amid its work", () =>
     Effect.gen(function*() {

@@ -37,7 +37,13 @@ export const budgetOf = (window: Budget.Window = { _tag: "Total" }): Sketch => (
   thresholds: [50, 100]
 })
 
-export const accountOf = ({ name, ...budget }: Sketch, limitNanoUsd: number, account = ""): Budget.Account => ({
+export const accountOf = (
+  { name, ...budget }: Sketch,
+  limitNanoUsd: number,
+  account = "",
+  countsLapsed = true
+): Budget.Account => ({
+  countsLapsed,
   key: Budget.keyOf(name, account),
   budget: name,
   account,
@@ -81,13 +87,23 @@ class Process {
     })
   }
 
-  settle(reserved: Budget.Settlement, spentNanoUsd: number) {
-    return this.step({ settlements: [{ ...reserved, spentNanoUsd }] })
+  settle(reserved: Budget.Settlement, spentNanoUsd: number, doubtfulNanoUsd = 0) {
+    return this.step({ settlements: [{ ...reserved, spentNanoUsd, doubtfulNanoUsd }] })
+  }
+
+  credit(account: Budget.Account, nanoUsd: number, slot = 0) {
+    const reservations = [{ account, slot }]
+    return this.step({ settlements: [{ reservedNanoUsd: 0, spentNanoUsd: -nanoUsd, reservations }] })
+  }
+
+  /** As the process itself, which is alive. */
+  own(batch: Budget.Batch) {
+    return this.store.step({ owner: this.owner, number: 1, ...batch })
   }
 
   renew(reserved: Budget.Settlement, millis: number) {
-    const accounts = reserved.reservations.map(({ account }) => account)
-    return this.step({ renewals: [{ lease: reserved.lease!, millis, accounts }] })
+    const { lease, reservations, reservedNanoUsd: nanoUsd } = reserved
+    return this.step({ renewals: [{ lease: lease!, millis, nanoUsd, reservations }] })
   }
 
   override(override: Budget.Override) {
@@ -105,7 +121,7 @@ class Process {
   read({ name, window }: Sketch, account = "") {
     return Effect.map(this.step({ read: [name] }), ({ now, rows }) => {
       const from = window._tag === "Calendar" ? now - now % dayMillis : 0
-      const sums = { spent: 0, reserved: 0, overshot: 0, lapsed: 0 }
+      const sums = { spent: 0, reserved: 0, overshot: 0, lapsed: 0, doubtful: 0 }
       for (const row of rows) {
         if (row._tag !== "Account" || row.account !== account) continue
         for (const slot of row.slots) {
@@ -114,6 +130,7 @@ class Process {
           sums.reserved += slot.reserved
           sums.overshot += slot.overshot
           sums.lapsed += slot.lapsed
+          sums.doubtful += slot.doubtful ?? 0
         }
       }
       return sums
@@ -233,11 +250,131 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
     )
 
     run(
-      "frees leases that are not renewed, keeps those that are, and charges what ends later",
+      "counts what was reserved under leases that are not renewed as spent, until they are settled or credited",
       (here, there) =>
         Effect.gen(function*() {
           const budget = budgetOf()
           const one = [accountOf(budget, 100)]
+          const crashed = yield* here.take(40, one, 100)
+          const late = yield* here.take(25, one, 100)
+          yield* here.take(30, one)
+          yield* sleep(150)
+          const refused = yield* there.refused(6, one)
+          assert.deepInclude(refused, { spentNanoUsd: 65, reservedNanoUsd: 30 })
+          assert.deepInclude(yield* there.read(budget), { spent: 0, reserved: 30, lapsed: 65 })
+          yield* here.settle(late, 5)
+          assert.deepInclude(yield* there.read(budget), { spent: 5, reserved: 30, lapsed: 40, overshot: 0 })
+          yield* there.credit(one[0]!, 10)
+          assert.deepInclude(yield* there.read(budget), { spent: 5, lapsed: 30 })
+          yield* here.settle(crashed, 45)
+          assert.deepInclude(yield* there.read(budget), { spent: 50, reserved: 30, lapsed: 0, overshot: 15 })
+          yield* there.take(20, one)
+          yield* there.refused(1, one)
+        })
+    )
+
+    run(
+      "reserves again what lapsed though its process holds it, unless that has settled it meanwhile",
+      (here, there) =>
+        Effect.gen(function*() {
+          const budget = budgetOf()
+          const one = [accountOf(budget, 100, "", false)]
+          const held = yield* here.take(80, one, 50)
+          yield* sleep(100)
+          yield* there.take(60, one)
+          assert.deepInclude(yield* there.read(budget), { reserved: 60, lapsed: 80 })
+          yield* here.renew(held, 60_000)
+          assert.deepInclude(yield* there.read(budget), { reserved: 140, lapsed: 0 })
+          yield* there.refused(1, one)
+          const { lease, reservations, reservedNanoUsd: nanoUsd } = held
+          const settlements = [{ ...held, spentNanoUsd: 10 }]
+          yield* here.own({ settlements })
+          yield* here.own({ renewals: [{ lease: lease!, millis: 60_000, nanoUsd, reservations }] })
+          assert.deepInclude(yield* there.read(budget), { spent: 10, reserved: 60, lapsed: 0 })
+        })
+    )
+
+    run(
+      "takes credits off what was spent, in doubt first, in its window, and never below nothing",
+      (here, there) =>
+        Effect.gen(function*() {
+          const budget = budgetOf()
+          const account = accountOf(budget, 100)
+          yield* here.settle(yield* here.take(50, [account]), 50, 30)
+          yield* here.settle(yield* here.take(20, [account]), 20)
+          assert.deepInclude(yield* there.read(budget), { spent: 70, doubtful: 30 })
+          yield* there.credit(account, 25)
+          assert.deepInclude(yield* there.read(budget), { spent: 45, doubtful: 5 })
+          yield* there.credit(account, 1_000)
+          assert.deepInclude(yield* there.read(budget), { spent: 0, doubtful: 0, overshot: 0, lapsed: 0 })
+          yield* there.take(100, [account])
+          yield* there.credit(account, 10)
+          assert.deepInclude(yield* there.read(budget), { spent: 0, reserved: 100 })
+          const nobody = budgetOf()
+          yield* there.credit(accountOf(nobody, 100), 10)
+          assert.deepInclude(yield* there.read(nobody), { spent: 0, reserved: 0 })
+        })
+    )
+
+    run(
+      "tells of thresholds and refusals again under another limit, and once for each",
+      (here) =>
+        Effect.gen(function*() {
+          const budget = budgetOf()
+          const spend = (nanoUsd: number, limitNanoUsd: number) =>
+            Effect.flatMap(
+              here.take(nanoUsd, [accountOf(budget, limitNanoUsd)]),
+              (held) => Effect.map(here.settle(held, nanoUsd), ({ events }) => events.map(told))
+            )
+          const told = (event: Budget.Event) => event._tag === "Threshold" ? event.percent : event._tag
+          assert.deepStrictEqual(yield* spend(60, 100), [50])
+          assert.deepStrictEqual(yield* spend(10, 100), [])
+          const refusal = Effect.map(here.refused(60, [accountOf(budget, 100)]), ({ events }) => events.map(told))
+          assert.deepStrictEqual(yield* refusal, ["Exceeded"])
+          assert.deepStrictEqual(yield* spend(40, 200), [50])
+          assert.deepStrictEqual(yield* spend(10, 200), [])
+          yield* here.override({ budget: budget.name, account: undefined, limitNanoUsd: 400, until: undefined })
+          assert.deepStrictEqual(yield* spend(80, 200), [50])
+          yield* here.override({ budget: budget.name, account: undefined, limitNanoUsd: undefined, until: undefined })
+          assert.deepStrictEqual(yield* spend(0, 200), [])
+          assert.deepStrictEqual(yield* refusal, [])
+        })
+    )
+
+    run(
+      "only looks where it is asked to, and refuses what would not fit beside what is spent",
+      (here, there) =>
+        Effect.gen(function*() {
+          const budget = budgetOf()
+          const one = [accountOf(budget, 100)]
+          yield* here.settle(yield* here.take(30, one), 30)
+          yield* here.take(50, one)
+          const look = (nanoUsd: number) =>
+            Effect.map(
+              there.step({ reserves: [{ ...there.ask(nanoUsd, one), isLook: true }] }),
+              ({ decisions }) => decisions[0]?._tag
+            )
+          assert.strictEqual(yield* look(70), "Reserved")
+          assert.strictEqual(yield* look(71), "Refused")
+          assert.deepInclude(yield* there.read(budget), { spent: 30, reserved: 50 })
+        })
+    )
+
+    run("tells of no refusal that is waited out", (here) =>
+      Effect.gen(function*() {
+        const budget = budgetOf()
+        const one = [accountOf(budget, 100)]
+        const patient = { ...here.ask(101, one), isPatient: true }
+        assert.deepStrictEqual((yield* here.step({ reserves: [patient] })).events, [])
+        assert.lengthOf((yield* here.refused(101, one)).events, 1)
+      }))
+
+    run(
+      "frees leases that are not renewed where that is asked for, keeps those that are, and charges what ends later",
+      (here, there) =>
+        Effect.gen(function*() {
+          const budget = budgetOf()
+          const one = [accountOf(budget, 100, "", false)]
           const crashed = yield* here.take(40, one, 1_000)
           const kept = yield* here.take(50, one, 1_000)
           yield* sleep(400)
@@ -248,10 +385,9 @@ export const suite = ({ name, processes, sleep, test }: SuiteOptions) => {
           yield* there.take(50, one)
           yield* there.refused(1, one)
           assert.deepInclude(yield* there.read(budget), { reserved: 100, lapsed: 40 })
-          yield* here.renew(crashed, 60_000)
           yield* here.settle(crashed, 30)
           yield* here.settle(kept, 10)
-          assert.deepInclude(yield* there.read(budget), { spent: 40, reserved: 50, overshot: 30 })
+          assert.deepInclude(yield* there.read(budget), { spent: 40, reserved: 50, overshot: 30, lapsed: 0 })
         })
     )
 

@@ -150,6 +150,25 @@ export interface AttemptCost {
 }
 
 /**
+ * What an attempt can wait for: room in the rate limits, a key, or a half-open circuit.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type WaitReason = "limits" | "key" | "circuit"
+
+/**
+ * A wait that is over, in milliseconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Wait {
+  readonly for: WaitReason
+  readonly millis: number
+}
+
+/**
  * What all attempts have. The key pool writes `key`, `patience` and `isUnaffordable`, the port writes `sentAt` and `outcome`; nobody else writes.
  *
  * - `callId`: the same for all attempts of a call.
@@ -160,6 +179,7 @@ export interface AttemptCost {
  * - `moves`: how many attempts right before it failed for reasons of their keys, so that it follows at once with another one.
  * - `patience`: for how many milliseconds it may wait for the limits of its group, since keys of another could be used as well; undefined for as
  *   long as its deadline allows.
+ * - `waits`: what it waited for, in order. Policies that make it wait add to it with `waited`; undefined where it did not wait.
  * - `isUnaffordable`: a budget that counts by keys had no room for it with this one.
  * - `sentAt`: milliseconds since the epoch; undefined until it is sent.
  *
@@ -176,6 +196,7 @@ export interface Common {
   readonly moves?: number | undefined
   key: Key | undefined
   patience?: number | undefined
+  waits?: ReadonlyArray<Wait> | undefined
   isUnaffordable?: boolean | undefined
   sentAt?: number | undefined
   outcome: Outcome
@@ -187,6 +208,7 @@ export interface Common {
  * - `kind`: what calls of this model and request type used before.
  * - `isFast`: it will be served in fast mode, which has prices and rate limits of its own.
  * - `optimized`: the model that the caller asked for and what was changed since; undefined where nothing was.
+ * - `ceilingNanoUsd`: what it may cost at most, once a budget has computed it.
  * - `cost`: what it cost, from its settlement on; `costOf` computes it once.
  * - `onContent`: what policies want to do at the first content of a stream.
  *
@@ -200,6 +222,7 @@ export interface MessageAttempt extends Common {
   readonly kind: CallKind
   readonly isFast: boolean
   readonly optimized?: { readonly askedModel: string; readonly changes: ReadonlyArray<Change> } | undefined
+  ceilingNanoUsd?: number | undefined
   cost?: AttemptCost | undefined
   onContent?: ReadonlyArray<(now: number) => void> | undefined
 }

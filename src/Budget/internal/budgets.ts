@@ -2,9 +2,10 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import type { Attempt } from "../../Attempt.ts"
+import type { Key } from "../../Attempt.ts"
+import { type CallContext, tagOf } from "../../CallContext.ts"
 import { firstOf } from "../../internal/text.ts"
-import type { Catalogue } from "../../Model.ts"
+import type { Catalogue, Model } from "../../Model.ts"
 import type { Account } from "./data.ts"
 import { keyOf } from "./rows.ts"
 import type { Window } from "./window.ts"
@@ -98,7 +99,7 @@ export interface Budget {
   readonly dimension: Dimension | undefined
   /** Whether it depends on the key of an attempt. */
   readonly isOfKey: boolean
-  readonly matches: ((attempt: Attempt) => boolean) | undefined
+  readonly matches: ((subject: Subject) => boolean) | undefined
   readonly whole: Account | undefined
   readonly account: (value: string) => Account
   /** Accounts of attempts that came lately, by the values that divide them. */
@@ -109,13 +110,17 @@ const wrong = (what: string): never => {
   throw new RangeError(`Budget: ${what}`)
 }
 
-/** Dollars as integer nano-dollars. */
-export const toNanoUsd = (usd: number, what: string): number => {
+/** More cannot be counted in nano-dollars. */
+export const maxUsd = "9,000,000"
+
+/** Dollars as integer nano-dollars; undefined where they cannot be counted. */
+export const nanoUsdOf = (usd: number): number | undefined => {
   const nanoUsd = Math.round(usd * 1e9)
-  return usd >= 0 && Number.isSafeInteger(nanoUsd)
-    ? nanoUsd
-    : wrong(`${what} must be from 0 to 9,000,000 US dollars, not ${usd}`)
+  return usd >= 0 && Number.isSafeInteger(nanoUsd) ? nanoUsd : undefined
 }
+
+const toNanoUsd = (usd: number, what: string): number =>
+  nanoUsdOf(usd) ?? wrong(`${what} must be from 0 to ${maxUsd} US dollars, not ${usd}`)
 
 const total: Window = { _tag: "Total" }
 
@@ -147,8 +152,14 @@ const storable = (value: string): string => firstOf(value, maxAccount).replace(/
 export const accountOf = (dimension: Dimension | undefined, value: string, { lookup }: Catalogue): string =>
   storable(dimension === "model" ? lookup(value).id : value)
 
-const valueOf = (attempt: Attempt, dimension: Dimension): string | undefined => {
-  const { context, facts, key } = attempt
+/** What decides in which accounts something counts: an attempt, or what is left of one. */
+export interface Subject {
+  readonly context: Pick<CallContext, "tenant" | "user" | "tags">
+  readonly facts: Pick<Model, "id">
+  readonly key: Pick<Key, "label"> | undefined
+}
+
+const valueOf = ({ context, facts, key }: Subject, dimension: Dimension): string | undefined => {
   switch (dimension) {
     case "tenant":
       return context.tenant
@@ -159,7 +170,7 @@ const valueOf = (attempt: Attempt, dimension: Dimension): string | undefined => 
     case "key":
       return key?.label
     default:
-      return context.tags[dimension.tag]
+      return tagOf(context.tags, dimension.tag)
   }
 }
 
@@ -180,15 +191,18 @@ const matchesOf = ({ tags, ...filter }: Filter, { lookup }: Catalogue): Budget["
       ? []
       : [{ dimension, holds: isOneOf(dimension === "model" ? values.map((value) => lookup(value).id) : values) }]
   )
-  return (attempt) => tests.every(({ dimension, holds }) => holds(valueOf(attempt, dimension)))
+  return (subject) => tests.every(({ dimension, holds }) => holds(valueOf(subject, dimension)))
 }
 
-const budgetOf = (options: BudgetOptions, catalogue: Catalogue): Budget => {
+const budgetOf = (options: BudgetOptions, catalogue: Catalogue, countsLapsed: boolean): Budget => {
   const { filter, limit, limits = {}, name, notifyAt = [50, 80, 100], per } = options
   if (name === "" || name.length > maxName || storable(name) !== name) {
     wrong(`each needs a name, of at most ${maxName} printable characters`)
   }
   for (const percent of notifyAt) if (!(percent > 0)) wrong(`${name} cannot notify at ${percent} percent`)
+  if (per === undefined && Object.keys(limits).length > 0) {
+    wrong(`${name} has limits of single values, so it must say what divides it: per`)
+  }
   const limitNanoUsd = toNanoUsd(limit, `the limit of ${name}`)
   const others = new Map(
     Object.entries(limits).map(([value, usd]) => [
@@ -204,7 +218,8 @@ const budgetOf = (options: BudgetOptions, catalogue: Catalogue): Budget => {
     account: value,
     window,
     thresholds,
-    limitNanoUsd: others.get(value) ?? limitNanoUsd
+    limitNanoUsd: others.get(value) ?? limitNanoUsd,
+    countsLapsed
   })
   return {
     name,
@@ -219,22 +234,37 @@ const budgetOf = (options: BudgetOptions, catalogue: Catalogue): Budget => {
 }
 
 /** Checks budgets. Throws a `RangeError` where their options are invalid. */
-export const budgetsOf = (options: ReadonlyArray<BudgetOptions>, catalogue: Catalogue): ReadonlyArray<Budget> => {
-  const budgets = options.map((budget) => budgetOf(budget, catalogue))
+export const budgetsOf = (
+  options: ReadonlyArray<BudgetOptions>,
+  catalogue: Catalogue,
+  countsLapsed: boolean
+): ReadonlyArray<Budget> => {
+  const budgets = options.map((budget) => budgetOf(budget, catalogue, countsLapsed))
   return new Set(budgets.map(({ name }) => name)).size === budgets.length
     ? budgets
     : wrong("two budgets have the same name")
 }
 
 /** The account of a budget in which an attempt counts. */
-export const accountFor = ({ account, dimension, recent }: Budget, attempt: Attempt): Account => {
-  const value = firstOf(dimension === undefined ? "" : valueOf(attempt, dimension) ?? "", maxAccount)
+const accountFor = ({ account, dimension, recent }: Budget, subject: Subject): Account => {
+  const value = firstOf(dimension === undefined ? "" : valueOf(subject, dimension) ?? "", maxAccount)
   const known = recent.get(value)
   if (known !== undefined) return known
   const found = account(storable(value))
   if (recent.size >= maxRecent) recent.clear()
   recent.set(value, found)
   return found
+}
+
+/** The accounts in which an attempt counts: one of each budget that it matches. */
+export const accountsFor = (budgets: ReadonlyArray<Budget>, subject: Subject): ReadonlyArray<Account> => {
+  const accounts: Array<Account> = []
+  for (const budget of budgets) {
+    if (budget.matches === undefined || budget.matches(subject)) {
+      accounts.push(budget.whole ?? accountFor(budget, subject))
+    }
+  }
+  return accounts
 }
 
 /** An account in words, such as `tenant acme`; undefined where the budget is not divided. */

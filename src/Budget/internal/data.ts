@@ -9,6 +9,7 @@ import type { Window } from "./window.ts"
  *
  * - `key`: of its row.
  * - `thresholds`: percents of the limit.
+ * - `countsLapsed`: whether what lapsed counts as spent until it is credited. Default true.
  *
  * @category models
  * @since 0.1.0
@@ -20,11 +21,15 @@ export interface Account {
   readonly window: Window
   readonly thresholds: ReadonlyArray<number>
   readonly limitNanoUsd: number
+  readonly countsLapsed?: boolean | undefined
 }
 
 /**
- * Reserves `nanoUsd` in all accounts or in none. Unless it is renewed, the lease ends after `leaseMillis`; without a lease, the reservation stands
+ * Reserves `nanoUsd` in all accounts or in none. Unless it is renewed, the lease lapses after `millis`; without a lease, the reservation stands
  * until it is settled.
+ *
+ * - `isPatient`: its caller waits for room, so a refusal is no event.
+ * - `isLook`: nothing is reserved, and only what would not fit either if nothing else were reserved is refused.
  *
  * @category models
  * @since 0.1.0
@@ -33,6 +38,8 @@ export interface Reserve {
   readonly lease?: { readonly id: string; readonly millis: number } | undefined
   readonly nanoUsd: number
   readonly accounts: ReadonlyArray<Account>
+  readonly isPatient?: boolean | undefined
+  readonly isLook?: boolean | undefined
 }
 
 /**
@@ -47,8 +54,11 @@ export interface Reservation {
 }
 
 /**
- * Replaces what was reserved, `reservedNanoUsd` in each account, by what was spent. Where the lease has ended, nothing is left to replace, and what
- * was spent is charged.
+ * Replaces what was reserved, `reservedNanoUsd` in each account, by what was spent; where the lease has lapsed, it replaces what lapsed.
+ *
+ * - `spentNanoUsd`: a negative amount is a credit. It is taken from what lapsed and from what was spent in the slot of each reservation, then in
+ *   the slots before it in the same window; there is never less than nothing.
+ * - `doubtfulNanoUsd`: the part of what was spent of which nobody knows whether the API charges it. Default nothing.
  *
  * @category models
  * @since 0.1.0
@@ -57,11 +67,13 @@ export interface Settlement {
   readonly lease?: string | undefined
   readonly reservedNanoUsd: number
   readonly spentNanoUsd: number
+  readonly doubtfulNanoUsd?: number | undefined
   readonly reservations: ReadonlyArray<Reservation>
 }
 
 /**
- * Extends a lease that has not ended: it ends `millis` from now.
+ * Extends a lease: it lapses `millis` from now. Where it has lapsed, though its owner holds it, `nanoUsd` is reserved again in each account, also beyond
+ * the limit.
  *
  * @category models
  * @since 0.1.0
@@ -69,7 +81,8 @@ export interface Settlement {
 export interface Renewal {
   readonly lease: string
   readonly millis: number
-  readonly accounts: ReadonlyArray<Account>
+  readonly nanoUsd: number
+  readonly reservations: ReadonlyArray<Reservation>
 }
 
 /**
@@ -183,6 +196,8 @@ export const Event = Data.taggedEnum<Event>()
 export interface Balance {
   readonly budget: string
   readonly account: string
+  readonly limitNanoUsd: number
+  readonly spentNanoUsd: number
   readonly remainingNanoUsd: number
   readonly until: number | undefined
 }
@@ -211,7 +226,9 @@ const Slot = Schema.Struct({
   /** What calls cost beyond what was reserved for them. */
   overshot: Schema.Int,
   /** What was reserved under leases that ended without a settlement. */
-  lapsed: Schema.Int
+  lapsed: Schema.Int,
+  /** The part of what was spent of which nobody knows whether the API charges it. */
+  doubtful: Schema.optional(Schema.Int)
 })
 
 export type Slot = typeof Slot.Type
@@ -220,7 +237,7 @@ const Lease = Schema.Struct({ slot: Schema.Int, nanoUsd: Schema.Int, expiresAt: 
 
 const forgetAt = Schema.optional(Schema.Int)
 
-/** An account: its slots, oldest first, when it last raised each alert, and the leases of the calls that run. */
+/** An account: its slots, oldest first, when it last raised each alert at each limit, and the leases of the calls that run. */
 const AccountRow = Schema.TaggedStruct("Account", {
   budget: Schema.String,
   account: Schema.String,

@@ -24,9 +24,10 @@ export const rowsOf = (
   }
   for (const { reservations } of settlements) for (const { account } of reservations) visit(account)
   for (const { accounts } of reserves) accounts.forEach(visit)
-  for (const { accounts } of renewals) accounts.forEach(visit)
+  for (const { reservations } of renewals) for (const { account } of reservations) visit(account)
   for (const { account, budget } of overrides) changed.add(limitKeyOf(budget, account))
   if (owner !== undefined && settlements.length > 0) changed.add(ownerKeyOf(owner))
+  else if (owner !== undefined && renewals.length > 0) read.add(ownerKeyOf(owner))
   return { changed: [...changed].sort(), read: [...read].filter((key) => !changed.has(key)).sort() }
 }
 
@@ -48,7 +49,7 @@ export type Draft = { -readonly [K in keyof AccountRow]: AccountRow[K] } & {
   leases: Record<string, AccountRow["leases"][string]>
 }
 
-/** Ends the leases that were not renewed: what they reserved is free again, and counts as lapsed. */
+/** Ends the leases that were not renewed: what they reserved has lapsed. */
 export const lapse = (draft: Draft, now: number): void => {
   let lapsesAt = Infinity
   let leasedUntil = -Infinity

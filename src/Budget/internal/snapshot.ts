@@ -2,8 +2,8 @@
 import type { Budget } from "./budgets.ts"
 import type { AccountRow, Reply, Row } from "./data.ts"
 import { limitKeyOf } from "./rows.ts"
-import { limitOf, sumsOf } from "./step.ts"
 import { spanAt } from "./window.ts"
+import { limitOf, spentOf, sumsOf } from "./work.ts"
 
 /**
  * One account of a budget as it stands, in integer nano-dollars (1 USD = 1_000_000_000).
@@ -11,7 +11,9 @@ import { spanAt } from "./window.ts"
  * - `account`: the tenant, user, model, key or tag value; `""` where the budget is not divided, or for attempts that name none.
  * - `remainingNanoUsd`: negative where more is spent than the limit.
  * - `overshotNanoUsd`: what calls cost beyond what was reserved for them.
- * - `lapsedNanoUsd`: what processes had reserved that crashed. It is free again, and the API may have charged it.
+ * - `spentNanoUsd`: what calls cost, and what has lapsed where that counts as spent.
+ * - `lapsedNanoUsd`: what processes had reserved that crashed: nobody knows whether the API charges it.
+ * - `doubtfulNanoUsd`: the part of what was spent for attempts that were sent and returned no whole answer: nobody knows whether the API charges it.
  * - `windowStart`, `windowEnd`: milliseconds since the epoch. For a rolling window, the end is when it next advances; a window without an end has
  *   `Infinity`.
  *
@@ -27,13 +29,16 @@ export interface AccountStatus {
   readonly remainingNanoUsd: number
   readonly overshotNanoUsd: number
   readonly lapsedNanoUsd: number
+  readonly doubtfulNanoUsd: number
   readonly windowStart: number
   readonly windowEnd: number
 }
 
 /** Whether anything of an account counts, or will. */
 const isActive = ({ slots }: AccountRow, from: number): boolean =>
-  slots.some(({ lapsed, reserved, spent, start }) => reserved > 0 || (start >= from && (spent > 0 || lapsed > 0)))
+  slots.some(({ lapsed, overshot, reserved, spent, start }) =>
+    reserved > 0 || (start >= from && (spent > 0 || lapsed > 0 || overshot > 0))
+  )
 
 /** The accounts of some budgets: those with an amount in their window, and those of budgets that are not divided. */
 export const statusesOf = (budgets: ReadonlyArray<Budget>, { now, rows }: Reply): ReadonlyArray<AccountStatus> => {
@@ -49,7 +54,9 @@ export const statusesOf = (budgets: ReadonlyArray<Budget>, { now, rows }: Reply)
     )
     const shown = active.length === 0 && budget.whole !== undefined ? [{ account: "", slots: [] }] : active
     return shown.map(({ account, slots }) => {
-      const { lapsed, overshot, reserved, spent } = sumsOf(slots, from)
+      const sums = sumsOf(slots, from)
+      const { doubtful, lapsed, overshot, reserved } = sums
+      const spent = spentOf(budget.account(account), sums)
       const limitNanoUsd = limitOf(limits, budget.account(account), now)
       return {
         budget: budget.name,
@@ -60,6 +67,7 @@ export const statusesOf = (budgets: ReadonlyArray<Budget>, { now, rows }: Reply)
         remainingNanoUsd: limitNanoUsd - spent - reserved,
         overshotNanoUsd: overshot,
         lapsedNanoUsd: lapsed,
+        doubtfulNanoUsd: doubtful,
         windowStart: from,
         windowEnd: until
       }

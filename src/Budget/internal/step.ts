@@ -2,8 +2,6 @@
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import {
-  type Account,
-  type AccountRow,
   type Balance,
   type Batch,
   Decision,
@@ -14,182 +12,16 @@ import {
   type Reservation,
   type Reserve,
   type Row,
-  type Settlement,
   type Slot,
   type State
 } from "./data.ts"
-import { type Draft, lapse, lease, limitKeyOf, ownerKeyOf, read } from "./rows.ts"
-import { leavesAt, type Span, spanAt, type Window } from "./window.ts"
+import { lapse, lease, limitKeyOf, read } from "./rows.ts"
+import { madeBy, settle, slotAt } from "./settlements.ts"
+import { leavesAt } from "./window.ts"
+import { add, alert, count, edit, type Entry, entryOf, type Work } from "./work.ts"
 
-/** How long the number of an owner's last settlement is kept. */
-const ownerMillis = 7 * 86_400_000
-
-/** Spans by window: one holds for all calls until it ends. */
-const spans = new WeakMap<Window, Span>()
-
-const spanOf = (window: Window, now: number): Span => {
-  const last = spans.get(window)
-  if (last !== undefined && last.slot <= now && now < last.until) return last
-  const span = spanAt(window, now)
-  spans.set(window, span)
-  return span
-}
-
-export type Sums = Omit<Slot, "start">
-
-/** What counts in the slots from `from` to `to`. */
-export const sumsOf = (slots: ReadonlyArray<Slot>, from: number, to: number = Infinity): Sums => {
-  const sums = { spent: 0, reserved: 0, overshot: 0, lapsed: 0 }
-  for (const slot of slots) {
-    if (slot.start < from || slot.start > to) continue
-    sums.spent += slot.spent
-    sums.reserved += slot.reserved
-    sums.overshot += slot.overshot
-    sums.lapsed += slot.lapsed
-  }
-  return sums
-}
-
-/** The limit that holds now: that of an override for the account, of one for its budget, or what the process was configured with. */
-export const limitOf = (rows: State, { budget, key, limitNanoUsd }: Account, now: number): number => {
-  const own = rows.get(`${key}\n`)
-  if (own?._tag === "Limit" && now < (own.until ?? Infinity)) return own.limitNanoUsd
-  const common = rows.get(budget)
-  return common?._tag === "Limit" && now < (common.until ?? Infinity) ? common.limitNanoUsd : limitNanoUsd
-}
-
-/** An account in the course of a step. */
-interface Entry {
-  readonly account: Account
-  row: AccountRow
-  /** The same as `row` once it was changed. */
-  draft: Draft | undefined
-  readonly limitNanoUsd: number
-  readonly span: Span
-  /** What counts in its window. */
-  spent: number
-  reserved: number
-}
-
-/** A step in its course: the rows as they were, the accounts that it touches, and what it changed. */
-interface Work {
-  readonly rows: State
-  readonly now: number
-  readonly entries: Map<string, Entry>
-  readonly changed: Map<string, Row>
-  readonly events: Array<Event>
-  room: number
-}
-
-const entryOf = (work: Work, account: Account): Entry => {
-  const { budget, key, window } = account
-  const known = work.entries.get(key)
-  // Another process may have configured it otherwise.
-  if (known?.account === account) return known
-  // The key of an account is that of no other row.
-  const row = known?.row ?? work.rows.get(key) as AccountRow | undefined ??
-    { _tag: "Account" as const, budget, account: account.account, slots: [], alerts: {}, leases: {} }
-  const span = spanOf(window, work.now)
-  const { reserved, spent } = sumsOf(row.slots, span.from)
-  const limitNanoUsd = limitOf(work.rows, account, work.now)
-  const entry = { account, row, draft: known?.draft, limitNanoUsd, span, spent, reserved }
-  work.entries.set(key, entry)
-  return entry
-}
-
-const edit = (work: Work, entry: Entry): Draft => {
-  const { account, draft, row } = entry
-  if (draft !== undefined) return draft
-  if (!work.rows.has(account.key)) work.room--
-  return entry.row = entry.draft = { ...row, slots: row.slots.slice(), leases: { ...row.leases } }
-}
-
-/** Changes one slot of an account by so much. */
-const add = (
-  work: Work,
-  entry: Entry,
-  start: number,
-  spent: number,
-  reserved: number,
-  overshot: number
-): void => {
-  const { slots } = edit(work, entry)
-  let index = slots.length
-  while (index > 0 && slots[index - 1]!.start > start) index--
-  const known = slots[index - 1]
-  if (known?.start !== start) slots.splice(index, 0, { start, spent, reserved, overshot, lapsed: 0 })
-  else {
-    slots[index - 1] = {
-      start,
-      spent: known.spent + spent,
-      reserved: known.reserved + reserved,
-      overshot: known.overshot + overshot,
-      lapsed: known.lapsed
-    }
-  }
-  if (start < entry.span.from) return
-  entry.spent += spent
-  entry.reserved += reserved
-}
-
-/** Whether an alert is raised for the first time since `from`. */
-const alert = (work: Work, entry: Entry, name: string, from: number): boolean => {
-  const last = entry.row.alerts[name]
-  if (last !== undefined && last >= from) return false
-  const draft = edit(work, entry)
-  draft.alerts = { ...draft.alerts, [name]: work.now }
-  return true
-}
-
-/** Skips the settlements that the owner had sent before and that were made. */
-const settle = (
-  work: Work,
-  settlements: ReadonlyArray<Settlement>,
-  owner: string | undefined,
-  number: number
-): void => {
-  let made = 0
-  if (owner !== undefined) {
-    const row = work.rows.get(ownerKeyOf(owner))
-    made = row?._tag === "Owner" ? row.number : 0
-    const last = Math.max(made, number + settlements.length - 1)
-    work.changed.set(ownerKeyOf(owner), { _tag: "Owner", number: last, forgetAt: work.now + ownerMillis })
-  }
-  for (let index = Math.max(0, made - number + 1); index < settlements.length; index++) {
-    const { lease: id, reservations, reservedNanoUsd, spentNanoUsd } = settlements[index]!
-    for (const { account, slot } of reservations) {
-      const entry = entryOf(work, account)
-      const { leases } = edit(work, entry)
-      const isReserved = id === undefined || id in leases
-      if (id !== undefined) delete leases[id]
-      const reserved = isReserved ? reservedNanoUsd : 0
-      const overshot = Math.max(0, spentNanoUsd - reserved)
-      if (reserved === 0 && spentNanoUsd === 0) continue
-      add(work, entry, slot, spentNanoUsd, -reserved, overshot)
-      if (spentNanoUsd > 0) alertSpent(work, entry, slot, overshot > 0)
-    }
-  }
-}
-
-/** Raises the alerts of an account that was charged. */
-const alertSpent = (work: Work, entry: Entry, slot: number, isOvershot: boolean): void => {
-  const { account: { account, budget, thresholds }, limitNanoUsd, row, span } = entry
-  const counts = slot >= span.from
-  const from = counts ? span.from : slot
-  const spent = counts ? entry.spent : sumsOf(row.slots, slot, slot).spent
-  const facts = { budget, account, limitNanoUsd, spentNanoUsd: spent, at: work.now }
-  if (counts) {
-    for (const percent of thresholds) {
-      if (spent < limitNanoUsd * (percent / 100) || !alert(work, entry, `${percent}`, from)) continue
-      work.events.push(Event.Threshold({ ...facts, percent }))
-    }
-  }
-  if (isOvershot && spent > limitNanoUsd && alert(work, entry, "overshot", from)) {
-    work.events.push(Event.Overshot(facts))
-  }
-}
-
-const reserve = (work: Work, { accounts, lease: leased, nanoUsd }: Reserve): Decision => {
+const reserve = (work: Work, ask: Reserve): Decision => {
+  const { accounts, isLook = false, lease: leased, nanoUsd } = ask
   const { now } = work
   let { room } = work
   for (const account of accounts) {
@@ -197,28 +29,29 @@ const reserve = (work: Work, { accounts, lease: leased, nanoUsd }: Reserve): Dec
     if (entry.draft === undefined && !work.rows.has(account.key) && --room < 0) return Decision.Full()
     if (entry.row.lapsesAt !== undefined && entry.row.lapsesAt <= now) {
       lapse(edit(work, entry), now)
-      entry.reserved = sumsOf(entry.row.slots, entry.span.from).reserved
+      count(entry)
     }
-    if (entry.spent + entry.reserved + nanoUsd > entry.limitNanoUsd) return refuse(work, entry, nanoUsd)
+    const used = isLook ? entry.spent : entry.spent + entry.reserved
+    if (used + nanoUsd > entry.limitNanoUsd) return refuse(work, entry, ask)
   }
   const reservations: Array<Reservation> = []
-  for (const account of accounts) {
+  for (const account of isLook ? [] : accounts) {
     const entry = entryOf(work, account)
     const { slot } = entry.span
-    add(work, entry, slot, 0, nanoUsd, 0)
+    add(work, entry, slot, { reserved: nanoUsd })
     if (leased !== undefined) lease(edit(work, entry), leased.id, slot, nanoUsd, now + leased.millis)
     reservations.push({ account, slot })
   }
   return {
     _tag: "Reserved",
-    settlement: { lease: leased?.id, reservedNanoUsd: nanoUsd, spentNanoUsd: 0, reservations }
+    settlement: { lease: leased?.id, reservedNanoUsd: isLook ? 0 : nanoUsd, spentNanoUsd: 0, reservations }
   }
 }
 
-const refuse = (work: Work, entry: Entry, neededNanoUsd: number): Decision => {
+const refuse = (work: Work, entry: Entry, { isPatient = false, nanoUsd: neededNanoUsd }: Reserve): Decision => {
   const { account, limitNanoUsd, reserved: reservedNanoUsd, span, spent: spentNanoUsd } = entry
   const facts = { limitNanoUsd, spentNanoUsd, reservedNanoUsd, at: work.now }
-  if (alert(work, entry, "exceeded", span.from)) {
+  if (!isPatient && alert(work, entry, "exceeded", span.from)) {
     work.events.push(Event.Exceeded({ budget: account.budget, account: account.account, ...facts, neededNanoUsd }))
   }
   return Decision.Refused({ account, ...facts, resetsAt: resetsAt(entry, neededNanoUsd) })
@@ -242,12 +75,17 @@ const resetsAt = (
   return undefined
 }
 
-const renew = (work: Work, { accounts, lease: id, millis }: Renewal): void => {
-  for (const account of accounts) {
+/** A batch that was overtaken by a later one of its owner may renew what that has settled. */
+const renew = (work: Work, { lease: id, millis, nanoUsd, reservations }: Renewal, isLate: boolean): void => {
+  for (const { account, slot } of reservations) {
     const entry = entryOf(work, account)
-    const known = entry.row.leases[id]
-    if (known === undefined || known.expiresAt <= work.now) continue
-    lease(edit(work, entry), id, known.slot, known.nanoUsd, work.now + millis)
+    const isKnown = id in entry.row.leases
+    if (isLate && !isKnown) continue
+    if (!isKnown) {
+      const lapsed = Math.min(nanoUsd, slotAt(entry.row, slot)?.lapsed ?? 0)
+      add(work, entry, slot, { reserved: nanoUsd, lapsed: -lapsed })
+    }
+    lease(edit(work, entry), id, slot, nanoUsd, work.now + millis)
   }
 }
 
@@ -288,6 +126,8 @@ const finish = (work: Work): ReadonlyArray<Balance> => {
     balances.push({
       budget: account.budget,
       account: account.account,
+      limitNanoUsd,
+      spentNanoUsd: spent,
       remainingNanoUsd: limitNanoUsd - spent - reserved,
       until: span.until === Infinity ? undefined : span.until
     })
@@ -314,12 +154,12 @@ export const step = (
   room: number = Infinity
 ): readonly [changed: State, Reply] => {
   const rows = state ?? new Map<string, Row>()
-  const work: Work = { rows, now, entries: new Map(), changed: new Map(), events: [], room }
   const { number = 1, overrides, owner, renewals, reserves, settlements } = batch
-  if (settlements !== undefined && settlements.length > 0) settle(work, settlements, owner, number)
+  const work: Work = { rows, now, owner, entries: new Map(), changed: new Map(), events: [], room }
+  if (settlements !== undefined && settlements.length > 0) settle(work, settlements, number)
   const decisions: Array<Decision> = []
   for (const ask of reserves ?? nothing) decisions.push(reserve(work, ask))
-  renewals?.forEach((renewal) => renew(work, renewal))
+  renewals?.forEach((renewal) => renew(work, renewal, madeBy(work) >= number))
   overrides?.forEach((change) => override(work, change))
   const balances = finish(work)
   const found = batch.read === undefined ? nothing : read(rows, batch.read, now)

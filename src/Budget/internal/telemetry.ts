@@ -1,13 +1,15 @@
 /** What budgets tell: events with a log line for each, the gauge of what remains, and the count of calls without a price. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type * as Metric from "effect/Metric"
+import { constVoid } from "effect/Function"
+import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as Feed from "../../internal/feed.ts"
 import * as Metrics from "../../internal/metrics.ts"
 import { accountText, type Budget } from "./budgets.ts"
 import { type Balance, Event, type Reply } from "./data.ts"
+import { Pace } from "./pace.ts"
 
 const unpricedCalls = Metrics.counter(Metrics.metrics.budgetUnpriced, {})
 
@@ -35,8 +37,11 @@ const textOf = (event: Event, budget: Budget | undefined): string => {
   }
 }
 
-interface Gauge {
-  readonly metric: Metric.Metric<number, unknown>
+/** The gauges of one budget. */
+interface Gauges {
+  readonly remaining: Metric.Metric<number, unknown>
+  readonly limit: Metric.Metric<number, unknown>
+  readonly pace: Pace
   shown: Balance | undefined
 }
 
@@ -59,8 +64,24 @@ export const make = Effect.fnUntraced(function*(
   const feed = yield* Feed.make<Event>({ name: "budget" })
   const clock = yield* Clock.Clock
   const services = yield* Effect.context<never>()
-  const gauges = new Map<string, Gauge>()
+  const gauges = new Map<string, Gauges>()
   const unpriced = new Set<string>()
+
+  const gaugesOf = (budget: string): Gauges => {
+    const pace = new Pace()
+    // Read when it is asked for: a budget of which nothing is spent any more lasts longer all the time.
+    Metric.registerUnsafe(Metrics.gauge(Metrics.metrics.budgetExhaustion, { budget }), services, {
+      get: () => ({ value: pace.exhaustion(clock.currentTimeMillisUnsafe()) }),
+      update: constVoid,
+      modify: constVoid
+    })
+    return {
+      remaining: Metrics.gauge(Metrics.metrics.budgetRemaining, { budget }),
+      limit: Metrics.gauge(Metrics.metrics.budgetLimit, { budget }),
+      pace,
+      shown: undefined
+    }
+  }
 
   const publish = (event: Event): Effect.Effect<void> => {
     const budget = event._tag === "Unpriced" ? undefined : find(event.budget)
@@ -75,7 +96,7 @@ export const make = Effect.fnUntraced(function*(
         let gauge = gauges.get(budget)
         if (gauge === undefined) {
           if (find(budget) === undefined) continue
-          gauge = { metric: Metrics.gauge(Metrics.metrics.budgetRemaining, { budget }), shown: undefined }
+          gauge = gaugesOf(budget)
           gauges.set(budget, gauge)
         }
         const { shown } = gauge
@@ -83,7 +104,9 @@ export const make = Effect.fnUntraced(function*(
           (shown.until !== undefined && clock.currentTimeMillisUnsafe() >= shown.until)
         if (!isLeast) continue
         gauge.shown = balance
-        gauge.metric.updateUnsafe(remainingNanoUsd / 1e9, services)
+        gauge.remaining.updateUnsafe(remainingNanoUsd / 1e9, services)
+        gauge.limit.updateUnsafe(balance.limitNanoUsd / 1e9, services)
+        gauge.pace.add(balance.spentNanoUsd, remainingNanoUsd, clock.currentTimeMillisUnsafe())
       }
       return events.length === 0 ? Effect.void : Effect.asVoid(Effect.exit(Effect.forEach(events, publish)))
     },

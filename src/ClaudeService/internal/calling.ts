@@ -55,40 +55,30 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
     )
   }
 
-  const recorded = <A>(
-    operation: Monitor.Operation,
-    model: string,
-    use: (call: Monitor.Call, context: CallContext) => Effect.Effect<A, CallError>
-  ): Effect.Effect<A, CallError> =>
+  const create = (request: Request): Effect.Effect<Message, CallError> =>
     Effect.flatMap(
       CallContext,
-      (context) => monitor.call(start(operation, model, context), (call) => use(call, context))
-    )
-
-  const create = (request: Request): Effect.Effect<Message, CallError> =>
-    recorded(
-      "chat",
-      request.model,
-      (call, context) =>
-        Effect.flatMap(beginMessage(request, context, call, false), ({ base }) => run(call, base, api.send))
+      (context) =>
+        monitor.call(start("chat", request.model, context, request), (call) =>
+          Effect.flatMap(beginMessage(request, context, call, false), ({ base }) => run(call, base, api.send)))
     )
 
   const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
-    recorded(
-      "chat",
-      request.model,
-      (recorder, context) =>
-        Effect.flatMap(beginMessage(request, context, recorder, false), (call) => {
-          let last: readonly [Attempt.MessageAttempt, Progress]
-          const sent = run(recorder, call.base, (attempt: Attempt.MessageAttempt, progress) => {
-            last = [attempt, progress]
-            return api.send(attempt)
-          })
-          return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
-            ...reportOf(book, call, ...last, now),
-            message
+    Effect.flatMap(
+      CallContext,
+      (context) =>
+        monitor.call(start("chat", request.model, context, request), (recorder) =>
+          Effect.flatMap(beginMessage(request, context, recorder, false), (call) => {
+            let last: readonly [Attempt.MessageAttempt, Progress]
+            const sent = run(recorder, call.base, (attempt: Attempt.MessageAttempt, progress) => {
+              last = [attempt, progress]
+              return api.send(attempt)
+            })
+            return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
+              ...reportOf(book, call, ...last, now),
+              message
+            }))
           }))
-        })
     )
 
   /** A call that costs nothing. */
@@ -97,11 +87,15 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
     model: string,
     begun: Effect.Effect<(attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>, InputRejectedError>
   ): Effect.Effect<A, CallError> =>
-    recorded(operation, model, (call, context) =>
-      Effect.flatMap(begun, (send) => {
-        const endpoint = operation === "count_tokens" ? "countTokens" : "models"
-        return run<Attempt.Attempt, A>(call, { ...begin(call, model, context, lookup(model)), endpoint }, send)
-      }))
+    Effect.flatMap(
+      CallContext,
+      (context) =>
+        monitor.call(start(operation, model, context), (call) =>
+          Effect.flatMap(begun, (send) => {
+            const endpoint = operation === "count_tokens" ? "countTokens" : "models"
+            return run<Attempt.Attempt, A>(call, { ...begin(call, model, context, lookup(model)), endpoint }, send)
+          }))
+    )
 
   return { ask, begin: beginMessage, create, createWithReport, sanitize, start }
 })
@@ -114,12 +108,19 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
   const warned = new Set<string>()
   let calls = 0
 
-  const start = (operation: Monitor.Operation, model: string, context: CallContext): Monitor.Start => ({
+  const start = (
+    operation: Monitor.Operation,
+    model: string,
+    context: CallContext,
+    request?: Request,
+    stream = false
+  ): Monitor.Start => ({
     callId: `call-${run}-${(++calls).toString(36)}`,
     operation,
-    stream: false,
+    stream,
     model,
-    context
+    context,
+    request
   })
 
   const begin = (
@@ -136,17 +137,10 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
     outcome: Attempt.Outcome.NotSent()
   })
 
-  const optimized = Effect.fnUntraced(function*(asked: Request, stream: boolean, { requestType }: CallContext) {
+  const optimized = (asked: Request, stream: boolean, { requestType }: CallContext) => {
     const lengths = (model: string) => kinds.of(model, requestType).lengths
-    const result = yield* optimizer.optimize(asked, { stream, lengths })
-    if (result.changes.length > 0) {
-      yield* Effect.annotateCurrentSpan({
-        "claude.asked_model": asked.model,
-        "claude.optimizer.rules": result.changes.map(({ rule }) => rule)
-      })
-    }
-    return result
-  })
+    return optimizer.optimize(asked, { stream, lengths })
+  }
 
   const beginMessage = Effect.fnUntraced(function*(
     given: Request,

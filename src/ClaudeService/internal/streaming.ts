@@ -65,9 +65,12 @@ const untilContent = (
 /** Gives what was held back and then the rest; from here on a failure carries what had arrived. */
 const afterContent = (
   book: PriceBook["Service"],
-  { attempt, first, rest }: Opened
+  { attempt, first, rest }: Opened,
+  call: Call,
+  failed: (error: StreamError) => void
 ): Stream.Stream<MessageStream.Event, StreamError> => {
   const accumulator = MessageStream.accumulate()
+  call.streaming(accumulator.message)
   const noted = (events: Events): Events => {
     for (const event of events) accumulator.add(event)
     return events
@@ -76,21 +79,21 @@ const afterContent = (
     Effect.map(rest, noted),
     (error): Effect.Effect<never, StreamError | Cause.Done> => {
       const partial = accumulator.message()
-      if (Cause.isDone(error) || !isApiError(error) || partial === undefined) return Effect.fail(error)
+      if (Cause.isDone(error)) return Effect.fail(error)
+      if (!isApiError(error) || partial === undefined) {
+        failed(error)
+        return Effect.fail(error)
+      }
       const cause = error._tag === "ConnectionError" && error.limit === "deadline"
         ? new DeadlineExceededError({ lastError: error, attempts: attempt.number })
         : error
       const usage = attempt.outcome._tag === "NotSent" ? Usage.zero : attempt.outcome.usage
-      return Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        Effect.fail(
-          new StreamInterruptedError({
-            partial,
-            usage,
-            cause,
-            costNanoUsd: Attempt.costOf(book, attempt, now)?.cost?.nanoUsd,
-            attempts: attempt.number
-          })
-        ))
+      return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const costNanoUsd = Attempt.costOf(book, attempt, now)?.cost?.nanoUsd
+        const interrupted = new StreamInterruptedError({ partial, usage, cause, costNanoUsd, attempts: attempt.number })
+        failed(interrupted)
+        return Effect.fail(interrupted)
+      })
     }
   )
   let waiting = Arr.isReadonlyArrayNonEmpty(first) ? first : undefined
@@ -112,7 +115,13 @@ interface Parts {
   readonly retries: RetryPolicy["Service"]
   readonly mayMove: KeyPool["Service"]["mayMove"]
   readonly monitor: Pick<Monitor["Service"], "callScoped">
-  readonly start: (operation: Operation, model: string, context: CallContext) => Start
+  readonly start: (
+    operation: Operation,
+    model: string,
+    context: CallContext,
+    request: Request,
+    stream: boolean
+  ) => Start
   readonly begin: (
     request: Request,
     context: CallContext,
@@ -169,17 +178,24 @@ export const make = ({ api, begin, book, mayMove, monitor, perAttempt, retries, 
   ): Stream.Stream<MessageStream.Event, StreamError, R> =>
     Stream.unwrap(
       Effect.flatMap(CallContext, (context) =>
-        monitor.callScoped({ ...start("chat", request.model, context), stream: true }, (recorded) =>
+        monitor.callScoped(start("chat", request.model, context, request, true), (recorded) =>
           Effect.gen(function*() {
             const scope = yield* Effect.scope
             const call = yield* begin(request, context, recorded, true)
             let phase: Phase = "waiting"
             let last: readonly [Attempt.MessageAttempt, Progress] | undefined
+            let failure: unknown
+            const failed = (error: unknown): void => {
+              failure = error
+            }
             // Added before the attempts' own scopes, so that it runs when they have settled.
             yield* Effect.addFinalizer(() => {
               const [attempt, progress] = last ?? [{ ...call.base, number: 1 }, none]
               const outcome = endOf(phase, attempt.outcome)
-              recorded.streamEnded(statuses[outcome])
+              recorded.streamEnded(
+                statuses[outcome],
+                failure ?? (attempt.outcome._tag === "Failed" ? attempt.outcome.error : undefined)
+              )
               return onEnd === undefined
                 ? Effect.void
                 : Effect.flatMap(Clock.currentTimeMillis, (now) =>
@@ -204,10 +220,11 @@ export const make = ({ api, begin, book, mayMove, monitor, perAttempt, retries, 
                     phase = "open"
                   } else if (!Cause.hasInterruptsOnly(exit.cause)) {
                     phase = "failed"
+                    failed(Cause.squash(exit.cause))
                   }
                 })
             )
-            return afterContent(book, opened)
+            return afterContent(book, opened, recorded, failed)
           })))
     )
 }

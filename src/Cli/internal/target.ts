@@ -26,6 +26,8 @@ export const layer = ({ budget, ledger }: Options) =>
     ClaudeService.layerWithParts({
       ...withBudget(options, budget),
       keys: Layer.provide(KeyPool.layer(), Keys.layer),
+      // The command says itself what failed.
+      monitor: { log: false },
       ...(ledger === undefined ? undefined : { ledger: Ledger.layer(ledger, "create") })
     })))
 

@@ -1,10 +1,12 @@
 /** The rows of the ledger: what is recorded of an attempt, and what each command does to rows in memory. */
-import type { AttemptCost, MessageAttempt, Outcome } from "../../Attempt.ts"
+import { type AttemptCost, billedOf, type MessageAttempt, type Outcome } from "../../Attempt.ts"
+import { tagOf } from "../../CallContext.ts"
 import type { Field, Where } from "../../CostReport.ts"
 import * as Figures from "../../internal/figures.ts"
 import { firstOf } from "../../internal/text.ts"
 import { find } from "../../Model.ts"
 import type { Usage } from "../../Usage.ts"
+import { bytesOf } from "./backlog.ts"
 import type { Command, Range, Reply, Row } from "./data.ts"
 
 const maxText = 512
@@ -47,16 +49,17 @@ const tagsOf = (tags: Readonly<Record<string, string>>): Row["tags"] => {
 type Ended = Exclude<Outcome, { readonly _tag: "NotSent" }>
 
 const endOf = (outcome: Ended): Pick<Row, "outcome" | "error" | "stopReason" | "billed" | "requestId"> => {
+  const billed = billedOf(outcome)
   switch (outcome._tag) {
     case "Aborted":
-      return { outcome: "aborted", billed: "unknown", requestId: storable(outcome.requestId) }
+      return { outcome: "aborted", billed, requestId: storable(outcome.requestId) }
     case "Failed": {
-      const { _tag: error, billed, requestId } = outcome.error
+      const { _tag: error, requestId } = outcome.error
       return { outcome: "failed", error, billed, requestId: storable(requestId) }
     }
     case "Completed": {
       const { requestId, stopReason } = outcome
-      return { outcome: "completed", stopReason: storable(stopReason), billed: "yes", requestId: storable(requestId) }
+      return { outcome: "completed", stopReason: storable(stopReason), billed, requestId: storable(requestId) }
     }
   }
 }
@@ -99,6 +102,7 @@ interface Stored {
  *
  * - `byAttempt`: in the order of writing, by attempt and call.
  * - `byTime`: in the order of time; undefined after a change.
+ * - `bytes`: about how much memory they take.
  *
  * @category models
  * @since 0.1.0
@@ -107,6 +111,7 @@ export interface Rows {
   readonly byAttempt: Map<string, Stored>
   byTime: ReadonlyArray<Stored> | undefined
   lastId: number
+  bytes: number
 }
 
 const earlier = (one: Stored, other: Stored): number => one.row.at - other.row.at || one.id - other.id
@@ -138,7 +143,7 @@ const matching = ({ tags = {}, ...fields }: Where): ((row: Row) => boolean) | un
     ? undefined
     : (row) =>
       wanted.every(([name, value]) => row[name] === value) &&
-      wantedTags.every(([name, value]) => row.tags[name] === value)
+      wantedTags.every(([name, value]) => tagOf(row.tags, name) === value)
 }
 
 const count = (sums: Figures.Sums, row: Row): void => {
@@ -164,12 +169,14 @@ const count = (sums: Figures.Sums, row: Row): void => {
 }
 
 /** Makes room for more than one row: a map finds its first key slowly where many before it were deleted. */
-const evict = (byAttempt: Rows["byAttempt"], maxRows: number): number => {
-  const left = maxRows - 1 - Math.floor(maxRows / 64)
+const evict = (rows: Rows, maxRows: number, maxBytes: number): number => {
+  const leftRows = maxRows - 1 - Math.floor(maxRows / 64)
+  const leftBytes = maxBytes - Math.floor(maxBytes / 64)
   let evicted = 0
-  for (const oldest of byAttempt.keys()) {
-    if (byAttempt.size <= left) break
-    byAttempt.delete(oldest)
+  for (const [oldest, { row }] of rows.byAttempt) {
+    if (rows.byAttempt.size <= leftRows && rows.bytes <= leftBytes) break
+    rows.byAttempt.delete(oldest)
+    rows.bytes -= bytesOf(row)
     evicted++
   }
   return evicted
@@ -180,7 +187,7 @@ const aggregate = (rows: Rows, { by, range, where }: Extract<Command, { readonly
   const matches = matching(where)
   for (const { row } of inRange(rows, range)) {
     if (matches?.(row) === false) continue
-    const key = by === undefined ? null : (typeof by === "string" ? row[by] : row.tags[by.tag]) ?? null
+    const key = by === undefined ? null : (typeof by === "string" ? row[by] : tagOf(row.tags, by.tag)) ?? null
     const sums = groups.get(key) ?? Figures.zero()
     groups.set(key, sums)
     count(sums, row)
@@ -205,23 +212,26 @@ const span = (rows: Rows): Reply => {
 const trim = (rows: Rows, { before, keep, limit }: Extract<Command, { readonly _tag: "Trim" }>): Reply => {
   const stored = sorted(rows)
   const old = stored.slice(0, Math.min(limit, Math.max(firstFrom(stored, before), stored.length - keep)))
-  for (const { row } of old) rows.byAttempt.delete(`${row.attempt} ${row.callId}`)
+  for (const { row } of old) {
+    rows.byAttempt.delete(`${row.attempt} ${row.callId}`)
+    rows.bytes -= bytesOf(row)
+  }
   if (old.length > 0) rows.byTime = stored.slice(old.length)
   return { _tag: "Trim", removed: old.length }
 }
 
 /**
  * Runs a command on rows in memory and returns the rows to go on with: the reference of every store. It takes the rows over and may change them in
- * place; `undefined` is none. `maxRows` bounds them: the first written are
- * evicted, a 64th at a time.
+ * place; `undefined` is none. `maxRows` and `maxBytes` bound them: the first written are evicted, a 64th at a time.
  *
  * @category transitions
  * @since 0.1.0
  */
 export const step = (
-  rows: Rows = { byAttempt: new Map(), byTime: undefined, lastId: 0 },
+  rows: Rows = { byAttempt: new Map(), byTime: undefined, lastId: 0, bytes: 0 },
   command: Command,
-  maxRows: number = Infinity
+  maxRows: number = Infinity,
+  maxBytes: number = Infinity
 ): readonly [Rows, Reply] => {
   switch (command._tag) {
     case "Write": {
@@ -230,7 +240,8 @@ export const step = (
       for (const row of command.rows) {
         const name = `${row.attempt} ${row.callId}`
         if (byAttempt.has(name)) continue
-        if (byAttempt.size >= maxRows) evicted += evict(byAttempt, maxRows)
+        rows.bytes += bytesOf(row)
+        if (byAttempt.size >= maxRows || rows.bytes > maxBytes) evicted += evict(rows, maxRows, maxBytes)
         byAttempt.set(name, { id: ++rows.lastId, row })
         rows.byTime = undefined
       }

@@ -1,6 +1,6 @@
 /**
  * Writes rows to a store that others share, in the background and in batches. While the store does not answer, rows wait in memory, at most
- * `maxPending` of them; further ones are lost and counted.
+ * `maxPending` of them and `maxPendingBytes`; further ones are lost and counted.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -8,7 +8,8 @@ import * as Latch from "effect/Latch"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import { Outbox, StoreClient } from "../../internal/storeClient.ts"
+import { StoreClient } from "../../internal/storeClient.ts"
+import { Backlog } from "./backlog.ts"
 import { type Ask, CostLedgerError, type ReplyTo } from "./client.ts"
 import type { Command, Row } from "./data.ts"
 
@@ -33,6 +34,7 @@ export interface Settings {
   readonly flushMillis: number
   readonly batchRows: number
   readonly maxPending: number
+  readonly maxPendingBytes: number
   readonly storeMillis: number
 }
 
@@ -52,15 +54,12 @@ const backoff = (client: Pick<StoreClient<never, unknown>, "waitMillis">): Effec
 
 export const make = Effect.fnUntraced(function*(
   ask: Ask,
-  { batchRows, flushMillis, maxPending, storeMillis }: Settings
+  { batchRows, flushMillis, maxPending, maxPendingBytes, storeMillis }: Settings
 ): Effect.fn.Return<Writer, never, Scope.Scope> {
-  const pending = new Outbox<Row>(maxPending)
+  const pending = new Backlog(maxPending, maxPendingBytes)
   const arrived = yield* Latch.make()
   const full = yield* Latch.make()
   const writing = yield* Semaphore.make(1)
-  let lostRows = 0
-  /** How many of them the log has reported. */
-  let reportedRows = 0
   let evictedRows = 0
   let failure: CostLedgerError | undefined
 
@@ -84,19 +83,11 @@ export const make = Effect.fnUntraced(function*(
         const cause = new Error(`no answer in ${storeMillis} ms`)
         return Effect.fail(failure ?? new CostLedgerError({ reason: "store", cause }))
       }
-      pending.acknowledge(number + items.length - 1)
+      pending.acknowledge(items, number)
       const isFirst = evictedRows === 0 && reply.evicted > 0
       evictedRows += reply.evicted
       return isFirst ? evicting : Effect.void
     })
-  })
-
-  const reportLost = Effect.suspend(() => {
-    const count = lostRows - reportedRows
-    reportedRows = lostRows
-    return count === 0
-      ? Effect.void
-      : Effect.logWarning(`CostLedger: ${count} rows were lost while too many waited for the store.`)
   })
 
   /** What waits now; what comes meanwhile is left to the next time. */
@@ -109,18 +100,13 @@ export const make = Effect.fnUntraced(function*(
         left -= batchRows
       }
     })
-  })).pipe(Effect.tap(reportLost))
+  })).pipe(Effect.tap(pending.reportLost))
 
   // Registered before the writer is forked, so that it runs when that has ended.
   yield* Effect.addFinalizer(() =>
     Effect.andThen(
       Effect.ignore(Effect.timeout(flush, storeMillis)),
-      Effect.suspend(() => {
-        const left = pending.size
-        if (left === 0) return Effect.void
-        lostRows += left
-        return Effect.logWarning(`CostLedger: ${left} rows could not be written before the end and are lost.`)
-      })
+      pending.end
     )
   )
 
@@ -136,17 +122,12 @@ export const make = Effect.fnUntraced(function*(
   return {
     write: (row) =>
       Effect.suspend(() => {
-        if (pending.size >= maxPending) {
-          return lostRows++ > reportedRows
-            ? Effect.void
-            : Effect.logWarning(`CostLedger: ${maxPending} rows wait for the store; further rows are lost.`)
-        }
-        pending.push(row)
+        if (!pending.push(row)) return pending.lose
         if (pending.size === 1) arrived.openUnsafe()
         if (pending.size >= batchRows) full.openUnsafe()
         return Effect.void
       }),
     flush,
-    status: () => ({ pendingRows: pending.size, lostRows, evictedRows, isDown: client.isLost })
+    status: () => ({ pendingRows: pending.size, lostRows: pending.lostRows, evictedRows, isDown: client.isLost })
   }
 })

@@ -4,7 +4,7 @@ import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Attempt } from "../../Attempt.ts"
+import { type Attempt, waited } from "../../Attempt.ts"
 import { type ApiError, NoUsableKeyError, type RateLimitedLocallyError, type Refusal } from "../../ClaudeError.ts"
 import { type Backoff, everything, isConfirmed, Member } from "./Member.ts"
 import { maxNewsMillis, type News } from "./news.ts"
@@ -167,6 +167,7 @@ export class Pool {
     return Effect.interruptible(this.openings.await(version, end - now)).pipe(
       Effect.onExit(() => {
         this.waiting--
+        waited(attempt, "key", this.now - now)
         return Effect.void
       }),
       Effect.flatMap(() => {

@@ -1,4 +1,5 @@
 /** What the monitor tells: a record of each call, and everything that happens. */
+import type * as Attempt from "../../Attempt.ts"
 import type { InputFinding } from "../../ClaudeError.ts"
 import type { Usage } from "../../Usage.ts"
 import type { Fault } from "./fault.ts"
@@ -17,7 +18,7 @@ export type Operation = "chat" | "count_tokens" | "list_models" | "get_model"
  * @category models
  * @since 0.1.0
  */
-export type WaitReason = "limits" | "key" | "circuit" | "retry"
+export type WaitReason = Attempt.WaitReason | "retry"
 
 /**
  * A wait of a call, in milliseconds.

@@ -1,4 +1,5 @@
-/** Records a call: its spans, its metrics, its events and its record. */
+/** Records a call: its spans, its metrics, its events, and in the end its record. */
+import type { Message } from "@anthropic-ai/sdk/resources/messages"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
@@ -8,20 +9,39 @@ import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import * as Attempt from "../../Attempt.ts"
 import type { CallContext } from "../../CallContext.ts"
-import { type ApiError, isApiError } from "../../ClaudeError.ts"
+import { type ApiError, type CircuitOpenError, isApiError } from "../../ClaudeError.ts"
 import type { PriceBook } from "../../PriceBook.ts"
+import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
 import type { CallRecord, GiveUp, Happening, Operation, Status, Wait } from "./events.ts"
 import { type Failure, ofCause, ofError } from "./fault.ts"
+import type { Conventions } from "./genAi.ts"
 import type { ModelSeries, Series } from "./series.ts"
+import { describeAttempt, describeCall, nanos } from "./spans.ts"
 
-/** What a call is known by when it begins. */
+/**
+ * What a call is known by when it begins. `request` is that of a call for a message, as the caller made it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Start {
   readonly callId: string
   readonly operation: Operation
   readonly stream: boolean
   readonly model: string
   readonly context: CallContext
+  readonly request?: Request | undefined
+}
+
+/** What is left to be done with a call that has ended. */
+export interface Ended {
+  readonly record: CallRecord
+  /** Its label. */
+  readonly model: string
+  readonly request: Request | undefined
+  readonly message: (() => Message | undefined) | undefined
+  readonly now: number
 }
 
 /** What a recorder stands on. */
@@ -30,9 +50,9 @@ export interface Surroundings {
   readonly clock: Clock.Clock
   readonly services: Context.Context<never>
   readonly series: Series
-  readonly idOf: (model: string) => string
+  readonly version: Conventions
   readonly publish: (happening: Happening, at: number) => void
-  readonly ended: (record: CallRecord, modelId: string, now: number) => Effect.Effect<void>
+  readonly ended: (ended: Ended, recorder: Recorder) => Effect.Effect<void>
 }
 
 export const noStack = { captureStackTrace: false } as const
@@ -52,14 +72,23 @@ const retryReason = (error: ApiError): string =>
 const statusOf = (exit: Exit.Exit<unknown, unknown>): Status =>
   Exit.isSuccess(exit) ? "success" : Cause.hasInterruptsOnly(exit.cause) ? "cancelled" : "error"
 
+const isMessage = (value: unknown): value is Message =>
+  typeof value === "object" && value !== null && "type" in value && value.type === "message" && "id" in value
+
 export class Recorder {
   readonly callId: string
+  readonly span: Tracer.Span
+  /** Whether anybody can see what spans say. */
+  private readonly isTraced: boolean
   private readonly start: Start
   private readonly to: Surroundings
   private readonly began: number
-  private readonly series: ModelSeries
+  private series: ModelSeries
   private readonly waits: Array<Wait> = []
+  /** A wait before the next attempt that has begun. */
+  private waiting: { readonly for: "retry" | "circuit"; readonly at: number } | undefined
   private last: Attempt.Attempt | undefined
+  private failure: Failure | undefined
   private usage = Usage.zero
   private costNanoUsd: number | undefined = 0
   private apiMillis = 0
@@ -67,22 +96,28 @@ export class Recorder {
   private retries = 0
   private moves = 0
   private firstTokenMillis: number | undefined
-  private stopped: Status | undefined
-  readonly span: Tracer.Span
+  private message: (() => Message | undefined) | undefined
+  private stopped: { readonly status: Status; readonly failure: Failure | undefined } | undefined
 
-  constructor(start: Start, span: Tracer.Span, to: Surroundings) {
+  constructor(start: Start, span: Tracer.Span, isTraced: boolean, to: Surroundings) {
     this.callId = start.callId
     this.start = start
     this.span = span
+    this.isTraced = isTraced
     this.to = to
-    this.began = to.clock.currentTimeMillisUnsafe()
-    this.series = to.series.of(to.idOf(start.model))
+    this.began = this.now
+    this.series = to.series.of(start.model)
     to.series.active.modifyUnsafe(1, to.services)
     const { callId, context: { priority, requestType, tenant, user }, model, operation, stream } = start
-    to.publish(
+    this.to.publish(
       { _tag: "CallStarted", callId, operation, stream, model, user, tenant, requestType, priority },
       this.began
     )
+  }
+
+  /** The rate-limit group of the model that it asks; undefined before its first attempt. */
+  get group(): string | undefined {
+    return this.last?.facts.group
   }
 
   /** Runs an attempt and records what became of it. */
@@ -100,26 +135,34 @@ export class Recorder {
     run: Effect.Effect<A, E, R>
   ): Effect.Effect<A, E, R | Scope.Scope> {
     return Effect.flatMap(
-      Effect.acquireRelease(
-        this.startAttempt(attempt),
-        (span, exit) => this.attemptEnded(attempt, span, exit)
-      ),
+      Effect.acquireRelease(this.startAttempt(attempt), (span, exit) => this.attemptEnded(attempt, span, exit)),
       (span) => Effect.withParentSpan(run, span, noStack)
     )
   }
 
   private startAttempt(attempt: Attempt.Attempt): Effect.Effect<Tracer.Span> {
-    const { callId, number } = attempt
-    return Effect.map(
-      Effect.makeSpan("ClaudeService.attempt", {
-        attributes: { "claude.call_id": callId, "claude.attempt": number }
-      }),
-      (span) => {
-        this.last = attempt
-        this.to.publish({ _tag: "AttemptStarted", callId, attempt: number }, this.now)
-        return span
-      }
-    )
+    const { callId, model, number } = attempt
+    const options = this.isTraced
+      ? { attributes: { "claude.call_id": callId, "claude.attempt": number, "gen_ai.request.model": model } }
+      : undefined
+    return Effect.map(Effect.makeSpan("claude.attempt", options), (span) => {
+      const { now } = this
+      this.endWait(now)
+      if ((attempt.moves ?? 0) > 0) this.moved(attempt, now)
+      this.series = this.to.series.of(model)
+      this.last = attempt
+      this.to.publish({ _tag: "AttemptStarted", callId, attempt: number }, now)
+      return span
+    })
+  }
+
+  /** The attempt before failed for a reason of its key, and this one has another. */
+  private moved({ callId, number }: Attempt.Attempt, now: number): void {
+    this.moves++
+    const keyLabel = this.last?.key?.label
+    const error = this.failure?.error ?? "other"
+    this.event("claude.move", now, { "error.type": error, "claude.key": keyLabel })
+    this.to.publish({ _tag: "Moved", callId, attempt: number, error, keyLabel }, now)
   }
 
   private attemptEnded(
@@ -128,96 +171,131 @@ export class Recorder {
     exit: Exit.Exit<unknown, unknown>
   ): Effect.Effect<void> {
     const { now } = this
-    const { services } = this.to
-    const { callId, key, number, outcome, sentAt } = attempt
+    const { callId, key, number, outcome, sentAt = now, waits } = attempt
+    const what = outcomes[outcome._tag]
     const cost = Attempt.costOf(this.to.book, attempt, now)
-    const usage = cost?.usage ?? Usage.zero
-    if (outcome._tag !== "NotSent") {
-      this.sent++
-      this.apiMillis += now - (sentAt ?? now)
-      this.usage = this.usage === Usage.zero ? usage : Usage.sum(this.usage, usage)
-      this.series.addUsage(usage, services)
-      if (attempt.endpoint === "messages") this.addCost(cost?.cost?.nanoUsd)
-    }
-    this.series.attempts[outcomes[outcome._tag]]!.updateUnsafe(1, services)
-    const failure = outcome._tag === "Failed"
+    if (outcome._tag !== "NotSent") this.addSent(attempt, cost, now - sentAt)
+    this.series.attempts[what]!.updateUnsafe(1, this.to.services)
+    if (waits !== undefined) { for (const wait of waits) this.addWait(wait, now) }
+    this.failure = outcome._tag === "Failed"
       ? ofError(outcome.error)
       : Exit.isFailure(exit)
       ? ofCause(exit.cause)
       : undefined
+    if (Exit.isSuccess(exit) && isMessage(exit.value)) {
+      const { value } = exit
+      this.message = () => value
+    }
+    if (this.isTraced) describeAttempt(span, attempt, what, cost, this.failure, now)
     this.to.publish({
       _tag: "AttemptEnded",
       callId,
       attempt: number,
-      outcome: outcomes[outcome._tag],
-      error: failure?.error,
+      outcome: what,
+      error: this.failure?.error,
       keyLabel: key?.label,
       requestId: requestIdOf(outcome),
-      millis: now - (sentAt ?? now),
-      usage,
+      millis: now - sentAt,
+      usage: cost?.usage ?? Usage.zero,
       costNanoUsd: cost?.cost?.nanoUsd
     }, now)
-    span.end(this.to.clock.currentTimeNanosUnsafe(), exit)
+    // The exit of a scope does not say how its stream ended.
+    const how = outcome._tag === "Failed" && Exit.isSuccess(exit) ? Exit.fail(outcome.error) : exit
+    span.end(this.to.clock.currentTimeNanosUnsafe(), how)
     return Effect.void
   }
 
-  private addCost(nanoUsd: number | undefined): void {
-    const { services } = this.to
-    if (nanoUsd === undefined) {
-      this.costNanoUsd = undefined
-      this.series.unpriced.updateUnsafe(1, services)
-      return
-    }
-    if (this.costNanoUsd !== undefined) this.costNanoUsd += nanoUsd
-    this.series.cost.updateUnsafe(nanoUsd / 1e9, services)
+  private addSent({ endpoint }: Attempt.Attempt, cost: Attempt.AttemptCost | undefined, millis: number): void {
+    this.sent++
+    this.apiMillis += millis
+    if (cost === undefined || endpoint !== "messages") return
+    this.usage = this.usage === Usage.zero ? cost.usage : Usage.sum(this.usage, cost.usage)
+    this.series.add(cost, this.to.services)
+    const nanoUsd = cost.cost?.nanoUsd
+    this.costNanoUsd = this.costNanoUsd === undefined || nanoUsd === undefined ? undefined : this.costNanoUsd + nanoUsd
   }
 
-  /** A failed attempt will be followed by another after a wait. */
-  retrying(error: ApiError, waitMillis: number): void {
+  private addWait(wait: Wait, now: number): void {
+    this.waits.push(wait)
+    const { callId, context: { priority } } = this.start
+    this.to.series.wait(wait.for, priority).updateUnsafe(wait.millis / 1_000, this.to.services)
+    this.to.publish({ _tag: "Waited", callId, attempt: this.last?.number ?? 1, ...wait }, now)
+  }
+
+  /** Of a wait that did not end before the call did, so much as there was of it. */
+  private endWait(now: number): void {
+    const { waiting } = this
+    if (waiting === undefined) return
+    this.waiting = undefined
+    this.addWait({ for: waiting.for, millis: now - waiting.at }, now)
+  }
+
+  /** An attempt has failed, or was refused by an open circuit, and will be followed by another after a wait. */
+  retrying(error: ApiError | CircuitOpenError, waitMillis: number): void {
+    const { now } = this
+    const isRetry = error._tag !== "CircuitOpenError"
+    this.waiting = { for: isRetry ? "retry" : "circuit", at: now }
+    this.event(isRetry ? "claude.retry" : "claude.wait", now, {
+      "error.type": error._tag,
+      "claude.wait.for": this.waiting.for,
+      "claude.wait.seconds": waitMillis / 1_000
+    })
+    if (!isRetry) return
     this.retries++
-    this.waits.push({ for: "retry", millis: waitMillis })
     this.series.retries[retryReason(error)]!.updateUnsafe(1, this.to.services)
-    const { callId } = this.start
     const attempt = this.last?.number ?? 1
-    this.to.publish({ _tag: "Retrying", callId, attempt, error: error._tag, waitMillis }, this.now)
+    this.to.publish({ _tag: "Retrying", callId: this.callId, attempt, error: error._tag, waitMillis }, now)
+  }
+
+  /** Something happened while the call was under way. */
+  event(name: string, now: number, attributes: Record<string, unknown>): void {
+    if (this.isTraced) this.span.event(name, nanos(now), attributes)
   }
 
   /** There is no further attempt, although one might have helped. */
   gaveUp(error: ApiError, reason: GiveUp): void {
+    const { now } = this
     this.series.giveUps[reason]!.updateUnsafe(1, this.to.services)
-    const { callId } = this.start
-    this.to.publish({ _tag: "GaveUp", callId, attempt: this.last?.number ?? 1, error: error._tag, reason }, this.now)
+    this.event("claude.give_up", now, { "error.type": error._tag, "claude.reason": reason })
+    const attempt = this.last?.number ?? 1
+    this.to.publish({ _tag: "GaveUp", callId: this.callId, attempt, error: error._tag, reason }, now)
   }
 
   /** The first content of a stream has arrived. */
   contentArrived(now: number): void {
-    if (this.firstTokenMillis !== undefined) return
     const millis = this.firstTokenMillis = now - this.began
     this.series.firstToken.updateUnsafe(millis / 1_000, this.to.services)
-    this.to.publish(
-      { _tag: "FirstContent", callId: this.start.callId, attempt: this.last?.number ?? 1, millis },
-      now
-    )
+    const attempt = this.last?.number ?? 1
+    this.to.publish({ _tag: "FirstContent", callId: this.callId, attempt, millis }, now)
+  }
+
+  /** What a stream has added up to whenever it is asked. */
+  streaming(message: () => Message | undefined): void {
+    this.message = message
   }
 
   /** How a stream ended, which the exit of its scope does not say. */
-  streamEnded(status: Status): void {
-    this.stopped = status
+  streamEnded(status: Status, error: unknown): void {
+    this.stopped = { status, failure: status === "error" ? ofError(error) : undefined }
   }
 
   end(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
     const { now } = this
-    const { series, services } = this.to
-    series.active.modifyUnsafe(-1, services)
-    const failure = Exit.isFailure(exit) ? ofCause(exit.cause) : undefined
-    const record = this.recordOf(this.stopped ?? statusOf(exit), failure, now)
-    this.series.requests[record.status]!.updateUnsafe(1, services)
-    this.series.latency.updateUnsafe(record.latencyMillis / 1_000, services)
-    if (failure !== undefined) this.series.error(failure.error, failure.fault).updateUnsafe(1, services)
-    series.overhead.updateUnsafe(record.overheadMillis / 1_000, services)
+    const { services, version } = this.to
+    this.endWait(now)
+    const { failure, status } = this.stopped ??
+      { status: statusOf(exit), failure: Exit.isFailure(exit) ? ofCause(exit.cause) : undefined }
+    const record = this.recordOf(status, failure, now)
+    this.to.series.active.modifyUnsafe(-1, services)
+    this.to.series.overhead.updateUnsafe(record.overheadMillis / 1_000, services)
+    this.series.ended(record, services)
+    const request = this.last?.endpoint === "messages" ? this.last.request : this.start.request
+    if (this.isTraced) describeCall(this.span, version, record, { last: this.last, message: this.message?.(), request })
     this.to.publish({ _tag: "CallEnded", record }, now)
-    this.span.end(this.to.clock.currentTimeNanosUnsafe(), exit)
-    return this.to.ended(record, this.series.model, now)
+    const ended = this.to.ended({ record, model: this.series.model, request, message: this.message, now }, this)
+    const how = this.stopped?.failure === undefined || Exit.isFailure(exit) ? exit : Exit.fail(failure?.cause)
+    this.span.end(this.to.clock.currentTimeNanosUnsafe(), how)
+    return ended
   }
 
   private recordOf(status: Status, failure: Failure | undefined, now: number): CallRecord {
@@ -226,7 +304,8 @@ export class Recorder {
     const { last } = this
     const outcome = last?.outcome
     const latencyMillis = now - this.began
-    const waited = this.waits.reduce((sum, { millis }) => sum + millis, 0)
+    let waitedMillis = 0
+    for (const { millis } of this.waits) waitedMillis += millis
     const cause = failure?.cause
     return {
       callId,
@@ -240,11 +319,11 @@ export class Recorder {
       error: failure?.error,
       fault: failure?.fault,
       message: cause?.message,
-      httpStatus: cause !== undefined && isApiError(cause) ? cause.status : undefined,
+      httpStatus: isApiError(cause) ? cause.status : undefined,
       stopReason: outcome?._tag === "Completed" ? outcome.stopReason : undefined,
       latencyMillis,
       firstTokenMillis: this.firstTokenMillis,
-      overheadMillis: Math.max(0, latencyMillis - this.apiMillis - waited),
+      overheadMillis: Math.max(0, latencyMillis - this.apiMillis - waitedMillis),
       waits: this.waits,
       attempts: this.sent,
       retries: this.retries,

@@ -52,8 +52,18 @@ export interface Totals {
   readonly unpriced: number
 }
 
+/**
+ * What calls added up to, of all models and of each: those of the catalogue by their ids, all others as `other`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Period extends Totals {
+  readonly models: Readonly<Record<string, Totals>>
+}
+
 /** Sums that can be added up; of one span of time, or of all. */
-export class Sum {
+class Sum {
   success = 0
   error = 0
   cancelled = 0
@@ -183,3 +193,16 @@ export class History {
     return [this.all, this.minute.sum(now), this.hour.sum(now)]
   }
 }
+
+/** Of all models: since the start, over the last minute, and over the last hour. */
+export const periodsOf = (histories: ReadonlyMap<string, History>, now: number): readonly [Period, Period, Period] => {
+  const sums = [...histories].map(([model, history]) => [model, history.sums(now)] as const)
+  const period = (index: 0 | 1 | 2): Period => {
+    const all = new Sum()
+    for (const [, each] of sums) all.merge(each[index])
+    return { ...all.totals, models: Object.fromEntries(sums.map(([model, each]) => [model, each[index].totals])) }
+  }
+  return [period(0), period(1), period(2)]
+}
+
+export const noPeriod: Period = { ...new Sum().totals, models: {} }

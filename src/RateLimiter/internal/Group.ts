@@ -5,7 +5,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import type { Attempt, Settle } from "../../Attempt.ts"
+import { type Attempt, type Settle, waited } from "../../Attempt.ts"
+import type { CallContext } from "../../CallContext.ts"
 import { RateLimitedLocallyError } from "../../ClaudeError.ts"
 import * as Metrics from "../../internal/metrics.ts"
 import { type Dimension, dimensions, zero } from "./Amounts.ts"
@@ -51,9 +52,22 @@ const gaugeMillis = 1_000
 /** Those of one group: groups that share a metric would look it up by its name at each update. */
 const metricsOf = (group: string) => {
   const remaining = (dimension: string) => Metrics.gauge(Metrics.metrics.limitRemaining, { group, dimension })
+  const limit = (dimension: string) => Metrics.gauge(Metrics.metrics.limit, { group, dimension })
+  const queue = (priority: string) => Metrics.gauge(Metrics.metrics.limitQueue, { group, priority })
   return {
     waits: Metrics.histogram(Metrics.metrics.limitWaits, { group }),
     outputRatio: Metrics.histogram(Metrics.metrics.outputRatio, { group }),
+    queue: {
+      interactive: queue("interactive"),
+      standard: queue("standard"),
+      bulk: queue("bulk")
+    } satisfies Record<CallContext["priority"], unknown>,
+    limit: {
+      requests: limit("requests"),
+      inputTokens: limit("input_tokens"),
+      outputTokens: limit("output_tokens"),
+      tokens: limit("tokens")
+    } satisfies Record<Dimension, unknown>,
     remaining: {
       requests: remaining("requests"),
       inputTokens: remaining("input_tokens"),
@@ -139,7 +153,9 @@ export class Group {
     this.gauge = Effect.map(options.buckets.levels, (levels) => {
       for (const dimension of dimensions) {
         const level = levels[dimension]
-        if (level !== undefined) this.metrics.remaining[dimension].updateUnsafe(Math.floor(level.free), this.services)
+        if (level === undefined) continue
+        this.metrics.remaining[dimension].updateUnsafe(Math.floor(level.free), this.services)
+        this.metrics.limit[dimension].updateUnsafe(level.perMinute, this.services)
       }
     })
   }
@@ -224,7 +240,7 @@ export class Group {
           return reservation.waitMillis === 0
             ? Effect.succeed(this.settlement(attempt, need, reservation.ticket, began))
             : Effect.map(
-              this.waitEarly(need, reservation.ticket, reservation.waitMillis),
+              this.waitEarly(attempt, need, reservation.ticket, reservation.waitMillis),
               (ticket) => this.settlement(attempt, need, ticket, began)
             )
         }
@@ -235,12 +251,17 @@ export class Group {
   }
 
   /** Waits for a reservation that begins later. */
-  private waitEarly(need: Need, ticket: Ticket, millis: number): Effect.Effect<Ticket> {
+  private waitEarly(attempt: Attempt, need: Need, ticket: Ticket, millis: number): Effect.Effect<Ticket> {
     this.early++
+    const began = this.clock.currentTimeMillisUnsafe()
+    const { priority } = attempt.context
+    this.queued(priority, 1)
     return Effect.interruptible(Effect.sleep(millis)).pipe(
       Effect.as(ticket),
       Effect.onExit((exit) => {
         this.early--
+        this.queued(priority, -1)
+        waited(attempt, "limits", this.clock.currentTimeMillisUnsafe() - began)
         this.line?.wake()
         if (Exit.isSuccess(exit)) return Effect.void
         this.admitted--
@@ -255,10 +276,21 @@ export class Group {
     const who = { priority, flow: flowOf(context), weight: weightOf(this.weights, context) }
     const until = patience === undefined ? deadline : Math.min(deadline ?? Infinity, began + patience)
     this.line ??= new Line(this)
-    return Effect.matchEffect(this.line.wait(who, until, need), {
+    this.queued(priority, 1)
+    const granted = Effect.onExit(this.line.wait(who, until, need, until !== deadline), () =>
+      Effect.sync(() => {
+        this.queued(priority, -1)
+        waited(attempt, "limits", this.clock.currentTimeMillisUnsafe() - began)
+      }))
+    return Effect.matchEffect(granted, {
       onFailure: (refused) => Effect.fail(this.errorOf(refused, attempt, need)),
       onSuccess: (turn) => Effect.succeed(this.settlement(attempt, need, turn.ticket, began, turn))
     })
+  }
+
+  /** One more waits, or one less. */
+  private queued(priority: CallContext["priority"], by: 1 | -1): void {
+    this.metrics.queue[priority].modifyUnsafe(by, this.services)
   }
 
   private errorOf(refused: Refused, attempt: Attempt, { size }: Need): RateLimitedLocallyError {
