@@ -227,8 +227,7 @@ const local = (store: Store["Service"]) => (key: string, burstMillis: number): B
   const step = store.step as (batch: Batch) => Effect.Effect<Reserved & { readonly _tag: "Done"; readonly view: View }>
   return {
     isShared: false,
-    reserve: (limits, { priority, reserve, size, usage, waits }) =>
-      step({ key, burstMillis, limits, ask: { usage, reserve, size, priority, waits, withinMillis: 0 } }),
+    reserve: (limits, ask) => step({ key, burstMillis, limits, ask }),
     report: (report) => step({ key, burstMillis, reports: [report] }),
     levels: Effect.map(
       Effect.suspend(() => step({ key, burstMillis, read: true })),
