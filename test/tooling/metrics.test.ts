@@ -9,7 +9,7 @@ import { labels, metrics } from "../../src/internal/metrics.ts"
 import { conventions } from "../../src/Monitor/internal/genAi.ts"
 import { attributesOf, over, tracing } from "../utils/monitors.ts"
 
-const published = new Set(Object.values(Conventions))
+const published: ReadonlySet<unknown> = new Set(Object.values(Conventions))
 
 /** Of `docs/gen-ai/client-inference.md` in open-telemetry/semantic-conventions-genai, October 2026; no package has them yet. */
 const coming = [
