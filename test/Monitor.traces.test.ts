@@ -1,5 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Redacted, References, Scheduler, Stream } from "effect"
+import {
+  ConfigProvider,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Redacted,
+  References,
+  Scheduler,
+  Stream,
+  type Tracer
+} from "effect"
 import { Attempt, CallContext, ClaudeError, ClaudeService, CostOptimizer, Model, Monitor } from "effect-claude"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { TestClock } from "effect/testing"
