@@ -1,6 +1,6 @@
 /** The sanitizer as a part of the service: before everything else, for every kind of call. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect, Exit, Stream } from "effect"
 import { ClaudeService, CostLedger, InputSanitizer } from "effect-claude"
 import * as Simulator from "effect-claude/testing/Simulator"
 
@@ -65,4 +65,22 @@ describe("the sanitizer of a service", () => {
       const answer = yield* ClaudeService.text({ ...request("Hello."), system })
       assert.include(answer, "Hello.")
     }).pipe(Effect.provide(over({ actions: { injection: "reject" } }))))
+
+  it.effect("has the defect that the service has without it where reading a request throws", () =>
+    Effect.gen(function*() {
+      const broken = () => ({
+        ...request(""),
+        messages: [{
+          role: "user" as const,
+          get content(): string {
+            throw new Error("no content")
+          }
+        }]
+      })
+      const exits = yield* Effect.all(
+        [over(), over({})].map((layer) => Effect.exit(ClaudeService.create(broken()).pipe(Effect.provide(layer))))
+      )
+      for (const exit of exits) assert.deepStrictEqual(exit, Exit.die(new Error("no content")))
+      assert.include(yield* ClaudeService.text(request("Hello.")), "Hello.")
+    }).pipe(Effect.provide(over({}))))
 })
