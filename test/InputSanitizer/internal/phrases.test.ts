@@ -1,17 +1,20 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Effect, Fiber, Ref } from "effect"
-import { InputSanitizer } from "effect-claude"
 
 describe("the machines", () => {
   it.effect("are built in steps, between which others have their turn", () =>
     Effect.gen(function*() {
+      vi.resetModules() // they are built once in a process
+      const { machines, prepare } = yield* Effect.promise(() =>
+        import("../../../src/InputSanitizer/internal/phrases.ts")
+      )
       const turns = yield* Ref.make(0)
       const counting = yield* Effect.forkChild(
         Effect.forever(Effect.andThen(Ref.update(turns, (n) => n + 1), Effect.yieldNow))
       )
-      // Two at a time build them once.
-      yield* Effect.all([InputSanitizer.make(), InputSanitizer.make()], { concurrency: 2 }).pipe(Effect.scoped)
+      yield* Effect.all([prepare, prepare], { concurrency: 2 })
       yield* Fiber.interrupt(counting)
       assert.isAtLeast(yield* Ref.get(turns), 200)
+      assert.strictEqual(machines(), machines())
     }))
 })
