@@ -313,7 +313,7 @@ export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFo
       }
       const amounts: Amounts = {}
       for (const [column, name] of names.entries()) {
-        const category = columnOf[name]
+        const category = Object.hasOwn(columnOf, name) ? columnOf[name] : undefined
         const cell = record[column]?.trim() ?? ""
         if (category === undefined || cell === "") continue
         const amount = amountOf(name, cell)
