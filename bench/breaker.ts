@@ -1,5 +1,5 @@
 /**
- * What breakers cost and save in ten minutes of 50 calls a second, in virtual time.
+ * What breakers cost and save in minutes of 50 calls a second, in virtual time.
  *
  * All open at the same thresholds and for the same time: at ten failures in a row (`inARow`), or when half of the calls of ten seconds failed
  * (`rate`), for five seconds. What peers lack stays as it is by default: in `rate` ours also opens after its 15 failures in a row, and while it
@@ -12,6 +12,12 @@
  * - `hang`: the same, but calls fail after 30 seconds.
  * - `slow`: for a minute, calls are answered after about 20 seconds. Peers have no notion of that and are given a time limit instead:
  *   `lost_answers` are those that they gave up although they came; `openings` is how often one began to refuse.
+ * Calls lost, refused or failed, in weather in which a breaker may do harm (`lost_calls`; `lost_ratio` is ours to the best peer's):
+ *
+ * - `slow recovery`: after an outage of about ten seconds, calls are answered after a minute, and one in ten fails.
+ * - `brownout`: for three minutes, three calls of ten fail, and the others are answered after ten seconds.
+ * - `surge`: three calls of ten fail at once, and the others are answered after a minute; one call a second, then 20.
+ * - `impatient`: seven callers of ten leave after one second, and calls are answered after about two. Their calls are lost whatever a breaker does.
  * - `errors=30%`: no outage, but three calls of ten fail. `openings` should be none. In `fast` they fail after about 0.1 seconds, else as late as
  *   answers come.
  */
@@ -19,14 +25,18 @@ import * as Sides from "./breaker/sides.ts"
 import { inVirtualTime } from "./limits/virtualTime.ts"
 import type { Row, Run } from "./run.ts"
 
-const seconds = 600
+/** How long a run is, and the calls of one at 50 a second. */
+const seconds = 300
 const everyMillis = 20
 const callsOfRun = seconds * 1_000 / everyMillis
-const runs = { outage: 25, hang: 6, slow: 6 }
+const runs = { outage: 9, hang: 2, slow: 2 }
 
 interface Api {
-  /** How long the call sent at `now` takes, and whether it is answered. */
-  readonly answer: (now: number, lot: Lot) => { readonly millis: number; readonly ok: boolean }
+  /** How long the call sent at `now` takes, and whether it is answered, or its caller has left. */
+  readonly answer: (now: number, lot: Lot) => { readonly millis: number; readonly ok: boolean; readonly left?: boolean }
+  /** The time between two calls, and how long the run is, where they are not those of all. */
+  readonly everyMillis?: ((now: number) => number) | undefined
+  readonly seconds?: number | undefined
 }
 
 /** Two numbers by lot for each call, the same for all sides. */
@@ -74,11 +84,46 @@ const flaky = (failMillis: number): Api => ({
     lot.uniform < 0.3 ? { millis: about(failMillis, lot), ok: false } : { millis: about(2_000, lot), ok: true }
 })
 
+/** Three calls of ten fail, and the others take so long. */
+const failing = (share: number, answerMillis: number, lot: Lot) =>
+  lot.uniform < share ? { millis: about(100, lot), ok: false } : { millis: answerMillis, ok: true }
+
+/** Where a breaker may do harm: how often each is run, and the API of one run, from 0 to 1 of them. */
+const weathers: Readonly<Record<string, readonly [runs: number, api: (part: number) => Api]>> = {
+  "slow recovery": [10, (part) => {
+    const end = 70_000 + Sides.openMillis * (part - 0.5)
+    return {
+      seconds: 600,
+      everyMillis: () => 100,
+      answer: (now, lot) =>
+        now >= end
+          ? failing(0.1, 60_000, lot)
+          : { millis: about(now < 60_000 ? 2_000 : 100, lot), ok: now < 60_000 }
+    }
+  }],
+  brownout: [2, () => ({
+    answer: (now, lot) =>
+      now >= 60_000 && now < 240_000 ? failing(0.3, 10_000, lot) : { millis: about(2_000, lot), ok: true }
+  })],
+  surge: [2, () => ({
+    everyMillis: (now) => now < 120_000 ? 1_000 : 50,
+    answer: (_, lot) => failing(0.3, 60_000, lot)
+  })],
+  impatient: [2, () => ({
+    answer: (_, lot) => {
+      const millis = about(2_000, lot)
+      return lot.uniform < 0.7 && millis > 1_000 ? { millis: 1_000, ok: false, left: true } : { millis, ok: true }
+    }
+  })]
+}
+
 interface Seen {
   /** When each call was sent. */
   readonly sent: ReadonlyArray<number>
   /** When each was refused. */
   readonly refused: ReadonlyArray<number>
+  readonly calls: number
+  readonly answered: number
   /** Calls whose answer came and was not waited for. */
   readonly lost: number
 }
@@ -99,11 +144,11 @@ const simulate = (make: () => Sides.Side, api: Api, seed: number): Promise<Seen>
         new Promise<void>((resolve, reject) => {
           const now = Date.now()
           sent.push(now)
-          const { millis, ok } = api.answer(now, drawn)
+          const { left, millis, ok } = api.answer(now, drawn)
           setTimeout(() => {
             if (ok) answers++
             if (ok) resolve()
-            else reject(new Error("down"))
+            else reject(left === true ? new Sides.LeftError("left") : new Error("down"))
           }, millis)
         })
       calls.push(
@@ -113,15 +158,17 @@ const simulate = (make: () => Sides.Side, api: Api, seed: number): Promise<Seen>
         })
       )
     }
-    for (let left = callsOfRun; left > 0; left--) {
+    const end = (api.seconds ?? seconds) * 1_000
+    while (Date.now() < end) {
       fire()
-      await new Promise((resolve) => setTimeout(resolve, everyMillis))
+      const wait = api.everyMillis?.(Date.now()) ?? everyMillis
+      await new Promise((resolve) => setTimeout(resolve, wait))
     }
     await Promise.all(calls)
     // Answers that nobody waits for come too.
     await new Promise((resolve) => setTimeout(resolve, 300_000))
     await side.close()
-    return { sent, refused, lost: answers - answered }
+    return { sent, refused, calls: calls.length, answered, lost: answers - answered }
   })
 
 const wasted = ({ sent }: Seen, span: Span): number => sent.filter((at) => during(span, at)).length
@@ -196,9 +243,45 @@ const compared = (report: (row: Row) => void, name: string, all: ReadonlyArray<C
   }
 }
 
+/** Calls lost in one weather, of ours and the peers under the same thresholds, and of ours by default. */
+const lost = async (
+  report: (row: Row) => void,
+  name: string,
+  [runs, apiOf]: readonly [number, (part: number) => Api]
+): Promise<void> => {
+  const losses: Array<{ readonly peer: string; readonly lost: number; readonly n: number }> = []
+  for (const make of [...makers.map((make) => () => make("rate", false)), Sides.defaults]) {
+    const seen: Array<Seen> = []
+    for (let run = 0; run < runs; run++) seen.push(await simulate(make, apiOf((run + 0.5) / runs), 11 + run))
+    losses.push({
+      peer: make().name,
+      lost: mean(seen.map(({ answered, calls }) => calls - answered)),
+      n: seen.reduce((sum, { calls }) => sum + calls, 0)
+    })
+  }
+  const [ours, ...rest] = losses
+  const defaults = rest.pop()
+  const best = rest.reduce((best, peer) => peer.lost < best.lost ? peer : best)
+  for (const [suffix, own] of [["", ours!], [",defaults", defaults!]] as const) {
+    for (const { lost, n, peer } of [own, ...rest]) {
+      report({ metric: "lost_calls", case: `${name}${suffix}`, value: lost, unit: "calls", peer, n })
+    }
+    report({
+      metric: "lost_ratio",
+      case: `${name}${suffix}`,
+      value: own.lost / best.lost,
+      unit: "ratio",
+      peer: best.peer,
+      n: best.n
+    })
+  }
+}
+
 const makers = [Sides.ours, Sides.cockatiel, Sides.opossum, Sides.effect]
 
 export const run: Run = async (report) => {
+  for (const [name, weather] of Object.entries(weathers)) await lost(report, name, weather)
+
   for (const trip of ["inARow", "rate"] as const) {
     for (const api of ["outage", "hang"] as const) {
       const all = []

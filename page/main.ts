@@ -17,7 +17,7 @@ const changes: { all: Array<Circuits> } = { all: [] }
 const showState = makeState(changes)
 const calls = makeCalls()
 let points: Array<Point> = []
-let seenAt = 0
+let last: Detail | undefined
 
 const showHeader = (health: Detail): void => {
   const { at, ready, reasons, startedAt, versions } = health
@@ -83,7 +83,7 @@ const links: Record<Link, string> = {
 }
 
 const onLink = (link: Link): void => {
-  const since = link === "lost" && seenAt > 0 ? `, as of ${clock(seenAt)}` : ""
+  const since = link === "lost" && last !== undefined ? `, as of ${clock(last.at)}` : ""
   setText(byId("link"), links[link] + since)
   setClass(byId("link"), link === "live" ? "link good" : "link amber")
   document.body.classList.toggle("stale", link === "lost")
@@ -99,7 +99,7 @@ const { useToken } = follow(onLink, (update, isFirst) => {
   points.push(...update.points)
   if (points.length > mostPoints) points.splice(0, points.length - mostPoints)
   changes.all.push(...update.circuits)
-  seenAt = update.health.at
+  last = update.health
   showHeader(update.health)
   showState(update.health)
   calls.add(update.calls, isFirst)
@@ -115,6 +115,7 @@ byId("token-form").addEventListener("submit", (event) => {
 
 const renew = (): void => {
   for (const { renew } of charts) renew()
+  if (last !== undefined) showState(last)
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", renew)
 let resized: ReturnType<typeof setTimeout> | undefined

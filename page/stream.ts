@@ -40,6 +40,7 @@ export const follow = (
   onUpdate: (update: Update, isFirst: boolean) => void
 ): { readonly useToken: (token: string) => void } => {
   let wake: (() => void) | undefined
+  let tokens = 0
   const once = async (): Promise<Link> => {
     const token = sessionStorage.getItem(tokenName)
     const control = new AbortController()
@@ -70,9 +71,11 @@ export const follow = (
   const forever = async () => {
     onLink("connecting")
     while (true) {
+      const before = tokens
       const link = await once()
       onLink(link)
       if (link === "token") {
+        if (tokens !== before) continue // another was given meanwhile
         await new Promise<void>((resolve) => {
           wake = resolve
         })
@@ -83,6 +86,7 @@ export const follow = (
   return {
     useToken: (token) => {
       sessionStorage.setItem(tokenName, token)
+      tokens++
       wake?.()
     }
   }

@@ -20,6 +20,7 @@ import { changes, files } from "./format.ts"
 import * as House from "./house.ts"
 import { installed } from "./installed.ts"
 import { builtIn, nonLinear } from "./linear.ts"
+import * as Page from "./page.ts"
 import { stale } from "./reference.ts"
 
 /** Throws with what is wrong; answers with what is worth a word. */
@@ -155,6 +156,9 @@ const checks: Record<string, Check> = {
   },
   async reference() {
     fail(stale())
+  },
+  async page() {
+    fail(await Page.stale())
   },
   async examples() {
     fail(strays())

@@ -32,7 +32,13 @@ const order = [
   "CostLedger",
   "CostLedger/Sql",
   "Sqlite",
-  "CostOptimizer"
+  "CostOptimizer",
+  "Monitor",
+  "Monitor/Otlp",
+  "Monitor/Prometheus",
+  "Health",
+  "Http",
+  "Http/Server"
 ]
 
 /** What is no option by its category, and set by users all the same. */

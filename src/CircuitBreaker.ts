@@ -16,7 +16,7 @@
  * - **Slow** is an attempt that took longer than `slowCallDuration` from its admission to its end; for a stream, to its first content.
  * - **Rates** are of attempts that were sent within one window, whenever they end; those in flight count as neither failed nor slow. An attempt that hangs
  *   counts as failed after two minutes and as much time as twice its `max_tokens` take; one whose caller has a deadline already when it
- *   has waited for most of that and for twice as long as such calls usually take.
+ *   has waited for a third of that and for half as long again as such calls usually take. An answer after that takes it back.
  * - **A half-open call** counts whenever it ends: its success proves that the API is back, also if the circuit has opened again since. A result of an
  *   attempt from before the opening does not count. Each round of half-open calls without a verdict is followed by another, so a circuit can
  *   leave every state.

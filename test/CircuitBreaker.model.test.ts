@@ -150,6 +150,12 @@ class Reference {
     return Math.max(0, this.roundAt + this.roundSeconds * 1_000 - now)
   }
 
+  /** When it is worth to ask again: a half-open circuit may close before its round ends. */
+  retryMillis(now: number): number {
+    const wait = this.waitMillis(now)
+    return this.phase === "halfOpen" ? Math.min(wait, this.settings.halfOpenSeconds * 1_000) : wait
+  }
+
   /** Those that hang count as failed; they are looked for twice a second. */
   private sweep(now: number) {
     if (now - this.sweptAt < 500) return
@@ -296,7 +302,7 @@ describe("CircuitBreaker, against a reference", () => {
             made.outcome = aborted
             made.outcome = yield* Deferred.await(end)
           })
-          const wait = reference.waitMillis(now)
+          const wait = reference.retryMillis(now)
           const ticket = reference.admit(now)
           const fiber = yield* Effect.forkChild(Attempt.guard(breaker, made, use), { startImmediately: true })
           const exit = fiber.pollUnsafe()

@@ -36,8 +36,8 @@ describe("a recovery", () => {
       `closes the circuit within ${within} s when answers take ${answerSeconds} s and ${failing * 100} % fail`,
       () =>
         each({
-          seconds: 600,
-          perSecond: constantly(5),
+          seconds: 400,
+          perSecond: constantly(3),
           fate: (now, lot) =>
             now >= 60_000 && now < 70_000
               ? { millis: about(100, lot), error: overloaded }
@@ -61,7 +61,7 @@ describe("a recovery", () => {
 describe("streams", () => {
   it.effect("whose readers stop early are successes from their first content on", () =>
     each({
-      seconds: 300,
+      seconds: 200,
       perSecond: constantly(10),
       options: { retry: { retries: 0 } },
       call: () => readALittle,
@@ -217,3 +217,28 @@ describe("a blip of three seconds", () => {
       assert.isTrue(refused.some(({ at, endedAt }) => endedAt === at))
     }), 60_000)
 })
+
+it.effect(
+  "after an outage of a minute under 90 % load all is as before within 10 s, and little was sent twice",
+  () =>
+    Effect.gen(function*() {
+      const limits = { requestsPerMinute: 60 * 64 / (1 + 1) / 0.9 }
+      for (const seed of seeds) {
+        const seen = yield* watched({
+          seed,
+          seconds: 170,
+          // A call takes a second, and its caller pauses for another.
+          perSecond: { callers: 64, pauseMillis: 1_000 },
+          options: { limiter: { limits } },
+          fate: (now, lot) =>
+            now >= 60_000 && now < 120_000 ? { millis: 100, error: overloaded } : { millis: about(1_000, lot, 0.3) }
+        })
+        const goodput = (from: number, to: number) =>
+          seen.calls.filter((call) => !isLost(call) && call.endedAt >= from && call.endedAt < to).length / (to - from)
+        assert.isAtLeast(goodput(130_000, 170_000) / goodput(20_000, 60_000), 0.99)
+        assert.isAtMost(seen.sent.length / seen.calls.length, 1.1)
+        assert.isAtMost(sentWithin(seen, 60_000, 120_000), 200)
+      }
+    }),
+  60_000
+)

@@ -6,11 +6,14 @@ import Opossum from "opossum"
 import * as Attempt from "../../src/Attempt.ts"
 import * as CircuitBreaker from "../../src/CircuitBreaker.ts"
 import * as ClaudeApi from "../../src/ClaudeApi.ts"
-import { ServerError } from "../../src/ClaudeError.ts"
+import { ConnectionError, ServerError } from "../../src/ClaudeError.ts"
 import * as ClaudeTest from "../../src/testing/ClaudeTest.ts"
 import * as Usage from "../../src/Usage.ts"
 
-/** Sends a call; `refused` means that the breaker did not let it go. */
+/** The caller did not wait for the end. */
+export class LeftError extends Error {}
+
+/** Sends a call; `refused` means that the breaker did not let it go. What is sent rejects with a `LeftError` where its caller left. */
 export interface Side {
   readonly name: string
   readonly call: (send: () => Promise<void>) => Promise<"answered" | "failed" | "refused">
@@ -32,6 +35,11 @@ export const slowMillis = 10_000
 
 const usage = Usage.zero
 const failed = Attempt.Outcome.Failed({ usage, error: new ServerError({ overloaded: true }), limits: undefined })
+const left = Attempt.Outcome.Failed({
+  usage,
+  error: new ConnectionError({ reason: "timeout", limit: "deadline" }),
+  limits: undefined
+})
 const completed = Attempt.Outcome.Completed({
   usage,
   limits: undefined,
@@ -53,7 +61,9 @@ const effectClaude = (name: string, options: CircuitBreaker.Options): Side => {
         Effect.gen(function*() {
           const breaker = yield* CircuitBreaker.CircuitBreaker
           const made = attempt()
-          const use = Effect.promise(() => send().then(() => completed, () => failed)).pipe(
+          const use = Effect.promise(() =>
+            send().then(() => completed, (error) => error instanceof LeftError ? left : failed)
+          ).pipe(
             Effect.map((outcome) => (made.outcome = outcome))
           )
           const outcome = yield* Attempt.guard(breaker, made, use)

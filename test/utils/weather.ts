@@ -138,7 +138,7 @@ export interface Weather {
   readonly seed: number
   readonly seconds: number
   /** What happens at a time, in milliseconds since the beginning. Calls a second at a second of time, or so many callers who call again as soon as they have an answer. */
-  readonly perSecond: ((second: number) => number) | { readonly callers: number }
+  readonly perSecond: ((second: number) => number) | { readonly callers: number; readonly pauseMillis: number }
   readonly fate: (now: number, lot: () => number, attempt: Attempt.Attempt) => Fate
   readonly call?:
     | ((

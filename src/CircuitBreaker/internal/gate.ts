@@ -88,7 +88,7 @@ export class Gate {
   check(attempt: Attempt): Effect.Effect<void, CircuitOpenError> {
     const { circuit } = this
     const refusal = this.forced
-    if (refusal !== undefined) return Effect.fail(this.refuse(attempt, refusal.waitMillis))
+    if (refusal !== undefined) return Effect.fail(this.refuse(attempt, refusal))
     if (this.mode !== "normal" || circuit.phase === "closed") return Effect.void
     return Effect.flatMap(
       circuit.peek(),
@@ -101,7 +101,7 @@ export class Gate {
     const { circuit, mode } = this
     if (mode === "disabled") return admitted
     const refusal = this.forced
-    if (refusal !== undefined) return Effect.fail(this.refuse(attempt, refusal.waitMillis))
+    if (refusal !== undefined) return Effect.fail(this.refuse(attempt, refusal))
     const permit = circuit.enter(this.now())
     if (permit !== undefined) return Effect.succeed(this.settlement(attempt, permit))
     return Effect.flatMap(circuit.admit(), (admission) => {
@@ -188,7 +188,7 @@ export class Gate {
       const left = until - this.now()
       const mayWait = waitForHalfOpen && answer.isHalfOpen && left > 0 &&
         until <= (attempt.context.deadline ?? Infinity)
-      if (!mayWait) return yield* this.refuse(attempt, answer.waitMillis)
+      if (!mayWait) return yield* this.refuse(attempt, answer)
       const news = (this.news ??= Deferred.makeUnsafe())
       const began = this.now()
       yield* Effect.interruptible(Effect.timeoutOption(Deferred.await(news), Math.min(pollMillis, left))).pipe(
@@ -201,10 +201,12 @@ export class Gate {
     return answer
   })
 
-  private refuse(attempt: Attempt, waitMillis: number): CircuitOpenError {
+  /** A half-open circuit may close before its round ends: asking again is worth it earlier. */
+  private refuse(attempt: Attempt, { isHalfOpen, waitMillis }: Refusal): CircuitOpenError {
+    const { halfOpenDuration } = this.circuit.rules
     return new CircuitOpenError({
       group: this.group,
-      retryAfter: Duration.millis(waitMillis),
+      retryAfter: Duration.millis(isHalfOpen ? Math.min(waitMillis, halfOpenDuration) : waitMillis),
       attempts: attempt.number - 1
     })
   }

@@ -16,6 +16,10 @@ export const firstMillis = 60_000
 /** No attempt counts as failed before this only because it takes long. */
 const hungMillis = 120_000
 
+/** A caller with a deadline will probably leave after so much of it and so many times the usual time. */
+const hungShare = 1 / 3
+const hungFactor = 1.5
+
 /**
  * The newest calls of one kind: how long it was until they were answered or, where their caller left before that, how long they were waited for at
  * least. Callers who were judged to have left late are not among them: they say something about the API, and not about such calls.
@@ -90,14 +94,14 @@ export class Usuals {
 
   /**
    * When an attempt that is sent now counts as failed, as long as it is not answered: after two minutes and as much time as twice its `max_tokens` take
-   * at the pace of such calls; and sooner for a caller with a deadline, who has waited for most of it and twice as long as usual.
+   * at the pace of such calls; and sooner for a caller with a deadline, who has waited for a third of it and half as long again as usual.
    */
   hungAt(attempt: Attempt, now: number): number {
     if (attempt.endpoint !== "messages") return now + hungMillis
     const { context: { deadline = Infinity }, estimate, kind } = attempt
     const usual = deadline === Infinity ? undefined : this.of(attempt).millis
     if (usual !== undefined) {
-      const soon = Math.max(2 * usual, (deadline - now) / 2)
+      const soon = Math.max(hungFactor * usual, hungShare * (deadline - now))
       if (now + soon < deadline) return now + soon
     }
     let millis = hungMillis

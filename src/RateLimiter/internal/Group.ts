@@ -277,7 +277,7 @@ export class Group {
     const until = patience === undefined ? deadline : Math.min(deadline ?? Infinity, began + patience)
     this.line ??= new Line(this)
     this.queued(priority, 1)
-    const granted = Effect.onExit(this.line.wait(who, until, need), () =>
+    const granted = Effect.onExit(this.line.wait(who, until, need, until !== deadline), () =>
       Effect.sync(() => {
         this.queued(priority, -1)
         waited(attempt, "limits", this.clock.currentTimeMillisUnsafe() - began)

@@ -93,8 +93,11 @@ export class Line {
     else if (this.server._tag === "Sleeping") this.server.wake()
   }
 
-  /** Waits in turn. Uninterruptible, except for the wait. */
-  wait(who: Pick<Waiter, "priority" | "flow" | "weight">, deadline: number | undefined, need: Need) {
+  /**
+   * Waits in turn. Uninterruptible, except for the wait. One that only tries for a while is not refused because the limits are not known yet: how long
+   * that takes at most says little about how long it will.
+   */
+  wait(who: Pick<Waiter, "priority" | "flow" | "weight">, deadline: number | undefined, need: Need, isTry: boolean) {
     return Effect.flatMap(this.group.buckets.levels, (levels): Effect.Effect<Turn, Refused> => {
       const { clock, early, maxPauseMillis, maxQueue, scope } = this.group
       const { size = need.usage.inputTokens } = need
@@ -107,12 +110,13 @@ export class Line {
         admitted: Deferred.makeUnsafe(),
         turn: undefined
       }
-      const waitMillis = this.expected(levels, waiter)
+      const inTurnMillis = this.expected(levels, waiter)
+      const waitMillis = Math.max(inTurnMillis, this.group.opensIn(this.queue.size))
       if (levels.closed) return Effect.fail({ _tag: "Closed", waitMillis })
       if (levels.pausedMillis > maxPauseMillis) return Effect.fail({ _tag: "Paused", waitMillis })
       const leftMillis = deadline === undefined ? undefined : deadline - clock.currentTimeMillisUnsafe()
       const late: Refused = { _tag: "Deadline", waitMillis }
-      if (leftMillis !== undefined && waitMillis >= leftMillis) return Effect.fail(late)
+      if (leftMillis !== undefined && (isTry ? inTurnMillis : waitMillis) >= leftMillis) return Effect.fail(late)
       if (this.size + early >= maxQueue && !this.makeRoom(levels, waiter)) {
         return Effect.fail({ _tag: "QueueFull", waitMillis })
       }
@@ -132,17 +136,13 @@ export class Line {
     })
   }
 
-  /** How long one that comes now will wait, as far as can be known. */
+  /** How long one that comes now will wait by the limits that are known. */
   private expected(levels: Levels, waiter: Waiter): number {
     const { all, own, ownShare, same, share } = this.queue.ahead(waiter)
     const inTurn = waitAt(levels, plus(all, waiter.need), 1)
     const byShare = waitAt(levels, plus(same, waiter.need), share)
     const byOwnShare = waitAt(levels, plus(own, waiter.need), ownShare)
-    return Math.max(
-      levels.pausedMillis,
-      this.group.opensIn(this.queue.size),
-      Math.min(inTurn, byShare, byOwnShare)
-    )
+    return Math.max(levels.pausedMillis, Math.min(inTurn, byShare, byOwnShare))
   }
 
   /** Whether somebody left a full queue for one that comes. */
