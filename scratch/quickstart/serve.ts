@@ -30,6 +30,7 @@ const claude = Layer.unwrap(Effect.map(SimulatorServer.SimulatorServer, ({ url }
     api: { baseUrl: url },
     keys: keys.map(({ key, label, organization }) => ({ label, group: organization, secret: Redacted.make(key) })),
     limiter: { limits: { requestsPerMinute: 240, inputTokensPerMinute: 60_000, outputTokensPerMinute: 40_000 } },
+    monitor: { log: false }, // the page shows the same
     breaker: { consecutiveFailures: 5, openDuration: "4 seconds", maxOpenDuration: "20 seconds" },
     budget: {
       budgets: [
