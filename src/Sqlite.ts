@@ -97,6 +97,18 @@ const take = (iterator: Iterator<object>, count: number): Array<object> => {
 const inodeOf = (filename: string): number | undefined =>
   statSync(filename, { throwIfNoEntry: false })?.ino || undefined
 
+const gone = (filename: string): Effect.Effect<never, SqlError> =>
+  Effect.fail(
+    new SqlError({
+      reason: new ConnectionError({
+        cause: undefined,
+        message:
+          `SQLite: ${filename} was deleted or replaced while it was open, and what is written now would be lost. ` +
+          "Put it back, or restart the program to begin with another file."
+      })
+    })
+  )
+
 /** A number would be bound as a float, which changes the results of division and `typeof`. */
 const bind = (value: unknown): SQLInputValue => {
   if (typeof value === "string") return value
@@ -127,7 +139,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     return yield* busy
   })
   const locked = <A>(step: () => A): Effect.Effect<A, SqlError> => {
-    const once = Effect.suspend(() => !db.isTransaction && isGone() ? gone : attempt(step))
+    const once = Effect.suspend(() => !db.isTransaction && isGone() ? gone(options.filename) : attempt(step))
     return Effect.catchIf(once, isBusy, (busy) => patiently(once, busy))
   }
 
@@ -146,18 +158,6 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   )
   const inode = inodeOf(options.filename)
   const isGone = () => inode !== undefined && inodeOf(options.filename) !== inode
-  const gone = Effect.suspend(() =>
-    Effect.fail(
-      new SqlError({
-        reason: new ConnectionError({
-          cause: undefined,
-          message:
-            `SQLite: ${options.filename} was deleted or replaced while it was open, and what is written now would be lost. ` +
-            "Put it back, or restart the program to begin with another file."
-        })
-      })
-    )
-  )
   yield* locked(() => db.exec("PRAGMA journal_mode = WAL"))
   yield* locked(() => db.exec("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY"))
 

@@ -53,6 +53,7 @@ describe("a store that is away at the start", () => {
         yield* Attempt.guard(Attempt.all(budget, ledger), two, sent(two))
         yield* ledger.flush
         assert.strictEqual((yield* Stream.runCollect(ledger.rows({ from: 0, to: Infinity }))).length, 2)
+        yield* Effect.repeat(Effect.yieldNow, { times: 100 })
         const [state] = yield* budget.snapshot
         assert.isAbove(state!.spentNanoUsd, 0)
       }).pipe(Effect.provide(
