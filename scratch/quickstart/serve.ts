@@ -91,6 +91,7 @@ export const serve = Effect.fnUntraced(function*(port: number) {
     yield* say(`The Claude API is simulated; its answers mean nothing. The status page is at ${url}`)
     yield* Effect.forkChild(Effect.repeat(weather, Schedule.forever))
     yield* Effect.repeat(traffic, { until: () => isStopping })
+    yield* Effect.never // calls end; then this is interrupted
   })
   const services = Http.layer({ port }).pipe(
     Layer.provideMerge(Health.layer()),
