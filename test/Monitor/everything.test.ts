@@ -91,12 +91,11 @@ describe.skipIf(!TestPrometheus.isInstalled)("a service to which everything happ
       const prometheus = yield* TestPrometheus.server(`127.0.0.1:${address.port}`)
       const missing = Effect.filter(queries, ([, expr]) =>
         Effect.map(prometheus.query(concrete(expr)), (samples) =>
-          samples.length === 0 || samples.every(({ value }) =>
-            Number.isNaN(value)
-          )))
+          samples.every(({ value }) => Number.isNaN(value))))
       yield* Effect.forkScoped(Effect.forEach(Array(2_000).keys(), call, { concurrency: 40, discard: true }))
       const left = yield* Effect.repeat(Effect.delay(missing, "1 second"), {
-        until: (left) => left.length === 0,
+        until: (left) =>
+          left.length === 0,
         times: 15
       })
       assert.deepStrictEqual(left, [])
