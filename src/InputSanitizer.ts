@@ -176,6 +176,9 @@ export const make = /* @__PURE__ */ Effect.fnUntraced(function*(options: Options
   const walk = eachText(new Set(options.trust))
   const feed = yield* Feed.make<InputFinding>({ name: "input" })
   const counter = counters()
+  const services = Context.make(Metric.MetricRegistry, yield* Metric.MetricRegistry).pipe(
+    Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
+  )
 
   const personalIn = ({ path, text }: Text): Effect.Effect<ReadonlyArray<PersonalData>> =>
     personalData === undefined || settings.actions.personal === "off"
@@ -202,7 +205,7 @@ export const make = /* @__PURE__ */ Effect.fnUntraced(function*(options: Options
     const kinds = [...new Set(findings.map(({ kind }) => kind))]
     yield* Effect.annotateCurrentSpan({ "claude.input.findings": examination.total, "claude.input.kinds": kinds })
     for (const finding of findings) {
-      yield* Metric.update(counter(finding.kind, finding.action), 1)
+      counter(finding.kind, finding.action).updateUnsafe(1, services)
       if (feed.subscribers > 0) yield* feed.publish(finding)
     }
   })
