@@ -93,6 +93,9 @@ const isPlain = (text: string, at: number, table: Uint8Array): boolean => {
 const isHalf = (text: string, at: number, unit: number): boolean =>
   unit >= 0xdc00 || at + 1 >= text.length || (text.charCodeAt(at + 1) & 0xfc00) !== 0xdc00
 
+/** The index of two units in `followsOpener`. */
+const pairOf = (first: number, second: number): number => ((first & 0x7f) << 7) | (second & 0x7f)
+
 /** The most markers that are noted in a text: more than are removed one by one. */
 const maxMarkers = 201
 
@@ -214,20 +217,26 @@ class Scanner {
     return at
   }
 
+  /** Takes the control characters from a position on. */
+  private controls(from: number): number {
+    let at = from
+    do this.isWrong(controlKind, at, ++at)
+    while (at < this.text.length && this.table[this.text.charCodeAt(at)] === control)
+    return at
+  }
+
   /** Takes what is no symbol of its own, and answers where others go on. */
   special(at: number, unit: number, kind: number): number {
     const { table, text } = this
     this.symbol = skip
     switch (kind) {
       case opener: {
-        const following = ((text.charCodeAt(at + 1) & 0x7f) << 7) | (text.charCodeAt(at + 2) & 0x7f)
-        const begun = followsOpener[following]! // it has an entry for every pair
+        const begun = followsOpener[pairOf(text.charCodeAt(at + 1), text.charCodeAt(at + 2))]! // it has an entry for every pair
         if (at + 2 < text.length && (begun === isMarker || (begun === isTagOnly && !this.hasTag))) this.marker(at)
         return at + 1
       }
       case control:
-        this.isWrong(controlKind, at, at + 1)
-        return at + 1
+        return this.controls(at)
       case surrogate:
         if (isHalf(text, at, unit)) {
           this.isWrong(halfKind, at, at + 1)
@@ -296,7 +305,11 @@ const fillPlain = (table: Uint8Array, from: number, size: number): number => {
   let at = from
   for (; at < size; at++) {
     const symbol = table[units[at]!]! // it has an entry for every unit
-    if (symbol >= special) break
+    if (symbol >= special) {
+      // Most brackets begin no marker.
+      if (symbol !== opener || at + 2 >= size || followsOpener[pairOf(units[at + 1]!, units[at + 2]!)] !== 0) break
+      continue
+    }
     if (symbol === last || symbol === skip) continue
     positions[count] = at
     symbols[count++] = last = symbol
