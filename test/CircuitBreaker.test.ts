@@ -132,7 +132,7 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* after(2, late), 3)
         assert.strictEqual(yield* after(2, aborted), 4)
         // Where many leave before the answer, few answers in that time do not make it long.
-        for (let i = 0; i < 60; i++) yield* after(1, i % 5 === 0 ? completed : late)
+        for (let i = 0; i < 350; i++) yield* after(1, i % 5 === 0 ? completed : late)
         assert.strictEqual(yield* after(1, late), 4)
       }).pipe(using({ windowDuration: "1 day" })))
 
