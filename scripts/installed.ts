@@ -112,7 +112,7 @@ const command = async (folder: string, env: NodeJS.ProcessEnv): Promise<Readonly
   await expect(
     ["--version"],
     false,
-    /^The effect-claude command needs @effect\/platform-node, .*: npm install @effect\/platform-node$/
+    /^PeerMissingError: The effect-claude command needs @effect\/platform-node, .*: npm install @effect\/platform-node$/
   )
   renameSync(`${platform}.away`, platform)
   return wrong

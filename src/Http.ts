@@ -51,7 +51,6 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
-import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import type * as Path from "effect/Path"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -61,6 +60,7 @@ import * as Board from "./Http/internal/board.ts"
 import * as Page from "./Http/internal/page.ts"
 import { maxReaders, respond } from "./Http/internal/sse.ts"
 import * as Monitor from "./Monitor.ts"
+import * as Prometheus from "./Monitor/Prometheus.ts"
 import type { RateLimiter } from "./RateLimiter.ts"
 
 export type { Circuits, Point, Shown, Step, Update } from "./Http/internal/board.ts"
@@ -242,7 +242,7 @@ const handlers = (api: typeof Api) =>
             ({ ready, reasons }) => ready ? Effect.succeed({ ready }) : Effect.fail(new NotReadyError({ reasons }))
           ),
         health: () => health.detail,
-        metrics: () => PrometheusMetrics.format()
+        metrics: () => Prometheus.format
       })
         .handleRaw(
           "events",
@@ -272,9 +272,9 @@ export const layerGroup = <Id extends string, Groups extends HttpApiGroup.Constr
     Needs
   >
 
-const page = ({ hosts = [] }: Options) =>
+const page = ({ hosts = [], token }: Options) =>
   Effect.map(HttpServerRequest.HttpServerRequest, (request) =>
-    refusalOf(request, undefined, hosts, true) === undefined
+    refusalOf(request, token, hosts, true) === undefined
       ? HttpServerResponse.text(Page.html, {
         contentType: "text/html; charset=utf-8",
         headers: { "content-security-policy": Page.policy }

@@ -56,6 +56,7 @@ export type {
   Known,
   Pause,
   Process,
+  Progress,
   Ramp,
   Reply,
   Report,
@@ -225,6 +226,7 @@ const local = (store: Store["Service"]) => (key: string, burstMillis: number): B
   // A local store neither fails nor rejects, and answers what it was asked.
   const step = store.step as (batch: Batch) => Effect.Effect<Reserved & { readonly _tag: "Done"; readonly view: View }>
   return {
+    isShared: false,
     reserve: (limits, { priority, reserve, size, usage, waits }) =>
       step({ key, burstMillis, limits, ask: { usage, reserve, size, priority, waits, withinMillis: 0 } }),
     report: (report) => step({ key, burstMillis, reports: [report] }),

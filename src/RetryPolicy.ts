@@ -18,6 +18,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
@@ -26,17 +27,32 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
-import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { CallContext } from "./CallContext.ts"
 import { type ApiError, type CircuitOpenError, DeadlineExceededError, isApiError, isRefusal } from "./ClaudeError.ts"
+import { Budget } from "./RetryPolicy/internal/budget.ts"
+import * as History from "./RetryPolicy/internal/history.ts"
+
+/**
+ * What chance does to a backoff `b`, so that calls that failed together do not come back together.
+ *
+ * - `half`: between half of `b` and all of it.
+ * - `full`: between nothing and all of it, which spreads callers most.
+ * - `decorrelated`: between `base` and three times the wait before, up to `cap`.
+ * - `none`: `b`.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Jitter = "half" | "full" | "decorrelated" | "none"
 
 /**
  * - `retries`: attempts after the first. Default 3.
  * - `base`: the first wait after a transient failure. Default 0.5 seconds.
  * - `throttledBase`: the first wait after a refusal for rate limits or overload. Default 1 second.
  * - `cap`: waits double up to this. Default 30 seconds.
+ * - `jitter`: what chance does to waits. Default `half`.
  * - `maxRetryAfter`: the call fails where the server asks for a longer wait than this. Default 60 seconds.
  *
  * @category options
@@ -47,15 +63,18 @@ export interface ScheduleOptions {
   readonly base?: Duration.Input | undefined
   readonly throttledBase?: Duration.Input | undefined
   readonly cap?: Duration.Input | undefined
+  readonly jitter?: Jitter | undefined
   readonly maxRetryAfter?: Duration.Input | undefined
 }
 
 /**
- * Bounds retries across all calls. A retry costs one token, and a successful call earns `earned`; without tokens, failed
- * attempts are not retried.
+ * Bounds retries across all calls. A retry costs one token. A call that succeeds brings back what its retries cost, and earns `earned` besides: so
+ * brownouts, in which retries help, use up nothing, while at a dead API only first attempts go out once the tokens are spent, and as many retries as
+ * come back with time, which is all that light traffic needs. Without a token, a failed attempt is not retried.
  *
  * - `capacity`: tokens at the start and at most. Default 100.
  * - `earned`: tokens for each success. Default 0.1.
+ * - `perMinute`: tokens that come back each minute, whatever happens. Default 5.
  *
  * @category options
  * @since 0.1.0
@@ -63,6 +82,7 @@ export interface ScheduleOptions {
 export interface RetryBudget {
   readonly capacity?: number | undefined
   readonly earned?: number | undefined
+  readonly perMinute?: number | undefined
 }
 
 type Priority = CallContext["priority"]
@@ -70,7 +90,7 @@ type Priority = CallContext["priority"]
 /**
  * - `schedule` replaces the default one; of `ScheduleOptions` only `maxRetryAfter` then applies. With any schedule, an error
  *   that is not retryable ends the call, and the wait that the server asks for is the least wait.
- * - `budget`: default 100 tokens and 0.1 for each success; `false` for retries without a budget.
+ * - `budget`: default 100 tokens, 0.1 for each success and 5 a minute; `false` for retries without a budget.
  * - `circuitWait`: how long a call waits in total for an open circuit instead of failing with `CircuitOpenError`, for all calls or for each
  *   priority: `{ interactive: 0 }` lets interactive callers fail immediately. A call that may not be retried never waits. Default 15 seconds.
  *
@@ -120,6 +140,7 @@ export interface Listener {
  * - A failure after which `mayMove` holds is followed by another attempt at once. That is no retry, and uses up nothing.
  * - A wait that would end after the deadline of the caller fails immediately with `DeadlineExceededError`. So does an attempt
  *   that fails after the deadline.
+ * - The error of a call is its last one; `lastError` is the error of the API before that, and `billed` the worst of all attempts.
  *
  * @category services
  * @since 0.1.0
@@ -138,7 +159,7 @@ const isThrottled = (error: ApiError): boolean =>
 /**
  * The default schedule: retryable errors only, exponential backoff with jitter, and never less than the server asks for.
  *
- * - **Shape**: wait `n` (from 1) is `base * 2^(n-1)` up to `cap`, times a random factor from 0.5 to 1. Where the server
+ * - **Shape**: the backoff of wait `n` (from 1) is `base * 2^(n-1)` up to `cap`, and `jitter` says what chance makes of it. Where the server
  *   asks for a wait, the wait is that plus a random part of the backoff, so that callers refused together do not return
  *   together. Each response counts anew.
  * - **Ends** after `retries` waits, at an error that is not retryable, and at a server wait above `maxRetryAfter`.
@@ -148,21 +169,30 @@ const isThrottled = (error: ApiError): boolean =>
  * @since 0.1.0
  */
 export const schedule = (options: ScheduleOptions = {}): Schedule.Schedule<number, ApiError> => {
-  const base = Duration.toMillis(options.base ?? "500 millis")
-  const throttledBase = Duration.toMillis(options.throttledBase ?? "1 second")
   const cap = Duration.toMillis(options.cap ?? "30 seconds")
+  const usual = Duration.toMillis(options.base ?? "500 millis")
+  const throttled = Duration.toMillis(options.throttledBase ?? "1 second")
+  const { jitter = "half", retries = 3 } = options
   const maxRetryAfter = Duration.toMillis(options.maxRetryAfter ?? "60 seconds")
-  return Schedule.recurs(options.retries ?? 3).pipe(
-    Schedule.setInputType<ApiError>(),
-    Schedule.while(({ input }) => input.isRetryable && hintOf(input) <= maxRetryAfter),
-    Schedule.addDelay(({ attempt, input }) => {
-      const backoff = Math.min(cap, (isThrottled(input) ? throttledBase : base) * 2 ** (attempt - 1))
-      return Effect.map(Random.next, (random) => {
-        const hint = hintOf(input)
-        return Duration.millis(Math.round(hint > 0 ? hint + random * backoff : backoff * (1 + random) / 2))
+  return Schedule.fromStepWithMetadata(Effect.sync(() => {
+    let before: number | undefined
+    return ({ attempt, input }: Schedule.InputMetadata<ApiError>) => {
+      const hint = hintOf(input)
+      if (attempt > retries || !input.isRetryable || hint > maxRetryAfter) return Cause.done(attempt - 1)
+      const base = Math.min(cap, isThrottled(input) ? throttled : usual)
+      const backoff = Math.min(cap, base * 2 ** (attempt - 1))
+      return Effect.map(Random.next, (random): [number, Duration.Duration] => {
+        const waits = {
+          none: backoff,
+          full: backoff * random,
+          half: backoff * (1 + random) / 2,
+          decorrelated: Math.min(cap, base + random * Math.max(0, (before ?? base) * 3 - base))
+        }
+        before = waits[jitter]
+        return [attempt - 1, Duration.millis(Math.round(hint > 0 ? hint + random * backoff : before))]
       })
-    })
-  )
+    }
+  }))
 }
 
 const defaultCircuitWait = "15 seconds"
@@ -180,6 +210,16 @@ const circuitWaitOf = ({ circuitWait }: Options): (priority: Priority) => number
 const isOpenCircuit = (error: unknown): error is CircuitOpenError =>
   isRefusal(error) && error._tag === "CircuitOpenError"
 
+type Step = (now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>
+
+/** The milliseconds until the next attempt; infinite where the schedule has ended. */
+const waitBy = (step: Step, now: number, error: ApiError): Effect.Effect<number> =>
+  Pull.matchEffect(step(now, error), {
+    onSuccess: ([, wait]) => Effect.succeed(Duration.toMillis(wait)),
+    onDone: () => Effect.succeed(Infinity),
+    onFailure: Effect.failCause
+  })
+
 const hintOf = (error: ApiError): number => error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter)
 
 /**
@@ -196,14 +236,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const base = Duration.toMillis(options.base ?? "500 millis")
   const circuitWait = circuitWaitOf(options)
   const maxRetryAfter = Duration.toMillis(options.maxRetryAfter ?? "60 seconds")
-  const budget = options.budget === false ? { capacity: Infinity } : options.budget ?? {}
-  const capacity = budget.capacity ?? 100
-  const earned = budget.earned ?? 0.1
-  const tokens = yield* Ref.make(capacity)
-
-  const earn = Ref.update(tokens, (left) => Math.min(capacity, left + earned))
-  const spend = Ref.modify(tokens, (left) => left >= 1 ? [true, left - 1] : [false, left])
-  const giveBack = Ref.update(tokens, (left) => Math.min(capacity, left + 1))
+  const { capacity = 100, earned = 0.1, perMinute = 5 } = options.budget === false
+    ? { capacity: Infinity }
+    : options.budget ?? {}
+  const budget = new Budget({ capacity, earned, perMinute }, yield* Clock.Clock)
 
   return RetryPolicy.of({
     retry: Effect.fnUntraced(function*<A, E, R>(
@@ -213,25 +249,30 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     ) {
       const { deadline = Infinity, priority, retries } = yield* CallContext
       const waitedMillis: Array<number> = []
-      let nextWait:
-        | ((now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>)
-        | undefined
-      let lastError: ApiError | undefined
+      let step: Step | undefined
+      let history = History.none
       let number = 1
       let moves = 0
+      // A retry has taken its token, and nothing was sent for it.
+      let isPaidAhead = false
       let circuitMillis = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
+      const outOfTime = (attempts: number) => new DeadlineExceededError({ ...history, attempts })
       while (true) {
         const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
-        if (began >= deadline) return yield* new DeadlineExceededError({ lastError, attempts: number - 1 })
+        if (began >= deadline) return yield* outOfTime(number - 1)
 
         const result = yield* Effect.result(attempt({ number, waitedMillis, moves }))
         if (Result.isSuccess(result)) {
-          yield* earn
+          budget.earn(waitedMillis.length)
           return result.success
         }
         const error = result.failure
         const isSent = !isRefusal(error) && isApiError(error)
-        if (isSent) lastError = error
+        const failed = Effect.fail(isRefusal(error) || isSent ? History.inLightOf(history, error) : error)
+        if (isSent) {
+          history = History.after(history, error)
+          isPaidAhead = false
+        }
         if (mayMove !== undefined && (yield* mayMove(error))) {
           moves++
           if (isSent) number++
@@ -242,38 +283,39 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           // Those that were refused together do not come back together.
           const wait = Duration.toMillis(error.retryAfter) + Math.ceil((yield* Random.next) * base)
           circuitMillis -= wait
-          if (circuitMillis < 0 || now + wait >= deadline) return yield* Effect.fail(error)
-          listener?.retrying(error, wait)
-          yield* Effect.sleep(wait)
-          moves = 0
-          continue
+          if (circuitMillis >= 0 && now + wait < deadline) {
+            listener?.retrying(error, wait)
+            yield* Effect.sleep(wait)
+            moves = 0
+            continue
+          }
         }
-        if (!isSent) return yield* Effect.fail(error)
+        if (!isSent) {
+          if (isPaidAhead) budget.giveBack()
+          return yield* failed
+        }
 
-        nextWait ??= yield* Schedule.toStep(rulesOf(retries))
+        step ??= yield* Schedule.toStep(rulesOf(retries))
         const hint = hintOf(error)
-        const wait = error.isRetryable && hint <= maxRetryAfter && waitedMillis.length < (retries ?? Infinity)
-          ? yield* Pull.matchEffect(nextWait(now, error), {
-            onSuccess: ([, wait]) => Effect.succeed(Math.max(hint, Duration.toMillis(wait))),
-            onDone: () => Effect.succeed(undefined),
-            onFailure: Effect.failCause
-          })
-          : undefined
-        if (now >= deadline || (wait !== undefined && now + wait >= deadline)) {
+        const mayWait = error.isRetryable && hint <= maxRetryAfter && waitedMillis.length < (retries ?? Infinity)
+        const wait = mayWait ? Math.max(hint, yield* waitBy(step, now, error)) : Infinity
+        if (deadline < Infinity && (now >= deadline || (wait < Infinity && now + wait >= deadline))) {
           if (error.isRetryable) listener?.gaveUp(error, "deadline")
-          return yield* new DeadlineExceededError({ lastError, attempts: number })
+          return yield* outOfTime(number)
         }
-        if (wait === undefined) {
+        // A wait without end is the end of a schedule.
+        if (wait === Infinity) {
           if (error.isRetryable) listener?.gaveUp(error, hint > maxRetryAfter ? "retry_after" : "retries")
-          return yield* Effect.fail(error)
+          return yield* failed
         }
-        if (!(yield* spend)) {
+        if (!budget.take()) {
           listener?.gaveUp(error, "retry_budget")
-          return yield* Effect.fail(error)
+          return yield* failed
         }
         listener?.retrying(error, wait)
-        yield* Effect.onInterrupt(Effect.sleep(wait), () => giveBack)
+        yield* Effect.onInterrupt(Effect.sleep(wait), () => Effect.sync(() => budget.giveBack()))
         waitedMillis.push(wait)
+        isPaidAhead = true
         number++
         moves = 0
       }

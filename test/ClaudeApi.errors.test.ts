@@ -38,7 +38,7 @@ const rows: ReadonlyArray<Row> = [
     name: "200 whose content is no list",
     answer: () => json({ ...message, content: "hi" }),
     tag: "ConnectionError",
-    retryable: true,
+    retryable: false,
     billed: "unknown",
     fields: { reason: "malformed" }
   },
@@ -457,7 +457,7 @@ const rows: ReadonlyArray<Row> = [
     name: "200 with other JSON",
     answer: () => json({ hello: "world" }),
     tag: "ConnectionError",
-    retryable: true,
+    retryable: false,
     billed: "unknown",
     fields: { reason: "malformed" }
   },
@@ -465,7 +465,7 @@ const rows: ReadonlyArray<Row> = [
     name: "200 with nothing",
     answer: () => json("", 200, { "content-type": "text/plain" }),
     tag: "ConnectionError",
-    retryable: true,
+    retryable: false,
     billed: "unknown",
     fields: { reason: "malformed" }
   },
@@ -556,7 +556,7 @@ const inStream: ReadonlyArray<Row> = [
     name: "bytes that are no text",
     answer: () => sse([new Uint8Array([0xff, 0xfe, 0x00, 0xc3, 0x28])]),
     tag: "ConnectionError",
-    retryable: true,
+    retryable: false,
     billed: "unknown",
     fields: { reason: "malformed" }
   },
@@ -564,7 +564,7 @@ const inStream: ReadonlyArray<Row> = [
     name: "an event that is no JSON",
     answer: () => sse([encode("event: message_start\ndata: {oops\n\n")]),
     tag: "ConnectionError",
-    retryable: true,
+    retryable: false,
     billed: "unknown",
     fields: { reason: "malformed" }
   },
@@ -618,4 +618,54 @@ describe("each answer of the API becomes the right error, after the right number
 
 describe("each failure of a stream before its content becomes the right error", () => {
   for (const row of inStream) it.effect(row.name, () => check(row, Stream.runDrain(ClaudeService.stream(hello))))
+})
+
+/** A plain answer whose body is these pieces, and then ends as told. */
+const body = (pieces: ReadonlyArray<string>, end: (controller: ReadableStreamDefaultController<Uint8Array>) => void) =>
+  sse(pieces.map(encode), end, { "content-type": "application/json" })
+
+const breaks = (controller: ReadableStreamDefaultController<Uint8Array>) => controller.error(new Error("reset"))
+const hangs = () => {}
+
+describe("an answer that was paid for", () => {
+  const whole = JSON.stringify(message)
+  for (const [name, end] of [["breaks", breaks], ["hangs", hangs]] as const) {
+    for (const pieces of [[whole], [whole.slice(0, 40), whole.slice(40)]]) {
+      it.effect(`is used where it came whole in ${pieces.length} and the connection ${name} then`, () =>
+        Effect.gen(function*() {
+          const { fetch, state } = fetchOf(() => body(pieces, end))
+          const exit = yield* driven(Effect.provide(ClaudeService.create(hello), over(fetch)))
+          assert.deepInclude(Exit.isSuccess(exit) ? exit.value : exit, { id: "msg_1" })
+          assert.strictEqual(state.requests, 1)
+        }))
+    }
+    it.effect(`is the error that it is where the connection ${name} then`, () =>
+      Effect.gen(function*() {
+        const error = JSON.stringify({ type: "error", error: { type: "invalid_request_error", message: "no" } })
+        const { fetch, state } = fetchOf(() => body([error], end))
+        const exit = yield* driven(Effect.provide(Effect.flip(ClaudeService.create(hello)), over(fetch)))
+        assert.deepInclude(Exit.isSuccess(exit) ? exit.value : exit, { _tag: "BadRequestError" })
+        assert.strictEqual(state.requests, 1)
+      }))
+  }
+
+  it.effect("is not bought again where it takes longer than the call may", () =>
+    Effect.gen(function*() {
+      const { fetch, state } = fetchOf(() => body([whole.slice(0, 40)], hangs))
+      const exit = yield* driven(
+        Effect.provide(
+          Effect.flip(ClaudeService.create(hello)),
+          over(fetch, { api: { timeouts: { call: "30 seconds" } } })
+        )
+      )
+      const error = Exit.isSuccess(exit) ? exit.value : exit
+      assert.deepInclude(error, {
+        _tag: "ConnectionError",
+        limit: "call",
+        billed: "yes",
+        isRetryable: false,
+        attempts: 1
+      })
+      assert.strictEqual(state.requests, 1)
+    }))
 })

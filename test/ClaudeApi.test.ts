@@ -257,12 +257,20 @@ describe("send", () => {
     }))
 
   const limits = [
-    { name: "no head in time", timeouts: { headers: "5 seconds" }, answer: never, limit: "headers", at: 5 },
+    {
+      name: "no head in time",
+      timeouts: { headers: "5 seconds" },
+      answer: never,
+      limit: "headers",
+      billed: "unknown",
+      at: 5
+    },
     {
       name: "no body in time",
       timeouts: { call: "7 seconds" },
       answer: () => new Response(new ReadableStream({}), { headers: { "content-type": "application/json" } }),
       limit: "call",
+      billed: "yes",
       at: 7
     },
     {
@@ -274,6 +282,7 @@ describe("send", () => {
           { headers: { "content-type": "application/json" } }
         ),
       limit: "idle",
+      billed: "yes",
       at: 3
     }
   ] as const
@@ -288,7 +297,7 @@ describe("send", () => {
         assert.isUndefined(fiber.pollUnsafe())
         yield* TestClock.adjust(1000)
         const error = failure(yield* Fiber.await(fiber))
-        assert.deepInclude(error, { _tag: "ConnectionError", limit: row.limit, billed: "unknown" })
+        assert.deepInclude(error, { _tag: "ConnectionError", limit: row.limit, billed: row.billed })
       }))
   }
 

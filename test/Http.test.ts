@@ -1,7 +1,7 @@
 /** The endpoints over real HTTP on loopback. */
 import { NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, Layer, Redacted, Schema, Scope, Stream } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Logger, Redacted, Schema, Scope, Stream } from "effect"
 import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeService from "effect-claude/ClaudeService"
@@ -77,6 +77,8 @@ describe("Http", () => {
       const detail = yield* client.claude.health()
       assert.deepStrictEqual([detail.ready, detail.active, detail.keys.length], [true, 0, 1])
       assert.include(yield* client.claude.metrics(), "anthropic_requests_total{")
+      const { headers } = yield* ask("/metrics")
+      assert.strictEqual(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
     }).pipe(Effect.provide(layer())))
 
   it.live("is live and not ready in an outage, with the reasons", () =>
@@ -155,11 +157,12 @@ describe("Http", () => {
       for (const host of hosts) assert.strictEqual(yield* statusOf("/health", { host }), 200, host)
     }).pipe(Effect.provide(layer({ hosts: ["claude.internal"] }))))
 
-  it.live("answers to any host where the token is right", () =>
+  it.live("answers to any host where there is a token, which protects what is to be protected", () =>
     Effect.gen(function*() {
       const authorization = "Bearer s3cret"
-      assert.strictEqual(yield* statusOf("/health", { host: "evil.example", authorization }), 200)
-      assert.strictEqual(yield* statusOf("/health/ready", { host: "evil.example" }), 403)
+      assert.strictEqual(yield* statusOf("/health", { host: "status.example", authorization }), 200)
+      assert.strictEqual(yield* statusOf("/health", { host: "status.example" }), 401)
+      for (const path of free) assert.isBelow(yield* statusOf(path, { host: "status.example" }), 300, path)
     }).pipe(Effect.provide(layer({ token: Redacted.make("s3cret") }))))
 
   it.live("lets no browser keep, sniff or embed an answer, and the page load nothing from elsewhere", () =>
@@ -258,6 +261,20 @@ describe("Http", () => {
       const error = yield* Effect.flip(Effect.scoped(Layer.build(HttpServer.layer({ port }))))
       assert.strictEqual(error._tag, "ServeError")
     }).pipe(Effect.provide(layer())))
+
+  it.live("warns where everybody can reach it without a token", () => {
+    const lines: Array<string> = []
+    const logger = Logger.layer([Logger.map(Logger.formatSimple, (line) => void lines.push(line))])
+    const started = (options: HttpServer.Options) =>
+      Effect.scoped(Layer.build(HttpServer.layer({ port: 0, shutdownTimeout: 0, ...options })))
+    return Effect.gen(function*() {
+      yield* started({})
+      yield* started({ host: "0.0.0.0", token: Redacted.make("s3cret") })
+      assert.deepStrictEqual(lines, [])
+      yield* started({ host: "0.0.0.0" })
+      assert.match(lines.join(), /whoever reaches 0\.0\.0\.0:0 can read/)
+    }).pipe(Effect.provide(Layer.provide(claude(), logger)), Effect.provide(logger))
+  })
 
   it.live("stands below a prefix, and in an API of one's own", () => {
     class Mine extends HttpApi.make("mine").add(

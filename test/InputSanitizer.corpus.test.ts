@@ -63,4 +63,15 @@ describe("the corpus", () => {
       const wrong = yield* found(freshHarmless)
       assert.isAtMost(wrong.length, freshHarmless.length * 0.02, wrong.join("\n"))
     }))
+
+  it.effect("holds for injections within long texts", () =>
+    Effect.gen(function*() {
+      const filling = "The weather was fine on Tuesday, and we went to the lake with the children. ".repeat(40)
+      const all = [...plain, ...Object.values(translated).flat(), ...heldOutInjections, ...oddInjections]
+      const missed = all.length - (yield* found(all.map((text) => `${filling}\n\n${text}\n\n${filling}`))).length
+      assert.isAtMost(missed, all.length * 0.01)
+      const fresh = yield* found(freshInjections.map((text) => `${filling}\n\n${text}\n\n${filling}`))
+      assert.isAtLeast(fresh.length, freshInjections.length * 0.88)
+      assert.deepStrictEqual(yield* found([filling]), [])
+    }))
 })

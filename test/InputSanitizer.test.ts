@@ -275,6 +275,16 @@ describe("findings", () => {
       assert.deepStrictEqual([failed.text, failed.findings[0]?.rule], ["[…]", "unexamined"])
     }))
 
+  it.effect("are found in the part of a long text that there is time to read", () =>
+    Effect.gen(function*() {
+      const suspicious = "You may ignore the previous line of the list. ".repeat(20_000)
+      const { findings } = yield* examine(`${injection} ${suspicious}`, {})
+      assert.deepStrictEqual(
+        findings.map(({ offset, rule }) => [rule, offset > 0]),
+        [["ignoreInstructions", false], ["unexamined", true]]
+      )
+    }))
+
   it.effect("are found in encodings", () =>
     Effect.gen(function*() {
       const bytes = Array.from(new TextEncoder().encode(injection))

@@ -46,7 +46,13 @@ class Reference {
 }
 
 const Step = Schema.Union([
-  Schema.Struct({ do: Schema.Literal("call"), input: between(1, 400), output: between(1, 900) }),
+  Schema.Struct({
+    do: Schema.Literal("call"),
+    input: between(1, 400),
+    output: between(1, 900),
+    priority: Schema.Literals(["interactive", "standard", "standard", "bulk"]),
+    tenant: Schema.Literals(["a", "b", "__proto__"])
+  }),
   Schema.Struct({
     do: Schema.Literals(["complete", "notSent", "refused", "lost", "interrupt", "produce"]),
     which: between(0, 40),
@@ -56,12 +62,15 @@ const Step = Schema.Union([
   Schema.Struct({ do: Schema.Literal("limit"), requests: between(1, 30), input: between(400, 2_000) })
 ])
 
+type Sketch = Pick<Extract<typeof Step.Type, { readonly do: "call" }>, "input" | "output" | "priority" | "tenant">
+
 interface Running {
   readonly attempt: Attempt.Attempt
   readonly fiber: Fiber.Fiber<void, unknown>
   readonly ended: Deferred.Deferred<void>
   readonly input: number
   readonly output: number
+  readonly priority: Sketch["priority"]
   admittedAt: number | undefined
   done: boolean
 }
@@ -89,11 +98,12 @@ const law = (
         const calls: Array<Running> = []
         const now = Clock.currentTimeMillis
 
-        const call = (input: number, output: number) =>
+        const call = ({ input, output, priority, tenant }: Sketch) =>
           Effect.gen(function*() {
             const ended = yield* Deferred.make<void>()
             const attempt = ClaudeTest.attempt({
               model: "claude-opus-5",
+              context: { priority, tenant },
               estimate: { inputTokens: input, maxOutputTokens: output },
               key: { label: "k", group: "g", secret: Redacted.make("s") }
             })
@@ -110,7 +120,7 @@ const law = (
               yield* Deferred.await(ended)
             })
             const fiber = yield* Effect.forkChild(Effect.suspend(() => Attempt.guard(limiter, attempt, use)))
-            const self: Running = { attempt, fiber, ended, input, output, admittedAt: undefined, done: false }
+            const self: Running = { attempt, fiber, ended, input, output, priority, admittedAt: undefined, done: false }
             calls.push(self)
             yield* settled
           })
@@ -129,7 +139,7 @@ const law = (
         const usage = (self: Running) => Usage.make({ inputTokens: self.input, outputTokens: self.output })
 
         const step = Effect.fnUntraced(function*(step: typeof Step.Type) {
-          if (step.do === "call") return yield* call(step.input, step.output)
+          if (step.do === "call") return yield* call(step)
           if (step.do === "wait") return yield* TestClock.adjust(step.millis)
           if (step.do === "limit") {
             // What was reserved under old limits goes out under them.
@@ -207,19 +217,24 @@ const law = (
           const input = server.input.state(at)
           near(levels.requests?.free, requests.level, "requests")
           near(levels.inputTokens?.free, input.level, "input")
-          const first = queue[0]
-          if (first === undefined || levels.pausedMillis > 0 || ramping) return
+          for (const { priority } of queue) waited.set(priority, at)
+          if (queue.length === 0 || levels.pausedMillis > 0 || ramping) return
+          // What a class has saved up is kept for it until it has asked for nothing for two seconds.
+          const classes = [...waited.values()].filter((last) => at - last <= 2_000).length
+          const room = classes > 1 ? Infinity : Math.max(...queue.map(({ input }) => input))
           assert.isFalse(
-            requests.level >= 1 && input.level >= Math.min(first.input, input.perMinute),
-            "the first of the queue waits while there is room"
+            requests.level >= Math.min(classes > 1 ? Infinity : 1, requests.perMinute) &&
+              input.level >= Math.min(room, input.perMinute),
+            "all wait while there is room for each, or beside a full bucket"
           )
         })
 
         // The buckets exist from the first call on.
-        yield* call(1, 1)
+        yield* call({ input: 1, output: 1, priority: "standard", tenant: "a" })
         yield* end(calls[0]!, Attempt.Outcome.NotSent(), -1, -1)
 
         let ramping = false
+        const waited = new Map<string, number>()
         for (const one of steps) {
           ramping ||= one.do === "refused"
           yield* step(one)

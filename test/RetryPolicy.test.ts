@@ -1,13 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Exit, Fiber, Schedule, Schema } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Fiber, Schedule, Schema } from "effect"
 import * as CallContext from "effect-claude/CallContext"
 import {
   type ApiError,
+  BadRequestError,
+  CallError,
   CircuitOpenError,
   ConnectionError,
   DeadlineExceededError,
+  isApiError,
+  isRefusal,
   NoUsableKeyError,
   RateLimitError,
+  type Refusal,
   ServerError
 } from "effect-claude/ClaudeError"
 import * as RetryPolicy from "effect-claude/RetryPolicy"
@@ -21,7 +26,7 @@ const limited = (millis: number) => new RateLimitError({ limit: "requests", retr
 /** Runs a call whose attempts end as told, in virtual time, and says when each was made. */
 const attemptsOf = (
   policy: RetryPolicy.RetryPolicy["Service"],
-  outcomes: ReadonlyArray<ApiError | NoUsableKeyError | undefined>
+  outcomes: ReadonlyArray<ApiError | Refusal | undefined>
 ) =>
   Effect.gen(function*() {
     const times: Array<number> = []
@@ -178,7 +183,7 @@ describe("the retry budget", () => {
 
   it.effect("is earned by successes, up to its capacity", () =>
     Effect.gen(function*() {
-      const policy = yield* RetryPolicy.make({ budget: { capacity: 2, earned: 0.5 } })
+      const policy = yield* RetryPolicy.make({ budget: { capacity: 2, earned: 0.5, perMinute: 0 } })
       const requests = (failures: number) =>
         Effect.map(attemptsOf(policy, Array.from({ length: failures }, () => reset)), (all) => all.times.length)
       assert.strictEqual(yield* requests(9), 3) // both tokens
@@ -191,17 +196,127 @@ describe("the retry budget", () => {
 
   it.effect("gets back the token of a wait that was interrupted", () =>
     Effect.gen(function*() {
-      const policy = yield* RetryPolicy.make({ budget: { capacity: 1 } })
+      const policy = yield* RetryPolicy.make({ budget: { capacity: 1, perMinute: 0 } })
       const fiber = yield* Effect.forkChild(policy.retry(() => Effect.fail(reset)))
       yield* Effect.yieldNow
       yield* Fiber.interrupt(fiber)
       assert.strictEqual((yield* attemptsOf(policy, [reset, reset])).times.length, 2)
     }))
 
+  it.effect("comes back with time", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({ budget: { capacity: 3, perMinute: 1 } })
+      const always = Array.from({ length: 9 }, () => reset)
+      assert.strictEqual((yield* attemptsOf(policy, always)).times.length, 4)
+      const { times } = yield* attemptsOf(policy, always) // an hour later
+      assert.strictEqual(times.length, 4)
+    }))
+
+  it.effect("gives back what a call took that succeeds in the end", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({ budget: { capacity: 3, earned: 0, perMinute: 0 } })
+      for (let i = 0; i < 20; i++) {
+        assert.strictEqual((yield* attemptsOf(policy, [reset, reset, reset])).times.length, 4)
+      }
+    }))
+
+  it.effect("gives back the token of a retry that was refused here", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({ budget: { capacity: 1, earned: 0, perMinute: 0 } })
+      const refused = new NoUsableKeyError({ reasons: {} })
+      for (let i = 0; i < 5; i++) assert.strictEqual((yield* attemptsOf(policy, [reset, refused])).times.length, 2)
+      // One that was sent and then refused has been paid for.
+      const circuit = new CircuitOpenError({ group: "opus-5", retryAfter: Duration.minutes(1) })
+      for (let i = 0; i < 5; i++) assert.strictEqual((yield* attemptsOf(policy, [reset, circuit])).times.length, 2)
+      assert.strictEqual((yield* attemptsOf(policy, [reset, reset, reset])).times.length, 2)
+      assert.strictEqual((yield* attemptsOf(policy, [reset, reset])).times.length, 1)
+    }))
+
   it.effect("can be turned off", () =>
     Effect.gen(function*() {
       const policy = yield* RetryPolicy.make({ budget: false })
       for (let i = 0; i < 200; i++) assert.strictEqual((yield* attemptsOf(policy, [reset])).times.length, 2)
+    }))
+})
+
+describe("jitter", () => {
+  const waitsOf = (jitter: RetryPolicy.Jitter, count = 500) =>
+    Effect.replicateEffect(
+      Effect.gen(function*() {
+        const step = yield* Schedule.toStep(RetryPolicy.schedule({ jitter, base: 1000, cap: 6000, retries: 4 }))
+        const waits: Array<number> = []
+        for (let i = 0; i < 4; i++) waits.push(Duration.toMillis((yield* step(0, reset))[1]))
+        return waits
+      }),
+      count
+    )
+  const range = (all: ReadonlyArray<ReadonlyArray<number>>, i: number) => {
+    const waits = all.map((one) => one[i]!)
+    return [Math.min(...waits), Math.max(...waits)] as const
+  }
+
+  it.effect("may be none, half of the backoff, or all of it", () =>
+    Effect.gen(function*() {
+      const [none, half, full] = [yield* waitsOf("none"), yield* waitsOf("half"), yield* waitsOf("full")]
+      for (const [i, backoff] of [1000, 2000, 4000, 6000].entries()) {
+        assert.deepStrictEqual(range(none, i), [backoff, backoff])
+        for (const [all, least] of [[half, 0.5], [full, 0]] as const) {
+          const [low, high] = range(all, i)
+          assert.isTrue(low >= least * backoff && low < (least + 0.1) * backoff, `${low}`)
+          assert.isTrue(high <= backoff && high > 0.9 * backoff, `${high}`)
+        }
+      }
+    }))
+
+  it.effect("may follow from the wait before, between the base and three times that", () =>
+    Effect.gen(function*() {
+      for (const waits of yield* waitsOf("decorrelated")) {
+        for (const [i, wait] of waits.entries()) {
+          assert.isAtLeast(wait, 1000)
+          assert.isAtMost(wait, Math.min(6000, 3 * (waits[i - 1] ?? 1000)) + 1)
+        }
+      }
+      assert.isAbove(range(yield* waitsOf("decorrelated"), 3)[1], 5000)
+    }))
+})
+
+describe("the error of a call", () => {
+  it.effect("says how all attempts were billed at worst, and what the API said last before it", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make()
+      const paid = new ConnectionError({ reason: "truncated", billed: "yes", attempts: 1 })
+      const doubtful = new ConnectionError({ reason: "reset", billed: "unknown", attempts: 1 })
+      const bad = new BadRequestError({ status: 400, attempts: 2 })
+      const circuit = new CircuitOpenError({ group: "opus-5", retryAfter: Duration.minutes(1), attempts: 1 })
+      const errorOf = (...outcomes: ReadonlyArray<ApiError | Refusal>) =>
+        Effect.map(attemptsOf(policy, outcomes), ({ exit }) => {
+          const error = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
+          assert(isApiError(error) || isRefusal(error))
+          return error
+        })
+      const refused = yield* errorOf(doubtful, circuit)
+      assert.deepInclude(refused, { _tag: "CircuitOpenError", billed: "unknown", attempts: 1 })
+      assert.strictEqual(refused.lastError, doubtful)
+      const changed = yield* errorOf(paid, bad)
+      assert.deepInclude(changed, { _tag: "BadRequestError", billed: "yes", attempts: 2, status: 400 })
+      assert.strictEqual(changed.lastError, paid)
+      const third = yield* errorOf(paid, doubtful, bad)
+      assert.strictEqual(third.billed, "yes")
+      assert.strictEqual(third.lastError?._tag, "ConnectionError")
+      assert.isUndefined((third.lastError as ApiError).lastError)
+      assert.strictEqual(yield* errorOf(bad), bad)
+      const wire = Schema.encodeSync(CallError)(changed)
+      assert.strictEqual(
+        Schema.decodeUnknownSync(CallError)(JSON.parse(JSON.stringify(wire))).lastError?._tag,
+        "ConnectionError"
+      )
+    }))
+
+  it.effect("is what the schedule ended with, where its waits have no end and there is no deadline", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({ schedule: Schedule.spaced(Duration.infinity) })
+      const { exit } = yield* attemptsOf(policy, [reset])
+      assert.deepStrictEqual(exit, Exit.fail(reset))
     }))
 })
 

@@ -30,6 +30,7 @@ const claude = Layer.unwrap(Effect.map(SimulatorServer.SimulatorServer, ({ url }
     api: { baseUrl: url },
     keys: keys.map(({ key, label, organization }) => ({ label, group: organization, secret: Redacted.make(key) })),
     limiter: { limits: { requestsPerMinute: 240, inputTokensPerMinute: 60_000, outputTokensPerMinute: 40_000 } },
+    monitor: { log: false }, // the page shows the same
     breaker: { consecutiveFailures: 5, openDuration: "4 seconds", maxOpenDuration: "20 seconds" },
     budget: {
       budgets: [
@@ -90,6 +91,7 @@ export const serve = Effect.fnUntraced(function*(port: number) {
     yield* say(`The Claude API is simulated; its answers mean nothing. The status page is at ${url}`)
     yield* Effect.forkChild(Effect.repeat(weather, Schedule.forever))
     yield* Effect.repeat(traffic, { until: () => isStopping })
+    yield* Effect.never // calls end; then this is interrupted
   })
   const services = Http.layer({ port }).pipe(
     Layer.provideMerge(Health.layer()),

@@ -147,7 +147,7 @@ describe.runIf(isInstalled)("the status page", () => {
       assert.deepStrictEqual(page.faults, { complaints: [], outside: [] })
     }).pipe(Effect.scoped, Effect.provide(layer())))
 
-  it.effect("asks for the token, and takes it from the address", () =>
+  it.effect("asks for the token, or takes it from the address, below a prefix too", () =>
     Effect.gen(function*() {
       const { url } = yield* HttpServer.Server
       const browser = yield* launch
@@ -161,7 +161,7 @@ describe.runIf(isInstalled)("the status page", () => {
       const other = yield* open(browser, `${url}#token=s3cret`)
       yield* see(other, "#link", "live")
       assert.notInclude(other.url(), "s3cret")
-    }).pipe(Effect.scoped, Effect.provide(layer({ token: Redacted.make("s3cret") }))))
+    }).pipe(Effect.scoped, Effect.provide(layer({ token: Redacted.make("s3cret"), prefix: "/claude" }))))
 
   it.effect(
     "has nothing that axe objects to in both schemes, and stays small in ten minutes of traffic",

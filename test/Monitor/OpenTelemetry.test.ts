@@ -53,7 +53,7 @@ describe("OpenTelemetry", () => {
         Effect.provide(Logger.layer([]))
       )
       const finished = spans.getFinishedSpans()
-      const attempt = finished.find(({ name }) => name === "ClaudeService.attempt")
+      const attempt = finished.find(({ name }) => name === "claude.attempt")
       const whole = finished.find((span) => span.spanContext().spanId === attempt?.parentSpanContext?.spanId)
       assert.isDefined(whole)
       assert.strictEqual(whole?.resource.attributes["service.name"], "greeter")

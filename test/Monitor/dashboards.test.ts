@@ -64,9 +64,10 @@ describe("what reads the metrics", () => {
   it.skipIf(!TestPrometheus.isInstalled)("alerts by rules that Prometheus accepts, and whose tests pass", () => {
     const file = (name: string) => new URL(name, folder).pathname
     assert.strictEqual(TestPrometheus.promtool(["check", "rules", file("alerts.yml")]).status, 0)
-    const { said, status } = TestPrometheus.promtool(["test", "rules", file("alerts.test.yml")])
+    const tests = ["alerts.test.yml", "alerts.week.test.yml"]
+    const { said, status } = TestPrometheus.promtool(["test", "rules", ...tests.map(file)])
     assert.strictEqual(status, 0, said)
-    const tested = new Set(read("alerts.test.yml").match(/(?<=alertname: )\w+/g))
+    const tested = new Set(tests.flatMap((name) => read(name).match(/(?<=alertname: )\w+/g) ?? []))
     assert.deepStrictEqual(read("alerts.yml").match(/(?<=alert: )\w+/g)?.filter((name) => !tested.has(name)), [])
   })
 })

@@ -269,14 +269,56 @@ export const suite = ({ layer, name, sleep, test, toleranceMillis }: SuiteOption
         assert.strictEqual(yield* asks(here, "standard", 200, true), 0)
       }).pipe(Effect.provide(layer)))
 
-    test("forgets who waited and asked for nothing for a second, or whose process has ended", () =>
+    test("follows how far each flow of a class is in all processes, and makes no reservation ahead for one that is before the others", () =>
+      Effect.gen(function*() {
+        const here = yield* open()
+        const there = yield* beside(here)
+        const of = (process: Process, flow: string) =>
+          Effect.map(
+            process.step({
+              ...hundred,
+              ask: { usage: amounts(0, 100), reserve: nothing, withinMillis: 60_000, flow, waits: true }
+            }),
+            ({ reservation }) => reservation?._tag
+          )
+        yield* asks(here, "standard", 6_000)
+        assert.strictEqual(yield* of(there, "tenant b"), "Granted")
+        // Two more than that one, and two seconds of refill.
+        for (let i = 0; i < 5; i++) assert.strictEqual(yield* of(here, "tenant a"), "Granted")
+        assert.strictEqual(yield* of(here, "tenant a"), "Full")
+        for (let i = 0; i < 3; i++) assert.strictEqual(yield* of(there, "tenant b"), "Granted")
+        assert.strictEqual(yield* of(here, "tenant a"), "Granted")
+      }).pipe(Effect.provide(layer)))
+
+    test("lets the flow that is furthest behind go first of those that wait", () =>
+      Effect.gen(function*() {
+        const here = yield* open()
+        const there = yield* beside(here)
+        const of = (process: Process, flow: string, input: number) =>
+          Effect.map(
+            process.step({
+              ...hundred,
+              ask: { usage: amounts(0, input), reserve: nothing, withinMillis: 0, flow, waits: true }
+            }),
+            ({ reservation }) => reservation?._tag === "Full" ? reservation.waitMillis : 0
+          )
+        yield* of(there, "tenant b", 1)
+        assert.strictEqual(yield* of(here, "tenant a", 5_990), 0)
+        const first = yield* of(here, "tenant a", 100)
+        assert.isAbove(first, 0)
+        // It came later, and goes before.
+        assert.isBelow(yield* of(there, "tenant b", 110), 1_100)
+        near(yield* of(here, "tenant a", 100), first + 1_100)
+      }).pipe(Effect.provide(layer)))
+
+    test("forgets who waited and asked for nothing for two seconds, or whose process has ended", () =>
       Effect.gen(function*() {
         const here = yield* open()
         const there = yield* beside(here)
         yield* asks(here, "standard", 5_900)
         yield* asks(here, "standard", 5_000, true)
         assert.isAbove(yield* asks(there, "standard", 10), 10_000)
-        yield* sleep(1_050)
+        yield* sleep(2_050)
         assert.strictEqual(yield* asks(there, "standard", 10), 0)
         yield* asks(here, "standard", 5_000, true)
         yield* here.step({}, { ends: true })

@@ -197,6 +197,7 @@ export interface Balance {
   readonly budget: string
   readonly account: string
   readonly limitNanoUsd: number
+  readonly spentNanoUsd: number
   readonly remainingNanoUsd: number
   readonly until: number | undefined
 }

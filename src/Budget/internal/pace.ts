@@ -6,18 +6,20 @@ const stepMillis = 60_000
 const steps = 10
 
 export class Pace {
-  /** What remained at the beginning of each step, oldest first. */
-  private readonly marks: Array<{ readonly at: number; readonly remaining: number }> = []
-  private remaining = 0
+  /** What had been spent in all at the beginning of each step, oldest first. */
+  private readonly marks: Array<{ readonly at: number; readonly total: number }> = []
+  private total = 0
+  private spent = 0
+  private remaining = Infinity
 
-  /** What remains now. */
-  add(remaining: number, now: number): void {
-    // A new window has begun, or the limit was raised.
-    if (remaining > this.remaining) this.marks.length = 0
+  /** What counts in the window now. Less than before is a new window, or what left a rolling one. */
+  add(spent: number, remaining: number, now: number): void {
+    this.total += Math.max(0, spent - this.spent)
+    this.spent = spent
     this.remaining = remaining
     const last = this.marks.at(-1)
     if (last !== undefined && now - last.at < stepMillis) return
-    this.marks.push({ at: now, remaining })
+    this.marks.push({ at: now, total: this.total })
     if (this.marks.length > steps) this.marks.shift()
   }
 
@@ -25,7 +27,7 @@ export class Pace {
   exhaustion(now: number): number {
     if (this.remaining <= 0) return 0
     const first = this.marks.find(({ at }) => now - at <= stepMillis * steps)
-    if (first === undefined || now <= first.at || first.remaining <= this.remaining) return Infinity
-    return this.remaining / (first.remaining - this.remaining) * (now - first.at) / 1_000
+    if (first === undefined || now <= first.at || this.total <= first.total) return Infinity
+    return this.remaining / (this.total - first.total) * (now - first.at) / 1_000
   }
 }

@@ -127,6 +127,7 @@ const finish = (work: Work): ReadonlyArray<Balance> => {
       budget: account.budget,
       account: account.account,
       limitNanoUsd,
+      spentNanoUsd: spent,
       remainingNanoUsd: limitNanoUsd - spent - reserved,
       until: span.until === Infinity ? undefined : span.until
     })

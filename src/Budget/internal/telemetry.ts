@@ -106,7 +106,7 @@ export const make = Effect.fnUntraced(function*(
         gauge.shown = balance
         gauge.remaining.updateUnsafe(remainingNanoUsd / 1e9, services)
         gauge.limit.updateUnsafe(balance.limitNanoUsd / 1e9, services)
-        gauge.pace.add(remainingNanoUsd, clock.currentTimeMillisUnsafe())
+        gauge.pace.add(balance.spentNanoUsd, remainingNanoUsd, clock.currentTimeMillisUnsafe())
       }
       return events.length === 0 ? Effect.void : Effect.asVoid(Effect.exit(Effect.forEach(events, publish)))
     },

@@ -44,6 +44,8 @@ export interface Exchange {
   headers: Headers | undefined
   requestId: string | undefined
   limits: Limits | undefined
+  /** Whether an answer that takes too long from here on cost money. */
+  billed: Billed
   /** The request could not be made, so nothing left this process. */
   isUnsent: boolean
   /** The time limit that expires next, and when, in milliseconds since the epoch. */
@@ -82,6 +84,7 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       headers: undefined,
       requestId: undefined,
       limits: undefined,
+      billed: "unknown",
       isUnsent: false,
       timeLimit: "deadline",
       until: Infinity,
@@ -123,7 +126,7 @@ const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
       reason: self.timeLimit === "idle" ? "idle" : "timeout",
       limit: self.timeLimit,
       requestId: self.requestId,
-      billed: "unknown",
+      billed: self.billed,
       attempts: self.attempt.number
     })
   )
@@ -277,23 +280,33 @@ export const plain = <A extends object>(
         let type = ""
         let text = ""
         let bytes = 0
-        const lost = (cause: unknown) => resume(Effect.failSync(() => truncated(self, "yes", cause)))
+        // What came before the connection broke, or before the time was up, may be the whole answer.
+        const endedBy = (failure: () => Effect.Effect<never, ApiError>) => {
+          const whole = parsed(text + utf8.decode())
+          resume(Option.isSome(whole) ? decoded(self, whole, text, type, is) : Effect.suspend(failure))
+        }
+        const lost = (cause: unknown) => endedBy(() => Effect.fail(truncated(self, "yes", cause)))
         const onChunk = (chunk: ReadableStreamReadResult<Uint8Array>): void => {
-          if (chunk.done) return resume(decoded(self, text + utf8.decode(), type, is))
+          if (chunk.done) {
+            text += utf8.decode()
+            return resume(decoded(self, parsed(text), text, type, is))
+          }
           bytes += chunk.value.byteLength
           if (bytes > bounds.maxBytes) return resume(Effect.fail(malformed(self, "yes")))
           text += utf8.decode(chunk.value, { stream: true })
           readMore()
         }
         const readMore = (): void => {
-          if (reader === undefined) return resume(decoded(self, "", type, is))
+          if (reader === undefined) return resume(decoded(self, Option.none(), "", type, is))
           const now = self.clock.currentTimeMillisUnsafe()
           setLimit(self, "idle", now + bounds.idle, true)
-          if (now >= self.until) return resume(expired(self))
+          if (now >= self.until) return endedBy(() => expired(self))
           reader.read().then(onChunk, lost)
         }
         begin(self, send, resume, (response) => {
           hear(self, response.headers)
+          self.billed = "yes"
+          self.expire = (failure) => endedBy(() => failure)
           reader = response.body?.getReader()
           type = response.headers.get("content-type") ?? ""
           readMore()
@@ -314,11 +327,11 @@ const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JS
 
 const decoded = <A extends object>(
   self: Exchange,
+  body: Option.Option<unknown>,
   text: string,
   type: string,
   is: (body: object) => body is A
 ): Effect.Effect<A, ApiError> => {
-  const body = parsed(text)
   if (Option.isNone(body)) {
     if (isPage(type) || /^\s*<(!doctype|html)/i.test(text)) return Effect.fail(malformed(self, "no"))
     return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))

@@ -1,7 +1,34 @@
 /** The five errors that the API, or the connection to it, can end an attempt with. */
+import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { limitTexts } from "../../internal/limitTexts.ts"
-import { apiFields, facts, keyFields, optionalString, tryAgain } from "./fields.ts"
+import { answerFields, type Billed, facts, keyFields, optionalString, tryAgain } from "./fields.ts"
+
+/**
+ * The error of an earlier attempt of the same call: an `ApiError`, in a form that a class may refer to while it is defined.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface EarlierError extends Error {
+  readonly _tag: "AuthError" | "BadRequestError" | "RateLimitError" | "ConnectionError" | "ServerError"
+  readonly isRetryable: boolean
+  readonly retryAfter?: Duration.Duration | undefined
+  readonly billed: Billed
+  readonly attempts: number
+  readonly status?: number | undefined
+  readonly requestId?: string | undefined
+}
+
+const apiFields = {
+  ...answerFields,
+  /** The error of the attempt before, where there was one. */
+  lastError: Schema.optional(
+    Schema.suspend((): Schema.Codec<EarlierError, unknown> =>
+      ApiError as unknown as Schema.Codec<EarlierError, unknown>
+    )
+  )
+}
 
 /**
  * This key cannot make this call: HTTP 401, 402, 403, a credit balance that is too low, an organization on hold.
@@ -109,14 +136,17 @@ export class ConnectionError
     ...apiFields
   })
 {
+  /** No other attempt changes what a foreign reply says, or a time limit that the answer itself exceeds. */
   get isRetryable(): boolean {
-    return this.shouldRetry ?? true
+    const isFinal = (this.reason === "malformed" && this.billed !== "no") ||
+      (this.limit === "call" && this.billed === "yes")
+    return this.shouldRetry ?? !isFinal
   }
   override get message(): string {
     const code = this.code === undefined ? "" : ` [${this.code}]`
     const what = this.limit === undefined ? connectionTexts[this.reason] : timeoutTexts[this.limit]
-    return `${what}${code}${facts(this)}. ` +
-      "Try again; if it keeps failing, check the network, the base URL and the time limits."
+    const again = this.isRetryable ? "Try again; if it keeps failing, check" : "Check"
+    return `${what}${code}${facts(this)}. ${again} the network, the base URL and the time limits.`
   }
 }
 

@@ -20,8 +20,13 @@ export const wait = Schema.optional(Schema.DurationFromMillis)
 /** Attempts sent for this call; 0 where nothing says otherwise, since a refused call sends none. */
 export const attempts = Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(0)))
 
+/** The worst of all attempts of the call. */
+export const billed = Schema.Literals(["no", "yes", "unknown"]).pipe(
+  Schema.withConstructorDefault(Effect.succeed("no"))
+)
+
 /** What every answer of the API can carry, whatever its tag. */
-export const apiFields = {
+export const answerFields = {
   /** HTTP status; undefined where none arrived, and for `error` events inside a stream. */
   status: Schema.optional(Schema.Int),
   /** `error.type` of the body. */
@@ -36,7 +41,7 @@ export const apiFields = {
   retryAfter: wait,
   /** The header `x-should-retry`, where present. */
   shouldRetry: Schema.optional(Schema.Boolean),
-  billed: Schema.Literals(["no", "yes", "unknown"]).pipe(Schema.withConstructorDefault(Effect.succeed("no"))),
+  billed,
   /** Attempts sent for this call, this one included. */
   attempts: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(1)))
 }

@@ -2,7 +2,15 @@
 import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { ApiError } from "./apiErrors.ts"
-import { attempts, type Billed, optionalString, tryAgain, wait } from "./fields.ts"
+import { attempts, billed, optionalString, tryAgain, wait } from "./fields.ts"
+
+/** What the attempts that were sent before say of the call. */
+const callFields = {
+  attempts,
+  billed,
+  /** The last error of the API, where there was one. */
+  lastError: Schema.optional(ApiError)
+}
 
 /**
  * The circuit breaker of this model group is open after too many failures of the API, so nothing was sent.
@@ -15,11 +23,10 @@ export class CircuitOpenError
     /** The model group whose circuit is open. */
     group: Schema.String,
     retryAfter: Schema.DurationFromMillis,
-    attempts
+    ...callFields
   })
 {
   readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
   override get message(): string {
     return `The circuit of ${this.group} is open after too many failures. ${tryAgain(this.retryAfter)}`
   }
@@ -50,12 +57,11 @@ export class RateLimitedLocallyError
       limit: Schema.optional(Schema.Int),
       /** How long the call would have waited; undefined where no wait helps. */
       retryAfter: wait,
-      attempts
+      ...callFields
     }
   )
 {
   readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
   override get message(): string {
     const text = {
       deadline: `Waiting for room in the limits of ${this.group} would pass the deadline.`,
@@ -94,11 +100,10 @@ export class BudgetExceededError
     retryAfter: wait,
     /** Whether it counts attempts by their key, so that there may be room with another one. */
     isOfKey: Schema.optional(Schema.Boolean),
-    attempts
+    ...callFields
   })
 {
   readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
   override get message(): string {
     const usd = (nano: number) => `$${(nano / 1e9).toFixed(4)}`
     const whose = this.account === undefined ? "" : ` of ${this.account}`
@@ -123,11 +128,10 @@ export class BudgetUnavailableError
   extends Schema.TaggedError<BudgetUnavailableError>("effect-claude/BudgetUnavailableError")("BudgetUnavailableError", {
     reason: Schema.Literals(["store", "accounts"]),
     retryAfter: wait,
-    attempts
+    ...callFields
   })
 {
   readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
   override get message(): string {
     return this.reason === "store"
       ? "The budget store does not answer; calls are refused because spending cannot be recorded. " +
@@ -145,11 +149,10 @@ export class BudgetUnavailableError
 export class UnpricedModelError
   extends Schema.TaggedError<UnpricedModelError>("effect-claude/UnpricedModelError")("UnpricedModelError", {
     model: Schema.String,
-    attempts
+    ...callFields
   })
 {
   readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
   readonly retryAfter: Duration.Duration | undefined = undefined
   override get message(): string {
     return `There is no price for ${this.model}, and a budget needs one. Add it to the price book.`
@@ -167,11 +170,10 @@ export class NoUsableKeyError
     /** A reason for each label; empty when there is no key at all. */
     reasons: Schema.Record(Schema.String, Schema.String),
     retryAfter: wait,
-    attempts
+    ...callFields
   })
 {
   readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
   /** `none`: no key is configured. `limits`: one will be usable in `retryAfter`. `keys`: waiting does not help, the keys must be replaced or paid for. */
   get kind(): "none" | "limits" | "keys" {
     if (Object.keys(this.reasons).length === 0) return "none"
@@ -233,11 +235,10 @@ export class InputRejectedError
   extends Schema.TaggedError<InputRejectedError>("effect-claude/InputRejectedError")("InputRejectedError", {
     findings: Schema.Array(InputFinding),
     total: Schema.Int,
-    attempts
+    ...callFields
   })
 {
   readonly isRetryable: boolean = false
-  readonly billed: Billed = "no"
   readonly retryAfter: Duration.Duration | undefined = undefined
   /** The findings for which the request was refused. */
   get reasons(): ReadonlyArray<InputFinding> {
@@ -260,17 +261,12 @@ export class InputRejectedError
  */
 export class DeadlineExceededError
   extends Schema.TaggedError<DeadlineExceededError>("effect-claude/DeadlineExceededError")("DeadlineExceededError", {
-    /** The last error of the API, where there was one. */
-    lastError: Schema.optional(ApiError),
-    attempts
+    ...callFields
   })
 {
   readonly isRetryable: boolean = false
   get retryAfter(): Duration.Duration | undefined {
     return this.lastError?.retryAfter
-  }
-  get billed(): Billed {
-    return this.lastError?.billed ?? "no"
   }
   override get message(): string {
     const last = this.lastError === undefined ? "" : ` The last attempt said: ${this.lastError.message}`

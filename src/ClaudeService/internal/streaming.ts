@@ -85,7 +85,7 @@ const afterContent = (
         return Effect.fail(error)
       }
       const cause = error._tag === "ConnectionError" && error.limit === "deadline"
-        ? new DeadlineExceededError({ lastError: error, attempts: attempt.number })
+        ? new DeadlineExceededError({ lastError: error, attempts: attempt.number, billed: error.billed })
         : error
       const usage = attempt.outcome._tag === "NotSent" ? Usage.zero : attempt.outcome.usage
       return Effect.flatMap(Clock.currentTimeMillis, (now) => {

@@ -36,12 +36,9 @@ export const refusalOf = (
   hosts: ReadonlyArray<string>,
   isOpen: boolean
 ): Refusal | undefined => {
-  if (token !== undefined) {
-    const [, given] = /^Bearer +(\S+)$/i.exec(headers["authorization"] ?? "") ?? []
-    if (given !== undefined && isSame(given, Redacted.value(token))) return undefined
-    if (!isOpen) return "token"
-  }
-  return isSafeHost(hostOf(headers["host"] ?? ""), hosts) ? undefined : "host"
+  if (token === undefined) return isSafeHost(hostOf(headers["host"] ?? ""), hosts) ? undefined : "host"
+  const [, given] = /^Bearer +(\S+)$/i.exec(headers["authorization"] ?? "") ?? []
+  return isOpen || (given !== undefined && isSame(given, Redacted.value(token))) ? undefined : "token"
 }
 
 const headers = {

@@ -51,16 +51,25 @@
  */
 export type Lexicon = Readonly<Record<string, string>>
 
+/** What calls for reading by itself. */
+export const strongBit = 4
+
+/** To send, and to obey. */
+export const sendBit = 32
+export const obeyBit = 16384
+
 /** What the gate looks for: concepts, and the bit that each of their phrases sets. */
 export const anchors: ReadonlyArray<readonly [concepts: string, bit: number]> = [
   ["IJ&", 1],
   ["o", 256],
   ["NkV2g59ø", 2],
-  ["QML0UODKHFZiab748!>ð", 4],
+  ["QML0UODKHFZia748!>ð", strongBit],
   ["h", 8],
   ["G", 16],
-  ["X", 32],
-  ["R", 4096]
+  ["X", sendBit],
+  ["R", 4096],
+  ["b", 8192],
+  ["x", obeyBit]
 ]
 
 /** Instructions in rot13, and read from their end. */
@@ -82,13 +91,15 @@ export const givingAway =
 export const alarms: ReadonlyArray<number> = [
   1 | 2,
   2 | 256,
-  4,
+  strongBit,
   userBit | hushBit,
   2 | verbatimBit,
   2 | 4096,
+  8192 | obeyBit,
+  8192 | sendBit,
   8 | 16,
-  8 | 32,
-  16 | 32,
+  8 | sendBit,
+  16 | sendBit,
   rotatedBit,
   reversedBit
 ]

@@ -169,18 +169,28 @@ export class Examination {
     places: ReadonlyArray<Place>,
     found: (rule: string, severity: Severity, range: Range) => void
   ): void {
+    let read = 0
+    let left: Range | undefined
     for (const { bits, start, ...place } of places) {
       const end = Math.min(place.end, text.length)
-      if (text.length > shortText || this.isNested) this.reading -= end - start
-      if (this.reading < 0 && (text.length > shortText || this.isNested)) {
-        found(unexamined, "medium", { start, end })
-        continue
+      if (text.length > shortText || this.isNested) {
+        this.reading -= end - start
+        if (this.reading < 0) {
+          if (left !== undefined && start > left.end) found(unexamined, "medium", left)
+          left = { start: left !== undefined && start <= left.end ? left.start : start, end }
+          continue
+        }
       }
-      for (const { rule, severity, ...range } of injectionsIn(text, { start, end })) found(rule, severity, range)
+      for (const { rule, severity, ...range } of injectionsIn(text, { start, end })) {
+        // What also stands in the place before was found there.
+        if (range.end > read) found(rule, severity, range)
+      }
+      read = end
       if (this.isNested) continue
       if ((bits & rotatedBit) !== 0) this.decoded(rot13(text.slice(start, end)), { start, end }, "rot13")
       if ((bits & reversedBit) !== 0) this.decoded(reversed(text.slice(start, end)), { start, end }, "reversed")
     }
+    if (left !== undefined) found(unexamined, "medium", left)
   }
 
   private decoded(text: string, range: Range, encoding: string): void {

@@ -77,7 +77,7 @@ export const forms: Lexicon = {
 
 /** What else the gate lets through, by bit: wordings that only their neighbors make an instruction. */
 export const strongWordings =
-  "before doing anything, before you do anything, prompt of yours, instructions of yours, rules of yours, your operator, your developer, your creator, your loyalty, your context, your config, your real task, your memory, your environment, stored in your, the developer wrote, the developer said, listen to me, obey me, developer message, text that precedes, anthropic api key, verified as admin, the developers wrote, the operator said"
+  "before doing anything, before you do anything, prompt of yours, instructions of yours, rules of yours, your operator, your developer, your creator, your loyalty, your context, your config, your real task, your memory, your environment, stored in your, the developer wrote, the developer said, listen to me, obey me, developer message, text that precedes, anthropic api key, verified as admin, the developers wrote, the operator said, end of user message, end of the user message, instead reply only, instead answer only, 你的开发者, 你的開發者, 開発者からの"
 
 export const ignoreWordings = "انس كل, انس جميع, انس القواعد, انس التعليمات, انسى كل, انسى جميع"
 

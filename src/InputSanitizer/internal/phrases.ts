@@ -5,8 +5,11 @@ import {
   givingAway,
   hushBit,
   type Lexicon,
+  obeyBit,
   reversedBit,
   rotatedBit,
+  sendBit,
+  strongBit,
   userBit,
   verbatimBit,
   worthReading
@@ -21,42 +24,24 @@ import {
   userWordings,
   verbatimWordings
 } from "./forms.ts"
+import { type Gate, gateSymbol } from "./gate.ts"
 import { languages } from "./languages.ts"
-import { mark, symbolI, symbolL, symbolsOf } from "./symbols.ts"
+import { mark, symbolsOf } from "./symbols.ts"
 
 /** Rows of both machines have one entry for each class below `special`. */
 const width = 32
 
 /**
- * Finds phrases in one pass, each character one step, whatever stands between the letters. `i` and `l` are one symbol here.
- *
- * - `next`: the state after a state and a class, at `state * 32 + class`.
- * - `firstFound`: states from here on end a phrase.
- * - `bits`: the anchors that a state ends.
- */
-export interface Gate {
-  readonly next: Uint16Array
-  readonly firstFound: number
-  readonly bits: Int32Array
-}
-
-/**
  * Reads phrases by their symbols.
  *
- * - `rowOf`: the row of a node with many children; 0 for one with few.
+ * - `children`: two for each node, each as its symbol and its node: `symbol << 24 | node`, 0 for none. A node with more has a row instead, `hasRow << 24 | row`.
  * - `rows`: the node after a symbol, at `row * 32 + symbol`; 0 where there is none.
- * - `starts`: the children of a node are at the positions from its start to that of the next node.
- * - `symbols`, `nodes`: the symbol of a child, and its node.
- * - `word`, `stem`: the concept of a phrase that ends at a node, as a character code: one that ends a word, one that may go on in the word.
+ * - `concepts`: the concepts of phrases that end at a node, as character codes: of one that ends a word, and 256 times that of one that may go on in it.
  */
 export interface Trie {
-  readonly rowOf: Uint16Array
+  readonly children: Uint32Array
   readonly rows: Uint32Array
-  readonly starts: Uint32Array
-  readonly symbols: Uint8Array
-  readonly nodes: Uint32Array
-  readonly word: Uint8Array
-  readonly stem: Uint8Array
+  readonly concepts: Uint16Array
 }
 
 type Symbols = ReadonlyArray<number>
@@ -149,75 +134,72 @@ class Tree {
   }
 }
 
-/** A node with more children than this has a row. */
-const maxListed = 2
+/** Stands for the symbol of a child where a node has a row. */
+const hasRow = mark
+
+const nodeOf = 0xff_ffff
 
 /** The node that a symbol leads to from a node, 0 for none. */
-export const childOf = (trie: Trie, node: number, symbol: number): number => {
-  const row = trie.rowOf[node]! // the trie has entries for every node
-  if (row !== 0) return trie.rows[(row << 5) | symbol]!
-  const end = trie.starts[node + 1]!
-  for (let position = trie.starts[node]!; position < end; position++) {
-    if (trie.symbols[position] === symbol) return trie.nodes[position]!
-  }
-  return 0
+export const childOf = ({ children, rows }: Trie, node: number, symbol: number): number => {
+  const child = children[2 * node]! // the trie has entries for every node
+  if (child >>> 24 === symbol) return child & nodeOf
+  if (child >>> 24 === hasRow) return rows[((child & nodeOf) << 5) | symbol]!
+  const other = children[2 * node + 1]!
+  return other >>> 24 === symbol ? other & nodeOf : 0
 }
 
 const trieOf = (phrases: ReadonlyArray<Phrase>): Trie => {
   const tree = new Tree()
   const ends = phrases.map(({ concept, isStem, symbols }) => ({ concept, isStem, node: tree.add(symbols) }))
   const count = tree.symbol.length
-  const sizes = new Uint8Array(count)
+  const children = new Uint32Array(2 * count)
+  const concepts = new Uint16Array(count)
+  const rows: Array<number> = []
   for (let node = 0; node < count; node++) {
-    for (let next = tree.child[node]!; next !== 0; next = tree.sibling[next]!) sizes[node]!++ // nodes are positions
+    const first = tree.child[node]! // nodes are positions in all three
+    const second = tree.sibling[first]!
+    if (first !== 0) children[2 * node] = (tree.symbol[first]! << 24) | first
+    if (first !== 0 && second !== 0) children[2 * node + 1] = (tree.symbol[second]! << 24) | second
+    if (first === 0 || second === 0 || tree.sibling[second] === 0) continue
+    children[2 * node] = (hasRow << 24) | (rows.length / width)
+    const row = Array.from({ length: width }, () => 0)
+    for (let next = first; next !== 0; next = tree.sibling[next]!) row[tree.symbol[next]!] = next
+    rows.push(...row)
   }
-  const busy = [...sizes.keys()].filter((node) => sizes[node]! > maxListed)
-  const trie: Trie = {
-    rowOf: new Uint16Array(count),
-    rows: new Uint32Array((busy.length + 1) * width),
-    starts: new Uint32Array(count + 1),
-    symbols: new Uint8Array(count),
-    nodes: new Uint32Array(count),
-    word: new Uint8Array(count),
-    stem: new Uint8Array(count)
-  }
-  busy.forEach((node, index) => {
-    trie.rowOf[node] = index + 1
-  })
-  let position = 0
-  for (let node = 0; node < count; node++) {
-    trie.starts[node] = position
-    for (let next = tree.child[node]!; next !== 0; next = tree.sibling[next]!) { // nodes are positions
-      if (sizes[node]! > maxListed) trie.rows[trie.rowOf[node]! * width + tree.symbol[next]!] = next
-      trie.symbols[position] = tree.symbol[next]!
-      trie.nodes[position++] = next
-    }
-  }
-  trie.starts[count] = position
   for (const { concept, isStem, node } of ends) {
-    const table = isStem ? trie.stem : trie.word
-    table[node] ||= concept.charCodeAt(0)
+    const shift = isStem ? 8 : 0
+    if (((concepts[node]! >> shift) & 0xff) === 0) concepts[node]! |= concept.charCodeAt(0) << shift
   }
-  return trie
+  return { children, rows: Uint32Array.from(rows), concepts }
 }
 
-/** What the gate looks for: enough of a phrase to be rare. */
+/** What the gate looks for: enough of a phrase to be rare, and more where it calls for reading by itself. */
 const minAnchor = 5
 const maxAnchor = 9
 const pastFirstWord = 5
+const maxStrong = 12
+const pastFirstWordOfStrong = 7
 
-const anchorOf = ({ firstWord, symbols }: Phrase): Symbols =>
-  symbols.slice(0, symbols.length > firstWord ? Math.max(maxAnchor, firstWord + pastFirstWord) : maxAnchor)
-    .map((symbol) => symbol === symbolL ? symbolI : symbol)
+const anchorOf = ({ firstWord, symbols }: Phrase, isStrong: boolean): Symbols =>
+  symbols.slice(
+    0,
+    Math.max(
+      isStrong ? maxStrong : maxAnchor,
+      symbols.length > firstWord ? firstWord + (isStrong ? pastFirstWordOfStrong : pastFirstWord) : 0
+    )
+  )
+    .map(gateSymbol)
     .filter((symbol, index, all) => symbol !== all[index - 1])
 
-/** Verbs of sending are short, and count only beside what is sent. */
-const sending = 32
+/** Verbs of sending and obeying are short, and count only beside what is sent or obeyed. */
+const short = sendBit | obeyBit
 
 const bitOf = (concept: string): number => anchors.find(([concepts]) => concepts.includes(concept))?.[1] ?? 0
 
-/** The transitions between all states. Adds to the bits of each those of every phrase that ends there too. */
-const transitionsOf = (tree: Tree, bits: Int32Array): Int32Array => {
+/**
+ * The transitions between all states, and the states from the root on. Adds to the bits of each those of every phrase that ends there too.
+ */
+const transitionsOf = (tree: Tree, bits: Int32Array): readonly [Int32Array, ReadonlyArray<number>] => {
   const next = new Int32Array(bits.length * width)
   const fallback = new Int32Array(bits.length)
   const queue = [0]
@@ -232,7 +214,7 @@ const transitionsOf = (tree: Tree, bits: Int32Array): Int32Array => {
       queue.push(child)
     }
   }
-  return next
+  return [next, queue]
 }
 
 interface Anchor {
@@ -240,11 +222,13 @@ interface Anchor {
   readonly bit: number
 }
 
+const anchored = (phrase: Phrase, bit: number): Anchor => ({ symbols: anchorOf(phrase, bit === strongBit), bit })
+
 const gateOf = (phrases: ReadonlyArray<Phrase>, more: ReadonlyArray<Anchor>): Gate => {
   const tree = new Tree()
   const bits: Array<number> = []
-  const wanted = [...phrases.map((phrase) => ({ symbols: anchorOf(phrase), bit: bitOf(phrase.concept) })), ...more]
-    .filter(({ bit, symbols }) => symbols.length >= (bit === sending ? minAnchor - 1 : minAnchor) && bit > 0)
+  const wanted = [...phrases.map((phrase) => anchored(phrase, bitOf(phrase.concept))), ...more]
+    .filter(({ bit, symbols }) => symbols.length >= ((bit & short) === 0 ? minAnchor : minAnchor - 1) && bit > 0)
   // Short ones first: a longer one that begins like them needs no states of its own.
   for (const { bit, symbols } of wanted.sort((a, b) => a.symbols.length - b.symbols.length)) {
     const node = tree.add(symbols, (at) => ((bits[at] ?? 0) & bit) !== 0)
@@ -252,35 +236,21 @@ const gateOf = (phrases: ReadonlyArray<Phrase>, more: ReadonlyArray<Anchor>): Ga
   }
   const count = tree.symbol.length
   const own = Int32Array.from({ length: count }, (_, state) => bits[state] ?? 0)
-  const next = transitionsOf(tree, own)
-  // A state that ends a phrase has a twin without one, in which the gate stays while letters are repeated or left out.
-  const found = [...own.keys()].filter((state) => own[state] !== 0)
-  const quiet = [...own.keys()].filter((state) => own[state] === 0)
-  const firstFound = quiet.length + found.length
-  const numbers = new Int32Array(count)
-  const twins = new Int32Array(count)
-  quiet.forEach((state, index) => {
-    numbers[state] = twins[state] = index
+  const [next, order] = transitionsOf(tree, own)
+  // States near the root are visited most: they stand together, and those that end a phrase stand last.
+  const quiet = order.filter((state) => own[state] === 0)
+  const numbers = new Uint16Array(count)
+  const numbered = [...quiet, ...order.filter((state) => own[state] !== 0)]
+  numbered.forEach((state, number) => {
+    numbers[state] = number
   })
-  found.forEach((state, index) => {
-    twins[state] = quiet.length + index
-    numbers[state] = firstFound + index
-  })
-  const gate = {
-    next: new Uint16Array((firstFound + found.length) * width),
-    firstFound,
-    bits: new Int32Array(firstFound + found.length)
-  }
-  for (let state = 0; state < count; state++) {
-    for (const number of new Set([numbers[state]!, twins[state]!])) { // they have an entry for every state
-      for (let symbol = 0; symbol < width; symbol++) {
-        const repeated = symbol === 0 || symbol === mark || symbol === tree.symbol[state]
-        gate.next[number * width + symbol] = repeated ? twins[state]! : numbers[next[state * width + symbol]!]!
-      }
-      gate.next[number * width + symbolL] = gate.next[number * width + symbolI]! // rows are complete
+  const gate = { next: new Uint16Array(count * width), firstFound: quiet.length, bits: new Int32Array(count) }
+  numbered.forEach((state, number) => {
+    for (let symbol = 0; symbol < width; symbol++) {
+      gate.next[number * width + symbol] = numbers[next[state * width + symbol]!]! // rows are complete
     }
-    gate.bits[numbers[state]!] = own[state]!
-  }
+    gate.bits[number] = own[state]!
+  })
   return gate
 }
 
@@ -297,16 +267,20 @@ export const machines = (): { readonly gate: Gate; readonly trie: Trie } => {
     )
   ]
   const hidden = givingAway.split(", ").flatMap((text) => [
-    { symbols: anchorOf(phraseOf("", rot13(text), false)), bit: rotatedBit },
-    { symbols: anchorOf(phraseOf("", reversed(text), false)), bit: reversedBit }
+    anchored(phraseOf("", rot13(text), false), rotatedBit),
+    anchored(phraseOf("", reversed(text), false), reversedBit)
   ])
-  const wordings = [[4, strongWordings], [userBit, userWordings], [hushBit, hushWordings], [1, ignoreWordings], [
-    verbatimBit,
-    verbatimWordings
-  ]] as const
-  const more = wordings.flatMap(([bit, list]) =>
-    phrasesOf({ "": list }).map((phrase) => ({ symbols: anchorOf(phrase), bit }))
-  )
+  const wordings = [
+    [strongBit, strongWordings],
+    [userBit, userWordings],
+    [hushBit, hushWordings],
+    [1, ignoreWordings],
+    [
+      verbatimBit,
+      verbatimWordings
+    ]
+  ] as const
+  const more = wordings.flatMap(([bit, list]) => phrasesOf({ "": list }).map((phrase) => anchored(phrase, bit)))
   const gate = gateOf([...phrases, ...phrasesOf({ Q: worthReading })], [...hidden, ...more])
   return made = { gate, trie: trieOf(phrases) }
 }

@@ -26,16 +26,21 @@ const address = code("l")
 /** What separates the parts of a word that was split; a longer gap ends it. */
 const maxGap = 4
 
-const punctuation = new Map<number, number>([
-  ...Array.from(".?!…", (char) => [code(char), sentenceEnd] as const),
-  ...Array.from(",;、，؛،—–；·", (char) => [code(char), comma] as const),
-  ...Array.from("()[]{}<>|/（）【】", (char) => [code(char), bracket] as const),
-  ...Array.from(":：", (char) => [code(char), colon] as const),
-  ...Array.from("\"'`´‘’“”„«»‹›「」『』〈〉《》", (char) => [code(char), quote] as const)
-])
+const listed: ReadonlyArray<readonly [chars: string, concept: number]> = [
+  [".?!…", sentenceEnd],
+  [",;、，؛،—–；·", comma],
+  ["()[]{}<>|/（）【】", bracket],
+  [":：", colon],
+  ["\"'`´‘’“”„«»‹›「」『』〈〉《》", quote]
+]
+
+/** The concept of each unit that is punctuation, else 0. */
+const punctuation = new Uint8Array(0x10000)
+for (const [chars, concept] of listed) for (const char of chars) punctuation[code(char)] = concept
 
 /** These end a sentence whatever follows. */
-const fullStops = new Set(Array.from("。！？।؟", code))
+const fullStop = 1
+for (const char of "。！？।؟") punctuation[code(char)] = fullStop
 
 const isSpace = (unit: number): boolean =>
   unit === 0x20 || (unit >= 0x9 && unit <= 0xd) || unit === 0xa0 || unit === 0x3000
@@ -165,10 +170,10 @@ class Reader {
 
   private endsSentence(at: number): boolean {
     const unit = this.text.charCodeAt(at)
-    if (fullStops.has(unit)) return true
+    if (punctuation[unit] === fullStop) return true
     const next = at + 1 < this.limit ? this.text.charCodeAt(at + 1) : 0x20
     if (unit === 0xa) return next === 0xa || (next === 0xd && this.text.charCodeAt(at + 2) === 0xa)
-    return punctuation.get(unit) === sentenceEnd && (isSpace(next) || punctuation.get(next) === quote)
+    return punctuation[unit] === sentenceEnd && (isSpace(next) || punctuation[next] === quote)
   }
 
   /** The concept of the longest phrase at a position, 0 for none. Sets `matchEnd`. */
@@ -199,12 +204,14 @@ class Reader {
       else signs++
       at += units
       if (signs > 2 * letters) continue
-      if (this.trie.word[this.node] !== 0 && this.isBoundary(at)) {
-        found = this.trie.word[this.node]! // the trie has an entry for every node
+      const concepts = this.trie.concepts[this.node]! // the trie has an entry for every node
+      if (concepts === 0) continue
+      if ((concepts & 0xff) !== 0 && this.isBoundary(at)) {
+        found = concepts & 0xff
         this.matchEnd = at
       }
-      if (this.trie.stem[this.node] !== 0) {
-        stem = this.trie.stem[this.node]!
+      if (concepts > 0xff) {
+        stem = concepts >> 8
         stemEnd = at
       }
     }
@@ -224,19 +231,20 @@ class Reader {
 
   /** Reads punctuation, and answers where to go on. */
   private punctuate(at: number): number {
-    if (this.text.startsWith(placeholder, at)) {
+    const unit = this.text.charCodeAt(at)
+    if (unit === 0x20) return at + 1
+    if (unit === placeholder.charCodeAt(0) && this.text.startsWith(placeholder, at)) {
       this.push(barrier, at, at + placeholder.length)
       return at + placeholder.length
     }
-    if (this.text.startsWith("://", at)) {
+    if (unit === 0x3a && this.text.startsWith("://", at)) {
       this.push(address, at, at + 3)
       return at + 3
     }
-    const unit = this.text.charCodeAt(at)
     if (unit === 0x40 && this.isLetter(at - 1) && this.isLetter(at + 1)) this.push(address, at, at + 1)
     const isApostrophe = (unit === 0x27 || unit === 0x2019) && this.isLetter(at - 1) && this.isLetter(at + 1)
-    const concept = this.endsSentence(at) ? sentenceEnd : isApostrophe ? undefined : punctuation.get(unit)
-    if (concept === undefined || (concept === sentenceEnd && !this.endsSentence(at))) return at + 1
+    const concept = this.endsSentence(at) ? sentenceEnd : isApostrophe ? 0 : punctuation[unit]!
+    if (concept === 0 || (concept === sentenceEnd && !this.endsSentence(at))) return at + 1
     if (concept === quote || this.concepts.at(-1) !== concept) this.push(concept, at, at + 1)
     return at + 1
   }

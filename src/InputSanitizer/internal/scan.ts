@@ -14,13 +14,15 @@ import {
   unitsOf
 } from "./characters.ts"
 import { alarms } from "./concepts.ts"
+import { gateSymbol, maxSymbols, take } from "./gate.ts"
 import { followsOpener, isMarker, isTagOnly, markerAt } from "./markers.ts"
-import { type Gate, machines } from "./phrases.ts"
+import { machines } from "./phrases.ts"
 import {
   astralSymbol,
   classes,
   control,
   invisible,
+  mark,
   opener,
   skip,
   special,
@@ -32,9 +34,15 @@ import {
 /** The most units between the first and the last phrase of one instruction. */
 export const maxSpan = 160
 
+/** The most units between two anchors that call for reading together. */
+const maxApart = 120
+
 /** How much before and after an instruction is read with it. */
 export const contextBefore = 120
 export const contextAfter = 60
+
+/** Where a place has this length, another one begins, so that some of them can be read where there is no time for all. */
+const maxPlace = 4_096
 
 /** A range of units of a text. */
 export interface Range {
@@ -57,7 +65,7 @@ export interface Place extends Range {
  * - `runs`: neighboring characters of one kind that should not be sent; the first `maxRuns` of them.
  * - `runCounts`: how many there are of each kind, in the order of `characterKinds`.
  * - `wrong`: by position, the number of the kind in `characterKinds`, from 1 on, of every unit that should not be sent; undefined where there is none.
- * - `places`: where the text is worth reading, in order and without overlap.
+ * - `places`: where the text is worth reading, in order; one may begin in the one before it.
  * - `markers`: markers of chat templates, the first `maxMarkers` of them.
  */
 export interface Sight {
@@ -91,7 +99,10 @@ const maxMarkers = 201
 /** The most separate runs of characters that are noted one by one. */
 export const maxRuns = 1_000
 
-/** What the pass remembers: the anchors of this stretch of the text and of the one before. */
+/** How many anchors there are. */
+const anchorBits = 15
+
+/** What the pass remembers. */
 class Scanner {
   readonly runs: Array<CharacterRun> = []
   readonly runCounts = [0, 0, 0, 0]
@@ -101,13 +112,12 @@ class Scanner {
   /** What the character that was judged last reads as. */
   symbol = skip
   /** Whether a tag has begun: it may end. */
-  hasTag = false
+  private hasTag = false
   private readonly text: string
   private readonly characters: Characters
   private readonly table = classes()
-  private stretchEnd = 0
-  private before = 0
-  private current = 0
+  /** Where each anchor was found last. */
+  private readonly lastAt = new Float64Array(anchorBits).fill(-Infinity)
   /** The last stretch of characters that should not be sent. */
   private wrongStart = 0
   private wrongEnd = -1
@@ -122,14 +132,11 @@ class Scanner {
 
   /** A phrase with these anchors ends at a position. */
   found(at: number, bits: number): void {
-    if (at >= this.stretchEnd) {
-      this.before = at < this.stretchEnd + maxSpan ? this.current : 0
-      this.current = 0
-      this.stretchEnd = at - at % maxSpan + maxSpan
+    let recent = bits
+    for (let bit = 0; bit < anchorBits; bit++) {
+      if ((bits & (1 << bit)) !== 0) this.lastAt[bit] = at
+      else if (this.lastAt[bit]! > at - maxApart) recent |= 1 << bit // it has an entry for each
     }
-    if ((bits & ~this.current) === 0) return
-    this.current |= bits
-    const recent = this.before | this.current
     for (const alarm of alarms) {
       if ((alarm & bits) !== 0 && (alarm & recent) === alarm) return this.place(at, recent)
     }
@@ -139,7 +146,7 @@ class Scanner {
     const start = Math.max(0, at - maxSpan - contextBefore)
     const end = at + maxSpan + contextAfter
     const last = this.places.at(-1)
-    if (last === undefined || start > last.end) this.places.push({ start, end, bits })
+    if (last === undefined || start > last.end || at - last.start > maxPlace) this.places.push({ start, end, bits })
     else {
       last.end = Math.max(last.end, end)
       last.bits |= bits
@@ -157,7 +164,7 @@ class Scanner {
   }
 
   /** A marker of a chat template may begin here. */
-  marker(at: number): void {
+  private marker(at: number): void {
     if (this.markers.length === maxMarkers) return
     const marker = markerAt(this.text, at, this.hasTag)
     if (marker?.isTag === false) this.markers.push({ start: at, end: marker.end })
@@ -165,7 +172,7 @@ class Scanner {
   }
 
   /** Notes a character that should not be sent. */
-  isWrong(kind: number, start: number, end: number): void {
+  private isWrong(kind: number, start: number, end: number): void {
     if (kind !== this.runKind || start !== this.runEnd) this.beginRun(kind, start)
     this.runEnd = end
     // Something will stand in the place of half of a pair.
@@ -179,7 +186,7 @@ class Scanner {
   }
 
   /** Takes characters that need a judgment from a position on, and answers where others go on. */
-  judged(from: number, first: number): number {
+  private judged(from: number, first: number): number {
     this.symbol = skip
     let at = from
     let kept = this.lastKept(from)
@@ -207,6 +214,40 @@ class Scanner {
     return at
   }
 
+  /** Takes what is no symbol of its own, and answers where others go on. */
+  special(at: number, unit: number, kind: number): number {
+    const { table, text } = this
+    this.symbol = skip
+    switch (kind) {
+      case opener: {
+        const following = ((text.charCodeAt(at + 1) & 0x7f) << 7) | (text.charCodeAt(at + 2) & 0x7f)
+        const begun = followsOpener[following]! // it has an entry for every pair
+        if (at + 2 < text.length && (begun === isMarker || (begun === isTagOnly && !this.hasTag))) this.marker(at)
+        return at + 1
+      }
+      case control:
+        this.isWrong(controlKind, at, at + 1)
+        return at + 1
+      case surrogate:
+        if (isHalf(text, at, unit)) {
+          this.isWrong(halfKind, at, at + 1)
+          return at + 1
+        }
+        if (!staysWithPair(unit)) break
+        this.symbol = astralSymbol(codeAt(text, at))
+        return at + 2
+      case invisible:
+        if (!isPlain(text, at - 1, table) || !isPlain(text, at + 1, table)) break
+        this.isWrong(invisibleKind, at, at + 1)
+        return at + 1
+      default:
+        if (unit !== 0x202d && unit !== 0x202e) break
+        this.isWrong(bidirectionalKind, at, at + 1)
+        return at + 1
+    }
+    return this.judged(at, kind)
+  }
+
   private beginRun(kind: number, at: number): void {
     this.endRun()
     this.wrong ??= new Uint8Array(this.text.length)
@@ -224,53 +265,89 @@ class Scanner {
   }
 }
 
+/** The most units that are taken at a time: each reads as three symbols at most. */
+const maxUnits = maxSymbols / 3
+
+const units = new Uint16Array(maxUnits)
+const bytes = new Uint8Array(maxUnits)
+const encoder = new TextEncoder()
+
+/** Copies units of a text into `units`, where they are read several times as quickly as in a string. */
+const copyUnits = (text: string, start: number, size: number): void => {
+  const { read, written } = encoder.encodeInto(text.slice(start, start + size), bytes)
+  // In ASCII every unit is a byte, and bytes are copied at once.
+  if (read === size && written === size) units.set(bytes)
+  else for (let at = 0; at < size; at++) units[at] = text.charCodeAt(start + at)
+}
+
+/** What units read as, without repetitions, and where each symbol stands among the units. */
+const symbols = new Uint8Array(maxSymbols)
+const positions = new Uint16Array(maxSymbols)
+const filled = { count: 0, last: skip }
+
+let gateClasses: Uint8Array | undefined
+
+/** The class of each unit as the gate reads it. */
+const classesOfGate = (): Uint8Array => gateClasses ??= classes().map((kind) => kind === mark ? skip : gateSymbol(kind))
+
+/** The loop that nearly every character passes: takes units from a position on, up to one that needs a closer look, and answers where that is. */
+const fillPlain = (table: Uint8Array, from: number, size: number): number => {
+  let { count, last } = filled
+  let at = from
+  for (; at < size; at++) {
+    const symbol = table[units[at]!]! // it has an entry for every unit
+    if (symbol >= special) break
+    if (symbol === last || symbol === skip) continue
+    positions[count] = at
+    symbols[count++] = last = symbol
+  }
+  filled.count = count
+  filled.last = last
+  return at
+}
+
+const fill = (symbol: number, at: number): void => {
+  const read = gateSymbol(symbol)
+  if (read === filled.last || read === skip) return
+  positions[filled.count] = at
+  symbols[filled.count++] = filled.last = read
+}
+
+/** Fills `symbols` with what the next `size` units of a text read as, and answers where others go on. */
+const fillFrom = (scanner: Scanner, table: Uint8Array, start: number, size: number): number => {
+  filled.count = 0
+  let at = fillPlain(table, 0, size)
+  while (at < size) {
+    const unit = units[at]! // it has so many
+    const kind = table[unit]!
+    if (kind === wide) {
+      fill(wideSymbol(unit, 0), at)
+      fill(wideSymbol(unit, 1), at)
+      fill(wideSymbol(unit, 2), at)
+      at++
+    } else {
+      at = scanner.special(start + at, unit, kind) - start
+      fill(scanner.symbol, at - 1)
+    }
+    at = fillPlain(table, at, size)
+  }
+  return start + at
+}
+
 /** Reads a whole text once. */
 export const scan = (text: string): Sight => {
   const scanner = new Scanner(text)
-  walk(text, scanner, machines().gate, classes())
+  const { gate } = machines()
+  const table = classesOfGate()
+  let state = 0
+  filled.last = skip
+  for (let from = 0; from < text.length;) {
+    const start = from
+    const size = Math.min(maxUnits, text.length - from)
+    copyUnits(text, from, size)
+    from = fillFrom(scanner, table, start, size)
+    state = take(gate, symbols, filled.count, state, (index, bits) => scanner.found(start + positions[index]!, bits))
+  }
   scanner.endRun()
   return scanner
-}
-
-/** The loop that every character passes. */
-const walk = (text: string, scanner: Scanner, { bits, firstFound, next }: Gate, table: Uint8Array): void => {
-  let state = 0
-  for (let at = 0; at < text.length; at++) {
-    const unit = text.charCodeAt(at)
-    let symbol = table[unit]! // it has an entry for every unit
-    if (symbol >= special) {
-      if (symbol === opener) {
-        if (at + 2 >= text.length) continue
-        const following = ((text.charCodeAt(at + 1) & 0x7f) << 7) | (text.charCodeAt(at + 2) & 0x7f)
-        const begun = followsOpener[following]! // it has an entry for every pair
-        if (begun === isMarker || (begun === isTagOnly && !scanner.hasTag)) scanner.marker(at)
-        continue
-      } else if (symbol === control) {
-        scanner.isWrong(controlKind, at, at + 1)
-        continue
-      } else if (symbol === invisible && isPlain(text, at - 1, table) && isPlain(text, at + 1, table)) {
-        scanner.isWrong(invisibleKind, at, at + 1)
-        continue
-      } else if (symbol === surrogate && isHalf(text, at, unit)) {
-        scanner.isWrong(halfKind, at, at + 1)
-        continue
-      } else if (symbol === surrogate && staysWithPair(unit)) {
-        symbol = astralSymbol(codeAt(text, at++))
-      } else if (unit === 0x202d || unit === 0x202e) {
-        scanner.isWrong(bidirectionalKind, at, at + 1)
-        continue
-      } else if (symbol === wide) {
-        state = next[(state << 5) | wideSymbol(unit, 0)]!
-        if (state >= firstFound) scanner.found(at, bits[state]!)
-        state = next[(state << 5) | wideSymbol(unit, 1)]!
-        if (state >= firstFound) scanner.found(at, bits[state]!)
-        symbol = wideSymbol(unit, 2)
-      } else {
-        at = scanner.judged(at, symbol) - 1
-        symbol = scanner.symbol
-      }
-    }
-    state = next[(state << 5) | symbol]! // rows are complete
-    if (state >= firstFound) scanner.found(at, bits[state]!)
-  }
 }

@@ -50,8 +50,10 @@ export interface Reserved {
  *   It ends within a bound and does not fail.
  * - `report`: takes note and returns; nobody waits for it to arrive.
  * - `levels`: as last seen.
+ * - `isShared`: other processes ask the same buckets.
  */
 export interface BucketSet {
+  readonly isShared: boolean
   readonly reserve: (limits: Limits, need: Need, leftMillis: number) => Effect.Effect<Reserved>
   readonly report: (report: Report) => Effect.Effect<unknown>
   readonly levels: Effect.Effect<Levels>

@@ -9,6 +9,7 @@ import type { Level, Levels } from "./BucketSet.ts"
 import { priorities } from "./classes.ts"
 import * as corrections from "./corrections.ts"
 import * as processes from "./processes.ts"
+import * as progress from "./progress.ts"
 import * as savings from "./savings.ts"
 import { epsilon, forgetMillis, isTooLarge, make, minute, setRate, type State } from "./State.ts"
 import type { Ask, Batch, Bucket, Reply, Report, Reservation, View } from "./Store.ts"
@@ -24,7 +25,12 @@ export const advance = (self: State, now: number): void => {
     self.observedAt += millis
     self.recent.start += millis
     if (self.ramp !== undefined) self.ramp.from += millis
-    for (const priority of priorities) self.asked[priority] += millis
+    for (const priority of priorities) {
+      self.asked[priority] += millis
+      for (const [name, one] of Object.entries(self.flows[priority])) {
+        self.flows[priority][name] = { ...one, at: one.at + millis }
+      }
+    }
     self.savings = self.savings.map((one) => ({ ...one, since: one.since + millis, at: one.at + millis }))
     return
   }
@@ -84,16 +90,18 @@ export const reserve = (self: State, ask: Ask, now: number, process = ""): Reser
   const { size = usage.inputTokens } = ask
   self.asked[priority] = now
   if (isTooLarge(buckets, self.burstMillis, size)) return tooLarge
+  const { isAhead, pass } = progress.standing(self, ask, now)
   const waitMillis = Math.ceil(Math.max(
     self.pausedUntil - now,
-    self.savings.length === 0 ? waitAlone(self, ask) : savings.wait(self, ask, process, now),
+    self.savings.length === 0 ? waitAlone(self, ask) : savings.wait(self, ask, pass, process, now),
     ramp === undefined ? 0 : corrections.rampWait(ramp, now),
     0
   ))
-  if (waitMillis > ask.withinMillis) {
-    if (ask.waits === true && self.pausedUntil <= now) savings.begin(self, ask, process, now)
+  if (waitMillis > (isAhead ? 0 : ask.withinMillis)) {
+    if (ask.waits === true && self.pausedUntil <= now) savings.begin(self, ask, pass, process, now)
     return { _tag: "Full", waitMillis, closed: self.closed }
   }
+  if (ask.flow !== undefined) progress.served(self, ask, now)
   if (self.savings.length > 0) savings.end(self, priority, process, now)
   take(self, usage)
   used.requests += usage.requests

@@ -196,7 +196,7 @@ export class Group {
   /** Runs uninterruptibly, except where it waits. */
   admit(attempt: Attempt): Effect.Effect<Settle, RateLimitedLocallyError> {
     const began = this.clock.currentTimeMillisUnsafe()
-    const need = InFlight.needOf(attempt)
+    const need = this.needOf(attempt)
     const { size = 0, usage } = need
     const admitted = usage.inputTokens > size
       ? Effect.flatMap(
@@ -206,6 +206,13 @@ export class Group {
       : this.admitNeed(attempt, need, began)
     const isLookDue = this.inFlight.size > 0 && Math.abs(began - this.lookedAt) >= lookMillis
     return isLookDue ? Effect.andThen(this.look(), admitted) : admitted
+  }
+
+  private needOf(attempt: Attempt): Need {
+    const need = InFlight.needOf(attempt)
+    if (!this.buckets.isShared) return need
+    const { context } = attempt
+    return { ...need, flow: flowOf(context), weight: weightOf(this.weights, context) }
   }
 
   private admitNeed(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {

@@ -61,8 +61,11 @@ export interface Served {
   readonly reserve: (need: Need, leftMillis: number) => ReturnType<BucketSet["reserve"]>
 }
 
-/** While somebody waits, the attempts in flight are looked at and the buckets asked this often. */
+/** While somebody waits, the attempts in flight are looked at this often, and the buckets asked. */
 const tickMillis = 250
+
+/** They are asked this often where nothing is in flight: who does not ask loses what was saved up. */
+const askMillis = 1_000
 
 const idle: Server = { _tag: "Idle" }
 
@@ -223,7 +226,7 @@ export class Line {
         continue
       }
       // Where the first has no room, those of other classes may, beside what is kept for it.
-      let waitMillis = tickMillis
+      let waitMillis = group.admitted > 0 ? tickMillis : askMillis
       for (const waiter of heads) {
         const wait = this.queue.isHead(waiter) ? yield* this.ask(waiter) : 0
         waitMillis = Math.min(waitMillis, wait)

@@ -77,6 +77,7 @@ export interface Link {
 
 /** A bucket set of this process. */
 export class Session implements BucketSet {
+  readonly isShared = true
   private readonly link: Link
   private readonly process: string
   private readonly key: string

@@ -96,7 +96,7 @@ export class Share {
     Buckets.advance(state, now)
     const { size = ask.usage.inputTokens } = ask
     if (isTooLarge(state.buckets, state.burstMillis * processes, size)) return { _tag: "TooLarge" }
-    const reservation = Buckets.reserve(state, { ...ask, size: 0 }, now)
+    const reservation = Buckets.reserve(state, { ...ask, size: 0, flow: undefined }, now)
     if (reservation._tag !== "Granted") return reservation
     add(this.used, ask.usage)
     add(this.reserved, ask.reserve)

@@ -2,7 +2,7 @@
 import { type Dimension, type MutableAmounts, zero } from "./Amounts.ts"
 import type { Priority } from "./classes.ts"
 import type { Limits } from "./Limits.ts"
-import type { Bucket, Process, Ramp, Saving } from "./Store.ts"
+import type { Bucket, Process, Progress, Ramp, Saving } from "./Store.ts"
 
 /**
  * The state of one bucket set. Plain data that survives JSON; only `step` looks inside.
@@ -33,6 +33,8 @@ export interface State {
   savings: Array<Saving>
   /** When each class asked last. */
   readonly asked: Record<Priority, number>
+  /** Of processes that share the buckets: by class, those that asked lately. */
+  readonly flows: Record<Priority, Record<string, Progress>>
 }
 
 export const minute = 60_000
@@ -62,7 +64,8 @@ export const make = (burstMillis: number, now: number): State => {
     recent: { start: now, count: 0, before: 0 },
     processes: {},
     savings: [],
-    asked: { interactive: now - minute, standard: now - minute, bulk: now - minute }
+    asked: { interactive: now - minute, standard: now - minute, bulk: now - minute },
+    flows: { interactive: {}, standard: {}, bulk: {} }
   }
 }
 

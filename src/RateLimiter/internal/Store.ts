@@ -12,7 +12,9 @@ import type { Limits } from "./Limits.ts"
  * - `withinMillis`: a reservation that begins later is not made.
  * - `size`: the input by which it is judged whether it is larger than a whole bucket. Default what it takes.
  * - `priority`: its class. Default `"standard"`.
- * - `waits`: where there is no room it stays in line and asks again within a second, and its class saves up for it. Default false.
+ * - `flow`, `weight`: who it is for inside its class, as a short name, and what that has beside others; by default nobody, and 1. Only processes that
+ *   share a store say so: a local store is asked in turn.
+ * - `waits`: where there is no room it stays in line and asks again within two seconds, and its class saves up for it. Default false.
  *
  * @category stores
  * @since 0.1.0
@@ -23,6 +25,8 @@ export interface Ask {
   readonly withinMillis: number
   readonly size?: number | undefined
   readonly priority?: CallContext["priority"] | undefined
+  readonly flow?: string | undefined
+  readonly weight?: number | undefined
   readonly waits?: boolean | undefined
 }
 
@@ -109,7 +113,15 @@ export interface Saving {
   readonly priority: CallContext["priority"]
   readonly need: Amounts
   readonly found: Amounts
+  /** How far its flow has been served. */
+  readonly pass: number
   readonly since: number
+  readonly at: number
+}
+
+/** How far a flow has been served, in minutes of refill by its weight, and when it asked last. */
+export interface Progress {
+  readonly pass: number
   readonly at: number
 }
 

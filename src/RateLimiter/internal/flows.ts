@@ -3,7 +3,7 @@ import type { CallContext } from "../../CallContext.ts"
 import { add, nameOf, start } from "../../internal/contentHash.ts"
 
 /** Longer names are hashed. */
-const maxLength = 64
+const maxLength = 40
 
 const nameIn = (kind: string, name: string): string =>
   kind + (name.length <= maxLength ? name : `${name.length} ${nameOf(add(start, name))}`)

@@ -1,4 +1,5 @@
-/** `savings` once more, in the language of Redis: a part of the script, with what stands before it in scope. */
+/** `savings` and `progress` once more, in the language of Redis: a part of the script, with what stands before it in scope. */
+import * as progress from "./progress.ts"
 import * as savings from "./savings.ts"
 import { epsilon } from "./State.ts"
 
@@ -23,19 +24,25 @@ local function placeOf(priority)
   return 0
 end
 
+local function isBefore(other, pass, index)
+  local before = self.savings[other].pass
+  return before < pass or (before == pass and other < index)
+end
+
 local function isFirst(index)
-  for before = 1, index - 1 do
-    if self.savings[before].priority == self.savings[index].priority then return false end
+  local mine = self.savings[index]
+  for other, one in ipairs(self.savings) do
+    if one.priority == mine.priority and other ~= index and isBefore(other, mine.pass, index) then return false end
   end
   return true
 end
 
-local function keptBy(dimension, bucket, room, mine, priority)
+local function keptBy(dimension, bucket, room, mine, pass, priority)
   local kept, growing = 0, 0
   for index, one in ipairs(self.savings) do
     local need = math.min(one.need[dimension], bucket.capacity)
     if one.priority == priority then
-      if mine == 0 or index < mine then kept = kept + need end
+      if index ~= mine and isBefore(index, pass, mine == 0 and math.huge or mine) then kept = kept + need end
     elseif isFirst(index) then
       local share = shareOf(one.priority)
       local before = rank[one.priority] < rank[priority] and one.found[dimension] or 0
@@ -48,13 +55,14 @@ local function keptBy(dimension, bucket, room, mine, priority)
   return room, 0
 end
 
-local function roomIn(priority, usage, reserved)
+local function roomIn(priority, usage, reserved, pass)
   local savings = {}
   for _, one in ipairs(self.savings) do
     if now - one.at <= ${savings.forgetMillis} then savings[#savings + 1] = one end
   end
   self.savings = savings
   local mine, share = placeOf(priority), shareOf(priority)
+  if mine > 0 then self.savings[mine].pass = pass end
   local since = mine > 0 and isFirst(mine) and self.savings[mine].since
   local beside, saved = 0, since and 0 or math.huge
   for _, dimension in ipairs(dimensions) do
@@ -62,7 +70,7 @@ local function roomIn(priority, usage, reserved)
     if bucket and amount ~= 0 then
       local need = math.min(amount, bucket.capacity)
       local short = need - (bucket.level - self.reserved[dimension])
-      local kept, growing = keptBy(dimension, bucket, bucket.capacity - need, mine, priority)
+      local kept, growing = keptBy(dimension, bucket, bucket.capacity - need, mine, pass, priority)
       beside = math.max(beside, waitFor(short + kept, bucket.perMinute * (1 - growing)))
       if since then
         local own = waitFor(need, bucket.perMinute * share) - math.max(0, now - since)
@@ -73,20 +81,20 @@ local function roomIn(priority, usage, reserved)
   return math.min(beside, saved)
 end
 
-local function begin(priority, usage, reserved)
+local function begin(priority, usage, reserved, pass)
   local mine, need, found = placeOf(priority), zero(), zero()
   for _, dimension in ipairs(dimensions) do
     local bucket = self.buckets[dimension]
     need[dimension] = usage[dimension] + reserved[dimension]
     if bucket and mine == 0 then
-      local kept = keptBy(dimension, bucket, math.huge, mine, priority)
+      local kept = keptBy(dimension, bucket, math.huge, mine, pass, priority)
       found[dimension] = math.max(0, bucket.level - self.reserved[dimension] - kept)
     end
   end
   if mine > 0 then self.savings[mine].need, self.savings[mine].at = need, now
   else
     self.savings[#self.savings + 1] = {
-      process = sender.process, priority = priority, need = need, found = found, since = now, at = now
+      process = sender.process, priority = priority, need = need, found = found, pass = pass, since = now, at = now
     }
   end
 end
@@ -97,11 +105,40 @@ local function finish(priority)
   local wasFirst = isFirst(mine)
   table.remove(self.savings, mine)
   if not wasFirst then return end
-  for _, one in ipairs(self.savings) do
-    if one.priority == priority then
+  for index, one in ipairs(self.savings) do
+    if one.priority == priority and isFirst(index) then
       one.since = now
       return
     end
   end
+end
+
+local function costOf(ask)
+  local minutes = 0
+  for _, dimension in ipairs(dimensions) do
+    local bucket = self.buckets[dimension]
+    if bucket then minutes = math.max(minutes, (ask.usage[dimension] + ask.reserve[dimension]) / bucket.perMinute) end
+  end
+  return minutes / (ask.weight or 1)
+end
+
+-- How far the flow of an ask is, and whether that is too far.
+local function standing(ask, priority)
+  if not ask.flow then return 0, false end
+  local flows, least, count = self.flows[priority], math.huge, 0
+  for name, one in pairs(flows) do
+    if now - one.at > ${progress.flowMillis} then flows[name] = nil
+    else least, count = math.min(least, one.pass), count + 1 end
+  end
+  local mine = flows[ask.flow]
+  local pass = mine and mine.pass or (least == math.huge and 0 or least)
+  if mine or count < ${progress.maxFlows} then flows[ask.flow] = { pass = pass, at = now } end
+  local slack = ${progress.slackRequests} * costOf(ask) + ${progress.slackMinutes} / (ask.weight or 1)
+  return pass, pass > least + slack
+end
+
+local function served(ask, priority)
+  local mine = ask.flow and self.flows[priority][ask.flow]
+  if mine then self.flows[priority][ask.flow] = { pass = mine.pass + costOf(ask), at = now } end
 end
 `

@@ -35,6 +35,7 @@ if not self then
 end
 -- What an older version of this script has left lacks these.
 self.savings = self.savings or {}
+self.flows = self.flows or { interactive = {}, standard = {}, bulk = {} }
 self.asked = self.asked or { interactive = now - minute, standard = now - minute, bulk = now - minute }
 if sender.epoch ~= 0 and sender.epoch ~= self.epoch and not sender.known then return "otherEpoch" end
 
@@ -95,7 +96,10 @@ local function advance()
     self.observedAt = self.observedAt + millis
     self.recent.start = self.recent.start + millis
     if self.ramp then self.ramp.from = self.ramp.from + millis end
-    for _, priority in ipairs(priorities) do self.asked[priority] = self.asked[priority] + millis end
+    for _, priority in ipairs(priorities) do
+      self.asked[priority] = self.asked[priority] + millis
+      for _, one in pairs(self.flows[priority]) do one.at = one.at + millis end
+    end
     for _, one in ipairs(self.savings) do one.since, one.at = one.since + millis, one.at + millis end
     return
   end
@@ -247,7 +251,8 @@ local function reserve(ask)
   local size = ask.size or usage.inputTokens
   self.asked[priority] = now
   if isTooLarge("inputTokens", size) or isTooLarge("tokens", size) then return 0, -1 end
-  local wait = math.max(0, self.pausedUntil - now, roomIn(priority, usage, reserved))
+  local pass, isAhead = standing(ask, priority)
+  local wait = math.max(0, self.pausedUntil - now, roomIn(priority, usage, reserved, pass))
   local ramp = self.ramp
   if ramp then
     local short = math.max(0, 1 - ramp.level) * minute / ramp.perMinute
@@ -255,10 +260,11 @@ local function reserve(ask)
     wait = math.max(wait, math.max(0, ramp.from - now) + grown)
   end
   wait = math.ceil(wait)
-  if wait > ask.withinMillis then
-    if ask.waits and self.pausedUntil <= now then begin(priority, usage, reserved) end
+  if wait > (isAhead and 0 or ask.withinMillis) then
+    if ask.waits and self.pausedUntil <= now then begin(priority, usage, reserved, pass) end
     return 0, wait
   end
+  served(ask, priority)
   finish(priority)
   take(usage, 1)
   for _, dimension in ipairs(dimensions) do

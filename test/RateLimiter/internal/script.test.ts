@@ -64,7 +64,9 @@ const Step = Schema.Union([
     within: Schema.Literals([0, 0, 500, 20_000, 60_000, 1e15]),
     priority: Schema.Union([Schema.Undefined, Schema.Literals(["interactive", "standard", "bulk"])]),
     waits: Schema.Boolean,
-    size: Schema.Union([Schema.Undefined, between(0, 900)])
+    size: Schema.Union([Schema.Undefined, between(0, 900)]),
+    flow: Schema.Union([Schema.Undefined, Schema.Literals(["tenant a", "tenant b", "tenant __proto__", ""])]),
+    weight: Schema.Union([Schema.Undefined, between(1, 3)])
   }),
   Schema.Struct({
     do: Schema.Literal("report"),
@@ -243,14 +245,16 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the limiter", () => {
               }
               case "reserve": {
                 const usage = amounts(one.requests, one.input / 4, one.output)
-                const { priority, size, waits } = one
+                const { flow, priority, size, waits, weight } = one
                 const ask = {
                   usage,
                   reserve: amounts(0, 0, one.reserve),
                   withinMillis: one.within,
                   priority,
                   size,
-                  waits
+                  waits,
+                  flow,
+                  weight
                 }
                 if (waits) seen.add("waits")
                 const reply = yield* step({ limits, ask })

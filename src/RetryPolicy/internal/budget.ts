@@ -1,0 +1,54 @@
+/** The retry budget that all calls share: tokens that retries take and successes bring back. */
+import type * as Clock from "effect/Clock"
+
+const minute = 60_000
+
+/**
+ * - `capacity`: tokens at the start and at most.
+ * - `earned`: tokens for each success.
+ * - `perMinute`: tokens that come back with time.
+ */
+export interface Options {
+  readonly capacity: number
+  readonly earned: number
+  readonly perMinute: number
+}
+
+export class Budget {
+  private tokens: number
+  private at: number
+  private readonly options: Options
+  private readonly clock: Clock.Clock
+
+  constructor(options: Options, clock: Clock.Clock) {
+    this.options = options
+    this.clock = clock
+    this.tokens = options.capacity
+    this.at = clock.currentTimeMillisUnsafe()
+  }
+
+  /** Takes the token of one retry, where there is one. */
+  take(): boolean {
+    const now = this.clock.currentTimeMillisUnsafe()
+    // A clock that was set back brings nothing.
+    this.add(Math.max(0, now - this.at) * this.options.perMinute / minute)
+    this.at = now
+    if (this.tokens < 1) return false
+    this.tokens--
+    return true
+  }
+
+  /** A call has succeeded: whatever its retries took comes back. */
+  earn(retries: number): void {
+    this.add(this.options.earned + retries)
+  }
+
+  /** A retry was not sent. */
+  giveBack(): void {
+    this.add(1)
+  }
+
+  private add(tokens: number): void {
+    this.tokens = Math.min(this.options.capacity, this.tokens + tokens)
+  }
+}

@@ -1,0 +1,37 @@
+/** What earlier attempts add to the error of a call. */
+import type { ApiError, Billed, Refusal } from "../../ClaudeError.ts"
+
+/** The attempts of a call that have failed so far: how they were billed at worst, and the last of their errors. */
+export interface History {
+  readonly billed: Billed
+  readonly lastError: ApiError | undefined
+}
+
+/** Before any attempt. */
+export const none: History = { billed: "no", lastError: undefined }
+
+const order: ReadonlyArray<Billed> = ["no", "unknown", "yes"]
+
+const worse = (a: Billed, b: Billed): Billed => order.indexOf(a) > order.indexOf(b) ? a : b
+
+/** The same with one more attempt. */
+export const after = (history: History, error: ApiError): History => ({
+  billed: worse(history.billed, error.billed),
+  lastError: error
+})
+
+/** The same error, made anew with other fields. */
+const again = <E extends ApiError | Refusal>(error: E, fields: Partial<History>): E => {
+  const Class = error.constructor as new(fields: object) => E // each error is made by its class alone
+  const made = new Class({ ...error, ...fields })
+  if (error.stack !== undefined) made.stack = error.stack
+  return made
+}
+
+/** The error of the call as a whole. */
+export const inLightOf = <E extends ApiError | Refusal>({ billed, lastError }: History, error: E): E =>
+  lastError === undefined ? error : again(error, {
+    billed: worse(billed, error.billed),
+    // A chain of all attempts would grow with them.
+    lastError: lastError.lastError === undefined ? lastError : again(lastError, { lastError: undefined })
+  })
