@@ -184,6 +184,14 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* phase, "open")
       }).pipe(using(rate)))
 
+    it.effect("opens at exactly its rate, which no rounding puts off", () =>
+      Effect.gen(function*() {
+        for (let i = 0; i < 11; i++) yield* call(completed)
+        for (let i = 0; i < 14; i++) yield* call(down)
+        // 0.56 * 25 is a little more than 14.
+        assert.strictEqual(yield* phase, "open")
+      }).pipe(using({ minimumCalls: 25, failureRate: 0.56, consecutiveFailures: Infinity })))
+
     it.effect("judges by the last calls only", () =>
       Effect.gen(function*() {
         for (const outcome of [down, completed, completed, completed, completed, completed, down]) yield* call(outcome)
