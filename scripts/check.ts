@@ -20,6 +20,7 @@ import { changes, files } from "./format.ts"
 import * as House from "./house.ts"
 import { installed } from "./installed.ts"
 import { builtIn, nonLinear } from "./linear.ts"
+import * as Metrics from "./metrics.ts"
 import * as Page from "./page.ts"
 import { stale } from "./reference.ts"
 
@@ -159,6 +160,10 @@ const checks: Record<string, Check> = {
   },
   async page() {
     fail(await Page.stale())
+  },
+  async metrics() {
+    fail(Metrics.stale(readFileSync(Metrics.path, "utf8")))
+    return `at most ${Metrics.bound} series`
   },
   async examples() {
     fail(strays())

@@ -57,6 +57,7 @@ import { stepInMemory } from "./Budget/internal/step.ts"
 import * as Telemetry from "./Budget/internal/telemetry.ts"
 import { spanAt } from "./Budget/internal/window.ts"
 import { type BudgetExceededError, BudgetUnavailableError, type UnpricedModelError } from "./ClaudeError.ts"
+import * as Eventually from "./internal/eventually.ts"
 import * as Model from "./Model.ts"
 import * as PriceBook from "./PriceBook.ts"
 
@@ -197,6 +198,31 @@ export const layerStoreMemory = (
     Store,
     Effect.map(Clock.Clock, (clock) => ({ isLocal: true, step: stepInMemory(maxAccounts, clock) }))
   )
+
+/**
+ * A store that may be away when the program starts. It is built when it is first asked, and anew until that succeeds; meanwhile the layer is there and
+ * calls are refused. Without this, a program does not start while its store is away. Give it all that the store needs, its client too.
+ *
+ * **Example** (A service that starts without its database)
+ *
+ * ```ts
+ * import * as Budget from "effect-claude/Budget"
+ * import * as BudgetSql from "effect-claude/Budget/Sql"
+ * import * as Sqlite from "effect-claude/Sqlite"
+ * import { Layer } from "effect"
+ *
+ * const store = BudgetSql.layerStore().pipe(Layer.provide(Sqlite.layer({ filename: "/mnt/shared/budgets.db" })))
+ *
+ * export const layer = Budget.layerNoDeps({ budgets: [{ name: "all", limit: 100 }] }).pipe(
+ *   Layer.provide(Budget.layerStoreEventually(store))
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerStoreEventually = <E, R>(store: Layer.Layer<Store, E, R>): Layer.Layer<Store, never, R> =>
+  Layer.effect(Store, Eventually.make(Store, store))
 
 /** How many settlements are queued while the store does not answer. */
 const maxSettlements = 100_000

@@ -25,11 +25,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Stream from "effect/Stream"
+import { nameOf } from "./internal/text.ts"
 
 /**
+ * Names have at most 200 bytes; longer ones are cut, as `bounded` says.
+ *
  * - `user`, `tenant`: for budgets, reports and logs. They are not sent to the API.
  * - `requestType`: what kind of call it is, such as `"summary"`; what such calls used teaches the estimate.
- * - `tags`: anything else to report by.
+ * - `tags`: anything else to report by, at most 32.
  * - `priority`: who waits first where calls wait for room. Default `"standard"`.
  * - `deadline`: milliseconds since the epoch after which the answer is worth nothing.
  * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
@@ -77,6 +80,44 @@ export const CallContext = Context.Reference<CallContext>("effect-claude/CallCon
     deadline: undefined,
     headers: {}
   })
+})
+
+/** The most tags of a call. */
+const maxTags = 32
+
+/** Contexts as they were bounded, for as long as they live: calls of a region share one. */
+const boundedOnes = new WeakMap<CallContext, CallContext>()
+
+const boundedNow = (context: CallContext): CallContext => {
+  const { requestType, tags, tenant, user } = context
+  const named = (name: string | undefined) => name === undefined ? undefined : nameOf(String(name))
+  const entries = Object.entries(tags)
+  const kept = entries.slice(0, maxTags).map(([name, value]) => [nameOf(name), nameOf(String(value))] as const)
+  const isSame = user === named(user) && tenant === named(tenant) && requestType === named(requestType) &&
+    entries.length === kept.length &&
+    kept.every(([name, value], i) => name === entries[i]?.[0] && value === entries[i][1])
+  return isSame ? context : {
+    ...context,
+    user: named(user),
+    tenant: named(tenant),
+    requestType: named(requestType),
+    tags: Object.fromEntries(kept)
+  }
+}
+
+/**
+ * The context as policies, spans and the ledger see it: names have at most 200 bytes as UTF-8 and no control characters, and there are at most 32 tags. A
+ * longer name is cut, and ends with the hash of the whole, so that two long names remain two.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const bounded: Effect.Effect<CallContext> = Effect.map(CallContext, (context) => {
+  const known = boundedOnes.get(context)
+  if (known !== undefined) return known
+  const found = boundedNow(context)
+  boundedOnes.set(context, found)
+  return found
 })
 
 /**

@@ -55,6 +55,7 @@ import * as Retention from "./CostLedger/internal/retention.ts"
 import { rowOf, type Rows, step } from "./CostLedger/internal/rows.ts"
 import * as Writer from "./CostLedger/internal/writer.ts"
 import * as CostReport from "./CostReport.ts"
+import * as Eventually from "./internal/eventually.ts"
 import * as Feed from "./internal/feed.ts"
 import { PriceBook } from "./PriceBook.ts"
 import * as Reconciliation from "./Reconciliation.ts"
@@ -195,6 +196,29 @@ export const layerStoreMemory = (
         })
     }
   })
+
+/**
+ * A store that may be away when the program starts. It is built when it is first asked, and anew until that succeeds; meanwhile the layer is there and
+ * rows wait in memory. Without this, a program does not start while its store is away. Give it all that the store needs, its client too.
+ *
+ * **Example** (A service that starts without its database)
+ *
+ * ```ts
+ * import * as CostLedger from "effect-claude/CostLedger"
+ * import * as CostLedgerSql from "effect-claude/CostLedger/Sql"
+ * import * as Sqlite from "effect-claude/Sqlite"
+ * import { Layer } from "effect"
+ *
+ * const store = CostLedgerSql.layerStore().pipe(Layer.provide(Sqlite.layer({ filename: "/mnt/shared/costs.db" })))
+ *
+ * export const layer = CostLedger.layerNoDeps().pipe(Layer.provide(CostLedger.layerStoreEventually(store)))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerStoreEventually = <E, R>(store: Layer.Layer<Store, E, R>): Layer.Layer<Store, never, R> =>
+  Layer.effect(Store, Eventually.make(Store, store))
 
 /** Rows that are read in one step. */
 const pageRows = 1_000

@@ -144,7 +144,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const since = new Map<string, number>()
 
   const follow = <A>(events: Stream.Stream<A>, note: (event: A) => void) =>
-    Effect.forkScoped(Stream.runForEach(events, (event) => Effect.sync(() => note(event))), { startImmediately: true })
+    Effect.forkScoped(Stream.runForEachArray(events, (events) => Effect.sync(() => events.forEach(note))), {
+      startImmediately: true
+    })
   yield* follow(monitor.events, (event) => {
     if (event._tag === "CallEnded") traffic.add(event.record)
   })

@@ -77,7 +77,7 @@ export type {
  *   room for one of a higher class, and the newest of whoever has most waiting for one that has less in the same class; it fails with `queueFull`.
  * - `weights`: what tenants have of their class beside others (else users, else request types), by name. Default 1 each.
  * - `maxRetryAfter`: the longest pause that a call waits for when the API asks for one; else it fails at once. Default 60 seconds; in
- *   `ClaudeService.layer`, that of `retry`.
+ *   `ClaudeService.layer({ limiter: { ... } })`, that of `retry`.
  * - `storeTimeout`: the longest that a call waits for the store. Default 250 milliseconds.
  * - `flushEvery`: how long what became of an attempt waits for an admission to go along with. Default 100 milliseconds.
  * - `processes`: how many processes share the limits, until the store first answers. Default 1.
@@ -227,8 +227,7 @@ const local = (store: Store["Service"]) => (key: string, burstMillis: number): B
   const step = store.step as (batch: Batch) => Effect.Effect<Reserved & { readonly _tag: "Done"; readonly view: View }>
   return {
     isShared: false,
-    reserve: (limits, { priority, reserve, size, usage, waits }) =>
-      step({ key, burstMillis, limits, ask: { usage, reserve, size, priority, waits, withinMillis: 0 } }),
+    reserve: (limits, ask) => step({ key, burstMillis, limits, ask }),
     report: (report) => step({ key, burstMillis, reports: [report] }),
     levels: Effect.map(
       Effect.suspend(() => step({ key, burstMillis, read: true })),

@@ -313,7 +313,7 @@ export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFo
       }
       const amounts: Amounts = {}
       for (const [column, name] of names.entries()) {
-        const category = columnOf[name]
+        const category = Object.hasOwn(columnOf, name) ? columnOf[name] : undefined
         const cell = record[column]?.trim() ?? ""
         if (category === undefined || cell === "") continue
         const amount = amountOf(name, cell)
@@ -330,6 +330,53 @@ export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFo
     )
     return summed(lines)
   })
+
+/**
+ * A row of the ledger, as far as it matters here.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Doubtful {
+  readonly at: number
+  readonly model: string
+  readonly nanoUsd: number | null
+  readonly billed: "yes" | "no" | "unknown"
+}
+
+/**
+ * What to credit to budgets, since the bill does not have it: where the ledger has more dollars for a model on a day than the bill, the difference, shared
+ * among its rows of which nobody knew whether the API charges them, in proportion to what they were charged. `Budget.creditAttempt` takes each.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const credits = <Row extends Doubtful>(
+  { entries }: Reconciliation,
+  rows: ReadonlyArray<Row>
+): ReadonlyArray<{ readonly row: Row; readonly nanoUsd: number }> => {
+  const doubtful = new Map<string, Array<Row>>()
+  for (const row of rows) {
+    if (row.billed !== "unknown" || row.nanoUsd === null || row.nanoUsd <= 0) continue
+    const name = dayOf(row.at) + separator + row.model
+    const others = doubtful.get(name)
+    if (others === undefined) doubtful.set(name, [row])
+    else others.push(row)
+  }
+  return entries.flatMap(({ categories, day, model }) => {
+    const found = doubtful.get(day + separator + model) ?? []
+    const total = found.reduce((sum, { nanoUsd }) => sum + (nanoUsd ?? 0), 0)
+    const share = total === 0 ? 0 : Math.min(1, Math.max(0, categories["nanoUsd"]?.drift ?? 0) / total)
+    let [charged, credited] = [0, 0]
+    return found.flatMap((row) => {
+      charged += row.nanoUsd ?? 0
+      // Rounded as a sum, so that the parts add up to the difference.
+      const nanoUsd = Math.round(charged * share) - credited
+      credited += nanoUsd
+      return nanoUsd > 0 ? [{ row, nanoUsd }] : []
+    })
+  })
+}
 
 /** Days that are written with four digits of a year. */
 const earliest = Date.parse("0000-01-01T00:00:00Z")

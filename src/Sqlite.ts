@@ -7,6 +7,8 @@
  *   another process holds the lock, a statement waits without blocking the thread, at most `busyTimeout`; then it fails with the reason
  *   `LockTimeoutError`.
  * - **Durability**: committed data survives a crash of the process. A power loss may lose the last commits, but does not corrupt the file.
+ * - **A file that is deleted or replaced** while it is open would take what is written with it: from then on statements fail with a `ConnectionError`
+ *   that says so.
  * - **Integers** are exact up to 2^53 (9 million dollars in nano-dollars). A `bigint` parameter may be larger; a larger integer in a result fails
  *   the statement, so read it by `CAST(x AS TEXT)`.
  * - **A statement blocks the thread while it runs**, since `node:sqlite` is synchronous. Node 22 calls it experimental and warns once.
@@ -46,6 +48,7 @@ import type { Connection } from "effect/sql/SqlConnection"
 import { classifySqliteError, ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
+import { statSync } from "node:fs"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
 
 /**
@@ -90,6 +93,22 @@ const take = (iterator: Iterator<object>, count: number): Array<object> => {
   return chunk
 }
 
+/** The identity of a file; undefined where it is not there, or where the file system knows none. */
+const inodeOf = (filename: string): number | undefined =>
+  statSync(filename, { throwIfNoEntry: false })?.ino || undefined
+
+const gone = (filename: string): Effect.Effect<never, SqlError> =>
+  Effect.fail(
+    new SqlError({
+      reason: new ConnectionError({
+        cause: undefined,
+        message:
+          `SQLite: ${filename} was deleted or replaced while it was open, and what is written now would be lost. ` +
+          "Put it back, or restart the program to begin with another file."
+      })
+    })
+  )
+
 /** A number would be bound as a float, which changes the results of division and `typeof`. */
 const bind = (value: unknown): SQLInputValue => {
   if (typeof value === "string") return value
@@ -120,7 +139,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     return yield* busy
   })
   const locked = <A>(step: () => A): Effect.Effect<A, SqlError> => {
-    const once = attempt(step)
+    const once = Effect.suspend(() => !db.isTransaction && isGone() ? gone(options.filename) : attempt(step))
     return Effect.catchIf(once, isBusy, (busy) => patiently(once, busy))
   }
 
@@ -137,6 +156,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     }),
     (db) => Effect.sync(() => db.close())
   )
+  const inode = inodeOf(options.filename)
+  const isGone = () => inode !== undefined && inodeOf(options.filename) !== inode
   yield* locked(() => db.exec("PRAGMA journal_mode = WAL"))
   yield* locked(() => db.exec("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY"))
 

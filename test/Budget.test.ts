@@ -205,13 +205,24 @@ describe("Budget", () => {
       assert.include(error.message, "The budget \"users\" of no user has no room")
     }).pipe(using([{ name: "users", per: "user", limit: nano(10) }])))
 
-  it.effect("counts long values by their first 200 characters", () =>
+  it.effect("cuts values that are longer than 200 bytes, and keeps them apart by their hash", () =>
     Effect.gen(function*() {
-      yield* admitted({ user: `${"x".repeat(200)}a` })
-      assert.strictEqual((yield* refused({ user: `${"x".repeat(200)}b` }))._tag, "BudgetExceededError")
+      const long = "é".repeat(150)
+      yield* admitted({ user: `${long}a` })
+      assert.strictEqual((yield* refused({ user: `${long}a` }))._tag, "BudgetExceededError")
+      yield* admitted({ user: `${long}b` })
+      yield* (yield* Budget.Budget).overrideLimit("users", { account: `${long}a`, limit: nano(20) })
+      yield* admitted({ user: `${long}a` })
+      yield* admitted({ user: `${long}c` })
+      assert.strictEqual((yield* refused({ user: `${long}c`, output: 6 }))._tag, "BudgetExceededError")
+      const names = (yield* (yield* Budget.Budget).snapshot).map(({ account }) => account)
+      assert.lengthOf(new Set(names), 3)
+      assert.isTrue(
+        names.every((name) => new TextEncoder().encode(name).length <= 200 && name.startsWith("é".repeat(91)))
+      )
       yield* admitted({ user: "a\0\ud800" })
       assert.deepInclude(yield* stateOf("users", "a\ufffd\ufffd"), { reservedNanoUsd: 10 })
-    }).pipe(using([{ name: "users", per: "user", limit: nano(10) }])))
+    }).pipe(using([{ name: "users", per: "user", limit: nano(10), limits: { [`${"é".repeat(150)}c`]: nano(15) } }])))
 
   it.effect("does not count what is no amount", () =>
     Effect.gen(function*() {

@@ -65,4 +65,28 @@ describe("the sanitizer of a service", () => {
       const answer = yield* ClaudeService.text({ ...request("Hello."), system })
       assert.include(answer, "Hello.")
     }).pipe(Effect.provide(over({ actions: { injection: "reject" } }))))
+
+  it.effect("has the defect that the service has without it where reading a request throws", () =>
+    Effect.gen(function*() {
+      const broken = () => ({
+        ...request(""),
+        messages: [{
+          role: "user" as const,
+          get content(): string {
+            throw new Error("no content")
+          }
+        }]
+      })
+      const defects = yield* Effect.all(
+        [over(), over({})].map((layer) =>
+          ClaudeService.create(broken()).pipe(
+            Effect.catchDefect(Effect.succeed),
+            Effect.map(String),
+            Effect.provide(layer)
+          )
+        )
+      )
+      assert.deepStrictEqual(defects, ["Error: no content", "Error: no content"])
+      assert.include(yield* ClaudeService.text(request("Hello.")), "Hello.")
+    }).pipe(Effect.provide(over({}))))
 })

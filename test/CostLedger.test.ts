@@ -277,7 +277,7 @@ describe("CostLedger", () => {
         yield* call(completed(), { context: { ...Attempts.attempt().context, user, tags } })
         const row = yield* last
         assert(row !== undefined)
-        assert.strictEqual(row.user, `\uFFFD\uFFFD${"x".repeat(510)}`)
+        assert.match(row.user ?? "", /^\uFFFD\uFFFDx{177}~[0-9a-f]{16}$/)
         assert.strictEqual(Object.keys(row.tags).length, 32)
         assert.strictEqual(row.tags["tag-0"], "\uFFFD")
       }).pipe(using()))

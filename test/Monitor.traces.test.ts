@@ -1,6 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, Fiber, Layer, Logger, Redacted, References, Scheduler, Stream } from "effect"
-import { CallContext, ClaudeError, ClaudeService, CostOptimizer, Model, Monitor } from "effect-claude"
+import {
+  ConfigProvider,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Redacted,
+  References,
+  Scheduler,
+  Stream,
+  type Tracer
+} from "effect"
+import { Attempt, CallContext, ClaudeError, ClaudeService, CostOptimizer, Model, Monitor } from "effect-claude"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { TestClock } from "effect/testing"
 import { showing } from "./utils/leaks.ts"
@@ -213,11 +225,26 @@ describe("spans", () => {
       { content: [ClaudeTest.text(...pieces)] }
     ]))))
 
-  it.effect("carry no attributes where nobody could see them", () =>
-    Effect.gen(function*() {
-      const span = yield* Effect.currentSpan.pipe(Effect.withSpan("outer"), Effect.andThen(ClaudeService.create(hello)))
-      assert.strictEqual(span.content.length, 1)
-    }).pipe(Effect.provide(over(["Hello!"]))))
+  it.effect("carry no attributes where nobody could see them", () => {
+    const seen: Array<Tracer.Span> = []
+    const look: Attempt.Policy = {
+      admit: () =>
+        Effect.map(Effect.orDie(Effect.currentSpan), (span) => {
+          seen.push(span)
+          return Attempt.nothing
+        })
+    }
+    return Effect.gen(function*() {
+      yield* ClaudeService.create(hello)
+      const [attempt] = seen
+      const call = attempt?.parent._tag === "Some" ? attempt.parent.value : undefined
+      assert.deepStrictEqual([attempt?.name, call?._tag === "Span" ? call.name : ""], [
+        "claude.attempt",
+        `chat ${model}`
+      ])
+      assert.deepStrictEqual([attempt?.attributes.size, call?._tag === "Span" ? call.attributes.size : 1], [0, 0])
+    }).pipe(Effect.provide(over(["Hello!"], { policies: [look] })))
+  })
 })
 
 describe("content", () => {
@@ -276,7 +303,8 @@ describe("content", () => {
       const text = String(attributesOf(spans[0])["gen_ai.input.messages"])
       assert.notInclude(text, "1234")
       assert.include(text, "Keep the secret of ****.")
-      assert.isBelow(text.length, 400)
+      assert.include(text, "yyy")
+      assert.notInclude(text, "xxx")
     }).pipe(Effect.provide(over(["I will."], {
       monitor: { content: "spans", redact: (text) => text.replaceAll(/\d/g, "*"), maxContentLength: 100 }
     }))))
@@ -532,18 +560,21 @@ describe("the snapshot", () => {
 describe("nothing is lost", () => {
   it.effect("at whatever step a call is interrupted", () =>
     Effect.gen(function*() {
-      const calls = 60
       const { events } = yield* watching(
         Effect.gen(function*() {
-          for (let i = 0; i < calls; i++) {
-            const call: Effect.Effect<unknown, unknown, ClaudeService.ClaudeService> = i % 2 === 0
-              ? ClaudeService.create(hello)
-              : Stream.runDrain(ClaudeService.stream(hello))
-            // Every operation is a chance to be interrupted.
-            const fiber = yield* Effect.forkChild(Effect.provideService(call, Scheduler.MaxOpsBeforeYield, 3))
-            for (let step = 0; step < i * 6; step++) yield* Effect.yieldNow
+          const interrupted = Effect.fnUntraced(function*(steps: number, ops: number, stream: boolean) {
+            const call: Effect.Effect<unknown, unknown, ClaudeService.ClaudeService> = stream
+              ? Stream.runDrain(ClaudeService.stream(hello))
+              : ClaudeService.create(hello)
+            // A chance to be interrupted after so many operations.
+            const fiber = yield* Effect.forkChild(Effect.provideService(call, Scheduler.MaxOpsBeforeYield, ops))
+            for (let step = 0; step < steps; step++) yield* Effect.yieldNow
             yield* Fiber.interrupt(fiber)
+          })
+          for (const ops of [2, 3, 4, 5]) {
+            for (let steps = 0; steps < 30; steps++) yield* interrupted(steps, ops, steps % 2 === 0)
           }
+          for (let i = 0; i < 40; i++) yield* interrupted(i * 8, 3, i % 2 === 0)
         }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
       )
       const started = events.flatMap((event) => event._tag === "CallStarted" ? [event.callId] : [])
@@ -556,6 +587,18 @@ describe("nothing is lost", () => {
       assert.deepStrictEqual([active, sinceStart.total], [0, started.length])
       assert.strictEqual((yield* metrics)["anthropic_active_requests{}"], 0)
     }).pipe(Effect.provide(over([forever("One and two.")]))))
+
+  it.effect("of a wait that is interrupted", () =>
+    Effect.gen(function*() {
+      const { events } = yield* watching(Effect.gen(function*() {
+        const fiber = yield* Effect.forkChild(ClaudeService.create(hello), { startImmediately: true })
+        yield* TestClock.adjust("300 millis")
+        yield* Fiber.interrupt(fiber)
+      }))
+      const last = events.at(-1)
+      assert.deepStrictEqual(last?._tag === "CallEnded" && last.record.waits, [{ for: "retry", millis: 300 }])
+      assert.strictEqual(last?._tag === "CallEnded" && last.record.status, "cancelled")
+    }).pipe(Effect.provide(over([overloaded]))))
 
   it.effect("and a key is nowhere", () =>
     Effect.gen(function*() {

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Schema } from "effect"
 import * as CostLedger from "effect-claude/CostLedger"
+import * as CostReport from "effect-claude/CostReport"
 import * as Reconciliation from "effect-claude/Reconciliation"
 import { ledgerOver } from "./suites/CostLedgerStore.ts"
 import { days, epoch, row } from "./utils/ledgerRows.ts"
@@ -157,4 +158,31 @@ describe("Reconciliation", () => {
         }
       ])
     }))
+})
+
+describe("credits", () => {
+  const at = Date.parse("2026-11-23T12:00:00Z")
+  const figures = (nanoUsd: number) => ({ ...CostReport.nothing, attempts: 1, nanoUsd })
+  const row = (nanoUsd: number | null, billed: "yes" | "no" | "unknown" = "unknown", model = "a") => ({
+    at,
+    model,
+    nanoUsd,
+    billed
+  })
+  const compared = (recorded: number, billed: number) =>
+    Reconciliation.compare(
+      [{ day: "2026-11-23", model: "a", figures: figures(recorded) }],
+      [{ day: "2026-11-23", model: "a", nanoUsd: billed }],
+      { from: at - 1, to: at + 1 }
+    )
+
+  it("share what is not on the bill among the rows in doubt, to the nano-dollar", () => {
+    const rows = [row(100, "yes"), row(10), row(20), row(31), row(null), row(50, "unknown", "b"), row(7, "no")]
+    const credited = Reconciliation.credits(compared(161, 111), rows)
+    assert.deepStrictEqual(credited.map(({ nanoUsd, row }) => [row.nanoUsd, nanoUsd]), [[10, 8], [20, 17], [31, 25]])
+    const all = Reconciliation.credits(compared(161, 0), rows)
+    assert.deepStrictEqual(all.map(({ nanoUsd }) => nanoUsd), [10, 20, 31])
+    assert.deepStrictEqual(Reconciliation.credits(compared(161, 161), rows), [])
+    assert.deepStrictEqual(Reconciliation.credits(compared(161, 200), rows), [])
+  })
 })

@@ -1,7 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { Cause, Effect, Exit, Fiber, Layer, Logger, Schema, Stream } from "effect"
+import * as Attempt from "effect-claude/Attempt"
+import * as CostLedger from "effect-claude/CostLedger"
+import * as CostLedgerSql from "effect-claude/CostLedger/Sql"
+import * as PriceBook from "effect-claude/PriceBook"
 import * as Sqlite from "effect-claude/Sqlite"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
+import * as Usage from "effect-claude/Usage"
 import type { SqlClient, SqlError } from "effect/sql"
+import { renameSync, writeFileSync } from "node:fs"
 import * as TestSqlite from "./utils/sqlite.ts"
 
 const withTable = Effect.fnUntraced(function*(options: Sqlite.Options = { filename: ":memory:" }) {
@@ -248,4 +255,54 @@ describe("Sqlite", () => {
         assert.deepStrictEqual(yield* ids(there), [1])
       }).pipe(Effect.scoped))
   })
+})
+
+describe("a file that is deleted while it is open", () => {
+  it.effect("fails every statement with what happened and what to do, until it is back", () =>
+    Effect.gen(function*() {
+      const filename = yield* TestSqlite.filename
+      const sql = yield* TestSqlite.connection({ filename })
+      yield* sql`CREATE TABLE t (n INTEGER)`
+      renameSync(filename, `${filename}.away`)
+      for (const statement of [sql`INSERT INTO t VALUES (1)`, sql.withTransaction(sql`SELECT 1`), sql`SELECT 1`]) {
+        const error = yield* Effect.flip(statement)
+        assert.strictEqual(error.reason._tag, "ConnectionError")
+        assert.include(error.reason.message, `${filename} was deleted or replaced while it was open`)
+        assert.include(error.reason.message, "restart the program")
+      }
+      writeFileSync(filename, "")
+      assert.strictEqual((yield* Effect.flip(sql`SELECT 1`)).reason._tag, "ConnectionError")
+      renameSync(`${filename}.away`, filename)
+      yield* sql`INSERT INTO t VALUES (1)`
+      assert.lengthOf(yield* sql`SELECT n FROM t`, 1)
+    }).pipe(Effect.scoped))
+
+  it.effect("loses no row: they wait, and who reports is told why", () =>
+    Effect.gen(function*() {
+      const filename = yield* TestSqlite.filename
+      const layer = CostLedger.layerNoDeps().pipe(
+        Layer.provide([
+          PriceBook.layer(),
+          CostLedgerSql.layerStore().pipe(Layer.provide(Layer.fresh(Sqlite.layer({ filename }))))
+        ])
+      )
+      yield* Effect.gen(function*() {
+        const ledger = yield* CostLedger.CostLedger
+        renameSync(filename, `${filename}.away`)
+        const attempt = ClaudeTest.attempt()
+        yield* Attempt.guard(
+          ledger,
+          attempt,
+          Effect.sync(() => {
+            attempt.outcome = Attempt.Outcome.Aborted({ usage: Usage.zero })
+          })
+        )
+        const error = yield* Effect.flip(ledger.report())
+        assert.include(error.message, "The store of the ledger cannot be reached: ")
+        assert.include(error.message, "was deleted or replaced")
+        assert.deepInclude(yield* ledger.status, { pendingRows: 1, lostRows: 0 })
+        renameSync(`${filename}.away`, filename)
+        assert.strictEqual((yield* ledger.report()).total.attempts, 1)
+      }).pipe(Effect.provide(layer))
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 })

@@ -88,7 +88,7 @@ describe.skipIf(!TestPrometheus.isInstalled)("a real Prometheus", () => {
         const { health, lastError } = yield* prometheus.target
         assert.deepStrictEqual({ health, lastError }, { health: "up", lastError: "" })
         assert.strictEqual(yield* prometheus.total("min_over_time(up[1m])"), 1)
-      }).pipe(Effect.scoped, Effect.provide(served)),
+      }).pipe(Effect.scoped, Effect.provide(served), Effect.provide(Logger.layer([]))),
     30_000
   )
 })

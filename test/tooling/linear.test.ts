@@ -16,4 +16,10 @@ describe("the check of patterns", () => {
     assert.isUndefined(ways("(?:ab?){0,3}"))
     assert.isDefined(problem(/a{0,99}b{0,99}c/))
   })
+
+  it("counts every combination of alternatives", () => {
+    assert.strictEqual(ways("(?:a|b)(?:c|d)(?:e|f)"), 8)
+    assert.isDefined(problem(new RegExp("(?:a|a)".repeat(12) + "b")))
+    assert.isDefined(problem(new RegExp("(?:a|a?)".repeat(8) + "b")))
+  })
 })

@@ -21,7 +21,7 @@ export interface Asked {
 
 /** The ticket, where it is granted, and the wait, `Infinity` for what is too large. */
 export const reserve = (buckets: BucketSet, { limits, withinMillis, ...need }: Asked) =>
-  Effect.map(buckets.reserve(limits, need, withinMillis), ({ reservation }) => ({
+  Effect.map(buckets.reserve(limits, { ...need, withinMillis }, withinMillis), ({ reservation }) => ({
     ticket: reservation._tag === "Granted" ? reservation.ticket : undefined,
     waitMillis: reservation._tag === "TooLarge" ? Infinity : reservation.waitMillis,
     closed: reservation._tag === "Full" && reservation.closed

@@ -1,5 +1,6 @@
 /** What calls of one kind, a model and a request type, really use: learnt once for every policy from the calls that ended. */
 import { BoundedMap } from "../../internal/boundedMap.ts"
+import { nameOf } from "../../internal/text.ts"
 import * as Model from "../../Model.ts"
 
 /** `typicalOutput` is what this part of the calls stays within, and `highOutput` what nearly all do. */
@@ -37,7 +38,8 @@ const cutFactor = 4
 /** The most kinds that are known at once. */
 const maxKinds = 1_000
 
-const maxKeyLength = 512
+/** The longest names that are kept as they were given. */
+const maxKept = 1_024
 
 /**
  * How long the newest 64 answers of calls of one kind were, in tokens. An answer that `max_tokens` cut off counts four times its length,
@@ -197,10 +199,11 @@ export class CallKinds {
   of(model: string, requestType: string | undefined): CallKind {
     const { last } = this
     if (last !== undefined && last.model === model && last.requestType === requestType) return last.kind
-    const key = requestType === undefined ? `${model}\n` : `${model}\n${requestType}\n`
-    const bounded = key.length > maxKeyLength ? key.slice(0, maxKeyLength) : key
-    const kind = this.kinds.get(bounded) ?? this.add(bounded, model)
-    this.last = { model, requestType, kind }
+    const name = nameOf(model)
+    const key = requestType === undefined ? `${name}\n` : `${name}\n${nameOf(requestType)}\n`
+    const kind = this.kinds.get(key) ?? this.add(key, name)
+    const isShort = model.length + (requestType?.length ?? 0) <= maxKept
+    this.last = isShort ? { model, requestType, kind } : undefined
     return kind
   }
 

@@ -4,7 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { Key } from "../../Attempt.ts"
 import { type CallContext, tagOf } from "../../CallContext.ts"
-import { firstOf } from "../../internal/text.ts"
+import { nameOf } from "../../internal/text.ts"
 import type { Catalogue, Model } from "../../Model.ts"
 import type { Account } from "./data.ts"
 import { keyOf } from "./rows.ts"
@@ -54,7 +54,7 @@ export type WindowOptions =
  * - `name`: unique. It labels metrics, and identifies the budget in a shared store.
  * - `limit`: US dollars, rounded to nano-dollars.
  * - `per`: gives each tenant, user, model (by its id), key (by its label) or value of a tag the limit for itself. Attempts without a value share the
- *   account `""`. Values are cut after 200 characters. By default all attempts share one limit.
+ *   account `""`. Values longer than 200 bytes are cut, and end with their hash. By default all attempts share one limit.
  * - `limits`: limits of single values, in US dollars, in place of `limit`.
  * - `filter`: which attempts count. Default all.
  * - `window`: the period that the limit is for. By default it never resets.
@@ -138,19 +138,16 @@ const windowOf = (name: string, window: WindowOptions | undefined): Window => {
     : wrong(`${zone} is not a time zone. Use one such as Europe/Berlin or +02:00`)
 }
 
-/** The longest name of a budget, and of an account. */
+/** The longest name of a budget, and of a value that is looked up as it is. */
 const maxName = 100
 const maxAccount = 200
 
 /** The most accounts that are remembered. */
 const maxRecent = 10_000
 
-/** Not every database can store NUL and half surrogates, or index a text of any length. */
-const storable = (value: string): string => firstOf(value, maxAccount).replace(/[\p{Cc}\p{Cs}]/gu, "\ufffd")
-
 /** A model has one account, whether its id or an alias is asked for. */
 export const accountOf = (dimension: Dimension | undefined, value: string, { lookup }: Catalogue): string =>
-  storable(dimension === "model" ? lookup(value).id : value)
+  nameOf(dimension === "model" ? lookup(value).id : value)
 
 /** What decides in which accounts something counts: an attempt, or what is left of one. */
 export interface Subject {
@@ -189,14 +186,19 @@ const matchesOf = ({ tags, ...filter }: Filter, { lookup }: Catalogue): Budget["
   ].flatMap(([dimension, values]) =>
     values === undefined
       ? []
-      : [{ dimension, holds: isOneOf(dimension === "model" ? values.map((value) => lookup(value).id) : values) }]
+      : [{
+        dimension,
+        holds: isOneOf(
+          values.map((value) => dimension === "model" ? lookup(value).id : value.endsWith("*") ? value : nameOf(value))
+        )
+      }]
   )
   return (subject) => tests.every(({ dimension, holds }) => holds(valueOf(subject, dimension)))
 }
 
 const budgetOf = (options: BudgetOptions, catalogue: Catalogue, countsLapsed: boolean): Budget => {
   const { filter, limit, limits = {}, name, notifyAt = [50, 80, 100], per } = options
-  if (name === "" || name.length > maxName || storable(name) !== name) {
+  if (name === "" || name.length > maxName || /[\p{Cc}\p{Cs}]/u.test(name)) {
     wrong(`each needs a name, of at most ${maxName} printable characters`)
   }
   for (const percent of notifyAt) if (!(percent > 0)) wrong(`${name} cannot notify at ${percent} percent`)
@@ -247,10 +249,11 @@ export const budgetsOf = (
 
 /** The account of a budget in which an attempt counts. */
 const accountFor = ({ account, dimension, recent }: Budget, subject: Subject): Account => {
-  const value = firstOf(dimension === undefined ? "" : valueOf(subject, dimension) ?? "", maxAccount)
+  const given = dimension === undefined ? "" : valueOf(subject, dimension) ?? ""
+  const value = given.length > maxAccount ? nameOf(given) : given
   const known = recent.get(value)
   if (known !== undefined) return known
-  const found = account(storable(value))
+  const found = account(nameOf(value))
   if (recent.size >= maxRecent) recent.clear()
   recent.set(value, found)
   return found

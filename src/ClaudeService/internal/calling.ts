@@ -4,7 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Attempt from "../../Attempt.ts"
-import { CallContext } from "../../CallContext.ts"
+import { bounded, type CallContext } from "../../CallContext.ts"
 import type { ClaudeApi } from "../../ClaudeApi.ts"
 import type { ApiError, CallError, InputRejectedError, Refusal } from "../../ClaudeError.ts"
 import * as CostOptimizer from "../../CostOptimizer.ts"
@@ -57,7 +57,7 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
 
   const create = (request: Request): Effect.Effect<Message, CallError> =>
     Effect.flatMap(
-      CallContext,
+      bounded,
       (context) =>
         monitor.call(start("chat", request.model, context, request), (call) =>
           Effect.flatMap(beginMessage(request, context, call, false), ({ base }) => run(call, base, api.send)))
@@ -65,7 +65,7 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
 
   const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
     Effect.flatMap(
-      CallContext,
+      bounded,
       (context) =>
         monitor.call(start("chat", request.model, context, request), (recorder) =>
           Effect.flatMap(beginMessage(request, context, recorder, false), (call) => {
@@ -88,7 +88,7 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
     begun: Effect.Effect<(attempt: Attempt.Attempt) => Effect.Effect<A, ApiError>, InputRejectedError>
   ): Effect.Effect<A, CallError> =>
     Effect.flatMap(
-      CallContext,
+      bounded,
       (context) =>
         monitor.call(start(operation, model, context), (call) =>
           Effect.flatMap(begun, (send) => {

@@ -8,7 +8,7 @@ import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Attempt from "../../Attempt.ts"
-import { CallContext } from "../../CallContext.ts"
+import { bounded, type CallContext } from "../../CallContext.ts"
 import type { ClaudeApi } from "../../ClaudeApi.ts"
 import {
   type ApiError,
@@ -177,7 +177,7 @@ export const make = ({ api, begin, book, mayMove, monitor, perAttempt, retries, 
     onEnd?: (report: StreamReport) => Effect.Effect<void, never, R>
   ): Stream.Stream<MessageStream.Event, StreamError, R> =>
     Stream.unwrap(
-      Effect.flatMap(CallContext, (context) =>
+      Effect.flatMap(bounded, (context) =>
         monitor.callScoped(start("chat", request.model, context, request, true), (recorded) =>
           Effect.gen(function*() {
             const scope = yield* Effect.scope

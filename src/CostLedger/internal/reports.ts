@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as CostReport from "../../CostReport.ts"
 import * as Figures from "../../internal/figures.ts"
+import { nameOf } from "../../internal/text.ts"
 import * as Reconciliation from "../../Reconciliation.ts"
 import { type Ask, CostLedgerError } from "./client.ts"
 import type { Range } from "./data.ts"
@@ -46,6 +47,14 @@ const aggregated = (
     { discard: true }
   )
 
+/** By names as rows have them. */
+const whereOf = ({ tags = {}, ...fields }: CostReport.Where = {}): CostReport.Where => ({
+  ...Object.fromEntries(
+    Object.entries(fields).flatMap(([name, value]) => value === undefined ? [] : [[name, nameOf(value)]])
+  ),
+  tags: Object.fromEntries(Object.entries(tags).map(([name, value]) => [nameOf(name), nameOf(value)]))
+})
+
 /** The part of a range in which there are rows. */
 const occupied = (ask: Ask, { from, to }: Range): Effect.Effect<Range, CostLedgerError> =>
   Effect.map(ask({ _tag: "Span" }), ({ span }) =>
@@ -60,7 +69,8 @@ export const make = (
   missingRows: () => number
 ) => ({
   report: Effect.fn("CostLedger.report")(function*(query: CostReport.Query = {}) {
-    const { by, where = {} } = query
+    const by = typeof query.by === "object" ? { tag: nameOf(query.by.tag) } : query.by
+    const where = whereOf(query.where)
     const now = yield* Clock.currentTimeMillis
     const to = query.to === undefined ? now + 1 : yield* instantOf(query.to, "to")
     const from = query.from === undefined ? to - monthMillis : yield* instantOf(query.from, "from")
@@ -93,7 +103,7 @@ export const make = (
     return new CostReport.Report({
       from,
       to,
-      by: CostReport.nameOf(by),
+      by: CostReport.nameOf(query.by),
       groups: byTime ? found : found.sort(costliestFirst),
       total,
       missingRows: missingRows()

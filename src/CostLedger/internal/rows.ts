@@ -3,7 +3,7 @@ import { type AttemptCost, billedOf, type MessageAttempt, type Outcome } from ".
 import { tagOf } from "../../CallContext.ts"
 import type { Field, Where } from "../../CostReport.ts"
 import * as Figures from "../../internal/figures.ts"
-import { firstOf } from "../../internal/text.ts"
+import { firstOf, nameOf } from "../../internal/text.ts"
 import { find } from "../../Model.ts"
 import type { Usage } from "../../Usage.ts"
 import { bytesOf } from "./backlog.ts"
@@ -21,6 +21,8 @@ const storable = <Text extends string | undefined>(text: Text): Text =>
   text === undefined || (text.length <= maxText && !unstorable.test(text))
     ? text
     : firstOf(text, maxText).replace(allUnstorable, "\uFFFD") as Text // it is a string
+
+const named = (name: string | undefined): string | undefined => name === undefined ? undefined : nameOf(name)
 
 /** Users bring price books and rules, and a store refuses what is no integer. Null where nobody can count it. */
 const amount = (nanoUsd: number | undefined): number | null => {
@@ -43,7 +45,7 @@ const noRules: Row["rules"] = []
 const tagsOf = (tags: Readonly<Record<string, string>>): Row["tags"] => {
   const entries = Object.entries(tags)
   if (entries.length === 0) return noTags
-  return Object.fromEntries(entries.slice(0, maxTags).map(([name, value]) => [storable(name), storable(value)]))
+  return Object.fromEntries(entries.slice(0, maxTags).map(([name, value]) => [nameOf(name), nameOf(value)]))
 }
 
 type Ended = Exclude<Outcome, { readonly _tag: "NotSent" }>
@@ -72,14 +74,14 @@ export const rowOf = (attempt: MessageAttempt, outcome: Ended, cost: AttemptCost
     attempt: attempt.number,
     at,
     latencyMillis: Math.max(0, endedAt - at),
-    user: storable(context.user),
-    tenant: storable(context.tenant),
-    requestType: storable(context.requestType),
+    user: named(context.user),
+    tenant: named(context.tenant),
+    requestType: named(context.requestType),
     tags: tagsOf(context.tags),
-    key: storable(attempt.key?.label),
-    askedModel: storable(optimized?.askedModel ?? attempt.model),
-    sentModel: storable(attempt.model),
-    model: storable(cost.model === attempt.model ? attempt.facts.id : find(cost.model)?.id ?? cost.model),
+    key: named(attempt.key?.label),
+    askedModel: nameOf(optimized?.askedModel ?? attempt.model),
+    sentModel: nameOf(attempt.model),
+    model: nameOf(cost.model === attempt.model ? attempt.facts.id : find(cost.model)?.id ?? cost.model),
     rules: optimized === undefined ? noRules : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule)),
     optimizerSavedNanoUsd: optimized === undefined
       ? null

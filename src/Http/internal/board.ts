@@ -172,7 +172,7 @@ export const make = Effect.gen(function*() {
   let sequence = 0
 
   yield* Effect.forkScoped(
-    Stream.runForEach(monitor.events, (event) => Effect.sync(() => ring.add(event))),
+    Stream.runForEachArray(monitor.events, (events) => Effect.sync(() => events.forEach((event) => ring.add(event)))),
     { startImmediately: true }
   )
 

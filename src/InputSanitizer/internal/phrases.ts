@@ -1,4 +1,5 @@
 /** The phrases of all languages as two machines: a gate that finds where they occur, and a trie that reads them one by one. */
+import * as Effect from "effect/Effect"
 import {
   anchors,
   english,
@@ -77,12 +78,11 @@ const misspelled = {
   U: "unrestricted"
 }
 
-const phraseOf = (concept: string, text: string, isStem: boolean): Phrase => ({
-  concept,
-  symbols: symbolsOf(text),
-  isStem,
-  firstWord: symbolsOf(text.split(" ", 1)[0] ?? "").length
-})
+const phraseOf = (concept: string, text: string, isStem: boolean): Phrase => {
+  const symbols = symbolsOf(text)
+  const space = text.indexOf(" ")
+  return { concept, symbols, isStem, firstWord: space < 0 ? symbols.length : symbolsOf(text.slice(0, space)).length }
+}
 
 /** Every phrase that a form stands for: each of its words has alternatives, `the/my/` also for none. */
 const expanded = (form: string): ReadonlyArray<string> => {
@@ -97,16 +97,27 @@ const expanded = (form: string): ReadonlyArray<string> => {
   return heads
 }
 
-const phrasesOf = (lexicon: Lexicon): ReadonlyArray<Phrase> =>
-  Object.entries(lexicon).flatMap(([concept, list]) =>
-    list.split(",").map((form) => form.trim()).filter((form) => form !== "").flatMap(expanded).flatMap((listed) => {
-      const isStem = listed.endsWith("*")
-      const text = isStem ? listed.slice(0, -1) : listed
-      // A star within a phrase stands for the singular and the plural.
-      const forms = text.includes("*") ? [text.replace("*", ""), text.replace("*", "s")] : [text]
-      return forms.map((form) => phraseOf(concept, form, isStem))
-    })
-  ).filter(({ symbols }) => symbols.length > (lexicon === english ? 0 : 1)) // a letter says nothing across languages
+/** The phrases of one concept. */
+const phrasesOf = (lexicon: Lexicon, [concept, list]: readonly [string, string]): ReadonlyArray<Phrase> =>
+  list.split(",").map((form) => form.trim()).filter((form) => form !== "").flatMap(expanded).flatMap((listed) => {
+    const isStem = listed.endsWith("*")
+    const text = isStem ? listed.slice(0, -1) : listed
+    // A star within a phrase stands for the singular and the plural.
+    const forms = text.includes("*") ? [text.replace("*", ""), text.replace("*", "s")] : [text]
+    return forms.map((form) => phraseOf(concept, form, isStem))
+  }).filter(({ symbols }) => symbols.length > (lexicon === english ? 0 : 1)) // a letter says nothing across languages
+
+/** Work in steps of some milliseconds each. */
+type Steps<A> = Generator<undefined, A>
+
+/** The items of a list, with a step after so many of them. */
+function* inSteps<A>(items: Iterable<A>, take: (item: A, index: number) => void, size = 2_000): Steps<void> {
+  let index = 0
+  for (const item of items) {
+    take(item, index++)
+    if (index % size === 0) yield
+  }
+}
 
 /** A tree of sequences of symbols; nodes are numbers, the root is 0. Each has its first child, and each child the next one; 0 is none. */
 class Tree {
@@ -148,28 +159,29 @@ export const childOf = ({ children, rows }: Trie, node: number, symbol: number):
   return other >>> 24 === symbol ? other & nodeOf : 0
 }
 
-const trieOf = (phrases: ReadonlyArray<Phrase>): Trie => {
+function* trieOf(phrases: ReadonlyArray<Phrase>): Steps<Trie> {
   const tree = new Tree()
-  const ends = phrases.map(({ concept, isStem, symbols }) => ({ concept, isStem, node: tree.add(symbols) }))
+  const ends: Array<number> = []
+  yield* inSteps(phrases, ({ symbols }) => ends.push(tree.add(symbols)))
   const count = tree.symbol.length
   const children = new Uint32Array(2 * count)
   const concepts = new Uint16Array(count)
   const rows: Array<number> = []
-  for (let node = 0; node < count; node++) {
-    const first = tree.child[node]! // nodes are positions in all three
-    const second = tree.sibling[first]!
+  yield* inSteps(tree.child, (first, node) => {
+    const second = tree.sibling[first]! // nodes are positions in all three
     if (first !== 0) children[2 * node] = (tree.symbol[first]! << 24) | first
     if (first !== 0 && second !== 0) children[2 * node + 1] = (tree.symbol[second]! << 24) | second
-    if (first === 0 || second === 0 || tree.sibling[second] === 0) continue
+    if (first === 0 || second === 0 || tree.sibling[second] === 0) return
     children[2 * node] = (hasRow << 24) | (rows.length / width)
     const row = Array.from({ length: width }, () => 0)
     for (let next = first; next !== 0; next = tree.sibling[next]!) row[tree.symbol[next]!] = next
     rows.push(...row)
-  }
-  for (const { concept, isStem, node } of ends) {
+  })
+  yield* inSteps(phrases, ({ concept, isStem }, index) => {
+    const node = ends[index]!
     const shift = isStem ? 8 : 0
     if (((concepts[node]! >> shift) & 0xff) === 0) concepts[node]! |= concept.charCodeAt(0) << shift
-  }
+  })
   return { children, rows: Uint32Array.from(rows), concepts }
 }
 
@@ -199,11 +211,11 @@ const bitOf = (concept: string): number => anchors.find(([concepts]) => concepts
 /**
  * The transitions between all states, and the states from the root on. Adds to the bits of each those of every phrase that ends there too.
  */
-const transitionsOf = (tree: Tree, bits: Int32Array): readonly [Int32Array, ReadonlyArray<number>] => {
+function* transitionsOf(tree: Tree, bits: Int32Array): Steps<readonly [Int32Array, ReadonlyArray<number>]> {
   const next = new Int32Array(bits.length * width)
   const fallback = new Int32Array(bits.length)
   const queue = [0]
-  for (const state of queue) {
+  yield* inSteps(queue, (state) => {
     const row = state * width
     if (state !== 0) next.copyWithin(row, fallback[state]! * width, (fallback[state]! + 1) * width) // it is not shorter than states
     for (let child = tree.child[state]!; child !== 0; child = tree.sibling[child]!) {
@@ -213,7 +225,7 @@ const transitionsOf = (tree: Tree, bits: Int32Array): readonly [Int32Array, Read
       bits[child] = bits[child]! | bits[fallback[child]!]!
       queue.push(child)
     }
-  }
+  })
   return [next, queue]
 }
 
@@ -224,19 +236,21 @@ interface Anchor {
 
 const anchored = (phrase: Phrase, bit: number): Anchor => ({ symbols: anchorOf(phrase, bit === strongBit), bit })
 
-const gateOf = (phrases: ReadonlyArray<Phrase>, more: ReadonlyArray<Anchor>): Gate => {
+function* gateOf(anchors: ReadonlyArray<Anchor>): Steps<Gate> {
   const tree = new Tree()
   const bits: Array<number> = []
-  const wanted = [...phrases.map((phrase) => anchored(phrase, bitOf(phrase.concept))), ...more]
-    .filter(({ bit, symbols }) => symbols.length >= ((bit & short) === 0 ? minAnchor : minAnchor - 1) && bit > 0)
+  const wanted = anchors.filter(({ bit, symbols }) =>
+    symbols.length >= ((bit & short) === 0 ? minAnchor : minAnchor - 1) && bit > 0
+  )
   // Short ones first: a longer one that begins like them needs no states of its own.
-  for (const { bit, symbols } of wanted.sort((a, b) => a.symbols.length - b.symbols.length)) {
+  wanted.sort((a, b) => a.symbols.length - b.symbols.length)
+  yield* inSteps(wanted, ({ bit, symbols }) => {
     const node = tree.add(symbols, (at) => ((bits[at] ?? 0) & bit) !== 0)
     bits[node] = (bits[node] ?? 0) | bit
-  }
+  })
   const count = tree.symbol.length
   const own = Int32Array.from({ length: count }, (_, state) => bits[state] ?? 0)
-  const [next, order] = transitionsOf(tree, own)
+  const [next, order] = yield* transitionsOf(tree, own)
   // States near the root are visited most: they stand together, and those that end a phrase stand last.
   const quiet = order.filter((state) => own[state] === 0)
   const numbers = new Uint16Array(count)
@@ -245,7 +259,7 @@ const gateOf = (phrases: ReadonlyArray<Phrase>, more: ReadonlyArray<Anchor>): Ga
     numbers[state] = number
   })
   const gate = { next: new Uint16Array(count * width), firstFound: quiet.length, bits: new Int32Array(count) }
-  numbered.forEach((state, number) => {
+  yield* inSteps(numbered, (state, number) => {
     for (let symbol = 0; symbol < width; symbol++) {
       gate.next[number * width + symbol] = numbers[next[state * width + symbol]!]! // rows are complete
     }
@@ -254,33 +268,61 @@ const gateOf = (phrases: ReadonlyArray<Phrase>, more: ReadonlyArray<Anchor>): Ga
   return gate
 }
 
-let made: { readonly gate: Gate; readonly trie: Trie } | undefined
+/** More that is worth finding: bits, and phrases. */
+const wordings: ReadonlyArray<readonly [bit: number, list: string]> = [
+  [strongBit, strongWordings],
+  [strongBit, worthReading],
+  [userBit, userWordings],
+  [hushBit, hushWordings],
+  [1, ignoreWordings],
+  [verbatimBit, verbatimWordings]
+]
 
-/** Both machines, built once, when they are first needed. */
-export const machines = (): { readonly gate: Gate; readonly trie: Trie } => {
-  if (made !== undefined) return made
-  const listed = [english, forms, ...languages, foreignForms].flatMap(phrasesOf)
-  const phrases = [
-    ...listed,
-    ...Object.entries(misspelled).flatMap(([concept, words]) =>
-      words.split(" ").flatMap(misspellings).map((word) => phraseOf(concept, word, false))
-    )
-  ]
-  const hidden = givingAway.split(", ").flatMap((text) => [
+interface Machines {
+  readonly gate: Gate
+  readonly trie: Trie
+}
+
+function* make(): Steps<Machines> {
+  const phrases: Array<Phrase> = []
+  for (const lexicon of [english, forms, ...languages, foreignForms]) {
+    for (const part of Object.entries(lexicon)) {
+      for (const phrase of phrasesOf(lexicon, part)) phrases.push(phrase)
+      yield
+    }
+  }
+  for (const [concept, words] of Object.entries(misspelled)) {
+    phrases.push(...words.split(" ").flatMap(misspellings).map((word) => phraseOf(concept, word, false)))
+  }
+  const anchors: Array<Anchor> = givingAway.split(", ").flatMap((text) => [
     anchored(phraseOf("", rot13(text), false), rotatedBit),
     anchored(phraseOf("", reversed(text), false), reversedBit)
   ])
-  const wordings = [
-    [strongBit, strongWordings],
-    [userBit, userWordings],
-    [hushBit, hushWordings],
-    [1, ignoreWordings],
-    [
-      verbatimBit,
-      verbatimWordings
-    ]
-  ] as const
-  const more = wordings.flatMap(([bit, list]) => phrasesOf({ "": list }).map((phrase) => anchored(phrase, bit)))
-  const gate = gateOf([...phrases, ...phrasesOf({ Q: worthReading })], [...hidden, ...more])
-  return made = { gate, trie: trieOf(phrases) }
+  for (const [bit, list] of wordings) {
+    for (const phrase of phrasesOf({}, ["", list])) anchors.push(anchored(phrase, bit))
+  }
+  yield* inSteps(phrases, (phrase) => anchors.push(anchored(phrase, bitOf(phrase.concept))))
+  return { gate: yield* gateOf(anchors), trie: yield* trieOf(phrases) }
 }
+
+const making = make()
+let made: Machines | undefined
+
+/** Takes one step; answers both machines after the last one. */
+const step = (): Machines | undefined => {
+  if (made !== undefined) return made
+  const { done, value } = making.next()
+  return made = done === true ? value : undefined
+}
+
+/** Both machines, built once. */
+export const machines = (): Machines => {
+  let ready = step()
+  while (ready === undefined) ready = step()
+  return ready
+}
+
+/** Builds both machines in steps, between which others have their turn. */
+export const prepare: Effect.Effect<void> = Effect.suspend(() =>
+  step() === undefined ? Effect.andThen(Effect.yieldNow, prepare) : Effect.void
+)

@@ -38,8 +38,8 @@ export interface Levels {
   readonly share: number
 }
 
-/** What an attempt asks for, save for how long it can wait. */
-export type Need = Omit<Ask, "withinMillis">
+/** What an attempt asks for, at once. */
+export type Need = Ask
 
 export interface Reserved {
   readonly reservation: Reservation

@@ -9,7 +9,7 @@ import { type Attempt, type Settle, waited } from "../../Attempt.ts"
 import type { CallContext } from "../../CallContext.ts"
 import { RateLimitedLocallyError } from "../../ClaudeError.ts"
 import * as Metrics from "../../internal/metrics.ts"
-import { type Dimension, dimensions, zero } from "./Amounts.ts"
+import { type Dimension, dimensions, plus, zero } from "./Amounts.ts"
 import type { BucketSet, Level, Levels, Need } from "./BucketSet.ts"
 import { flowOf, weightOf } from "./flows.ts"
 import * as InFlight from "./InFlight.ts"
@@ -185,7 +185,7 @@ export class Group {
       this.limits = this.configured()
       this.window.reset(this.limits)
       // An empty request carries the new limits to the store.
-      return Effect.map(this.reserve({ usage: zero, reserve: zero }, 0), () => this.line?.wake())
+      return Effect.map(this.reserve({ usage: zero, reserve: zero, withinMillis: 0 }, 0), () => this.line?.wake())
     })
   }
 
@@ -348,7 +348,7 @@ export class Group {
         this.metrics.outputRatio.updateUnsafe(ratio, this.services)
       }
       const { isOdd, report } = InFlight.close(self, now)
-      turn?.used(self.used)
+      turn?.used(plus(self.used, report.usage))
       this.admitted--
       this.window.settled(self, now, report)
       const { line } = this

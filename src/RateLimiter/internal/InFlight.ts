@@ -42,13 +42,16 @@ const amounts = (requests: number, inputTokens: number, outputTokens: number): A
  */
 export const needOf = (attempt: Attempt): Need => {
   const { priority } = attempt.context
-  if (attempt.endpoint !== "messages") return { usage: amounts(1, 0, 0), reserve: zero, size: 0, priority }
+  if (attempt.endpoint !== "messages") {
+    return { usage: amounts(1, 0, 0), reserve: zero, withinMillis: 0, size: 0, priority }
+  }
   const { estimate, kind } = attempt
   const inputTokens = kind.input(estimate.inputTokens)
   const outputTokens = estimate.expectedOutputTokens ?? kind.typicalOutput(estimate.maxOutputTokens)
   return {
     usage: { requests: 1, inputTokens, outputTokens: 0, tokens: inputTokens },
     reserve: { requests: 0, inputTokens: 0, outputTokens, tokens: outputTokens },
+    withinMillis: 0,
     size: Math.min(inputTokens, estimate.inputTokens),
     priority
   }
@@ -194,7 +197,6 @@ export const close = (self: InFlight, now: number): Closed => {
     ;({ input, isOdd, output } = countedOf(attempt, outcome.usage))
   }
   const usage = beyond(self, requests, input, output)
-  self.used = amounts(requests, input, output)
   return {
     report: {
       ticket,
