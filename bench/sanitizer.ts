@@ -1,8 +1,12 @@
 /**
- * What examining a request costs: megabytes of UTF-8 a second on clean text, and how much more a byte of text costs that was made to be slow. Each text has
- * 1 MB. Ratios are of the best of many alternating runs.
+ * What examining a request costs: megabytes of UTF-8 a second on clean text, how much of it is examined as closely as it calls for, and how much more a byte
+ * of text costs that was made to be slow. Each text has 1 MB. Ratios are of the best of many alternating runs.
+ *
+ * The texts of the corpus were written to be taken for injections: repeated, they call for more close reading than there is time for. The documentation
+ * and the sources of this package are texts as they are.
  */
 import { Effect } from "effect"
+import { globSync, readFileSync } from "node:fs"
 import * as InputSanitizer from "../src/InputSanitizer.ts"
 import { harmless } from "../test/fixtures/sanitizer/harmless.ts"
 import { plain } from "../test/fixtures/sanitizer/injections.ts"
@@ -25,14 +29,19 @@ const units = (part: string): string => part.repeat(Math.floor(size / bytesOf(pa
 const group = (name: string): ReadonlyArray<string> =>
   harmless.filter((text) => text.group === name).map(({ text }) => `${text}\n\n`)
 
+const files = (...patterns: ReadonlyArray<string>): ReadonlyArray<string> =>
+  globSync(patterns).filter((file) => !file.includes("InputSanitizer")).sort().map((file) => readFileSync(file, "utf8"))
+
+const languages = ["german", "french", "spanish", "portuguese", "italian", "russian", "chinese", "japanese", "arabic"]
+
 const clean: Readonly<Record<string, string>> = {
   "English": fill(group("english")),
   "e-mails": fill(group("e-mails")),
   "code": fill(group("code").filter((text) => !/ignore all/i.test(text))),
-  "German": fill(group("german")),
-  "Russian": fill(group("russian")),
-  "Chinese": fill(group("chinese")),
-  "Arabic": fill(group("arabic"))
+  ...Object.fromEntries(languages.map((name) => [name, fill(group(name))])),
+  "other languages": fill(group("others")),
+  "documentation": fill(files("*.md", "docs/**/*.md")),
+  "sources": fill(files("src/**/*.ts"))
 }
 
 const key = `sk-ant-api03-${"aB3dE6gH9jK2mN5pQ8rS1tU4vW7x".repeat(4)}AA`
@@ -112,6 +121,15 @@ const modes: Readonly<Record<string, InputSanitizer.Options>> = {
 
 const rounds = 12
 
+/** How much of a text is examined as closely as it calls for. */
+const examinedShare = async (text: string): Promise<number> => {
+  const { findings } = await Effect.runPromise(
+    Effect.flatMap(InputSanitizer.make(), ({ examine }) => examine(text)).pipe(Effect.scoped)
+  )
+  const left = findings.filter(({ rule }) => rule === "unexamined").reduce((sum, { length }) => sum + length, 0)
+  return 1 - left / text.length
+}
+
 /** Milliseconds of the quickest of some runs, for each text; the texts take turns. */
 const quickest = async (
   options: InputSanitizer.Options,
@@ -134,6 +152,10 @@ export const run: Run = async (report) => {
   const texts = { ...clean, ...hostile }
   const names = Object.keys(texts)
   const sizes = Object.values(texts).map((text) => bytesOf(text) / 1e6)
+  for (const [name, text] of Object.entries(clean)) {
+    const value = Math.round(await examinedShare(text) * 100) / 100
+    report({ metric: "examined_share", case: name, value, unit: "share", peer: "effect-claude", n: 1 })
+  }
   for (const [mode, options] of Object.entries(modes)) {
     const millis = await quickest(options, Object.values(texts))
     const perByte = new Map(names.map((name, index) => [name, millis[index]! / sizes[index]!])) // as many as texts

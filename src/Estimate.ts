@@ -10,7 +10,7 @@
  * | English text | about 3.5 characters a token (classic tokenizer), 2.7 (dense); code and JSON 2.6 to 2.9 (2.0 to 2.2) |
  * | other scripts | 0.8 tokens a Latin letter with an accent, 0.7 a Cyrillic, Greek, Hebrew or Arabic letter, 1.3 a character from there on |
  * | image | its pixels / 750, at most 1,600 (classic) or 4,800 (dense); the maximum if its size is unknown |
- * | PDF | 3,000 tokens a page, 40 kB a page, at least one page and at most 600; by URL or file id 30 pages |
+ * | PDF | 3,000 tokens a page, at least one page and at most 600: as many as it tells, else one for 40 kB; by URL or file id 30 pages |
  * | tools | definitions by their length as JSON, plus the documented sizes of the hidden prompt and of the API's own tools |
  * | unknown blocks | by their length as JSON |
  *
@@ -20,6 +20,7 @@
  */
 import * as Predicate from "effect/Predicate"
 import { pixels } from "./Estimate/internal/image.ts"
+import { pagesOf } from "./Estimate/internal/pdf.ts"
 import * as Model from "./Model.ts"
 import type { Request } from "./Request.ts"
 
@@ -161,7 +162,9 @@ const document = (counter: Counter, source: unknown): number => {
     if (source.type === "content" && Predicate.hasProperty(source, "content")) return content(counter, source.content)
   }
   const data = Predicate.hasProperty(source, "data") ? source.data : undefined
-  const pages = Predicate.isString(data) ? Math.ceil(data.length * 3 / 4 / bytesPerPage) : unknownPages
+  const pages = Predicate.isString(data)
+    ? pagesOf(data) ?? Math.ceil(data.length * 3 / 4 / bytesPerPage)
+    : unknownPages
   return Math.ceil(Math.min(Math.max(pages, 1), maxPages) * tokensPerPage * counter.percent / 100)
 }
 
@@ -246,7 +249,8 @@ const tools = (
  *
  * - **Shape**: a positive integer, never smaller when something is added to the request, and the sum of its messages.
  * - **Errors**: none. Content of an unknown type is counted by its length as JSON.
- * - **Cost**: one pass over the text, about 4 ns a character. Of an image only the header is read, of a PDF only the length.
+ * - **Cost**: one pass over the text, about 4 ns a character. Of an image only the header is read; a PDF is read once, about
+ *   15 ms for 4 MB.
  *
  * @category getters
  * @since 0.1.0

@@ -352,3 +352,35 @@ describe("Estimate", () => {
     }
   })
 })
+
+describe("the pages of a PDF", () => {
+  const tokens = (pdf: string, length = 4_000_000) => {
+    const data = Buffer.from(`%PDF-1.7\n${pdf}\n${"x".repeat(length - pdf.length)}`, "latin1").toString("base64")
+    const source = { type: "base64" as const, media_type: "application/pdf" as const, data }
+    return Estimate.inputTokens({
+      model: "claude-haiku-4-5",
+      max_tokens: 1,
+      messages: [{ role: "user", content: [{ type: "document", source }] }]
+    })
+  }
+  const pages = (pdf: string) => Math.round((tokens(pdf) - 8) / 3_300)
+  const page = (n: number) => `${n} 0 obj\n<< /Type /Page /Parent 2 0 R >>\nendobj\n`
+
+  it("are as many as it tells, by its tree, its pages or its head, and the most of these", () => {
+    const kids = Array.from({ length: 600 }, (_, n) => `${n} 0 R`).join(" ")
+    assert.strictEqual(pages("2 0 obj << /Type /Pages /Kids [3 0 R] /Count 3 >> endobj"), 3)
+    assert.strictEqual(pages(`2 0 obj << /Count 7 /Kids [${kids}] /Type/Pages >> endobj`), 7)
+    assert.strictEqual(pages("1 0 obj << /Linearized 1 /L 4000 /N 12 >> endobj 5 0 obj << /Type /ObjStm >> endobj"), 12)
+    assert.strictEqual(pages(`2 0 obj << /Type /Pages /Count 1 >> endobj ${[1, 2, 3, 4].map(page).join("")}`), 4)
+    assert.strictEqual(
+      pages("9 0 obj << /Type /Outlines /Count 50 >> endobj 2 0 obj << /Type /Pages /Count 2 >> endobj"),
+      2
+    )
+    assert.strictEqual(pages("2 0 obj << /Type /Pages /Count 999999 >> endobj"), 600)
+  })
+
+  it("follow from its length where it does not tell them", () => {
+    assert.strictEqual(pages("5 0 obj << /Type /ObjStm >> stream"), 101)
+    assert.strictEqual(pages("no object at all"), 101)
+  })
+})

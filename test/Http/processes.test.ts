@@ -36,7 +36,7 @@ describe("a process under load", () => {
       const sql = yield* TestSqlite.connection({ filename })
       const rows = yield* sql<{ n: number }>`SELECT count(*) AS n FROM effect_claude_ledger WHERE outcome = 'completed'`
       assert.strictEqual(rows[0]?.n, total)
-      const attempts = received.spans.filter(({ name }) => name === "ClaudeService.attempt")
+      const attempts = received.spans.filter(({ name }) => name === "claude.attempt")
       assert.strictEqual(attempts.length, total)
       const parents = new Set(received.spans.map(({ spanId }) => String(spanId)))
       assert.isTrue(attempts.every(({ parentSpanId }) => parents.has(String(parentSpanId))))

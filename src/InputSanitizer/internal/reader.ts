@@ -58,6 +58,9 @@ const isUnspaced = (unit: number): boolean => isKanaOrIdeograph(unit) || (unit >
 
 const isStroke = (symbol: number): boolean => symbol === symbolI || symbol === symbolL
 
+/** How often a letter may be repeated, so that a text of one letter is not read again from each of its words. */
+const maxRepeated = 6
+
 /** A word of this length may be several without spaces between them. */
 const longWord = 14
 
@@ -75,6 +78,7 @@ class Reader {
   private readonly trie = machines().trie
   private node = 0
   private lastSymbol = 0
+  private repeated = 0
   private matchEnd = 0
   private passed = 0
   /** Whether phrases may begin and end within a word. */
@@ -136,7 +140,8 @@ class Reader {
   }
 
   private step(symbol: number, other: number): boolean {
-    return symbol === this.lastSymbol || this.follow(symbol) ||
+    if (symbol === this.lastSymbol) return ++this.repeated <= maxRepeated
+    return this.follow(symbol) ||
       (other !== skip && (this.follow(other) || isStroke(this.lastSymbol)))
   }
 
@@ -145,6 +150,7 @@ class Reader {
     if (next === 0) return false
     this.node = next
     this.lastSymbol = symbol
+    this.repeated = 0
     return true
   }
 
@@ -180,6 +186,7 @@ class Reader {
   private match(from: number): number {
     this.node = 0
     this.lastSymbol = 0
+    this.repeated = 0
     let found = 0
     let stem = 0
     let stemEnd = 0

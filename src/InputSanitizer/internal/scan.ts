@@ -214,6 +214,14 @@ class Scanner {
     return at
   }
 
+  /** Takes the control characters from a position on. */
+  private controls(from: number): number {
+    let at = from
+    do this.isWrong(controlKind, at, ++at)
+    while (at < this.text.length && this.table[this.text.charCodeAt(at)] === control)
+    return at
+  }
+
   /** Takes what is no symbol of its own, and answers where others go on. */
   special(at: number, unit: number, kind: number): number {
     const { table, text } = this
@@ -226,8 +234,7 @@ class Scanner {
         return at + 1
       }
       case control:
-        this.isWrong(controlKind, at, at + 1)
-        return at + 1
+        return this.controls(at)
       case surrogate:
         if (isHalf(text, at, unit)) {
           this.isWrong(halfKind, at, at + 1)
