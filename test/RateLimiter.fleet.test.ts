@@ -49,7 +49,7 @@ const places = [
   // A process asks for one of its calls at a time, so the others do not see how many wait in it.
   {
     where: "the large one in all, the others in one",
-    least: 0.9,
+    least: 0.75,
     processOf: (call: Call, index: number) => indexOf(call) === 0 ? index : 1
   }
 ]

@@ -1,9 +1,11 @@
 /** The pages of a PDF, where it tells them. */
-import * as Base64 from "effect/encoding/Base64"
-import * as Result from "effect/Result"
+import * as Option from "effect/Option"
 
 /** How far from its type the count of a page tree may stand: it lists its pages in between. */
 const reach = 16_384
+
+/** One character for each byte; none where it is not Base64. */
+const decoded = Option.liftThrowable(atob)
 
 const numbers = (text: string, pattern: RegExp): ReadonlyArray<number> =>
   Array.from(text.matchAll(pattern), ([, digits]) => Number(digits))
@@ -22,9 +24,8 @@ const objectAt = (text: string, index: number): string => {
  */
 export const pagesOf = (base64: string): number | undefined => {
   if (!base64.startsWith("JVBERi")) return undefined
-  const bytes = Result.getOrUndefined(Base64.decode(base64))
-  if (bytes === undefined) return undefined
-  const text = new TextDecoder("latin1").decode(bytes)
+  const text = Option.getOrUndefined(decoded(base64))
+  if (text === undefined) return undefined
   const linearized = /\/Linearized\b[^>]{0,200}\/N\s+(\d{1,6})\b/.exec(text.slice(0, 2_048))
   if (linearized === null && /\/Type\s*\/ObjStm\b/.test(text)) return undefined
   const trees = Array.from(text.matchAll(/\/Type\s*\/Pages\b/g), ({ index }) => objectAt(text, index))

@@ -93,6 +93,9 @@ const isPlain = (text: string, at: number, table: Uint8Array): boolean => {
 const isHalf = (text: string, at: number, unit: number): boolean =>
   unit >= 0xdc00 || at + 1 >= text.length || (text.charCodeAt(at + 1) & 0xfc00) !== 0xdc00
 
+/** The index of two units in `followsOpener`. */
+const pairOf = (first: number, second: number): number => ((first & 0x7f) << 7) | (second & 0x7f)
+
 /** The most markers that are noted in a text: more than are removed one by one. */
 const maxMarkers = 201
 
@@ -228,8 +231,7 @@ class Scanner {
     this.symbol = skip
     switch (kind) {
       case opener: {
-        const following = ((text.charCodeAt(at + 1) & 0x7f) << 7) | (text.charCodeAt(at + 2) & 0x7f)
-        const begun = followsOpener[following]! // it has an entry for every pair
+        const begun = followsOpener[pairOf(text.charCodeAt(at + 1), text.charCodeAt(at + 2))]! // it has an entry for every pair
         if (at + 2 < text.length && (begun === isMarker || (begun === isTagOnly && !this.hasTag))) this.marker(at)
         return at + 1
       }
@@ -303,7 +305,11 @@ const fillPlain = (table: Uint8Array, from: number, size: number): number => {
   let at = from
   for (; at < size; at++) {
     const symbol = table[units[at]!]! // it has an entry for every unit
-    if (symbol >= special) break
+    if (symbol >= special) {
+      // Most brackets begin no marker.
+      if (symbol !== opener || at + 2 >= size || followsOpener[pairOf(units[at + 1]!, units[at + 2]!)] !== 0) break
+      continue
+    }
     if (symbol === last || symbol === skip) continue
     positions[count] = at
     symbols[count++] = last = symbol

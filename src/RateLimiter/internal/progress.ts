@@ -9,6 +9,9 @@ import type { Ask, Progress } from "./Store.ts"
 /** A flow that asked for nothing for so long starts where the others are when it comes back. */
 export const flowMillis = 30_000
 
+/** Nothing is left for a flow that asked for nothing for so long. */
+export const recentMillis = 2_000
+
 /** The most flows of a class that are followed at once. */
 export const maxFlows = 100
 
@@ -40,12 +43,16 @@ export const standing = (self: State, ask: Ask, now: number): Standing => {
   if (flow === undefined) return alone
   const flows = self.flows[priority]
   let least = Infinity
+  let most = 0
   for (const [name, one] of Object.entries(flows)) {
     if (now - one.at > flowMillis) delete flows[name]
-    else least = Math.min(least, one.pass)
+    else {
+      most = Math.max(most, one.pass)
+      if (now - one.at <= recentMillis) least = Math.min(least, one.pass)
+    }
   }
   const mine: Progress | undefined = flows[flow]
-  const pass = mine?.pass ?? (least === Infinity ? 0 : least)
+  const pass = mine?.pass ?? (least === Infinity ? most : least)
   if (mine !== undefined || Object.keys(flows).length < maxFlows) flows[flow] = { pass, at: now }
   const slack = slackRequests * costOf(self, ask) + slackMinutes / weight
   return { pass, isAhead: pass > least + slack }

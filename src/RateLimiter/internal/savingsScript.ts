@@ -125,13 +125,16 @@ end
 -- How far the flow of an ask is, and whether that is too far.
 local function standing(ask, priority)
   if not ask.flow then return 0, false end
-  local flows, least, count = self.flows[priority], math.huge, 0
+  local flows, least, most, count = self.flows[priority], math.huge, 0, 0
   for name, one in pairs(flows) do
     if now - one.at > ${progress.flowMillis} then flows[name] = nil
-    else least, count = math.min(least, one.pass), count + 1 end
+    else
+      most, count = math.max(most, one.pass), count + 1
+      if now - one.at <= ${progress.recentMillis} then least = math.min(least, one.pass) end
+    end
   end
   local mine = flows[ask.flow]
-  local pass = mine and mine.pass or (least == math.huge and 0 or least)
+  local pass = mine and mine.pass or (least == math.huge and most or least)
   if mine or count < ${progress.maxFlows} then flows[ask.flow] = { pass = pass, at = now } end
   local slack = ${progress.slackRequests} * costOf(ask) + ${progress.slackMinutes} / (ask.weight or 1)
   return pass, pass > least + slack
