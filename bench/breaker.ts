@@ -3,8 +3,8 @@
  *
  * All open at the same thresholds and for the same time: at ten failures in a row (`inARow`), or when half of the calls of ten seconds failed
  * (`rate`), for five seconds. What peers lack stays as it is by default: in `rate` ours also opens after its 15 failures in a row, and while it
- * is half-open it lets another trial go each second until one has a verdict. `defaults` is ours as it comes, beside the peers of `rate`.
- * There are many outages, from 57.5 to 62.5 seconds long, so that they end anywhere in the time that a breaker is open: figures are
+ * is half-open it lets further trials go, after one, two, four and five seconds, until one has a verdict. `defaults` is ours as it comes, beside
+ * the peers of `rate`. There are many outages, from 57.5 to 62.5 seconds long, so that they end anywhere in the time that a breaker is open: figures are
  * means, and `recovery_delay` no luck.
  *
  * - `outage`: for a minute, calls fail after about 0.1 seconds. `wasted_calls` were sent while it was down; `recovery_delay` is from its end
@@ -12,14 +12,16 @@
  * - `hang`: the same, but calls fail after 30 seconds.
  * - `slow`: for a minute, calls are answered after about 20 seconds. Peers have no notion of that and are given a time limit instead:
  *   `lost_answers` are those that they gave up although they came; `openings` is how often one began to refuse.
- * Calls lost, refused or failed, in weather in which a breaker may do harm (`lost_calls`; `lost_ratio` is ours to the best peer's):
+ * - `errors=30%`: no outage, but three calls of ten fail. `openings` should be none. In `fast` they fail after about 0.1 seconds, else as late as
+ *   answers come.
  *
- * - `slow recovery`: after an outage of about ten seconds, calls are answered after a minute, and one in ten fails.
+ * Weather in which a breaker may do harm: `lost_calls` were refused or failed, `lost_ratio` is ours to the best peer's.
+ *
+ * - `slow recovery`: after an outage of about ten seconds, calls are answered after a minute, and one in ten fails. Callers of cockatiel wait for the
+ *   verdict of a trial, however long that takes; with `waiting`, ours wait up to 90 seconds by the rule of the retry policy.
  * - `brownout`: for three minutes, three calls of ten fail, and the others are answered after ten seconds.
  * - `surge`: three calls of ten fail at once, and the others are answered after a minute; one call a second, then 20.
  * - `impatient`: seven callers of ten leave after one second, and calls are answered after about two. Their calls are lost whatever a breaker does.
- * - `errors=30%`: no outage, but three calls of ten fail. `openings` should be none. In `fast` they fail after about 0.1 seconds, else as late as
- *   answers come.
  */
 import * as Sides from "./breaker/sides.ts"
 import { inVirtualTime } from "./limits/virtualTime.ts"
@@ -34,9 +36,8 @@ const runs = { outage: 9, hang: 2, slow: 2 }
 interface Api {
   /** How long the call sent at `now` takes, and whether it is answered, or its caller has left. */
   readonly answer: (now: number, lot: Lot) => { readonly millis: number; readonly ok: boolean; readonly left?: boolean }
-  /** The time between two calls, and how long the run is, where they are not those of all. */
+  /** The time between two calls, where it is not that of all. */
   readonly everyMillis?: ((now: number) => number) | undefined
-  readonly seconds?: number | undefined
 }
 
 /** Two numbers by lot for each call, the same for all sides. */
@@ -90,11 +91,9 @@ const failing = (share: number, answerMillis: number, lot: Lot) =>
 
 /** Where a breaker may do harm: how often each is run, and the API of one run, from 0 to 1 of them. */
 const weathers: Readonly<Record<string, readonly [runs: number, api: (part: number) => Api]>> = {
-  "slow recovery": [10, (part) => {
+  "slow recovery": [6, (part) => {
     const end = 70_000 + Sides.openMillis * (part - 0.5)
     return {
-      seconds: 600,
-      everyMillis: () => 100,
       answer: (now, lot) =>
         now >= end
           ? failing(0.1, 60_000, lot)
@@ -158,7 +157,7 @@ const simulate = (make: () => Sides.Side, api: Api, seed: number): Promise<Seen>
         })
       )
     }
-    const end = (api.seconds ?? seconds) * 1_000
+    const end = seconds * 1_000
     while (Date.now() < end) {
       fire()
       const wait = api.everyMillis?.(Date.now()) ?? everyMillis
@@ -250,7 +249,8 @@ const lost = async (
   [runs, apiOf]: readonly [number, (part: number) => Api]
 ): Promise<void> => {
   const losses: Array<{ readonly peer: string; readonly lost: number; readonly n: number }> = []
-  for (const make of [...makers.map((make) => () => make("rate", false)), Sides.defaults]) {
+  const own = { ...(name === "slow recovery" ? { waiting: Sides.waiting } : undefined), defaults: Sides.defaults }
+  for (const make of [...Object.values(own), ...makers.map((make) => () => make("rate", false))]) {
     const seen: Array<Seen> = []
     for (let run = 0; run < runs; run++) seen.push(await simulate(make, apiOf((run + 0.5) / runs), 11 + run))
     losses.push({
@@ -259,11 +259,12 @@ const lost = async (
       n: seen.reduce((sum, { calls }) => sum + calls, 0)
     })
   }
-  const [ours, ...rest] = losses
-  const defaults = rest.pop()
-  const best = rest.reduce((best, peer) => peer.lost < best.lost ? peer : best)
-  for (const [suffix, own] of [["", ours!], [",defaults", defaults!]] as const) {
-    for (const { lost, n, peer } of [own, ...rest]) {
+  const names = [...Object.keys(own).map((name) => `,${name}`), ""]
+  const peers = losses.slice(names.length)
+  const best = peers.reduce((best, peer) => peer.lost < best.lost ? peer : best)
+  for (const [index, suffix] of names.entries()) {
+    const own = losses[index]!
+    for (const { lost, n, peer } of [own, ...peers]) {
       report({ metric: "lost_calls", case: `${name}${suffix}`, value: lost, unit: "calls", peer, n })
     }
     report({

@@ -253,7 +253,7 @@ class Reference {
     const failures = this.trials.filter(({ end }) => end === "failed").length
     const trials = this.trials.filter(({ end }) => end !== "nothing").length
     const share = this.settings.failurePercent > 100 ? 0.5 : this.settings.failurePercent / 100
-    if (failures > 0 && failures >= share * Math.max(trials, this.settings.trials)) this.open(now)
+    if (failures > 0 && failures / Math.max(trials, this.settings.trials) >= share) this.open(now)
   }
 
   reset() {

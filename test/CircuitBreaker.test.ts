@@ -132,7 +132,7 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* after(2, late), 3)
         assert.strictEqual(yield* after(2, aborted), 4)
         // Where many leave before the answer, few answers in that time do not make it long.
-        for (let i = 0; i < 60; i++) yield* after(1, i % 5 === 0 ? completed : late)
+        for (let i = 0; i < 350; i++) yield* after(1, i % 5 === 0 ? completed : late)
         assert.strictEqual(yield* after(1, late), 4)
       }).pipe(using({ windowDuration: "1 day" })))
 
@@ -183,6 +183,14 @@ describe("CircuitBreaker", () => {
         yield* call(completed)
         assert.strictEqual(yield* phase, "open")
       }).pipe(using(rate)))
+
+    it.effect("opens at exactly its rate, which no rounding puts off", () =>
+      Effect.gen(function*() {
+        for (let i = 0; i < 11; i++) yield* call(completed)
+        for (let i = 0; i < 14; i++) yield* call(down)
+        // 0.56 * 25 is a little more than 14.
+        assert.strictEqual(yield* phase, "open")
+      }).pipe(using({ minimumCalls: 25, failureRate: 0.56, consecutiveFailures: Infinity })))
 
     it.effect("judges by the last calls only", () =>
       Effect.gen(function*() {

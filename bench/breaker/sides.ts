@@ -1,12 +1,13 @@
 /** Breakers around one way to send a call: ours and its peers, set up as alike as they allow. */
 import * as Cockatiel from "cockatiel"
-import { Duration, Effect, Layer, ManagedRuntime } from "effect"
+import { Duration, Effect, Layer, ManagedRuntime, Schedule } from "effect"
 import { CircuitBreaker as EffectBreaker } from "effect/persistence"
 import Opossum from "opossum"
 import * as Attempt from "../../src/Attempt.ts"
 import * as CircuitBreaker from "../../src/CircuitBreaker.ts"
 import * as ClaudeApi from "../../src/ClaudeApi.ts"
 import { ConnectionError, ServerError } from "../../src/ClaudeError.ts"
+import * as RetryPolicy from "../../src/RetryPolicy.ts"
 import * as ClaudeTest from "../../src/testing/ClaudeTest.ts"
 import * as Usage from "../../src/Usage.ts"
 
@@ -52,8 +53,14 @@ const plain = ClaudeTest.attempt({ model: "claude-sonnet-5-5", key: null })
 
 const attempt = (): Attempt.Attempt => ({ ...plain })
 
-const effectClaude = (name: string, options: CircuitBreaker.Options): Side => {
-  const runtime = ManagedRuntime.make(CircuitBreaker.layer(options).pipe(Layer.provide(ClaudeApi.layer())))
+/** It retries nothing; where callers wait for a circuit, they do that by the rule of the retry policy. */
+const effectClaude = (name: string, options: CircuitBreaker.Options, circuitWait: Duration.Input = 0): Side => {
+  const runtime = ManagedRuntime.make(
+    Layer.merge(
+      CircuitBreaker.layer(options).pipe(Layer.provide(ClaudeApi.layer())),
+      RetryPolicy.layer({ schedule: Schedule.recurs(0), circuitWait })
+    )
+  )
   return {
     name,
     call: (send) =>
@@ -66,7 +73,9 @@ const effectClaude = (name: string, options: CircuitBreaker.Options): Side => {
           ).pipe(
             Effect.map((outcome) => (made.outcome = outcome))
           )
-          const outcome = yield* Attempt.guard(breaker, made, use)
+          const { retry } = yield* RetryPolicy.RetryPolicy
+          const guarded = Attempt.guard(breaker, made, use)
+          const outcome = yield* Duration.toMillis(circuitWait) > 0 ? retry(() => guarded) : guarded
           return outcome === completed ? "answered" as const : "failed" as const
         }).pipe(Effect.catchTag("CircuitOpenError", () => Effect.succeed("refused" as const)))
       ),
@@ -76,6 +85,9 @@ const effectClaude = (name: string, options: CircuitBreaker.Options): Side => {
 
 /** As its defaults are. */
 export const defaults = (): Side => effectClaude("effect-claude", {})
+
+/** As its defaults are, with callers who wait for it as cockatiel's do, if no longer than this. */
+export const waiting = (): Side => effectClaude("effect-claude", {}, "90 seconds")
 
 export const ours = (trip: Trip, slow: boolean): Side =>
   effectClaude("effect-claude", {

@@ -80,7 +80,7 @@ const halfOpenShare = ({ failureRate }: Rules): number => failureRate <= 1 ? fai
 
 /** Whether so many trials failed that the circuit opens again; those without a verdict, or not yet sent, may succeed. */
 const fails = ({ failures, trials }: HalfOpen, rules: Rules): boolean =>
-  failures > 0 && failures >= halfOpenShare(rules) * Math.max(trials, rules.halfOpenCalls)
+  failures > 0 && failures / Math.max(trials, rules.halfOpenCalls) >= halfOpenShare(rules)
 
 /** A success of any trial since a closed circuit opened counts; a failure only while the circuit is half-open as it was when the trial began. */
 const whileTrying = (state: Open | HalfOpen, { result, round }: Trial, batch: Batch, now: number): State => {

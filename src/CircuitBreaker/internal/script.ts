@@ -153,8 +153,8 @@ local function trips(from)
       oldest = oldest + 1
     end
     if slot[1] >= from and calls >= rules.minimumCalls then
-      if failed > 0 and failed >= rules.failureRate * calls then return true end
-      if slow > 0 and slow >= rules.slowCallRate * calls then return true end
+      if failed > 0 and failed / calls >= rules.failureRate then return true end
+      if slow > 0 and slow / calls >= rules.slowCallRate then return true end
     end
   end
   return false
@@ -211,7 +211,7 @@ local function try(trialRound, result)
     if trialRound == round then permits = math.min(rules.halfOpenCalls, permits + 1) end
   else failures = failures + 1 end
   local share = rules.failureRate <= 1 and rules.failureRate or 0.5
-  if failures > 0 and failures >= share * math.max(trials, rules.halfOpenCalls) then open() end
+  if failures > 0 and failures / math.max(trials, rules.halfOpenCalls) >= share then open() end
 end
 
 if batch.epoch == epoch then

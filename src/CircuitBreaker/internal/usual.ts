@@ -49,9 +49,9 @@ class Usual {
 
   private learn(): number | undefined {
     const { answered, times } = this
-    const all = times.map((millis, index) => ({ millis, isAnswered: answered[index]! })).sort((a, b) =>
-      a.millis - b.millis
-    )
+    // Who left after so long was not answered in that time.
+    const all = times.map((millis, index) => ({ millis, isAnswered: answered[index] === true }))
+      .sort((a, b) => a.millis - b.millis || Number(b.isAnswered) - Number(a.isAnswered))
     const answers = all.filter(({ isAnswered }) => isAnswered).length
     if (answers < answersNeeded) return undefined
     let within = 0

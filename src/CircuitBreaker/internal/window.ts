@@ -81,8 +81,8 @@ export const trips = (window: Window, changed: number, rules: Rules, now: number
       slow -= old.slow
     }
     if (slot.index < from || calls < rules.minimumCalls) continue
-    if (failures > 0 && failures >= rules.failureRate * calls) return true
-    if (slow > 0 && slow >= rules.slowCallRate * calls) return true
+    if (failures > 0 && failures / calls >= rules.failureRate) return true
+    if (slow > 0 && slow / calls >= rules.slowCallRate) return true
   }
   return false
 }
