@@ -174,7 +174,7 @@ const checks: Record<string, Check> = {
   },
   async walk() {
     const out = await run(process.execPath, ["scripts/walk.ts"]).catch((error: Error) => error.message)
-    const figures = out.match(/^\d+ files, \d+ functions$/gm) ?? fail([out])
+    const figures = out.match(/^\d+ files, \d+ functions; goal .*$/gm) ?? fail([out])
     fail(out.match(/^\w+ enters .*$/gm) ?? [])
     return `create: ${figures[0]}; refusal: ${figures[1]}`
   },

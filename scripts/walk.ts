@@ -21,10 +21,19 @@ export interface File {
 
 export type Walk = ReadonlyArray<File>
 
-/** The furthest that each call may go. */
-export const targets: Record<string, { readonly files: number; readonly functions?: number }> = {
-  create: { files: 25, functions: 180 },
-  refusal: { files: 12 }
+/** How far a call goes: files, and functions where they count. */
+interface Extent {
+  readonly files: number
+  readonly functions?: number
+}
+
+/**
+ * How far each call may go, and how far it should: `goal` held until the monitor and the rules for hard hours came, and `limit` keeps it from growing
+ * until it holds again. Nothing raises a limit.
+ */
+export const targets: Record<string, { readonly goal: Extent; readonly limit: Extent }> = {
+  create: { goal: { files: 25, functions: 180 }, limit: { files: 51, functions: 275 } },
+  refusal: { goal: { files: 12 }, limit: { files: 31 } }
 }
 
 /** The functions below `folder` (a file URL that ends with a slash) that coverage saw entered. */
@@ -45,10 +54,12 @@ const functionsOf = (walk: Walk): number => walk.reduce((sum, { functions }) => 
 
 /** One sentence for each target that a walk misses. */
 export const tooFar = (name: string, walk: Walk): ReadonlyArray<string> => {
-  const { files, functions = Infinity } = targets[name]!
+  const { goal, limit: { files, functions = Infinity } } = targets[name]!
   return [
-    ...(walk.length > files ? [`${name} enters ${walk.length} files, at most ${files}`] : []),
-    ...(functionsOf(walk) > functions ? [`${name} enters ${functionsOf(walk)} functions, at most ${functions}`] : [])
+    ...(walk.length > files ? [`${name} enters ${walk.length} files, at most ${files} (goal ${goal.files})`] : []),
+    ...(functionsOf(walk) > functions
+      ? [`${name} enters ${functionsOf(walk)} functions, at most ${functions} (goal ${goal.functions})`]
+      : [])
   ]
 }
 
@@ -131,7 +142,9 @@ if (import.meta.main) {
         const lineOf = (_: string, offset: string): string => `line ${text.slice(0, +offset).split("\n").length}`
         console.log(`      ${functions.map((name) => name.replace(/^\((\d+)\)$/, lineOf)).join(", ")}`)
       }
-      console.log(`${found.length} files, ${functionsOf(found)} functions\n`)
+      const { files, functions } = targets[name]!.goal
+      const goal = `${files} files${functions === undefined ? "" : `, ${functions} functions`}`
+      console.log(`${found.length} files, ${functionsOf(found)} functions; goal ${goal}\n`)
     }
   }
   const missed = Object.entries(walks).flatMap(([name, found]) => tooFar(name, found))
