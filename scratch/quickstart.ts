@@ -57,7 +57,10 @@ const quickstart = Command.make(
       Flag.optional
     ),
     serve: Flag.Boolean("serve").pipe(
-      Flag.withDescription("Traffic in all kinds of weather against the simulated API, with the status page beside it.")
+      Flag.withDescription(
+        "Traffic in all kinds of weather against the simulated API, with the status page beside it."
+      ),
+      Flag.withDefault(false)
     ),
     port: Flag.Int("port").pipe(
       Flag.withDescription("Where the status page is, on this machine only; 0 for any free port."),

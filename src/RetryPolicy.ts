@@ -281,7 +281,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         const now = yield* Clock.currentTimeMillis
         if (isOpenCircuit(error)) {
           // Those that were refused together do not come back together.
-          const wait = Duration.toMillis(error.retryAfter) + Math.ceil((yield* Random.next) * base)
+          const wait = Math.max(1, Duration.toMillis(error.retryAfter)) + Math.ceil((yield* Random.next) * base)
           circuitMillis -= wait
           if (circuitMillis >= 0 && now + wait < deadline) {
             listener?.retrying(error, wait)

@@ -214,18 +214,21 @@ describe("Http", () => {
           }
           return ids
         })
-      const calls = 800
+      const calls = 1_200
+      const tags = Object.fromEntries(
+        Array.from({ length: 32 }, (_, n) => [`${n} ${"x".repeat(190)}`, "x".repeat(200)])
+      )
       const fiber = yield* Effect.forkChild(read(quick.response, 4 * calls), { startImmediately: true })
       yield* Effect.sleep(50)
       yield* ClaudeService.create(hello).pipe(
         Effect.andThen(Effect.sleep(1)),
-        CallContext.annotate({ tags: { long: "x".repeat(20_000) } }),
+        CallContext.annotate({ tags }),
         Effect.repeat({ times: calls - 1 })
       )
       const all = yield* Fiber.join(fiber)
       assert.strictEqual(all.length, 4 * calls - all[0]! + 1)
       const some = yield* read(slow.response, 4 * calls)
-      assert.strictEqual(some.at(-1), 4 * calls)
+      assert.isAtLeast(some.at(-1)!, 4 * calls)
       assert.isBelow(some.length, 4 * calls)
     }).pipe(Effect.scoped, Effect.provide(layer())))
 

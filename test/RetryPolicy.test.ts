@@ -305,7 +305,7 @@ describe("the error of a call", () => {
       assert.strictEqual(third.lastError?._tag, "ConnectionError")
       assert.isUndefined((third.lastError as ApiError).lastError)
       assert.strictEqual(yield* errorOf(bad), bad)
-      const wire = Schema.encodeSync(CallError)(changed)
+      const wire = Schema.encodeSync(CallError)(refused)
       assert.strictEqual(
         Schema.decodeUnknownSync(CallError)(JSON.parse(JSON.stringify(wire))).lastError?._tag,
         "ConnectionError"
@@ -389,6 +389,17 @@ describe("an open circuit", () => {
       assert.deepStrictEqual(yield* Effect.forEach(["interactive", "standard", "bulk"] as const, attempts), [1, 2, 3])
       const none = yield* RetryPolicy.make({ circuitWait: "0 seconds" })
       assert.strictEqual((yield* inTime(meeting(none, refused(1)))).times.length, 1)
+    }))
+
+  it.effect("is waited for in steps that end, whatever wait it names", () =>
+    Effect.gen(function*() {
+      for (const wait of [Duration.negativeInfinity, Duration.millis(-5), Duration.zero, Duration.infinity]) {
+        const policy = yield* RetryPolicy.make({ base: 0 })
+        const { exit } = yield* attemptsOf(policy, Array.from({ length: 20_000 }, () => refused(wait)))
+        assert.isTrue(Exit.isFailure(exit))
+        const off = yield* RetryPolicy.make({ retries: 0 })
+        assert.strictEqual((yield* attemptsOf(off, [refused(wait)])).times.length, 1)
+      }
     }))
 
   it.effect("is not waited for past the deadline, nor by a call that may not be retried", () =>

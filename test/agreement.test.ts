@@ -119,7 +119,7 @@ describe("the bill agrees with the ledger", () => {
       Effect.gen(function*() {
         yield* TestClock.setTime(start)
         const simulator = yield* Simulator.Simulator
-        const memory = yield* ledgerOver(CostLedger.layerStoreMemory({ maxRows: calls * 3 }))
+        const memory = yield* ledgerOver(CostLedger.layerStoreMemory({ maxRows: calls * 3, maxBytes: 1e9 }))
         const filename = yield* TestSqlite.filename
         const sqlite = yield* ledgerOver(CostLedgerSql.layerStore().pipe(Layer.provide(Sqlite.layer({ filename }))))
         const postgres = TestPostgres.isThere

@@ -7,7 +7,6 @@ import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { createInterface } from "node:readline"
 import { accounts, flushMillis, leaseMillis, path } from "./utils/spendingProcess.ts"
 import * as TestSqlite from "./utils/sqlite.ts"
 
@@ -28,9 +27,15 @@ const run = (url: string, filename: string, numbers: ReadonlyArray<number>, kill
     const answered = new Map<number, number>()
     let isDone = false
     let killedAt = Infinity
-    createInterface(child.stdout).on("line", (line) => {
-      if (line === "done") isDone = true
-      else answered.set(Number(line), Date.now())
+    // The last line of one that is killed may be cut: it counts only with its end.
+    let rest = ""
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      const lines = (rest + text).split("\n")
+      rest = lines.pop() ?? ""
+      for (const line of lines) {
+        if (line === "done") isDone = true
+        else if (/^\d+$/.test(line)) answered.set(Number(line), Date.now())
+      }
       if (answered.size < killAfter) return
       child.kill("SIGKILL")
       killedAt = Math.min(killedAt, Date.now())

@@ -56,7 +56,7 @@ describe.skipIf(!TestPrometheus.isInstalled)("a real Prometheus", () => {
         const simulator = yield* Simulator.Simulator
         const { byStatus, total } = yield* simulator.requests
         const { totals } = yield* simulator.bill
-        const text = yield* Prometheus.format
+        const text = yield* Effect.promise(async () => (await fetch(`http://127.0.0.1:${address.port}/metrics`)).text())
         const all = yield* Effect.repeat(prometheus.total("sum(anthropic_attempts_total)"), {
           until: (seen) => seen === total
         }).pipe(Effect.timeout("10 seconds"))

@@ -1,34 +1,7 @@
 /** The five errors that the API, or the connection to it, can end an attempt with. */
-import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { limitTexts } from "../../internal/limitTexts.ts"
-import { answerFields, type Billed, facts, keyFields, optionalString, tryAgain } from "./fields.ts"
-
-/**
- * The error of an earlier attempt of the same call: an `ApiError`, in a form that a class may refer to while it is defined.
- *
- * @category models
- * @since 0.2.0
- */
-export interface EarlierError extends Error {
-  readonly _tag: "AuthError" | "BadRequestError" | "RateLimitError" | "ConnectionError" | "ServerError"
-  readonly isRetryable: boolean
-  readonly retryAfter?: Duration.Duration | undefined
-  readonly billed: Billed
-  readonly attempts: number
-  readonly status?: number | undefined
-  readonly requestId?: string | undefined
-}
-
-const apiFields = {
-  ...answerFields,
-  /** The error of the attempt before, where there was one. */
-  lastError: Schema.optional(
-    Schema.suspend((): Schema.Codec<EarlierError, unknown> =>
-      ApiError as unknown as Schema.Codec<EarlierError, unknown>
-    )
-  )
-}
+import { apiFields, facts, keyFields, optionalString, tryAgain } from "./fields.ts"
 
 /**
  * This key cannot make this call: HTTP 401, 402, 403, a credit balance that is too low, an organization on hold.
@@ -44,6 +17,8 @@ export class AuthError extends Schema.TaggedError<AuthError>("effect-claude/Auth
   ...keyFields,
   ...apiFields
 }) {
+  /** The error of the attempt before, where there was one. It does not cross a wire. */
+  declare readonly lastError?: ApiError | undefined
   get isRetryable(): boolean {
     return this.shouldRetry ?? false
   }
@@ -69,6 +44,8 @@ const authTexts = {
 export class BadRequestError
   extends Schema.TaggedError<BadRequestError>("effect-claude/BadRequestError")("BadRequestError", apiFields)
 {
+  /** The error of the attempt before, where there was one. It does not cross a wire. */
+  declare readonly lastError?: ApiError | undefined
   get isRetryable(): boolean {
     return this.shouldRetry ?? this.status === 409
   }
@@ -93,6 +70,8 @@ export class RateLimitError
     ...apiFields
   })
 {
+  /** The error of the attempt before, where there was one. It does not cross a wire. */
+  declare readonly lastError?: ApiError | undefined
   get isRetryable(): boolean {
     return this.limit !== "spend" && (this.shouldRetry ?? true)
   }
@@ -136,6 +115,8 @@ export class ConnectionError
     ...apiFields
   })
 {
+  /** The error of the attempt before, where there was one. It does not cross a wire. */
+  declare readonly lastError?: ApiError | undefined
   /** No other attempt changes what a foreign reply says, or a time limit that the answer itself exceeds. */
   get isRetryable(): boolean {
     const isFinal = (this.reason === "malformed" && this.billed !== "no") ||
@@ -181,6 +162,8 @@ export class ServerError extends Schema.TaggedError<ServerError>("effect-claude/
   overloaded: Schema.Boolean,
   ...apiFields
 }) {
+  /** The error of the attempt before, where there was one. It does not cross a wire. */
+  declare readonly lastError?: ApiError | undefined
   get isRetryable(): boolean {
     return this.shouldRetry ?? this.status !== 501
   }

@@ -26,7 +26,7 @@ export const billed = Schema.Literals(["no", "yes", "unknown"]).pipe(
 )
 
 /** What every answer of the API can carry, whatever its tag. */
-export const answerFields = {
+export const apiFields = {
   /** HTTP status; undefined where none arrived, and for `error` events inside a stream. */
   status: Schema.optional(Schema.Int),
   /** `error.type` of the body. */

@@ -1,5 +1,5 @@
 /** What earlier attempts add to the error of a call. */
-import type { ApiError, Billed, Refusal } from "../../ClaudeError.ts"
+import { type ApiError, type Billed, isApiError, type Refusal } from "../../ClaudeError.ts"
 
 /** The attempts of a call that have failed so far: how they were billed at worst, and the last of their errors. */
 export interface History {
@@ -20,18 +20,19 @@ export const after = (history: History, error: ApiError): History => ({
   lastError: error
 })
 
-/** The same error, made anew with other fields. */
-const again = <E extends ApiError | Refusal>(error: E, fields: Partial<History>): E => {
+/** The same error with what was before it, made anew: others may hold the one that is given. */
+const again = <E extends ApiError | Refusal>(error: E, billed: Billed, lastError: ApiError | undefined): E => {
   const Class = error.constructor as new(fields: object) => E // each error is made by its class alone
-  const made = new Class({ ...error, ...fields })
+  const made = new Class({ ...error, billed, ...(isApiError(error) ? {} : { lastError }) })
+  if (isApiError(error)) Object.defineProperty(made, "lastError", { value: lastError })
   if (error.stack !== undefined) made.stack = error.stack
   return made
 }
 
 /** The error of the call as a whole. */
-export const inLightOf = <E extends ApiError | Refusal>({ billed, lastError }: History, error: E): E =>
-  lastError === undefined ? error : again(error, {
-    billed: worse(billed, error.billed),
-    // A chain of all attempts would grow with them.
-    lastError: lastError.lastError === undefined ? lastError : again(lastError, { lastError: undefined })
-  })
+export const inLightOf = <E extends ApiError | Refusal>({ billed, lastError }: History, error: E): E => {
+  if (lastError === undefined) return error
+  // A chain of all attempts would grow with them.
+  const before = lastError.lastError === undefined ? lastError : again(lastError, lastError.billed, undefined)
+  return again(error, worse(billed, error.billed), before)
+}
