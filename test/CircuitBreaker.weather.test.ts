@@ -164,7 +164,7 @@ describe("rates", () => {
     "are of attempts sent: failures that come first open nothing in a surge",
     () =>
       each(
-        { seconds: 300, perSecond: surge(1, 20), options, fate: fails(0.3, 100, 60_000) },
+        { seconds: 210, perSecond: surge(1, 20), options, fate: fails(0.3, 100, 60_000) },
         (seen) => assert.strictEqual(openings(seen), 0)
       ),
     60_000
