@@ -129,7 +129,9 @@ describe("send", () => {
       process.env["ANTHROPIC_API_KEY"] = "sk-ant-of-the-environment"
       const api = ClaudeApi.make({ fetch, headers: { "x-team": "a", Authorization: "Bearer theirs" } })
       yield* api.send(attemptOf(hello, { headers: { "anthropic-beta": "b-1", "x-api-key": "theirs" } }))
-      process.env = before
+      // Another object would no longer be the environment of the process.
+      for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name]
+      Object.assign(process.env, before)
       const headers = new Headers(sent?.init.headers)
       assert.strictEqual(sent?.url, "https://api.anthropic.com/v1/messages")
       assert.deepStrictEqual(JSON.parse(String(sent?.init.body)), hello)
