@@ -396,6 +396,16 @@ describe("stream", () => {
       })
   )
 
+  it.effect("with any byte of an event made a space gives some whole message or a typed error", () =>
+    Effect.gen(function*() {
+      for (let at = 0; at < answer.length; at++) {
+        const bytes = Uint8Array.from(answer)
+        bytes[at] = 32
+        const exit = yield* Effect.exit(MessageStream.message(of(() => sse([bytes])).stream(attemptOf())))
+        if (Exit.isFailure(exit)) assert.include(["ConnectionError", "ServerError"], failure(exit)._tag, `byte ${at}`)
+      }
+    }))
+
   it.effect("ends with the error event of the API, after the events before it", () =>
     Effect.gen(function*() {
       const error =

@@ -1,10 +1,13 @@
 /** Output that a stream does not show: thinking whose text is left out or summed up, and tool input that the API holds back. */
+import * as Predicate from "effect/Predicate"
 import type { MessageAttempt } from "../../Attempt.ts"
 import * as Estimate from "../../Estimate.ts"
 import type { Event } from "../../MessageStream.ts"
 
 /** Blocks whose output is all in their deltas. Any other block may hide some. */
 const shown: ReadonlySet<string> = new Set(["text", "tool_use", "server_tool_use", "mcp_tool_use", "fallback"])
+
+const isTyped = (value: unknown): boolean => Predicate.hasProperty(value, "type") && Predicate.isString(value.type)
 
 /** What the API adds itself is no output. */
 const isResult = (type: string): boolean => type.endsWith("_result") || type === "container_upload"
@@ -46,13 +49,17 @@ export class HiddenOutput {
         this.since = this.mayThink ? now : undefined
         break
       case "content_block_start":
-        this.begin(event.content_block, now)
+        // What came over the wire may lack anything.
+        if (isTyped(event.content_block)) this.begin(event.content_block, now)
         break
-      case "content_block_delta":
-        if (event.delta.type === "thinking_delta") this.think(event.delta.thinking ?? "")
-        else if (event.delta.type === "signature_delta") this.encrypted += lengthOf(event.delta.signature)
-        else if (event.delta.type === "input_json_delta") this.since = now
+      case "content_block_delta": {
+        const { delta } = event
+        if (!isTyped(delta)) break
+        if (delta.type === "thinking_delta") this.think(Predicate.isString(delta.thinking) ? delta.thinking : "")
+        else if (delta.type === "signature_delta") this.encrypted += lengthOf(delta.signature)
+        else if (delta.type === "input_json_delta") this.since = now
         break
+      }
       case "content_block_stop":
         this.end(now)
         break
