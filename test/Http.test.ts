@@ -102,7 +102,7 @@ describe("Http", () => {
     Effect.gen(function*() {
       const client = yield* clientOf()
       const events = yield* client.claude.events()
-      const collect = (events: Stream.Stream<Monitor.Event, unknown>) =>
+      const collect = <R>(events: Stream.Stream<Monitor.Event, unknown, R>) =>
         Effect.forkChild(Stream.runCollect(Stream.takeUntil(events, ({ _tag }) => _tag === "CallEnded")), {
           startImmediately: true
         })

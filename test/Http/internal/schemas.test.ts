@@ -7,7 +7,7 @@ describe.each([["Event", Http.Event], ["Update", Http.Update]] as const)("%s", (
   it.prop("is read as it was written", [schema], ([value]) => {
     const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value))
     assert.deepStrictEqual(plain(Schema.decodeUnknownSync(schema)(plain(value))), plain(value))
-  }, { fastCheck: { numRuns: 30 } })
+  }, { arbitrary: { runs: 30 } })
 
   it("is nothing else", () => {
     for (const value of [{}, { _tag: "Exploded", at: 1, sequence: 1 }, "text", null]) {
