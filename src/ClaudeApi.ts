@@ -36,12 +36,13 @@ import { isUnconnected } from "./ClaudeApi/internal/apiError.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
 import * as Misread from "./ClaudeApi/internal/misread.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
+import * as Sendable from "./ClaudeApi/internal/sendable.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
 import type { ApiError } from "./ClaudeError.ts"
 import { refusalOfMessage } from "./internal/modelRefusal.ts"
 import type { Event } from "./MessageStream.ts"
 import { cacheTtl } from "./PriceBook.ts"
-import { type CountTokensRequest, toCountTokensParams, toParams } from "./Request.ts"
+import { type CountTokensRequest, type Request, toCountTokensParams, toParams } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
 /**
@@ -63,7 +64,7 @@ export interface Timeouts {
 }
 
 /**
- * - `baseUrl`: where requests go. Default `https://api.anthropic.com`.
+ * - `baseUrl`: where requests go, with or without `/v1` at its end. Default `https://api.anthropic.com`.
  * - `timeouts`: how long to wait for headers, first content, the next chunk and the whole attempt. Default: those of `Timeouts`.
  * - `fetch`: default of the layers on Node: `undici` with a connection pool of their own and no time limits besides
  *   `timeouts`; in other runtimes, where `undici` is not installed, and of `make`: the global one. Bundles never contain
@@ -151,14 +152,20 @@ const isModelPage = (body: object): body is { data: Array<ModelInfo>; has_more?:
  * The SDK drops the cause of what looks like a timeout. One that came before there was a connection is told from one that came after, so its cause
  * goes where the SDK does not look.
  */
-const withCauses = (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch => (input, init) =>
-  (fetch ?? globalThis.fetch)(input, init).catch((error: unknown) =>
+const withCauses = (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch => (input, init = {}) =>
+  (fetch ?? globalThis.fetch)(input, whole(init)).catch((error: unknown) =>
     Promise.reject(
       isUnconnected(error)
         ? new TypeError("fetch failed", { cause: new Error("there was no connection", { cause: error }) })
         : error
     )
   )
+
+/** A request without half characters. */
+const whole = (init: RequestInit): RequestInit =>
+  typeof init.body === "string" && Sendable.mayBeCut(init.body)
+    ? { ...init, body: Sendable.wellFormed(init.body) }
+    : init
 
 /** A span as a header of W3C Trace Context. */
 const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
@@ -195,6 +202,8 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = 
   }
   return ({ attempt: { context, key }, controller: { signal }, span }: Exchange.Exchange) => {
     const apiKey = key === undefined ? "" : Redacted.value(key.secret)
+    if (Object.keys(context.headers).length > 0) Sendable.checkHeaders(context.headers)
+    if (key?.headers !== undefined) Sendable.checkHeaders(key.headers)
     const options: RequestOptions = {
       signal,
       // The SDK adds headers of the environment, but those of a request win.
@@ -208,6 +217,13 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = 
   }
 }
 
+/** The routes begin with their version, and some write it into the base URL too. */
+const withoutRoute = (baseUrl: string): string => baseUrl.trim().replace(/\/+$/, "").replace(/\/v1(\/messages)?$/, "")
+
+/** Whether there may be tool uses or results in a request. */
+const hasHistory = ({ messages }: Pick<Request, "messages">): boolean =>
+  messages?.length > 1 || typeof messages?.[0]?.content === "object"
+
 const unused = () => Exchange.unused
 
 /**
@@ -217,8 +233,9 @@ const unused = () => Exchange.unused
  * @since 0.1.0
  */
 export const make = (options: Options = {}): ClaudeApi["Service"] => {
-  const baseUrl = options.baseUrl ?? defaultBaseUrl
+  const baseUrl = withoutRoute(options.baseUrl ?? defaultBaseUrl)
   const bounds: Exchange.Bounds = {
+    baseUrl,
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
     firstContent: Duration.toMillis(options.timeouts?.firstContent ?? Infinity),
     idle: Duration.toMillis(options.timeouts?.idle ?? "2 minutes"),
@@ -238,6 +255,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         send: (exchange) => {
           const { client, options } = prepared(exchange)
           const params = attempt.request as MessageCreateParamsNonStreaming // the SDK changes none of its arrays
+          if (hasHistory(params)) Sendable.checkHistory(params)
           return client.messages.create("stream" in params ? { ...params, stream: false } : params, options)
             .asResponse()
         },
@@ -260,6 +278,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     stream: (attempt) =>
       Receive.stream(attempt, streamBounds, (exchange) => {
         const { client, options } = prepared(exchange)
+        if (hasHistory(attempt.request)) Sendable.checkHistory(attempt.request)
         return client.messages.create({ ...toParams(attempt.request), stream: true }, options).asResponse()
       }),
 
@@ -268,6 +287,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         request: params,
         send: (exchange) => {
           const { client, options } = prepared(exchange)
+          if (hasHistory(params)) Sendable.checkHistory(params)
           return client.messages.countTokens(toCountTokensParams(params), options).asResponse()
         },
         is: isTokensCount,
@@ -307,14 +327,30 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
   })
 }
 
+const isBaseUrl = (text: string): boolean => {
+  if (!URL.canParse(text)) return false
+  const { hash, password, protocol, search, username } = new URL(text)
+  return /^https?:$/.test(protocol) && `${hash}${password}${search}${username}` === "" && !/[?#]\s*$/.test(text)
+}
+
 const BaseUrl = Schema.String.check(
-  Schema.makeFilter((text: string) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), {
-    expected: "an absolute http or https URL as base URL"
+  Schema.makeFilter(isBaseUrl, {
+    expected: "an absolute http or https URL as base URL, without user, query and fragment"
+  })
+)
+
+const Headers = Schema.Record(Schema.String, Schema.Unknown).check(
+  Schema.makeFilter((headers: Readonly<Record<string, unknown>>) => Sendable.wrongHeader(headers), {
+    expected: "headers that a request can carry"
   })
 )
 
 const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.ConfigError, Scope.Scope> =>
   Effect.gen(function*() {
+    yield* Effect.mapError(
+      Schema.decodeUnknownEffect(Headers)(options.headers ?? {}),
+      (error) => new Config.ConfigError(error)
+    )
     yield* Effect.mapError(
       Schema.decodeUnknownEffect(BaseUrl)(options.baseUrl ?? defaultBaseUrl),
       (error) => new Config.ConfigError(error)

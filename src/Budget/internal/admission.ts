@@ -9,6 +9,7 @@ import type { PriceBook } from "../../PriceBook.ts"
 import { accountsFor } from "./budgets.ts"
 import type { Client } from "./client.ts"
 import type { Decision, Reserve, Settlement } from "./data.ts"
+import { nearestTo } from "./nearest.ts"
 import type { Refusals } from "./refusals.ts"
 import type { Registry } from "./registry.ts"
 import type { Telemetry } from "./telemetry.ts"
@@ -74,7 +75,8 @@ export const make = Effect.fnUntraced(function*(settings: Settings): Effect.fn.R
     if (ceiling !== undefined || options.unpriced === "allow") {
       return Effect.succeed({ nanoUsd: ceiling ?? 0, accounts })
     }
-    return Effect.fail(new UnpricedModelError({ model: attempt.model, attempts: attempt.number - 1 }))
+    const nearest = nearestTo(attempt.model, catalogue.models)
+    return Effect.fail(new UnpricedModelError({ model: attempt.model, nearest, attempts: attempt.number - 1 }))
   }
 
   const settleWith = (attempt: MessageAttempt, reserved: Settlement): Settle =>
