@@ -42,7 +42,7 @@ import type { ApiError } from "./ClaudeError.ts"
 import { refusalOfMessage } from "./internal/modelRefusal.ts"
 import type { Event } from "./MessageStream.ts"
 import { cacheTtl } from "./PriceBook.ts"
-import { type CountTokensRequest, type Request, toCountTokensParams, toParams } from "./Request.ts"
+import { type CountTokensRequest, toCountTokensParams, toParams } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
 /**
@@ -153,7 +153,9 @@ const isModelPage = (body: object): body is { data: Array<ModelInfo>; has_more?:
  * goes where the SDK does not look.
  */
 const withCauses = (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch => (input, init = {}) =>
-  (fetch ?? globalThis.fetch)(input, whole(init)).catch((error: unknown) =>
+  (fetch ?? globalThis.fetch)(input, String(init.body).includes(cutMark) ? Sendable.wellFormed(init) : init).catch((
+    error: unknown
+  ) =>
     Promise.reject(
       isUnconnected(error)
         ? new TypeError("fetch failed", { cause: new Error("there was no connection", { cause: error }) })
@@ -161,11 +163,8 @@ const withCauses = (fetch: typeof globalThis.fetch | undefined): typeof globalTh
     )
   )
 
-/** A request without half characters. */
-const whole = (init: RequestInit): RequestInit =>
-  typeof init.body === "string" && Sendable.mayBeCut(init.body)
-    ? { ...init, body: Sendable.wellFormed(init.body) }
-    : init
+/** What half a character begins with in JSON, where it is escaped. */
+const cutMark = "\\ud"
 
 /** A span as a header of W3C Trace Context. */
 const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
@@ -220,10 +219,6 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = 
 /** The routes begin with their version, and some write it into the base URL too. */
 const withoutRoute = (baseUrl: string): string => baseUrl.trim().replace(/\/+$/, "").replace(/\/v1(\/messages)?$/, "")
 
-/** Whether there may be tool uses or results in a request. */
-const hasHistory = ({ messages }: Pick<Request, "messages">): boolean =>
-  messages?.length > 1 || typeof messages?.[0]?.content === "object"
-
 const unused = () => Exchange.unused
 
 /**
@@ -255,7 +250,10 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         send: (exchange) => {
           const { client, options } = prepared(exchange)
           const params = attempt.request as MessageCreateParamsNonStreaming // the SDK changes none of its arrays
-          if (hasHistory(params)) Sendable.checkHistory(params)
+          // One text has no history.
+          if (params.messages?.length !== 1 || typeof params.messages[0]?.content !== "string") {
+            Sendable.checkHistory(params)
+          }
           return client.messages.create("stream" in params ? { ...params, stream: false } : params, options)
             .asResponse()
         },
@@ -278,7 +276,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     stream: (attempt) =>
       Receive.stream(attempt, streamBounds, (exchange) => {
         const { client, options } = prepared(exchange)
-        if (hasHistory(attempt.request)) Sendable.checkHistory(attempt.request)
+        Sendable.checkHistory(attempt.request)
         return client.messages.create({ ...toParams(attempt.request), stream: true }, options).asResponse()
       }),
 
@@ -287,7 +285,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         request: params,
         send: (exchange) => {
           const { client, options } = prepared(exchange)
-          if (hasHistory(params)) Sendable.checkHistory(params)
+          Sendable.checkHistory(params)
           return client.messages.countTokens(toCountTokensParams(params), options).asResponse()
         },
         is: isTokensCount,

@@ -79,7 +79,7 @@ describe("a history", () => {
   const calls = [
     ["create", (request: Request) => ClaudeService.create(request)],
     ["stream", (request: Request) => Stream.runDrain(ClaudeService.stream(request))],
-    ["countTokens", ({ max_tokens: _, ...request }: Request) => ClaudeService.countTokens(request)]
+    ["countTokens", ({ messages, model }: Request) => ClaudeService.countTokens({ messages, model })]
   ] as const
 
   const broken: ReadonlyArray<readonly [string, Request["messages"]]> = [

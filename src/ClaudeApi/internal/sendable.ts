@@ -8,20 +8,22 @@ export class Unsendable extends Error {}
 /** Escapes in JSON; the group is half a character. Whole ones are not escaped. */
 const escapes = /\\(?:u(d[89a-f][0-9a-f]{2})|.)/gs
 
-/** Whether a body may have half a character. */
-export const mayBeCut = (json: string): boolean => json.includes("\\ud")
-
-/** JSON in which half a character, which the API refuses and nobody can read, is the replacement character. */
-export const wellFormed = (json: string): string =>
-  json.replace(escapes, (escape, half: string | undefined) => half === undefined ? escape : "\ufffd")
+/** A request in which half a character, which the API refuses and nobody can read, is the replacement character. */
+export const wellFormed = (init: RequestInit): RequestInit => {
+  const replaced = (escape: string, half: string | undefined) => half === undefined ? escape : "\ufffd"
+  return typeof init.body === "string" ? { ...init, body: init.body.replace(escapes, replaced) } : init
+}
 
 const blocksOf = (content: unknown): ReadonlyArray<unknown> => Array.isArray(content) ? content : []
 
-const typed = (block: unknown, type: string, id: string): string | undefined =>
-  Predicate.hasProperty(block, "type") && block.type === type && Predicate.hasProperty(block, id) &&
-    Predicate.isString(block[id])
-    ? block[id]
-    : undefined
+/** The field of a block of this type that names a tool use. */
+const idOf = (block: unknown, type: string, field: "id" | "tool_use_id"): string | undefined => {
+  if (!Predicate.hasProperty(block, "type") || block.type !== type || !Predicate.hasProperty(block, field)) {
+    return undefined
+  }
+  const id: unknown = block[field]
+  return Predicate.isString(id) ? id : undefined
+}
 
 /**
  * Refuses a history in which a tool use lacks its result, or a result its tool use: results stand in the turn after the use. Messages of one role
@@ -41,9 +43,9 @@ export const checkHistory = (request: Request | CountTokensRequest): void => {
     if (role === "assistant" && last !== "assistant") check()
     blocksOf(content).forEach((block, index) => {
       const place = `messages.${message}.content.${index}`
-      const use = role === "assistant" ? typed(block, "tool_use", "id") : undefined
+      const use = role === "assistant" ? idOf(block, "tool_use", "id") : undefined
       if (use !== undefined) open.set(use, place)
-      const result = role === "user" ? typed(block, "tool_result", "tool_use_id") : undefined
+      const result = role === "user" ? idOf(block, "tool_result", "tool_use_id") : undefined
       if (result !== undefined && !open.delete(result)) {
         throw new Unsendable(`${place} is a tool_result without a tool_use in the message before`)
       }
