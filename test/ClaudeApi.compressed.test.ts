@@ -15,7 +15,7 @@ import {
   gzipSync,
   zstdCompressSync
 } from "node:zlib"
-import { answer, driven, hello, message, over } from "./utils/http.ts"
+import { answer, hello, message, over } from "./utils/http.ts"
 
 const serving = (respond: (response: ServerResponse) => void) =>
   Effect.acquireRelease(
@@ -47,7 +47,8 @@ const calling = <A, E>(
 ) =>
   Effect.gen(function*() {
     const { count, url } = yield* serving(respond)
-    const exit = yield* driven(Effect.provide(call, over(undefined, { api: { ...options, baseUrl: url } })))
+    const layer = over(undefined, { api: { ...options, baseUrl: url }, retry: { retries: 0 } })
+    const exit = yield* Effect.exit(Effect.provide(call, layer))
     return { exit, requests: count.requests }
   }).pipe(Effect.scoped)
 
@@ -73,7 +74,7 @@ const stream = MessageStream.message(ClaudeService.stream(hello))
 
 describe("a compressed answer", () => {
   for (const [encoding, compress] of Object.entries(encodings)) {
-    it.effect(`is read in ${encoding}: plain, streamed and as an error`, () =>
+    it.live(`is read in ${encoding}: plain, streamed and as an error`, () =>
       Effect.gen(function*() {
         const sends = (status: number, type: string, body: Uint8Array) => (response: ServerResponse) =>
           response.writeHead(status, { "content-type": type, "content-encoding": encoding }).end(compress(body))
@@ -95,7 +96,7 @@ describe("a compressed answer", () => {
     br: () => createBrotliCompress({ flush: constants.BROTLI_OPERATION_FLUSH })
   }
   for (const [encoding, compressor] of Object.entries(flushing)) {
-    it.effect(`arrives in ${encoding} as it is sent, and is whole without the end of its encoding`, () =>
+    it.live(`arrives in ${encoding} as it is sent, and is whole without the end of its encoding`, () =>
       Effect.gen(function*() {
         let go = () => {}
         const seen: Array<string> = []
@@ -120,7 +121,7 @@ describe("a compressed answer", () => {
       }))
   }
 
-  it.effect("is held to maxBytes after it was decompressed, and its sender waits for the reader", () =>
+  it.live("is held to maxBytes after it was decompressed, and its sender waits for the reader", () =>
     Effect.gen(function*() {
       const bomb = gzipSync(Buffer.alloc(64 * 1024 * 1024, 0x20))
       for (const type of ["application/json", "text/event-stream"]) {
@@ -142,7 +143,7 @@ describe("a compressed answer", () => {
       assert.deepInclude(Exit.isSuccess(exit) ? exit.value : exit, { _tag: "BadRequestError" })
     }))
 
-  it.effect("that is large is whole", () =>
+  it.live("that is large is whole", () =>
     Effect.gen(function*() {
       const large = { ...message, content: [{ type: "text", text: "word ".repeat(1_000_000), citations: null }] }
       const { exit } = yield* calling(
@@ -158,7 +159,7 @@ describe("a compressed answer", () => {
       assert.strictEqual(Exit.isSuccess(exit) ? MessageStream.textOf(exit.value).length : exit, 5_000_000)
     }))
 
-  it.effect("that is cut or none is an error", () =>
+  it.live("that is cut or none is an error", () =>
     Effect.gen(function*() {
       const bodies = [gzipSync(json).subarray(0, 40), Buffer.from("no gzip at all, though it says so")]
       for (const body of bodies) {
