@@ -1,4 +1,7 @@
-/** The circuit of one group as attempts meet it: which of them it admits, and what their ends say about the API. */
+/**
+ * The circuit of one group as attempts meet it: which of them it admits, and what their ends say about the API. How long calls of a kind usually take
+ * says what a caller who left before the answer shows.
+ */
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -9,7 +12,115 @@ import { CircuitOpenError } from "../../ClaudeError.ts"
 import type * as Model from "../../Model.ts"
 import type { Admission, Change, Circuit, Permit, Refusal, Result } from "./circuit.ts"
 import type { Mode, Settings } from "./options.ts"
-import { Usuals } from "./usual.ts"
+
+/** The newest calls of a kind that are known. */
+const callsKnown = 64
+
+/** Before so many answers nothing is known. */
+const answersNeeded = 10
+
+/** So many of the calls are answered in the usual time. */
+const usualShare = 0.9
+
+/** What counts as long where nothing is known about such calls. */
+const firstMillis = 60_000
+
+/** No attempt counts as failed before this only because it takes long. */
+const hungMillis = 120_000
+
+/** A caller with a deadline will probably leave after so much of it and so many times the usual time. */
+const hungShare = 1 / 3
+const hungFactor = 1.5
+
+/**
+ * The newest calls of one kind: how long it was until they were answered or, where their caller left before that, how long they were waited for at
+ * least. Callers who were judged to have left late are not among them: they say something about the API, and not about such calls.
+ */
+class Usual {
+  private readonly times: Array<number> = []
+  private readonly answered: Array<boolean> = []
+  private oldest = 0
+  private known: number | undefined
+  private isKnown = true
+
+  add(millis: number, isAnswered: boolean): void {
+    this.times[this.oldest] = millis
+    this.answered[this.oldest] = isAnswered
+    this.oldest = (this.oldest + 1) % callsKnown
+    this.isKnown = false
+  }
+
+  /** The time in which nine of ten calls are answered, of those that were waited for as long; undefined where that is not known. */
+  get millis(): number | undefined {
+    if (!this.isKnown) {
+      this.known = this.learn()
+      this.isKnown = true
+    }
+    return this.known
+  }
+
+  private learn(): number | undefined {
+    const { answered, times } = this
+    // Who left after so long was not answered in that time.
+    const all = times.map((millis, index) => ({ millis, isAnswered: answered[index] === true }))
+      .sort((a, b) => a.millis - b.millis || Number(b.isAnswered) - Number(a.isAnswered))
+    const answers = all.filter(({ isAnswered }) => isAnswered).length
+    if (answers < answersNeeded) return undefined
+    let within = 0
+    for (const [index, { isAnswered, millis }] of all.entries()) {
+      if (!isAnswered) continue
+      within++
+      const later = all.length - index - 1
+      if (within >= usualShare * (within + later)) return millis
+    }
+    return undefined
+  }
+}
+
+/** What is usual for each kind of call of one circuit. It is forgotten with each recovery: an API that was down may answer more slowly. */
+class Usuals {
+  private kinds = new WeakMap<object, Usual>()
+
+  forget(): void {
+    this.kinds = new WeakMap()
+  }
+
+  private of(attempt: Attempt): Usual {
+    const kind = attempt.endpoint === "messages" ? attempt.kind : this
+    let usual = this.kinds.get(kind)
+    if (usual === undefined) this.kinds.set(kind, usual = new Usual())
+    return usual
+  }
+
+  answered(attempt: Attempt, millis: number): void {
+    this.of(attempt).add(millis, true)
+  }
+
+  /** Whether a caller who left after `millis` had waited for longer than such calls usually take. */
+  leftLate(attempt: Attempt, millis: number): boolean {
+    const usual = this.of(attempt)
+    const isLate = millis >= (usual.millis ?? firstMillis)
+    if (!isLate) usual.add(millis, false)
+    return isLate
+  }
+
+  /**
+   * When an attempt that is sent now counts as failed, as long as it is not answered: after two minutes and as much time as twice its `max_tokens` take
+   * at the pace of such calls; and sooner for a caller with a deadline, who has waited for a third of it and half as long again as usual.
+   */
+  hungAt(attempt: Attempt, now: number): number {
+    if (attempt.endpoint !== "messages") return now + hungMillis
+    const { context: { deadline = Infinity }, estimate, kind } = attempt
+    const usual = deadline === Infinity ? undefined : this.of(attempt).millis
+    if (usual !== undefined) {
+      const soon = Math.max(hungFactor * usual, hungShare * (deadline - now))
+      if (now + soon < deadline) return now + soon
+    }
+    let millis = hungMillis
+    while (kind.producedIn(millis) < 2 * estimate.maxOutputTokens && millis < 3_600_000) millis *= 2
+    return now + millis
+  }
+}
 
 /** What all gates of a breaker share. */
 export interface Around {
@@ -85,7 +196,13 @@ export class Gate {
     this.wake()
   }
 
+  /** Attempts come and go: the circuit is closed, as far as this process knows, and nothing was said from outside. */
+  get isUntroubled(): boolean {
+    return this.ownMode === "normal" && this.forcedUntil === -Infinity && this.circuit.phase === "closed"
+  }
+
   check(attempt: Attempt): Effect.Effect<void, CircuitOpenError> {
+    if (this.isUntroubled) return Effect.void
     const { circuit } = this
     const refusal = this.forced
     if (refusal !== undefined) return Effect.fail(this.refuse(attempt, refusal))
@@ -98,11 +215,13 @@ export class Gate {
   }
 
   admit(attempt: Attempt): Effect.Effect<Settle, CircuitOpenError> {
-    const { circuit, mode } = this
-    if (mode === "disabled") return admitted
-    const refusal = this.forced
-    if (refusal !== undefined) return Effect.fail(this.refuse(attempt, refusal))
-    const permit = circuit.enter(this.now())
+    const { circuit } = this
+    if (!this.isUntroubled) {
+      if (this.mode === "disabled") return admitted
+      const refusal = this.forced
+      if (refusal !== undefined) return Effect.fail(this.refuse(attempt, refusal))
+    }
+    const permit = circuit.enter(this.around.clock.currentTimeMillisUnsafe())
     if (permit !== undefined) return Effect.succeed(this.settlement(attempt, permit))
     return Effect.flatMap(circuit.admit(), (admission) => {
       if (admission._tag === "Permit") return Effect.succeed(this.settlement(attempt, admission))
@@ -148,9 +267,10 @@ export class Gate {
       })
     }
     return Effect.suspend(() => {
-      const isOver = this.mode === "disabled"
+      const isOver = this.ownMode === "disabled" && this.mode === "disabled"
       if (hasContent) return !isOver && isDown(attempt) ? circuit.turn(permit) : Effect.void
-      return circuit.settle(permit, isOver ? undefined : this.verdict(attempt, this.now() - began))
+      const millis = this.around.clock.currentTimeMillisUnsafe() - began
+      return circuit.settle(permit, isOver ? undefined : this.verdict(attempt, millis))
     })
   }
 
@@ -162,10 +282,13 @@ export class Gate {
   private verdict(attempt: Attempt, millis: number): Result | undefined {
     const { outcome } = attempt
     if (outcome._tag === "NotSent") return undefined
+    if (outcome._tag === "Completed") {
+      this.usuals.answered(attempt, millis)
+      return this.isSlow(millis) ? "slowSuccess" : "success"
+    }
     if (isLeft(attempt)) return this.usuals.leftLate(attempt, millis) ? resultOf(true, this.isSlow(millis)) : undefined
     const isFailed = isDown(attempt)
     if (isFailed && isRepeated(attempt)) return undefined
-    if (outcome._tag === "Completed") this.usuals.answered(attempt, millis)
     return resultOf(isFailed, this.isSlow(millis))
   }
 
