@@ -77,12 +77,15 @@ describe("headers", () => {
 
   it.effect("ask for the betas of the layer, of each region and of the call together", () =>
     Effect.gen(function*() {
-      const sent = yield* sentOver({ headers: { "Anthropic-Beta": "of-all, of-both", "X-A": "layer", "x-b": "layer" } }, (call) =>
-        call.pipe(
-          CallContext.annotate({ headers: { "anthropic-beta": "of-call", "x-a": "call" } }),
-          CallContext.annotate({ headers: { "ANTHROPIC-BETA": "of-inner,of-both", "X-A": "inner", "x-c": "inner" } }),
-          CallContext.annotate({ headers: { "anthropic-beta": "of-outer", "x-c": "outer" } })
-        ))
+      const sent = yield* sentOver(
+        { headers: { "Anthropic-Beta": "of-all, of-both", "X-A": "layer", "x-b": "layer" } },
+        (call) =>
+          call.pipe(
+            CallContext.annotate({ headers: { "anthropic-beta": "of-call", "x-a": "call" } }),
+            CallContext.annotate({ headers: { "ANTHROPIC-BETA": "of-inner,of-both", "X-A": "inner", "x-c": "inner" } }),
+            CallContext.annotate({ headers: { "anthropic-beta": "of-outer", "x-c": "outer" } })
+          )
+      )
       assert.strictEqual(sent.get("anthropic-beta"), "of-all,of-both,of-outer,of-inner,of-call")
       assert.deepStrictEqual(["x-a", "x-b", "x-c"].map((name) => sent.get(name)), ["call", "layer", "inner"])
       const stream = Stream.fromEffect(CallContext.current).pipe(
