@@ -170,7 +170,7 @@ describe("headers that no request can carry", () => {
           const annotated = Effect.flip(Effect.asVoid(call)).pipe(CallContext.annotate({ headers: { [name]: value } }))
           const exit = yield* driven(Effect.provide(annotated, over(fetch)))
           assert.deepInclude(Exit.isSuccess(exit) ? exit.value : exit, { _tag: "BadRequestError", billed: "no" })
-          assert.include(Exit.isSuccess(exit) ? exit.value.message : "", said)
+          assert.include(Exit.isSuccess(exit) ? exit.value.message.toLowerCase() : "", said.toLowerCase())
           assert.strictEqual(state.requests, 0)
         }
       }
