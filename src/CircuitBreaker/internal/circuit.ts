@@ -1,6 +1,7 @@
 /** The state of a circuit, and the messages between processes and stores: plain data. */
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type { Usual } from "./usual.ts"
 
 /**
  * When a circuit opens and closes: the options of the same names. Durations are in milliseconds; `Infinity` turns a threshold off; `windowSize` is 0 if
@@ -185,7 +186,7 @@ export interface Reply {
 /**
  * Lets one attempt go, at `at` (milliseconds since the epoch of time). Its verdict counts only in the `epoch` in which it was admitted. `round` is 0
  * for a closed circuit, else the round of half-open calls; `slot` is where a window of this `unit` counts it. From `hungAt` on it counts as failed, as
- * long as it has no verdict.
+ * long as it has no verdict. From `quietAt` on its silence says something, as much as `usual` says.
  */
 export interface Permit {
   readonly _tag: "Permit"
@@ -195,6 +196,8 @@ export interface Permit {
   readonly slot: number
   readonly unit: number
   hungAt: number
+  quietAt: number
+  usual: Usual | undefined
 }
 
 /** Refuses an attempt for `waitMillis`: until the open time ends or, where it `isHalfOpen`, until the calls in flight must have a verdict. */

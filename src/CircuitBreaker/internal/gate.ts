@@ -138,7 +138,7 @@ export class Gate {
     const { circuit, usuals } = this
     const began = permit.at
     let hasContent = false
-    permit.hungAt = usuals.hungAt(attempt, began)
+    usuals.watch(attempt, permit)
     if (attempt.endpoint === "messages") {
       onContent(attempt, (now) => {
         if (this.mode === "disabled") return

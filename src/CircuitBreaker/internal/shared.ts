@@ -118,8 +118,9 @@ export class SharedCircuit extends Follower implements Circuit {
 
   settle(permit: Permit, result: Result | undefined): Effect.Effect<void> {
     const now = this.now()
-    if (permit.epoch !== this.epoch) this.touch(now)
-    else if (isClosedPermit(permit)) {
+    if (permit.epoch !== this.epoch) {
+      if (this.refuted(permit, result)) this.tried({ round: 0, result }, now)
+    } else if (isClosedPermit(permit)) {
       const mayOpen = this.end(permit, result)
       if (!this.isShared) {
         if (mayOpen) this.judge(now)
@@ -128,8 +129,7 @@ export class SharedCircuit extends Follower implements Circuit {
           (isFailure(result) || (isSlow(result) && this.rules.slowCallRate <= 1))
         if (isBad || this.isTripped) this.noted().isUrgent = true
       }
-    } else if (this.isShared) this.tell({ round: permit.round, result })
-    else this.stepAlone(this.batch(false, [{ round: permit.round, result }], undefined, this.mine.take()), now)
+    } else this.tried({ round: permit.round, result }, now)
     this.touch(now)
     this.later()
     return Effect.void
@@ -326,6 +326,12 @@ export class SharedCircuit extends Follower implements Circuit {
   private noted(): Pending {
     if (this.pending.epoch !== this.epoch) this.pending = nothing(this.epoch)
     return this.pending
+  }
+
+  /** Tells the verdict of a half-open call to whoever decides. */
+  private tried(trial: Trial, now: number): void {
+    if (this.isShared) this.tell(trial)
+    else this.stepAlone(this.batch(false, [trial], undefined, this.mine.take()), now)
   }
 
   /** The verdict of a half-open call, for the store. */

@@ -1,5 +1,6 @@
 /** How long calls of one kind usually take, from which a caller who left before the answer is judged. */
 import type { Attempt } from "../../Attempt.ts"
+import type { Permit } from "./circuit.ts"
 
 /** The newest calls of a kind that are known. */
 const callsKnown = 64
@@ -16,19 +17,18 @@ export const firstMillis = 60_000
 /** No attempt counts as failed before this only because it takes long. */
 const hungMillis = 120_000
 
-/** A caller with a deadline will probably leave after so much of it and so many times the usual time. */
-const hungShare = 1 / 3
-const hungFactor = 1.5
+/** Silence says nothing to a caller before so much of the time that it has. */
+const patience = 0.1
 
 /**
  * The newest calls of one kind: how long it was until they were answered or, where their caller left before that, how long they were waited for at
  * least. Callers who were judged to have left late are not among them: they say something about the API, and not about such calls.
  */
-class Usual {
+export class Usual {
   private readonly times: Array<number> = []
   private readonly answered: Array<boolean> = []
   private oldest = 0
-  private known: number | undefined
+  private learnt = unknown
   private isKnown = true
 
   add(millis: number, isAnswered: boolean): void {
@@ -40,30 +40,55 @@ class Usual {
 
   /** The time in which nine of ten calls are answered, of those that were waited for as long; undefined where that is not known. */
   get millis(): number | undefined {
-    if (!this.isKnown) {
-      this.known = this.learn()
-      this.isKnown = true
-    }
-    return this.known
+    return this.known.usual
   }
 
-  private learn(): number | undefined {
+  /** How much it says that a call is not answered after `millis`: the negative logarithm of the share of those that take longer. */
+  silence(millis: number): number {
+    const { answers } = this.known
+    let before = 0
+    for (const [index, answer] of answers.entries()) {
+      if (answer.millis > millis) break
+      before = index + 1
+    }
+    return before === 0 ? 0 : answers[before - 1]!.silence
+  }
+
+  private get known(): Learnt {
+    if (!this.isKnown) {
+      this.learnt = this.learn()
+      this.isKnown = true
+    }
+    return this.learnt
+  }
+
+  private learn(): Learnt {
     const { answered, times } = this
     // Who left after so long was not answered in that time.
     const all = times.map((millis, index) => ({ millis, isAnswered: answered[index] === true }))
       .sort((a, b) => a.millis - b.millis || Number(b.isAnswered) - Number(a.isAnswered))
-    const answers = all.filter(({ isAnswered }) => isAnswered).length
-    if (answers < answersNeeded) return undefined
-    let within = 0
+    const answers: Array<{ readonly millis: number; readonly silence: number }> = []
+    let usual: number | undefined
+    let silence = 0
     for (const [index, { isAnswered, millis }] of all.entries()) {
       if (!isAnswered) continue
-      within++
       const later = all.length - index - 1
-      if (within >= usualShare * (within + later)) return millis
+      // One more may take for ever.
+      silence += Math.log((later + 2) / (later + 1))
+      answers.push({ millis, silence })
+      if (usual === undefined && answers.length >= usualShare * (answers.length + later)) usual = millis
     }
-    return undefined
+    return answers.length < answersNeeded ? unknown : { usual, answers }
   }
 }
+
+/** What is known about calls of one kind: the usual time, and how much it says that one is not answered after so long. */
+interface Learnt {
+  readonly usual: number | undefined
+  readonly answers: ReadonlyArray<{ readonly millis: number; readonly silence: number }>
+}
+
+const unknown: Learnt = { usual: undefined, answers: [] }
 
 /** What is usual for each kind of call of one circuit. It is forgotten with each recovery: an API that was down may answer more slowly. */
 export class Usuals {
@@ -93,19 +118,22 @@ export class Usuals {
   }
 
   /**
-   * When an attempt that is sent now counts as failed, as long as it is not answered: after two minutes and as much time as twice its `max_tokens` take
-   * at the pace of such calls; and sooner for a caller with a deadline, who has waited for a third of it and half as long again as usual.
+   * Says when an attempt that is sent now counts as failed, as long as it is not answered: after two minutes and as much time as twice its `max_tokens`
+   * take at the pace of such calls. Where its caller has a deadline, what is known about such calls says how much its silence means.
    */
-  hungAt(attempt: Attempt, now: number): number {
-    if (attempt.endpoint !== "messages") return now + hungMillis
-    const { context: { deadline = Infinity }, estimate, kind } = attempt
-    const usual = deadline === Infinity ? undefined : this.of(attempt).millis
-    if (usual !== undefined) {
-      const soon = Math.max(hungFactor * usual, hungShare * (deadline - now))
-      if (now + soon < deadline) return now + soon
+  watch(attempt: Attempt, permit: Permit): void {
+    const { at } = permit
+    if (attempt.endpoint !== "messages") {
+      permit.hungAt = at + hungMillis
+      return
+    }
+    const { context: { deadline }, estimate, kind } = attempt
+    if (deadline !== undefined) {
+      permit.usual = this.of(attempt)
+      permit.quietAt = at + patience * (deadline - at)
     }
     let millis = hungMillis
     while (kind.producedIn(millis) < 2 * estimate.maxOutputTokens && millis < 3_600_000) millis *= 2
-    return now + millis
+    permit.hungAt = at + millis
   }
 }
