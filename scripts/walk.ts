@@ -32,8 +32,8 @@ interface Extent {
  * until it holds again. Nothing raises a limit.
  */
 export const targets: Record<string, { readonly goal: Extent; readonly limit: Extent }> = {
-  create: { goal: { files: 25, functions: 180 }, limit: { files: 51, functions: 275 } },
-  refusal: { goal: { files: 12 }, limit: { files: 31 } }
+  create: { goal: { files: 25, functions: 180 }, limit: { files: 47, functions: 264 } },
+  refusal: { goal: { files: 12 }, limit: { files: 29 } }
 }
 
 /** The functions below `folder` (a file URL that ends with a slash) that coverage saw entered. */

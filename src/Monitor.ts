@@ -27,6 +27,7 @@ import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Random from "effect/Random"
@@ -40,13 +41,13 @@ import * as Feed from "./internal/feed.ts"
 import * as Model from "./Model.ts"
 import { type Content, contentAttributes, contentOf, type Settings as Shown } from "./Monitor/internal/content.ts"
 import type { Event, GiveUp, Happening, Status } from "./Monitor/internal/events.ts"
-import { type Conventions, GenAi } from "./Monitor/internal/genAi.ts"
+import type { Conventions } from "./Monitor/internal/genAi.ts"
 import * as Log from "./Monitor/internal/log.ts"
 import { happeningOf } from "./Monitor/internal/observed.ts"
-import { type Ended, noStack, Recorder, type Start, type Surroundings } from "./Monitor/internal/recorder.ts"
+import { type Exchanged, Recorder, type Start, type Surroundings, within } from "./Monitor/internal/recorder.ts"
 import { Series } from "./Monitor/internal/series.ts"
 import { startOf } from "./Monitor/internal/spans.ts"
-import { History, noPeriod, type Period, periodsOf } from "./Monitor/internal/totals.ts"
+import { noPeriod, type Period, periodsOf } from "./Monitor/internal/totals.ts"
 import { PriceBook } from "./PriceBook.ts"
 
 export type { Content } from "./Monitor/internal/content.ts"
@@ -184,16 +185,17 @@ const details = "gen_ai.client.inference.operation.details"
 
 /** Shows what was asked and answered. */
 const show = (
-  { message, record, request }: Ended,
-  span: Tracer.Span,
+  { message, request }: Exchanged,
+  callId: string,
+  span: Tracer.Span | undefined,
   where: Content,
   shown: Shown
 ): Effect.Effect<void> => {
-  const attributes = contentAttributes(request, message?.(), shown)
-  if (where !== "events") { for (const [name, value] of Object.entries(attributes)) span.attribute(name, value) }
+  const attributes = contentAttributes(request, message, shown)
+  if (where !== "events") { for (const [name, value] of Object.entries(attributes)) span?.attribute(name, value) }
   return where === "spans" ? Effect.void : Effect.annotateLogs(Effect.logInfo(details), {
     "event.name": details,
-    "claude.call_id": record.callId,
+    "claude.call_id": callId,
     ...attributes
   })
 }
@@ -211,51 +213,49 @@ const make = Effect.fnUntraced(function*(options: Options) {
     Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
   )
   const startedAt = clock.currentTimeMillisUnsafe()
-  const series = new Series(find, services)
-  const genAi = new GenAi(version, baseUrl)
+  const series = new Series(find, services, version, baseUrl)
   const attributesOf = startOf(baseUrl)
-  const histories = new Map<string, History>()
   const active = new Set<Recorder>()
   let sequence = 0
 
   const publish = (happening: Happening, at: number): void => {
+    if (feed.subscribers === 0) return
     sequence++
-    if (feed.subscribers > 0) Effect.runSync(feed.publish({ ...happening, at, sequence }))
+    Effect.runSync(feed.publish({ ...happening, at, sequence }))
   }
 
-  const ended = (call: Ended, recorder: Recorder): Effect.Effect<void> => {
-    const { model, now, record } = call
-    active.delete(recorder)
-    let history = histories.get(model)
-    if (history === undefined) histories.set(model, history = new History())
-    history.add(record, now)
-    if (record.operation === "chat") {
-      const served = record.servedModel === undefined ? undefined : series.labelOf(record.servedModel)
-      genAi.record(record, model, served, services)
-    }
-    const shows = content === "none" || record.operation !== "chat"
-      ? Effect.void
-      : show(call, recorder.span, content, shown)
-    const logs = sample === undefined ? Effect.void : Log.write(record, sample, () => random.nextDoubleUnsafe())
-    if (shows === Effect.void && logs === Effect.void) return logs
-    // Whatever a logger does, the call has ended as it has.
-    return Effect.asVoid(Effect.exit(Effect.andThen(logs, shows)))
-  }
-
-  const surroundings: Surroundings = { book, clock, services, series, version, publish, ended }
+  const surroundings: Surroundings = { book, clock, services, series, version, feed, publish }
 
   const begin = (start: Start): Effect.Effect<Recorder> =>
     Effect.withFiber((fiber) => {
       const { model, operation } = start
-      // Nobody can see what the spans of the default tracer say.
-      const isTraced = fiber.getRef(Tracer.Tracer) !== Tracer.nativeTracer
-      const options = isTraced ? { kind: "client", attributes: attributesOf(operation, model) } as const : undefined
-      return Effect.map(Effect.makeSpan(model === "" ? operation : `${operation} ${model}`, options), (span) => {
-        const recorder = new Recorder(start, span, isTraced, surroundings)
+      const begun = (span: Tracer.Span | undefined): Recorder => {
+        const recorder = new Recorder(start, span, surroundings)
         active.add(recorder)
         return recorder
-      })
+      }
+      // Nobody can see what the spans of the default tracer say.
+      if (fiber.getRef(Tracer.Tracer) === Tracer.nativeTracer) return Effect.succeed(begun(undefined))
+      const options = { kind: "client", attributes: attributesOf(operation, model) } as const
+      return Effect.map(Effect.makeSpan(model === "" ? operation : `${operation} ${model}`, options), begun)
     })
+
+  const end = (recorder: Recorder, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
+    const { span } = recorder
+    active.delete(recorder)
+    const record = recorder.end(exit)
+    const { callId, moves, operation, retries, status } = record
+    const shows = content !== "none" && operation === "chat"
+      ? show(recorder.exchanged, callId, span, content, shown)
+      : Effect.void
+    if (span !== undefined) recorder.endSpan(span, record, exit)
+    const isTroubled = status === "error" || retries + moves > 0
+    const isLogged = sample !== undefined && (isTroubled || (sample > 0 && random.nextDoubleUnsafe() < sample))
+    const logs = isLogged ? Log.write(record) : Effect.void
+    if (shows === Effect.void && logs === Effect.void) return logs
+    // Whatever a logger does, the call has ended as it has.
+    return Effect.asVoid(Effect.exit(Effect.andThen(logs, shows)))
+  }
 
   const observer: Feed.Observer = (name, value) => {
     const now = clock.currentTimeMillisUnsafe()
@@ -273,19 +273,19 @@ const make = Effect.fnUntraced(function*(options: Options) {
     events: feed.stream,
     snapshot: Effect.sync(() => {
       const now = clock.currentTimeMillisUnsafe()
-      const [sinceStart, lastMinute, lastHour] = periodsOf(histories, now)
+      const [sinceStart, lastMinute, lastHour] = periodsOf(series.histories, now)
       return { at: now, startedAt, active: active.size, sinceStart, lastMinute, lastHour }
     }),
     call: (start, run) =>
       Effect.acquireUseRelease(
         begin(start),
-        (recorder) => Effect.withParentSpan(run(recorder), recorder.span, noStack),
-        (recorder, exit) => recorder.end(exit)
+        (recorder) => within(recorder.span, run(recorder)),
+        end
       ),
     callScoped: (start, run) =>
       Effect.flatMap(
-        Effect.acquireRelease(begin(start), (recorder, exit) => recorder.end(exit)),
-        (recorder) => Effect.withParentSpan(run(recorder), recorder.span, noStack)
+        Effect.acquireRelease(begin(start), end),
+        (recorder) => within(recorder.span, run(recorder))
       )
   })
   return Context.make(Monitor, monitor).pipe(Context.add(Feed.CurrentObserver, observer))

@@ -56,12 +56,10 @@ export const circuit = (
     : Effect.void
 }
 
-/** Writes the record of a call. Of those without trouble it writes a part: `sample`, from 0 to 1. */
-export const write = (record: CallRecord, sample: number, random: () => number): Effect.Effect<void> =>
+/** Writes the record of a call. */
+export const write = (record: CallRecord): Effect.Effect<void> =>
   record.status === "error"
     ? Effect.logError(fieldsOf(record))
     : record.retries + record.moves > 0
     ? Effect.logWarning(fieldsOf(record))
-    : sample > 0 && (sample >= 1 || random() < sample)
-    ? Effect.logInfo(fieldsOf(record))
-    : Effect.void
+    : Effect.logInfo(fieldsOf(record))

@@ -34,14 +34,10 @@ export interface Start {
   readonly request?: Request | undefined
 }
 
-/** What is left to be done with a call that has ended. */
-export interface Ended {
-  readonly record: CallRecord
-  /** Its label. */
-  readonly model: string
+/** What was asked at last, and what was answered. */
+export interface Exchanged {
   readonly request: Request | undefined
-  readonly message: (() => Message | undefined) | undefined
-  readonly now: number
+  readonly message: Message | undefined
 }
 
 /** What a recorder stands on. */
@@ -51,11 +47,16 @@ export interface Surroundings {
   readonly services: Context.Context<never>
   readonly series: Series
   readonly version: Conventions
+  /** Where there is nobody, nothing needs to be published. */
+  readonly feed: { readonly subscribers: number }
   readonly publish: (happening: Happening, at: number) => void
-  readonly ended: (ended: Ended, recorder: Recorder) => Effect.Effect<void>
 }
 
-export const noStack = { captureStackTrace: false } as const
+const noStack = { captureStackTrace: false } as const
+
+/** Runs in a span, where there is one. */
+export const within = <A, E, R>(span: Tracer.Span | undefined, run: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  span === undefined ? run : Effect.withParentSpan(run, span, noStack)
 
 const outcomes = { NotSent: "refused", Aborted: "aborted", Failed: "failed", Completed: "completed" } as const
 
@@ -75,18 +76,22 @@ const statusOf = (exit: Exit.Exit<unknown, unknown>): Status =>
 const isMessage = (value: unknown): value is Message =>
   typeof value === "object" && value !== null && "type" in value && value.type === "message" && "id" in value
 
+interface Waiting {
+  readonly for: "retry" | "circuit"
+  readonly at: number
+}
+
 export class Recorder {
   readonly callId: string
-  readonly span: Tracer.Span
-  /** Whether anybody can see what spans say. */
-  private readonly isTraced: boolean
+  /** Undefined where nobody could see what it says. */
+  readonly span: Tracer.Span | undefined
   private readonly start: Start
   private readonly to: Surroundings
   private readonly began: number
   private series: ModelSeries
   private readonly waits: Array<Wait> = []
   /** A wait before the next attempt that has begun. */
-  private waiting: { readonly for: "retry" | "circuit"; readonly at: number } | undefined
+  private waiting: Waiting | undefined
   private last: Attempt.Attempt | undefined
   private failure: Failure | undefined
   private usage = Usage.zero
@@ -96,20 +101,22 @@ export class Recorder {
   private retries = 0
   private moves = 0
   private firstTokenMillis: number | undefined
-  private message: (() => Message | undefined) | undefined
+  /** What the last attempt gave, and what a stream has added up to. */
+  private answer: unknown
+  private streamed: (() => Message | undefined) | undefined
   private stopped: { readonly status: Status; readonly failure: Failure | undefined } | undefined
 
-  constructor(start: Start, span: Tracer.Span, isTraced: boolean, to: Surroundings) {
+  constructor(start: Start, span: Tracer.Span | undefined, to: Surroundings) {
     this.callId = start.callId
     this.start = start
     this.span = span
-    this.isTraced = isTraced
     this.to = to
-    this.began = this.now
+    this.began = to.clock.currentTimeMillisUnsafe()
     this.series = to.series.of(start.model)
     to.series.active.modifyUnsafe(1, to.services)
+    if (to.feed.subscribers === 0) return
     const { callId, context: { priority, requestType, tenant, user }, model, operation, stream } = start
-    this.to.publish(
+    to.publish(
       { _tag: "CallStarted", callId, operation, stream, model, user, tenant, requestType, priority },
       this.began
     )
@@ -124,7 +131,7 @@ export class Recorder {
   attempt<A, E, R>(attempt: Attempt.Attempt, run: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.acquireUseRelease(
       this.startAttempt(attempt),
-      (span) => Effect.withParentSpan(run, span, noStack),
+      (span) => within(span, run),
       (span, exit) => this.attemptEnded(attempt, span, exit)
     )
   }
@@ -136,23 +143,22 @@ export class Recorder {
   ): Effect.Effect<A, E, R | Scope.Scope> {
     return Effect.flatMap(
       Effect.acquireRelease(this.startAttempt(attempt), (span, exit) => this.attemptEnded(attempt, span, exit)),
-      (span) => Effect.withParentSpan(run, span, noStack)
+      (span) => within(span, run)
     )
   }
 
-  private startAttempt(attempt: Attempt.Attempt): Effect.Effect<Tracer.Span> {
-    const { callId, model, number } = attempt
-    const options = this.isTraced
-      ? { attributes: { "claude.call_id": callId, "claude.attempt": number, "gen_ai.request.model": model } }
-      : undefined
-    return Effect.map(Effect.makeSpan("claude.attempt", options), (span) => {
-      const { now } = this
-      this.endWait(now)
+  private startAttempt(attempt: Attempt.Attempt): Effect.Effect<Tracer.Span | undefined> {
+    return Effect.suspend(() => {
+      const { callId, model, number } = attempt
+      const now = this.to.clock.currentTimeMillisUnsafe()
+      if (this.waiting !== undefined) this.endWait(this.waiting, now)
       if ((attempt.moves ?? 0) > 0) this.moved(attempt, now)
       this.series = this.to.series.of(model)
       this.last = attempt
-      this.to.publish({ _tag: "AttemptStarted", callId, attempt: number }, now)
-      return span
+      if (this.to.feed.subscribers > 0) this.to.publish({ _tag: "AttemptStarted", callId, attempt: number }, now)
+      return this.span === undefined ? Effect.undefined : Effect.makeSpan("claude.attempt", {
+        attributes: { "claude.call_id": callId, "claude.attempt": number, "gen_ai.request.model": model }
+      })
     })
   }
 
@@ -167,11 +173,11 @@ export class Recorder {
 
   private attemptEnded(
     attempt: Attempt.Attempt,
-    span: Tracer.Span,
+    span: Tracer.Span | undefined,
     exit: Exit.Exit<unknown, unknown>
   ): Effect.Effect<void> {
-    const { now } = this
-    const { callId, key, number, outcome, sentAt = now, waits } = attempt
+    const now = this.to.clock.currentTimeMillisUnsafe()
+    const { outcome, sentAt = now, waits } = attempt
     const what = outcomes[outcome._tag]
     const cost = Attempt.costOf(this.to.book, attempt, now)
     if (outcome._tag !== "NotSent") this.addSent(attempt, cost, now - sentAt)
@@ -182,11 +188,23 @@ export class Recorder {
       : Exit.isFailure(exit)
       ? ofCause(exit.cause)
       : undefined
-    if (Exit.isSuccess(exit) && isMessage(exit.value)) {
-      const { value } = exit
-      this.message = () => value
+    if (Exit.isSuccess(exit)) this.answer = exit.value
+    if (this.to.feed.subscribers > 0) this.publishEnd(attempt, what, cost, now)
+    if (span !== undefined) {
+      describeAttempt(span, attempt, what, cost, this.failure, now)
+      // The exit of a scope does not say how its stream ended.
+      const how = outcome._tag === "Failed" && Exit.isSuccess(exit) ? Exit.fail(outcome.error) : exit
+      span.end(this.to.clock.currentTimeNanosUnsafe(), how)
     }
-    if (this.isTraced) describeAttempt(span, attempt, what, cost, this.failure, now)
+    return Effect.void
+  }
+
+  private publishEnd(
+    { callId, key, number, outcome, sentAt }: Attempt.Attempt,
+    what: (typeof outcomes)[Attempt.Outcome["_tag"]],
+    cost: Attempt.AttemptCost | undefined,
+    now: number
+  ): void {
     this.to.publish({
       _tag: "AttemptEnded",
       callId,
@@ -195,14 +213,10 @@ export class Recorder {
       error: this.failure?.error,
       keyLabel: key?.label,
       requestId: requestIdOf(outcome),
-      millis: now - sentAt,
+      millis: now - (sentAt ?? now),
       usage: cost?.usage ?? Usage.zero,
       costNanoUsd: cost?.cost?.nanoUsd
     }, now)
-    // The exit of a scope does not say how its stream ended.
-    const how = outcome._tag === "Failed" && Exit.isSuccess(exit) ? Exit.fail(outcome.error) : exit
-    span.end(this.to.clock.currentTimeNanosUnsafe(), how)
-    return Effect.void
   }
 
   private addSent({ endpoint }: Attempt.Attempt, cost: Attempt.AttemptCost | undefined, millis: number): void {
@@ -223,16 +237,14 @@ export class Recorder {
   }
 
   /** Of a wait that did not end before the call did, so much as there was of it. */
-  private endWait(now: number): void {
-    const { waiting } = this
-    if (waiting === undefined) return
+  private endWait({ at, for: reason }: Waiting, now: number): void {
     this.waiting = undefined
-    this.addWait({ for: waiting.for, millis: now - waiting.at }, now)
+    this.addWait({ for: reason, millis: now - at }, now)
   }
 
   /** An attempt has failed, or was refused by an open circuit, and will be followed by another after a wait. */
   retrying(error: ApiError | CircuitOpenError, waitMillis: number): void {
-    const { now } = this
+    const now = this.to.clock.currentTimeMillisUnsafe()
     const isRetry = error._tag !== "CircuitOpenError"
     this.waiting = { for: isRetry ? "retry" : "circuit", at: now }
     this.event(isRetry ? "claude.retry" : "claude.wait", now, {
@@ -249,12 +261,12 @@ export class Recorder {
 
   /** Something happened while the call was under way. */
   event(name: string, now: number, attributes: Record<string, unknown>): void {
-    if (this.isTraced) this.span.event(name, nanos(now), attributes)
+    this.span?.event(name, nanos(now), attributes)
   }
 
   /** There is no further attempt, although one might have helped. */
   gaveUp(error: ApiError, reason: GiveUp): void {
-    const { now } = this
+    const now = this.to.clock.currentTimeMillisUnsafe()
     this.series.giveUps[reason]!.updateUnsafe(1, this.to.services)
     this.event("claude.give_up", now, { "error.type": error._tag, "claude.reason": reason })
     const attempt = this.last?.number ?? 1
@@ -271,7 +283,7 @@ export class Recorder {
 
   /** What a stream has added up to whenever it is asked. */
   streaming(message: () => Message | undefined): void {
-    this.message = message
+    this.streamed = message
   }
 
   /** How a stream ended, which the exit of its scope does not say. */
@@ -279,23 +291,33 @@ export class Recorder {
     this.stopped = { status, failure: status === "error" ? ofError(error) : undefined }
   }
 
-  end(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
-    const { now } = this
-    const { services, version } = this.to
-    this.endWait(now)
+  /** Counts the call and publishes its record. */
+  end(exit: Exit.Exit<unknown, unknown>): CallRecord {
+    const { clock, feed, publish, series, services } = this.to
+    const now = clock.currentTimeMillisUnsafe()
+    if (this.waiting !== undefined) this.endWait(this.waiting, now)
     const { failure, status } = this.stopped ??
       { status: statusOf(exit), failure: Exit.isFailure(exit) ? ofCause(exit.cause) : undefined }
     const record = this.recordOf(status, failure, now)
-    this.to.series.active.modifyUnsafe(-1, services)
-    this.to.series.overhead.updateUnsafe(record.overheadMillis / 1_000, services)
-    this.series.ended(record, services)
+    series.active.modifyUnsafe(-1, services)
+    series.overhead.updateUnsafe(record.overheadMillis / 1_000, services)
+    this.series.ended(record, now, services)
+    if (feed.subscribers > 0) publish({ _tag: "CallEnded", record }, now)
+    return record
+  }
+
+  get exchanged(): Exchanged {
     const request = this.last?.endpoint === "messages" ? this.last.request : this.start.request
-    if (this.isTraced) describeCall(this.span, version, record, { last: this.last, message: this.message?.(), request })
-    this.to.publish({ _tag: "CallEnded", record }, now)
-    const ended = this.to.ended({ record, model: this.series.model, request, message: this.message, now }, this)
-    const how = this.stopped?.failure === undefined || Exit.isFailure(exit) ? exit : Exit.fail(failure?.cause)
-    this.span.end(this.to.clock.currentTimeNanosUnsafe(), how)
-    return ended
+    const message = this.streamed === undefined ? isMessage(this.answer) ? this.answer : undefined : this.streamed()
+    return { request, message }
+  }
+
+  /** Ends the span of the call. */
+  endSpan(span: Tracer.Span, record: CallRecord, exit: Exit.Exit<unknown, unknown>): void {
+    const { last, stopped } = this
+    describeCall(span, this.to.version, record, { last, ...this.exchanged })
+    const how = stopped?.failure === undefined || Exit.isFailure(exit) ? exit : Exit.fail(stopped.failure.cause)
+    span.end(this.to.clock.currentTimeNanosUnsafe(), how)
   }
 
   private recordOf(status: Status, failure: Failure | undefined, now: number): CallRecord {
@@ -338,10 +360,6 @@ export class Recorder {
       priority,
       metadata: tags
     }
-  }
-
-  private get now(): number {
-    return this.to.clock.currentTimeMillisUnsafe()
   }
 }
 

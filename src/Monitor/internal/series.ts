@@ -1,10 +1,113 @@
-/** The series of the metrics of calls: those of one model together, each looked up once. */
+/** The series of the metrics of calls, ours and those of the conventions: those of one model together, each looked up once. */
 import type * as Context from "effect/Context"
-import type * as Metric from "effect/Metric"
+import * as Metric from "effect/Metric"
 import type { AttemptCost } from "../../Attempt.ts"
 import { counter, type Definition, gauge, histogram, labels, metrics } from "../../internal/metrics.ts"
 import type { Catalogue } from "../../Model.ts"
+import { promptTokens } from "../../Usage.ts"
 import type { CallRecord, WaitReason } from "./events.ts"
+import { boundaries, type Conventions, conventions, type Instrument, serverOf } from "./genAi.ts"
+import { History } from "./totals.ts"
+
+type Attributes = Readonly<Record<string, string>>
+
+/** Effect's exporters take the unit from an attribute of this name. */
+const seriesOf = (
+  { description, name, type, unit }: Instrument,
+  attributes: Attributes
+): Metric.Metric<number, unknown> =>
+  type === "counter"
+    ? Metric.counter(name, { description, incremental: true, attributes: { ...attributes, unit } })
+    : Metric.histogram(name, { description, boundaries: boundaries[unit], attributes: { ...attributes, unit } })
+
+/** What a call for a message adds to the metrics of the conventions. */
+type Recording = (record: CallRecord, services: Context.Context<never>) => void
+
+const byVersion: Readonly<Record<Conventions, (attributes: Attributes, ended: Attributes) => Recording>> = {
+  current: (attributes, ended) => {
+    const { metrics } = conventions.current
+    const seconds = seriesOf(metrics.duration, ended)
+    const chunk = seriesOf(metrics.firstChunk, attributes)
+    const input = seriesOf(metrics.usage, { ...attributes, "gen_ai.token.type": "input" })
+    const output = seriesOf(metrics.usage, { ...attributes, "gen_ai.token.type": "output" })
+    return ({ firstTokenMillis, latencyMillis, usage }, services) => {
+      seconds.updateUnsafe(latencyMillis / 1_000, services)
+      if (firstTokenMillis !== undefined) chunk.updateUnsafe(firstTokenMillis / 1_000, services)
+      const prompt = promptTokens(usage)
+      if (prompt + usage.outputTokens === 0) return
+      input.updateUnsafe(prompt, services)
+      output.updateUnsafe(usage.outputTokens, services)
+    }
+  },
+  latest: (attributes, ended) => {
+    const { metrics } = conventions.latest
+    const seconds = seriesOf(metrics.duration, ended)
+    const chunk = seriesOf(metrics.firstChunk, attributes)
+    // The API does not say what each kind of content took.
+    const counted = { ...attributes, "gen_ai.token.modality": "unknown" }
+    const input = seriesOf(metrics.input, counted)
+    const output = seriesOf(metrics.output, counted)
+    const cacheRead = seriesOf(metrics.cacheRead, counted)
+    const cacheWrite = seriesOf(metrics.cacheWrite, counted)
+    const reasoning = seriesOf(metrics.reasoning, counted)
+    const inputSize = seriesOf(metrics.inputSize, attributes)
+    const outputSize = seriesOf(metrics.outputSize, attributes)
+    return ({ firstTokenMillis, latencyMillis, usage }, services) => {
+      seconds.updateUnsafe(latencyMillis / 1_000, services)
+      if (firstTokenMillis !== undefined) chunk.updateUnsafe(firstTokenMillis / 1_000, services)
+      // Failed operations are recorded with 0.
+      input.updateUnsafe(promptTokens(usage), services)
+      output.updateUnsafe(usage.outputTokens, services)
+      cacheRead.updateUnsafe(usage.cacheReadTokens, services)
+      cacheWrite.updateUnsafe(usage.cacheWrite5mTokens + usage.cacheWrite1hTokens, services)
+      reasoning.updateUnsafe(usage.thinkingTokens, services)
+      inputSize.updateUnsafe(promptTokens(usage), services)
+      outputSize.updateUnsafe(usage.outputTokens, services)
+    }
+  }
+}
+
+/** The most sets of attributes; a call beyond them counts as one of other models. */
+const maxSets = 500
+
+/** The series of the conventions, by the labels of the model that was asked and of the one that served, and by the error. */
+class GenAi {
+  private readonly version: Conventions
+  private readonly server: Attributes
+  private readonly sets = new Map<string, Recording>()
+
+  constructor(version: Conventions, baseUrl: string) {
+    this.version = version
+    const server = serverOf(baseUrl)
+    this.server = server === undefined
+      ? {}
+      : { "server.address": server.address, "server.port": String(server.port) }
+  }
+
+  of(model: string, served: string | undefined, error: string | undefined): Recording {
+    const known = this.sets.get(`${model} ${served} ${error}`)
+    if (known !== undefined) return known
+    return this.sets.size < maxSets || (model === "other" && served === "other")
+      ? this.add(model, served, error)
+      : this.of("other", "other", error && "other")
+  }
+
+  private add(model: string, served: string | undefined, error: string | undefined): Recording {
+    const attributes: Attributes = {
+      "gen_ai.operation.name": "chat",
+      "gen_ai.provider.name": "anthropic",
+      "gen_ai.request.model": model,
+      ...(served === undefined ? undefined : { "gen_ai.response.model": served }),
+      ...this.server
+    }
+    const recording = byVersion[this.version](
+      attributes,
+      error === undefined ? attributes : { ...attributes, "error.type": error === "other" ? "_OTHER" : error }
+    )
+    this.sets.set(`${model} ${served} ${error}`, recording)
+    return recording
+  }
+}
 
 type Counters = Readonly<Record<string, Metric.Counter<number>>>
 
@@ -27,9 +130,17 @@ export class ModelSeries {
   private readonly cacheSaved: Metric.Counter<number>
   private readonly cacheMissed: Metric.Counter<number>
   private readonly errors = new Map<string, Metric.Counter<number>>()
+  private readonly recordingOf: (served: string | undefined, error: string | undefined) => Recording
+  /** That of the last call for a message: most are alike. */
+  private last:
+    | { readonly served: string | undefined; readonly error: string | undefined; readonly record: Recording }
+    | undefined
+  /** What its calls added up to, from the first one on that ended. */
+  history: History | undefined
 
-  constructor(model: string) {
+  constructor(model: string, recordingOf: ModelSeries["recordingOf"]) {
     this.model = model
+    this.recordingOf = recordingOf
     this.requests = each(metrics.requests, "status", labels.status, model)
     this.attempts = each(metrics.attempts, "outcome", labels.outcome, model)
     this.retries = each(metrics.retries, "reason", labels.retry, model)
@@ -44,9 +155,18 @@ export class ModelSeries {
   }
 
   /** A call has ended. */
-  ended({ error, fault, latencyMillis, status }: CallRecord, services: Context.Context<never>): void {
+  ended(call: CallRecord, now: number, services: Context.Context<never>): void {
+    const { error, fault, latencyMillis, servedModel: served, status } = call
+    this.history ??= new History()
+    this.history.add(call, now)
     this.requests[status]!.updateUnsafe(1, services)
     this.latency.updateUnsafe(latencyMillis / 1_000, services)
+    if (call.operation === "chat") {
+      if (this.last === undefined || this.last.served !== served || this.last.error !== error) {
+        this.last = { served, error, record: this.recordingOf(served, error) }
+      }
+      this.last.record(call, services)
+    }
     if (error === undefined || fault === undefined) return
     const key = `${error} ${fault}`
     const series = this.errors.get(key) ?? counter(metrics.errors, { model: this.model, error, fault })
@@ -83,10 +203,20 @@ export class Series {
   private readonly names = new Map<string, ModelSeries>()
   private readonly find: Catalogue["find"]
   private readonly services: Context.Context<never>
+  private readonly genAi: GenAi
 
-  constructor(find: Catalogue["find"], services: Context.Context<never>) {
+  constructor(find: Catalogue["find"], services: Context.Context<never>, version: Conventions, baseUrl: string) {
     this.find = find
     this.services = services
+    this.genAi = new GenAi(version, baseUrl)
+  }
+
+  /** Of each model with a call that has ended, by its label. */
+  get histories(): ReadonlyMap<string, History> {
+    const all = [...this.names.values()].flatMap(({ history, model }) =>
+      history === undefined ? [] : [[model, history] as const]
+    )
+    return new Map(all)
   }
 
   wait(reason: WaitReason, priority: string): Metric.Histogram<number> {
@@ -107,12 +237,15 @@ export class Series {
   }
 
   /** The label of a model: one of the catalogue by its id, else `other`. */
-  labelOf(model: string): string {
+  private labelOf(model: string): string {
     return this.find(model)?.id ?? "other"
   }
 
   private add(model: string): ModelSeries {
-    const series = new ModelSeries(model)
+    const series = new ModelSeries(
+      model,
+      (served, error) => this.genAi.of(model, served === undefined ? undefined : this.labelOf(served), error)
+    )
     const { retiresOn } = this.find(model) ?? {}
     if (retiresOn !== undefined) {
       gauge(metrics.retirement, { model }).updateUnsafe(Date.parse(retiresOn) / 1_000, this.services)

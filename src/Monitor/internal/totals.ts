@@ -1,7 +1,5 @@
-/** What calls added up to: since the start, and over the last minute and hour. */
-import type { Usage } from "../../Usage.ts"
+/** What calls added up to: since the start, and over the last minute and hour, with quantiles in constant memory. */
 import type { CallRecord } from "./events.ts"
-import { Sketch } from "./sketch.ts"
 
 /**
  * Times of calls in milliseconds; undefined where there were none. Quantiles are off by at most 2.5 % of themselves.
@@ -62,6 +60,58 @@ export interface Period extends Totals {
   readonly models: Readonly<Record<string, Totals>>
 }
 
+/**
+ * Quantiles come from a histogram whose buckets grow by this factor, so that they are off by at most 2.5 % of themselves. Values from 1 ms to an hour
+ * have buckets of their own; smaller and larger ones count in the first and the last.
+ */
+const factor = 1.05
+
+const maxMillis = 3_600_000
+
+const logFactor = Math.log(factor)
+
+const size = Math.ceil(Math.log(maxMillis) / logFactor) + 2
+
+class Sketch {
+  private readonly counts = new Uint32Array(size)
+  private count = 0
+  private sum = 0
+
+  /** `value` in milliseconds. */
+  add(value: number): void {
+    const index = value <= 1 ? 0 : Math.min(size - 1, Math.ceil(Math.log(value) / logFactor))
+    this.counts[index]!++
+    this.count++
+    this.sum += value
+  }
+
+  merge(that: Sketch): void {
+    for (let index = 0; index < size; index++) this.counts[index]! += that.counts[index]!
+    this.count += that.count
+    this.sum += that.sum
+  }
+
+  clear(): void {
+    this.counts.fill(0)
+    this.count = 0
+    this.sum = 0
+  }
+
+  get mean(): number | undefined {
+    return this.count === 0 ? undefined : this.sum / this.count
+  }
+
+  /** The value that a part of all values does not exceed, such as 0.95. */
+  quantile(part: number): number | undefined {
+    if (this.count === 0) return undefined
+    let left = Math.max(1, Math.ceil(part * this.count))
+    let index = 0
+    while (index < size - 1 && (left -= this.counts[index]!) > 0) index++
+    // The middle of its bucket.
+    return index === 0 ? 1 : factor ** index * 2 / (1 + factor)
+  }
+}
+
 /** Sums that can be added up; of one span of time, or of all. */
 class Sum {
   success = 0
@@ -86,17 +136,13 @@ class Sum {
     this.retries += record.retries
     if (costNanoUsd === undefined) this.unpriced++
     else this.costNanoUsd += costNanoUsd
-    this.addUsage(usage)
-    if (status !== "cancelled") this.latency.add(record.latencyMillis)
-    if (firstTokenMillis !== undefined) this.firstToken.add(firstTokenMillis)
-  }
-
-  private addUsage(usage: Usage): void {
     this.input += usage.inputTokens
     this.output += usage.outputTokens
     this.cacheRead += usage.cacheReadTokens
     this.cacheWrite5m += usage.cacheWrite5mTokens
     this.cacheWrite1h += usage.cacheWrite1hTokens
+    if (status !== "cancelled") this.latency.add(record.latencyMillis)
+    if (firstTokenMillis !== undefined) this.firstToken.add(firstTokenMillis)
   }
 
   merge(that: Sum): void {

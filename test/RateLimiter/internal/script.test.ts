@@ -293,7 +293,7 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the limiter", () => {
             }
           }
         }),
-      { arbitrary: { runs: 1_500, size: 80 }, timeout: 120_000 }
+      { arbitrary: { runs: 800, size: 80 }, timeout: 120_000 }
     )
 
     it.effect("came by all there is", () =>
