@@ -8,7 +8,7 @@ import { admitted, type Attempt, nothing, onContent, type Settle, waited } from 
 import { CircuitOpenError } from "../../ClaudeError.ts"
 import type * as Model from "../../Model.ts"
 import type { Admission, Change, Circuit, Permit, Refusal, Result } from "./circuit.ts"
-import type { Mode, Settings } from "./options.ts"
+import type { Mode, Resolved, Settings } from "./options.ts"
 import { Usuals } from "./usual.ts"
 
 /** What all gates of a breaker share. */
@@ -53,6 +53,11 @@ export class Gate {
   private forcedUntil = -Infinity
   /** Done at the next change, for callers that wait for it. */
   private news: Deferred.Deferred<void> | undefined
+  /** Done when attempts may go that were refused. */
+  private release: Deferred.Deferred<void> | undefined
+
+  /** Completes when attempts may go that were refused: it has closed, or its mode or its rules were changed. */
+  readonly released: Effect.Effect<void> = Effect.suspend(() => Deferred.await(this.release ??= Deferred.makeUnsafe()))
 
   constructor(group: Model.Group, mode: Mode, circuit: Circuit, settings: Settings, around: Around) {
     this.group = group
@@ -70,19 +75,27 @@ export class Gate {
   setMode(mode: Mode): void {
     this.ownMode = mode
     this.forcedUntil = -Infinity
-    this.wake()
+    this.letGo()
   }
 
   /** Refuses everything until then. */
   forceOpen(until: number): void {
     this.forcedUntil = until
-    this.wake()
+    this.letGo()
+  }
+
+  /** Rules and settings from now on. */
+  update({ rules, settings }: Pick<Resolved, "rules" | "settings">): void {
+    this.circuit.rules = rules
+    this.settings = settings
+    this.letGo()
   }
 
   /** Another phase of the circuit, or a permit that came back. */
   changed({ from, to }: Change): void {
-    if (from !== "closed" && to === "closed") this.usuals.forget()
-    this.wake()
+    if (from === "closed" || to !== "closed") return this.wake()
+    this.usuals.forget()
+    this.letGo()
   }
 
   check(attempt: Attempt): Effect.Effect<void, CircuitOpenError> {
@@ -116,6 +129,12 @@ export class Gate {
 
   private now(): number {
     return this.around.clock.currentTimeMillisUnsafe()
+  }
+
+  private letGo(): void {
+    if (this.release !== undefined) Deferred.doneUnsafe(this.release, Effect.void)
+    this.release = undefined
+    this.wake()
   }
 
   private wake(): void {

@@ -32,14 +32,14 @@ import { Tally } from "./window.ts"
 /** The most verdicts of half-open calls that wait to be reported; the oldest make room. */
 const maxPending = 1_000
 
-/** What the circuits of one breaker share: the way to the store, and how long they wait for it. Times are milliseconds. */
+/** What the circuits of one breaker share: the way to the store, and how long they wait for it. Times are milliseconds, and may change. */
 export interface Link {
   readonly client: StoreClient<Batch, Reply>
   readonly clock: Clock.Clock
   readonly run: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
-  readonly storeTimeout: number
-  readonly syncInterval: number
-  readonly staleAfter: number
+  storeTimeout: number
+  syncInterval: number
+  staleAfter: number
   /** One circuit tries whether a lost store is back; the others leave it alone until that is known. */
   isTrying: boolean
 }
@@ -49,18 +49,23 @@ const phases: ReadonlySet<Reply["phase"]> = new Set(["closed", "open", "halfOpen
 export const makeLink = (
   step: (batch: Batch) => Effect.Effect<Reply, unknown>,
   options: Omit<Link, "client" | "isTrying">
-): Link => ({
-  ...options,
-  isTrying: false,
-  client: new StoreClient({
-    name: "CircuitBreaker",
-    step,
-    timeoutMillis: options.storeTimeout,
-    isReply: ({ epoch, now, phase, waitMillis }) =>
-      phases.has(phase) && Number.isFinite(epoch) && Number.isFinite(now) && Number.isFinite(waitMillis),
-    whileLost: "Until it does, each process decides by what it sees itself."
-  })
-})
+): Link => {
+  const link: Link = {
+    ...options,
+    isTrying: false,
+    client: new StoreClient({
+      name: "CircuitBreaker",
+      step,
+      get timeoutMillis() {
+        return link.storeTimeout
+      },
+      isReply: ({ epoch, now, phase, waitMillis }) =>
+        phases.has(phase) && Number.isFinite(epoch) && Number.isFinite(now) && Number.isFinite(waitMillis),
+      whileLost: "Until it does, each process decides by what it sees itself."
+    })
+  }
+  return link
+}
 
 /** What the store is yet to be told about the half-open calls of one epoch; `isUrgent` is what others should know at once. */
 interface Pending {
