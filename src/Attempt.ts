@@ -210,7 +210,7 @@ export const costOf = (
   let { usage } = outcome
   let isEstimated = false
   let confidence: AttemptCost["confidence"] = isCompleted
-    ? "exact"
+    ? outcome.isEstimated === true ? "estimated" : "exact"
     : outcome.hasHiddenOutput === true
     ? "estimated"
     : "derived"
@@ -259,7 +259,7 @@ export const learning = (kinds: CallKinds): Policy => ({
   admit: (attempt) =>
     attempt.endpoint !== "messages" ? admitted : Effect.succeed(Effect.map(Clock.currentTimeMillis, (now) => {
       const { context, estimate, kind, model, optimized, outcome, sentAt } = attempt
-      if (outcome._tag !== "Completed") return
+      if (outcome._tag !== "Completed" || outcome.isEstimated === true) return
       const { stopReason, usage } = outcome
       const isCut = stopReason === "max_tokens"
       kind.add({

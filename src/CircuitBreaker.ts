@@ -243,7 +243,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     optionsOf.set(gate, options)
   }
   // The groups of every catalogue end with "other".
-  const gateOf = (group: Model.Group): Gate => gates.get(group) ?? gates.get("other")!
+  const other = gates.get("other")!
+  const gateOf = (group: Model.Group): Gate => gates.get(group) ?? other
   const gatesOf = (group: Model.Group | undefined): Iterable<Gate> =>
     group === undefined ? gates.values() : [gateOf(group)]
 

@@ -26,7 +26,6 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -35,6 +34,7 @@ import type * as Tracer from "effect/Tracer"
 import type { Attempt, MessageAttempt } from "./Attempt.ts"
 import { isUnconnected } from "./ClaudeApi/internal/apiError.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
+import * as Misread from "./ClaudeApi/internal/misread.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
 import type { ApiError } from "./ClaudeError.ts"
@@ -54,7 +54,7 @@ import * as Usage from "./Usage.ts"
 export interface Timeouts {
   /** Until the response headers: a plain call sends them when the whole answer is ready. Default 10 minutes. */
   readonly headers?: Duration.Input | undefined
-  /** From sending until the first content of a stream. Default 10 minutes. */
+  /** From sending until the first content of a stream, pings or not. Default none: while the API sends pings, it works on the answer. */
   readonly firstContent?: Duration.Input | undefined
   /** Between two chunks of a body, where the pings of a stream count. Time that the reader takes does not. Default 2 minutes. */
   readonly idle?: Duration.Input | undefined
@@ -70,7 +70,8 @@ export interface Timeouts {
  *   `undici`: it is loaded when a layer without `fetch` is built.
  * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
  * - `traceparent`: sends the span of the attempt along, as W3C Trace Context, for a gateway that goes on with the trace. Default `false`.
- * - `maxBytes`: the largest answer that is read. Default 64 MiB; a larger one fails as `malformed`.
+ * - `maxBytes`: the largest answer that is read, after it was decompressed. Default 64 MiB; a larger one fails as `malformed`.
+ * - `pings`: streams give pings as events of the type `ping` too, for servers that keep their own clients waiting. Default `false`.
  *
  * @category options
  * @since 0.1.0
@@ -82,6 +83,7 @@ export interface Options {
   readonly fetch?: typeof globalThis.fetch | undefined
   readonly traceparent?: boolean | undefined
   readonly maxBytes?: number | undefined
+  readonly pings?: boolean | undefined
 }
 
 /**
@@ -136,10 +138,6 @@ const maxClients = 256
 
 /** The most pages that are read of a list. */
 const maxPages = 100
-
-const isMessage = (body: object): body is Message =>
-  "type" in body && body.type === "message" && "usage" in body && Predicate.isObject(body.usage) &&
-  "content" in body && Array.isArray(body.content) && body.content.every(Predicate.isObject)
 
 const isTokensCount = (body: object): body is MessageTokensCount =>
   "input_tokens" in body && typeof body.input_tokens === "number"
@@ -222,12 +220,13 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
   const baseUrl = options.baseUrl ?? defaultBaseUrl
   const bounds: Exchange.Bounds = {
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
-    firstContent: Duration.toMillis(options.timeouts?.firstContent ?? "10 minutes"),
+    firstContent: Duration.toMillis(options.timeouts?.firstContent ?? Infinity),
     idle: Duration.toMillis(options.timeouts?.idle ?? "2 minutes"),
     call: Duration.toMillis(options.timeouts?.call ?? "1 hour"),
     maxBytes: options.maxBytes ?? 64 * 1024 * 1024
   }
   const plainBounds = { ...bounds, firstContent: Infinity }
+  const streamBounds = { ...bounds, pings: options.pings ?? false }
   const prepared = preparing(baseUrl, bounds, options)
 
   return ClaudeApi.of({
@@ -242,17 +241,24 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
           return client.messages.create("stream" in params ? { ...params, stream: false } : params, options)
             .asResponse()
         },
-        is: isMessage,
-        used: (message) => ({
-          usage: Usage.fromReported(message.usage, () => cacheTtl(attempt.request)),
-          model: message.model,
-          stopReason: message.stop_reason ?? undefined,
-          refusal: message.stop_reason === "refusal" ? refusalOfMessage(message) : undefined
-        })
+        is: Exchange.isMessage,
+        used: (message) => {
+          // The types say more than an answer has to have.
+          const { model, stop_reason: stopReason }: { readonly model: unknown; readonly stop_reason: unknown } = message
+          const used = {
+            usage: Usage.fromReported(message.usage ?? {}, () => cacheTtl(attempt.request)),
+            model: typeof model === "string" ? model : undefined,
+            stopReason: typeof stopReason === "string" ? stopReason : undefined,
+            refusal: stopReason === "refusal" ? refusalOfMessage(message) : undefined
+          }
+          return typeof message.usage?.output_tokens === "number" && typeof message.usage.input_tokens === "number"
+            ? used
+            : { ...used, usage: Misread.counted(attempt, message, used.usage), isEstimated: true }
+        }
       }),
 
     stream: (attempt) =>
-      Receive.stream(attempt, bounds, (exchange) => {
+      Receive.stream(attempt, streamBounds, (exchange) => {
         const { client, options } = prepared(exchange)
         return client.messages.create({ ...toParams(attempt.request), stream: true }, options).asResponse()
       }),

@@ -22,10 +22,11 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { IncompleteAnswerError } from "./ClaudeError.ts"
+import { fallbackModel } from "./internal/fallbackModel.ts"
 import * as Usage from "./Usage.ts"
 
 /**
- * An event of a streamed message: the SDK's own type. Pings are not among them.
+ * An event of a streamed message: the SDK's own type. Pings are among them only where `ClaudeApi` is asked for them.
  *
  * @category models
  * @since 0.1.0
@@ -39,30 +40,39 @@ export type Event = RawMessageStreamEvent
  * @since 0.1.0
  */
 export const text = <E, R>(self: Stream.Stream<Event, E, R>): Stream.Stream<string, E, R> =>
-  Stream.map(Stream.filter(self, isText), (event) => event.delta.text)
+  Stream.map(Stream.filter(self, (event) => textIn(event) !== undefined), (event) => textIn(event) ?? "")
 
-const isText = (event: Event): event is TextEvent =>
-  event.type === "content_block_delta" && event.delta.type === "text_delta"
-
-interface TextEvent {
-  readonly type: "content_block_delta"
-  readonly index: number
-  readonly delta: { readonly type: "text_delta"; readonly text: string }
+/** The text that an event adds; undefined where it is about something else. */
+const textIn = (event: Event): string | undefined => {
+  if (event.type === "content_block_delta") return event.delta.type === "text_delta" ? event.delta.text : undefined
+  if (event.type !== "content_block_start" || event.content_block.type !== "text") return undefined
+  return event.content_block.text || undefined
 }
 
 /**
- * Whether an event has content: a delta, or a block that arrives complete (a server tool's result, redacted thinking).
- * Until the first of these a failed stream can be retried transparently.
+ * Whether an event has content: a delta, or a block that arrives with it (a server tool's result, redacted thinking, a text
+ * that is not empty). Until the first of these a failed stream can be retried transparently.
  *
  * @category guards
  * @since 0.1.0
  */
 export const isContent = (event: Event): boolean =>
-  event.type === "content_block_delta" ||
-  (event.type === "content_block_start" && !emptyAtStart.has(event.content_block.type))
+  event.type === "content_block_delta" || (event.type === "content_block_start" && !isEmptyAtStart(event.content_block))
 
-/** Blocks that start empty and grow by deltas. */
-const emptyAtStart: ReadonlySet<string> = new Set(["text", "thinking", "tool_use", "server_tool_use", "fallback"])
+/** Blocks without content of their own, and those of betas that start empty. */
+const emptyAtStart: ReadonlySet<string> = new Set(["fallback", "compaction"])
+
+/** Whether a block is yet to grow by deltas. */
+const isEmptyAtStart = (block: ContentBlock): boolean => {
+  if (block.type === "text") return !block.text
+  if (block.type === "thinking") return !block.thinking
+  if (isToolUse(block)) return Object.keys(block.input ?? {}).length === 0
+  return emptyAtStart.has(block.type)
+}
+
+/** A call of a tool, whoever runs it. */
+const isToolUse = (block: ContentBlock): block is Extract<ContentBlock, { readonly input: unknown }> =>
+  String(block.type).endsWith("tool_use")
 
 /**
  * The joined text of a message, whatever ended it: `""` where it has none. `completeText` fails instead.
@@ -71,7 +81,7 @@ const emptyAtStart: ReadonlySet<string> = new Set(["text", "thinking", "tool_use
  * @since 0.1.0
  */
 export const textOf = (message: Message): string =>
-  message.content.map((block) => block.type === "text" ? block.text : "").join("")
+  message.content.map((block) => block.type === "text" ? block.text ?? "" : "").join("")
 
 /**
  * The joined text of a message that ended by itself (`end_turn`) or at one of the request's `stop_sequences`. Any other
@@ -104,15 +114,18 @@ export const completeText = (message: Message, attempts = 1): Effect.Effect<stri
     new IncompleteAnswerError({
       reason: reason === "complete" ? "empty" : reason,
       text,
-      stopReason: message.stop_reason ?? undefined,
-      category: message.stop_details?.category ?? undefined,
-      messageId: message.id,
-      model: message.model,
+      stopReason: stringOf(message.stop_reason),
+      category: stringOf(message.stop_details?.category),
+      messageId: stringOf(message.id) ?? "",
+      model: stringOf(message.model) ?? "",
       usage: Usage.fromReported(message.usage),
       attempts
     })
   )
 }
+
+/** What came over the wire may be anything. */
+const stringOf = (value: unknown): string | undefined => typeof value === "string" ? value : undefined
 
 /** What each stop reason says about a text. The API may add reasons, so the lookup can miss. */
 const endings: ReadonlyMap<StopReason | null, "complete" | IncompleteAnswerError["reason"]> = new Map([
@@ -160,23 +173,24 @@ export interface Accumulator {
   readonly message: () => Message | undefined
 }
 
-/** A content block while it is being received. */
+/** A content block while it is being received: of any type, also one that is not known yet. */
 interface Open {
-  readonly block: ContentBlock
+  readonly block: Record<string, unknown>
   /** The pieces of a tool's input. */
   json: string
   done: boolean
 }
 
 /** Blocks that are useful before they are complete: half a tool call or unsigned thinking is not. */
-const usefulUnfinished = (block: ContentBlock): boolean =>
-  block.type !== "tool_use" && block.type !== "server_tool_use" && block.type !== "thinking"
+const isUseful = ({ block, done, json }: Open): boolean =>
+  done || (json === "" && block["type"] !== "thinking" && !String(block["type"]).endsWith("tool_use"))
 
 /** A copy to append to, so that the events stay unchanged. */
-const owned = (block: ContentBlock): ContentBlock =>
-  block.type === "text"
-    ? { ...block, text: block.text ?? "", citations: block.citations && [...block.citations] }
-    : { ...block }
+const opened = (block: ContentBlock): Open => ({
+  block: block.type === "text" ? { ...block, text: block.text ?? "" } : { ...block },
+  json: "",
+  done: false
+})
 
 /** The input of a tool. Text that is not JSON (cut at `max_tokens`) is kept as a string, so that it is not lost. */
 const parsed = (json: string): unknown => Result.getOrElse(Result.try((): unknown => JSON.parse(json)), () => json)
@@ -184,71 +198,101 @@ const parsed = (json: string): unknown => Result.getOrElse(Result.try((): unknow
 const finish = (open: Open): void => {
   if (open.done) return
   open.done = true
-  if ((open.block.type === "tool_use" || open.block.type === "server_tool_use") && open.json !== "") {
-    // The SDK types the input of a server tool more narrowly than the JSON that arrives.
-    open.block.input = parsed(open.json) as Record<string, unknown>
-  }
+  if (open.json !== "") open.block["input"] = parsed(open.json)
+}
+
+const append = (block: Record<string, unknown>, field: string, value: unknown): void => {
+  const before = block[field]
+  if (typeof value === "string") block[field] = typeof before === "string" ? before + value : value
+  else if (Array.isArray(value) && Array.isArray(before)) block[field] = [...before, ...value]
+  else if (value !== undefined && value !== null) block[field] = value
 }
 
 const extend = (open: Open, delta: Extract<Event, { type: "content_block_delta" }>["delta"]): void => {
   const { block } = open
   switch (delta.type) {
     case "text_delta":
-      if (block.type === "text") block.text += delta.text
+      append(block, "text", delta.text)
       break
     case "input_json_delta":
       open.json += delta.partial_json
       break
     case "thinking_delta":
-      if (block.type === "thinking") block.thinking += delta.thinking ?? ""
+      append(block, "thinking", delta.thinking)
       break
     case "signature_delta":
-      if (block.type === "thinking") block.signature = delta.signature
+      block["signature"] = delta.signature
       break
     case "citations_delta":
-      if (block.type === "text") (block.citations ??= []).push(delta.citation)
+      append(block, "citations", [delta.citation])
       break
+    default: {
+      const { type, ...fields } = delta as { readonly type: string } // of types to come
+      // The deltas of a compaction bring what it is in the end; those of other types are pieces.
+      if (type === "compaction_delta") Object.assign(block, fields)
+      else for (const [field, value] of Object.entries(fields)) if (field !== "__proto__") append(block, field, value)
+    }
   }
 }
 
+const isKnown = ([, value]: readonly [string, unknown]): boolean => value !== null && value !== undefined
+
 /**
- * Starts adding up the events of one message. Unknown events, deltas and indexes are ignored, as the API asks. An
- * unfinished text block is part of the message so far; an unfinished tool call or thinking block is not. Tool input that
- * is not JSON (an answer that ended at `max_tokens`) is given as the string that arrived.
+ * Starts adding up the events of one message. Unknown events and indexes are ignored, as the API asks, and a block of an unknown
+ * type grows by its deltas field by field. An unfinished text block is part of the message so far; an unfinished tool call or
+ * thinking block is not. Tool input that is not JSON (an answer that ended at `max_tokens`) is given as the string that arrived.
+ *
+ * A start with another id begins another message: nothing of the one before is kept.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const accumulate = (): Accumulator => {
   let start: Message | undefined
-  const blocks = new Map<number, Open>()
+  let blocks: Array<Open> = []
+  /** The blocks that may grow, by their index. */
+  const growing = new Map<number, Open>()
+  const begin = (message: Message): void => {
+    // A start that is repeated says nothing new.
+    if (start !== undefined && start.id === message.id) return
+    start = { ...message }
+    blocks = []
+    growing.clear()
+  }
   return {
     add: (event) => {
       switch (event.type) {
         case "message_start":
-          start = { ...event.message }
+          begin(event.message)
           break
-        case "content_block_start":
-          blocks.set(event.index, { block: owned(event.content_block), json: "", done: false })
+        case "content_block_start": {
+          const open = opened(event.content_block)
+          // A block without content_block_stop is as complete as it will be.
+          const before = growing.get(event.index)
+          if (before !== undefined) finish(before)
+          growing.set(event.index, open)
+          blocks.push(open)
+          const model = fallbackModel(event.content_block)
+          if (model !== undefined && start !== undefined) start = { ...start, model }
           break
+        }
         case "content_block_delta": {
-          const open = blocks.get(event.index)
+          const open = growing.get(event.index)
           if (open !== undefined) extend(open, event.delta)
           break
         }
         case "content_block_stop": {
-          const open = blocks.get(event.index)
+          const open = growing.get(event.index)
           if (open !== undefined) finish(open)
           break
         }
         case "message_stop":
-          // A block without content_block_stop is as complete as it will be.
-          for (const open of blocks.values()) finish(open)
+          blocks.forEach(finish)
           break
         case "message_delta": {
           if (start === undefined) break
-          const known = Object.entries(event.usage).filter(([, value]) => value !== null && value !== undefined)
-          start = { ...start, ...event.delta, usage: { ...start.usage, ...Object.fromEntries(known) } }
+          const usage = Object.fromEntries(Object.entries(event.usage ?? {}).filter(isKnown))
+          start = { ...start, ...event.delta, usage: { ...start.usage, ...usage } }
           break
         }
       }
@@ -256,9 +300,8 @@ export const accumulate = (): Accumulator => {
     message: () =>
       start && {
         ...start,
-        content: [...blocks.values()].filter((open) => open.done || usefulUnfinished(open.block)).map((open) => ({
-          ...open.block
-        }))
+        // They came as JSON of the SDK's types, or of types to come.
+        content: blocks.filter(isUseful).map(({ block }) => ({ ...block })) as unknown as Array<ContentBlock>
       }
   }
 }

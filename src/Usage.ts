@@ -105,6 +105,15 @@ export interface Reported {
 const tokens = (reported: number | null | undefined, before: number): number =>
   typeof reported === "number" && Number.isSafeInteger(reported) && reported >= 0 ? reported : before
 
+/**
+ * Whether a report says how much of both input and output there was. Where it does not, a usage made of it is no more than what is known.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isWhole = (reported: Reported | null | undefined): boolean =>
+  tokens(reported?.input_tokens, -1) >= 0 && tokens(reported?.output_tokens, -1) >= 0
+
 const name = (reported: unknown, before: string | undefined): string | undefined =>
   typeof reported === "string" ? reported : before
 

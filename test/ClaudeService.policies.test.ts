@@ -182,7 +182,7 @@ describe("the breaker", () => {
           assert.isUndefined(waiting.pollUnsafe())
           yield* change(breaker)
           yield* TestClock.adjust("20 seconds")
-          assert.isAtMost((yield* Fiber.join(waiting)) - began, 2_600)
+          assert.isAtMost((yield* Fiber.join(waiting)) - began, 3_100)
         }).pipe(Effect.provide(under(fetch, strict)))
       }
     }))

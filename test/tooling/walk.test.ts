@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { entered, tooFar } from "../../scripts/walk.ts"
+import { entered, targets, tooFar } from "../../scripts/walk.ts"
 
 const fn = (functionName: string, count: number, startOffset = 10) => ({
   functionName,
@@ -34,10 +34,12 @@ describe("walk", () => {
         file: `${index}.ts`,
         functions: Array.from({ length: index === 0 ? functions - files + 1 : 1 }, () => "f")
       }))
-    assert.deepStrictEqual(tooFar("create", walk(51, 275)), [])
-    assert.lengthOf(tooFar("create", walk(52, 275)), 1)
-    assert.lengthOf(tooFar("create", walk(52, 276)), 2)
-    assert.deepStrictEqual(tooFar("refusal", walk(31, 500)), [])
-    assert.lengthOf(tooFar("refusal", walk(32, 32)), 1)
+    const { files, functions = 0 } = targets["create"]!.limit
+    assert.deepStrictEqual(tooFar("create", walk(files, functions)), [])
+    assert.lengthOf(tooFar("create", walk(files + 1, functions)), 1)
+    assert.lengthOf(tooFar("create", walk(files + 1, functions + 1)), 2)
+    const refusal = targets["refusal"]!.limit.files
+    assert.deepStrictEqual(tooFar("refusal", walk(refusal, 500)), [])
+    assert.lengthOf(tooFar("refusal", walk(refusal + 1, refusal + 1)), 1)
   })
 })

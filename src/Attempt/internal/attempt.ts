@@ -112,6 +112,8 @@ export type Outcome = Data.TaggedEnum<{
     readonly stopReason: string | undefined
     /** Why the model refused, where it did: refusals are charged by rules of their own. */
     readonly refusal?: ModelRefusal | undefined
+    /** The answer does not report all that it used, so some of `usage` is an estimate or missing. */
+    readonly isEstimated?: boolean | undefined
   }
 }>
 

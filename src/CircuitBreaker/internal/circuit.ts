@@ -1,7 +1,6 @@
 /** The state of a circuit, and the messages between processes and stores: plain data. */
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { Usual } from "./usual.ts"
 
 /**
  * When a circuit opens and closes: the options of the same names. Durations are in milliseconds; `Infinity` turns a threshold off; `windowSize` is 0 if
@@ -197,7 +196,7 @@ export interface Permit {
   readonly unit: number
   hungAt: number
   quietAt: number
-  usual: Usual | undefined
+  usual: { readonly silence: (millis: number) => number } | undefined
 }
 
 /** Refuses an attempt for `waitMillis`: until the open time ends or, where it `isHalfOpen`, until the calls in flight must have a verdict. */

@@ -20,9 +20,9 @@ import {
   type Trial,
   type View
 } from "./circuit.ts"
-import { type ClosedPermit, InFlight, isFailure, isSlow } from "./inFlight.ts"
+import { type ClosedPermit, InFlight, isFailure, isSlow, Tally } from "./inFlight.ts"
 import { proposalOf, saved } from "./saved.ts"
-import { lengthOf, summary, Tally, unitOf } from "./window.ts"
+import { lengthOf, summary, unitOf } from "./window.ts"
 
 /** The share of the open time that jitter leaves. */
 const openShare = ({ jitter }: Rules, chance: () => number): number => jitter === 0 ? 1 : 1 - jitter * chance()
@@ -51,6 +51,8 @@ export class Follower {
   readonly key: string
   private ruling: Rules
   private unit: number
+  /** The slots of one window. */
+  private length: number
   private readonly changed: (change: Change) => void
   /** Uniform in [0, 1). */
   private readonly chance: () => number
@@ -59,6 +61,7 @@ export class Follower {
     this.key = key
     this.ruling = rules
     this.unit = unitOf(rules)
+    this.length = lengthOf(rules)
     this.changed = changed
     this.chance = chance
     this.openShare = openShare(rules, chance)
@@ -72,13 +75,14 @@ export class Follower {
   set rules(rules: Rules) {
     this.ruling = rules
     this.openShare = openShare(rules, this.chance)
+    this.length = lengthOf(rules)
     if (unitOf(rules) === this.unit) return
     this.unit = unitOf(rules)
     this.restart()
   }
 
   protected get isTripped(): boolean {
-    return this.inFlight.longest >= this.rules.consecutiveFailures
+    return this.inFlight.longest >= this.ruling.consecutiveFailures
   }
 
   protected restart(): void {
@@ -178,8 +182,9 @@ export class Follower {
     }
     this.inFlight.settle(permit, result)
     if (result === undefined) this.mark(permit, -1, 0, 0)
-    else this.mark(permit, 0, isFailure(result) ? 1 : 0, isSlow(result) ? 1 : 0)
-    return this.isTripped || this.newestBad > permit.slot - lengthOf(this.rules)
+    // It was counted when it was admitted.
+    else if (result !== "success") this.mark(permit, 0, isFailure(result) ? 1 : 0, isSlow(result) ? 1 : 0)
+    return this.isTripped || this.newestBad > permit.slot - this.length
   }
 
   /** An attempt by whose silence the circuit has opened was answered after all: the API does answer. */

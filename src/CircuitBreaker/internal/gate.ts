@@ -1,4 +1,7 @@
-/** The circuit of one group as attempts meet it: which of them it admits, and what their ends say about the API. */
+/**
+ * The circuit of one group as attempts meet it: which of them it admits, and what their ends say about the API. How long calls of a kind usually take
+ * says what a caller who left before the answer shows.
+ */
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -9,7 +12,142 @@ import { CircuitOpenError } from "../../ClaudeError.ts"
 import type * as Model from "../../Model.ts"
 import type { Admission, Change, Circuit, Permit, Refusal, Result } from "./circuit.ts"
 import type { Mode, Resolved, Settings } from "./options.ts"
-import { Usuals } from "./usual.ts"
+
+/** The newest calls of a kind that are known. */
+const callsKnown = 64
+
+/** Before so many answers nothing is known. */
+const answersNeeded = 10
+
+/** So many of the calls are answered in the usual time. */
+const usualShare = 0.9
+
+/** What counts as long where nothing is known about such calls. */
+const firstMillis = 60_000
+
+/** No attempt counts as failed before this only because it takes long. */
+const hungMillis = 120_000
+
+/** Silence says nothing to a caller before so much of the time that it has. */
+const patience = 0.1
+
+/**
+ * The newest calls of one kind: how long it was until they were answered or, where their caller left before that, how long they were waited for at
+ * least. Callers who were judged to have left late are not among them: they say something about the API, and not about such calls.
+ */
+export class Usual {
+  private readonly times: Array<number> = []
+  private readonly answered: Array<boolean> = []
+  private oldest = 0
+  private learnt = unknown
+  private isKnown = true
+
+  add(millis: number, isAnswered: boolean): void {
+    this.times[this.oldest] = millis
+    this.answered[this.oldest] = isAnswered
+    this.oldest = (this.oldest + 1) % callsKnown
+    this.isKnown = false
+  }
+
+  /** The time in which nine of ten calls are answered, of those that were waited for as long; undefined where that is not known. */
+  get millis(): number | undefined {
+    return this.known.usual
+  }
+
+  /** How much it says that a call is not answered after `millis`: the negative logarithm of the share of those that take longer. */
+  silence(millis: number): number {
+    const { answers } = this.known
+    let before = 0
+    for (const [index, answer] of answers.entries()) {
+      if (answer.millis > millis) break
+      before = index + 1
+    }
+    return before === 0 ? 0 : answers[before - 1]!.silence
+  }
+
+  private get known(): Learnt {
+    if (!this.isKnown) {
+      this.learnt = this.learn()
+      this.isKnown = true
+    }
+    return this.learnt
+  }
+
+  private learn(): Learnt {
+    const { answered, times } = this
+    // Who left after so long was not answered in that time.
+    const all = times.map((millis, index) => ({ millis, isAnswered: answered[index] === true }))
+      .sort((a, b) => a.millis - b.millis || Number(b.isAnswered) - Number(a.isAnswered))
+    const answers: Array<{ readonly millis: number; readonly silence: number }> = []
+    let usual: number | undefined
+    let silence = 0
+    for (const [index, { isAnswered, millis }] of all.entries()) {
+      if (!isAnswered) continue
+      const later = all.length - index - 1
+      // One more may take for ever.
+      silence += Math.log((later + 2) / (later + 1))
+      answers.push({ millis, silence })
+      if (usual === undefined && answers.length >= usualShare * (answers.length + later)) usual = millis
+    }
+    return answers.length < answersNeeded ? unknown : { usual, answers }
+  }
+}
+
+/** What is known about calls of one kind: the usual time, and how much it says that one is not answered after so long. */
+interface Learnt {
+  readonly usual: number | undefined
+  readonly answers: ReadonlyArray<{ readonly millis: number; readonly silence: number }>
+}
+
+const unknown: Learnt = { usual: undefined, answers: [] }
+
+/** What is usual for each kind of call of one circuit. It is forgotten with each recovery: an API that was down may answer more slowly. */
+class Usuals {
+  private kinds = new WeakMap<object, Usual>()
+
+  forget(): void {
+    this.kinds = new WeakMap()
+  }
+
+  private of(attempt: Attempt): Usual {
+    const kind = attempt.endpoint === "messages" ? attempt.kind : this
+    let usual = this.kinds.get(kind)
+    if (usual === undefined) this.kinds.set(kind, usual = new Usual())
+    return usual
+  }
+
+  answered(attempt: Attempt, millis: number): void {
+    this.of(attempt).add(millis, true)
+  }
+
+  /** Whether a caller who left after `millis` had waited for longer than such calls usually take. */
+  leftLate(attempt: Attempt, millis: number): boolean {
+    const usual = this.of(attempt)
+    const isLate = millis >= (usual.millis ?? firstMillis)
+    if (!isLate) usual.add(millis, false)
+    return isLate
+  }
+
+  /**
+   * Says when an attempt that is sent now counts as failed, as long as it is not answered: after two minutes and as much time as twice its `max_tokens`
+   * take at the pace of such calls. Where its caller has a deadline, what is known about such calls says how much its silence means.
+   */
+  watch(attempt: Attempt, permit: Permit): void {
+    const { at } = permit
+    if (attempt.endpoint !== "messages") {
+      permit.hungAt = at + hungMillis
+      return
+    }
+    const { context: { deadline }, estimate, kind } = attempt
+    if (deadline !== undefined) {
+      permit.usual = this.of(attempt)
+      permit.quietAt = at + patience * (deadline - at)
+    }
+    let millis = hungMillis
+    while (kind.producedIn(millis) < 2 * estimate.maxOutputTokens && millis < 3_600_000) millis *= 2
+    permit.hungAt = at + millis
+  }
+}
 
 /** What all gates of a breaker share. */
 export interface Around {
@@ -98,7 +236,13 @@ export class Gate {
     this.letGo()
   }
 
+  /** Attempts come and go: the circuit is closed, as far as this process knows, and nothing was said from outside. */
+  get isUntroubled(): boolean {
+    return this.ownMode === "normal" && this.forcedUntil === -Infinity && this.circuit.phase === "closed"
+  }
+
   check(attempt: Attempt): Effect.Effect<void, CircuitOpenError> {
+    if (this.isUntroubled) return Effect.void
     const { circuit } = this
     const refusal = this.forced
     if (refusal !== undefined) return Effect.fail(this.refuse(attempt, refusal))
@@ -111,11 +255,13 @@ export class Gate {
   }
 
   admit(attempt: Attempt): Effect.Effect<Settle, CircuitOpenError> {
-    const { circuit, mode } = this
-    if (mode === "disabled") return admitted
-    const refusal = this.forced
-    if (refusal !== undefined) return Effect.fail(this.refuse(attempt, refusal))
-    const permit = circuit.enter(this.now())
+    const { circuit } = this
+    if (!this.isUntroubled) {
+      if (this.mode === "disabled") return admitted
+      const refusal = this.forced
+      if (refusal !== undefined) return Effect.fail(this.refuse(attempt, refusal))
+    }
+    const permit = circuit.enter(this.around.clock.currentTimeMillisUnsafe())
     if (permit !== undefined) return Effect.succeed(this.settlement(attempt, permit))
     return Effect.flatMap(circuit.admit(), (admission) => {
       if (admission._tag === "Permit") return Effect.succeed(this.settlement(attempt, admission))
@@ -167,9 +313,10 @@ export class Gate {
       })
     }
     return Effect.suspend(() => {
-      const isOver = this.mode === "disabled"
+      const isOver = this.ownMode === "disabled" && this.mode === "disabled"
       if (hasContent) return !isOver && isDown(attempt) ? circuit.turn(permit) : Effect.void
-      return circuit.settle(permit, isOver ? undefined : this.verdict(attempt, this.now() - began))
+      const millis = this.around.clock.currentTimeMillisUnsafe() - began
+      return circuit.settle(permit, isOver ? undefined : this.verdict(attempt, millis))
     })
   }
 
@@ -181,10 +328,13 @@ export class Gate {
   private verdict(attempt: Attempt, millis: number): Result | undefined {
     const { outcome } = attempt
     if (outcome._tag === "NotSent") return undefined
+    if (outcome._tag === "Completed") {
+      this.usuals.answered(attempt, millis)
+      return this.isSlow(millis) ? "slowSuccess" : "success"
+    }
     if (isLeft(attempt)) return this.usuals.leftLate(attempt, millis) ? resultOf(true, this.isSlow(millis)) : undefined
     const isFailed = isDown(attempt)
     if (isFailed && isRepeated(attempt)) return undefined
-    if (outcome._tag === "Completed") this.usuals.answered(attempt, millis)
     return resultOf(isFailed, this.isSlow(millis))
   }
 

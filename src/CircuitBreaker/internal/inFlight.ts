@@ -1,5 +1,6 @@
-/** What only a process can know: the order in which its attempts were admitted. */
-import type { Permit, Result } from "./circuit.ts"
+/** What only a process can know: the order in which its attempts were admitted, and what no store was told of them yet. */
+import type { Permit, Result, Slot } from "./circuit.ts"
+import { slotCount, windowsKept } from "./window.ts"
 
 export const isFailure = (result: Result): boolean => result === "failure" || result === "slowFailure"
 
@@ -144,3 +145,35 @@ export class InFlight {
 }
 
 const none: ReadonlyArray<ClosedPermit> = []
+
+/** The most slots that a tally keeps: as many as a window can use. */
+const maxSlots = (windowsKept + 1) * (slotCount + 1)
+
+/** What changed in slots and was not reported yet. */
+export class Tally {
+  private readonly slots = new Map<number, { readonly index: number; calls: number; failures: number; slow: number }>()
+
+  get isEmpty(): boolean {
+    return this.slots.size === 0
+  }
+
+  note(index: number, calls: number, failures: number, slow: number): void {
+    const slot = this.slots.get(index)
+    if (slot !== undefined) {
+      slot.calls += calls
+      slot.failures += failures
+      slot.slow += slow
+      return
+    }
+    if (this.slots.size >= maxSlots) this.slots.delete(Math.min(...this.slots.keys()))
+    this.slots.set(index, { index, calls, failures, slow })
+  }
+
+  /** All of it, in the order of the slots, and nothing is left. */
+  take(): ReadonlyArray<Slot> {
+    if (this.isEmpty) return []
+    const all = [...this.slots.values()].sort((a, b) => a.index - b.index)
+    this.slots.clear()
+    return all
+  }
+}

@@ -24,10 +24,9 @@ import type {
   View
 } from "./circuit.ts"
 import { Follower, isClosedPermit, refusalOf, viewOf } from "./follower.ts"
-import { isFailure, isSlow } from "./inFlight.ts"
+import { isFailure, isSlow, Tally } from "./inFlight.ts"
 import { closed, counted, step } from "./machine.ts"
 import { proposalOf, saved } from "./saved.ts"
-import { Tally } from "./window.ts"
 
 /** The most verdicts of half-open calls that wait to be reported; the oldest make room. */
 const maxPending = 1_000

@@ -106,35 +106,3 @@ export const restored = (saved: SavedCircuit["window"], rules: Rules, now: numbe
   const sorted = [...saved?.slots ?? []].sort((a, b) => a.index - b.index)
   return saved === null ? emptyWindow(rules) : advance({ unit: saved.unit, slots: sorted }, rules, now)
 }
-
-/** The most slots that a tally keeps: as many as a window can use. */
-const maxSlots = (windowsKept + 1) * (slotCount + 1)
-
-/** What changed in slots and was not reported yet. */
-export class Tally {
-  private readonly slots = new Map<number, { readonly index: number; calls: number; failures: number; slow: number }>()
-
-  get isEmpty(): boolean {
-    return this.slots.size === 0
-  }
-
-  note(index: number, calls: number, failures: number, slow: number): void {
-    const slot = this.slots.get(index)
-    if (slot !== undefined) {
-      slot.calls += calls
-      slot.failures += failures
-      slot.slow += slow
-      return
-    }
-    if (this.slots.size >= maxSlots) this.slots.delete(Math.min(...this.slots.keys()))
-    this.slots.set(index, { index, calls, failures, slow })
-  }
-
-  /** All of it, in the order of the slots, and nothing is left. */
-  take(): ReadonlyArray<Slot> {
-    if (this.isEmpty) return []
-    const all = [...this.slots.values()].sort((a, b) => a.index - b.index)
-    this.slots.clear()
-    return all
-  }
-}

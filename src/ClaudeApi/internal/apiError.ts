@@ -40,6 +40,40 @@ const text = (value: unknown): string | undefined => typeof value === "string" &
 const part = (value: unknown, key: string): unknown =>
   Predicate.isObject(value) ? (value as Record<string, unknown>)[key] : undefined // read-only look at unknown JSON
 
+/** Where gateways and other servers keep the text of an error, the most telling first. */
+const textFields = [
+  "message",
+  "Message",
+  "errorMessage",
+  "error_description",
+  "detail",
+  "msg",
+  "error",
+  "errors",
+  "fault",
+  "faultstring",
+  "description",
+  "reason",
+  "title"
+]
+
+/** The text of an error, wherever it stands in a body. */
+const saidIn = (body: unknown, depth = 0): string | undefined => {
+  if (typeof body === "string") return text(body.slice(0, maxSaid).replace(/[\s\p{Cc}]+/gu, " ").trim())
+  if (depth > 4 || typeof body !== "object" || body === null) return undefined
+  const parts: ReadonlyArray<unknown> = Array.isArray(body)
+    ? body.slice(0, 4)
+    : textFields.flatMap((field) => Object.hasOwn(body, field) ? [part(body, field)] : [])
+  for (const value of parts) {
+    const said = saidIn(value, depth + 1)
+    if (said !== undefined) return said
+  }
+  return undefined
+}
+
+/** The most characters of a text that are looked at. */
+const maxSaid = 4_096
+
 /** The only messages that are matched: these cases differ in nothing else. */
 const spendLimitMessage = /^You have reached your specified (workspace )?API usage limits/
 const creditMessage = /^Your credit balance is too low/
@@ -124,17 +158,36 @@ const emptiest = (limits: Limits | undefined): RateLimitError["limit"] => {
   return first.dimension
 }
 
+/** The type of an error, also of one without its envelope. */
+const typeOf = (body: unknown): string | undefined => {
+  const type = text(part(part(body, "error"), "type"))
+  const own = text(part(body, "type"))
+  return type ?? (own?.endsWith("_error") === true ? own : undefined)
+}
+
+/** The HTTP status that a body names. */
+const codeIn = (body: unknown): number | undefined => {
+  const codes = [
+    part(part(body, "error"), "code"),
+    part(part(body, "error"), "status"),
+    part(body, "code"),
+    part(body, "status")
+  ]
+  return codes.map(Number).find((code) => Number.isInteger(code) && code >= 400 && code < 600)
+}
+
 const fromReply = (reply: Reply, sent: Sent): ApiError => {
-  const error = part(reply.body, "error")
-  const errorType = text(part(error, "type"))
+  const body: unknown = Array.isArray(reply.body) ? reply.body[0] : reply.body
+  const error = part(body, "error")
+  const errorType = typeOf(body)
   const errorCode = text(part(part(error, "details"), "error_code"))
-  const said = text(part(error, "message"))
+  const said = saidIn(body)
   const headers = reply.headers
   const fields = {
     status: reply.status,
     errorType,
     errorCode,
-    requestId: headers?.get("request-id") ?? text(part(reply.body, "request_id")),
+    requestId: headers?.get("request-id") ?? text(part(body, "request_id")),
     detail: said === undefined ? undefined : redact(said, sent.request, sent.secrets),
     retryAfter: headers === undefined ? undefined : ResponseHeaders.retryAfter(headers, sent.now),
     shouldRetry: headers === undefined ? undefined : ResponseHeaders.shouldRetry(headers),
@@ -142,7 +195,7 @@ const fromReply = (reply: Reply, sent: Sent): ApiError => {
     attempts: sent.attempts
   }
   const key = { keyLabel: sent.key?.label, keyGroup: sent.key?.group }
-  const kind = kindOf(reply.status, errorType, errorCode, said)
+  const kind = kindOf(reply.status ?? codeIn(body), errorType, errorCode, said)
   switch (kind) {
     case "authentication":
     case "permission":

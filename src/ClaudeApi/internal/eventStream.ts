@@ -4,17 +4,20 @@ import type { Event } from "../../MessageStream.ts"
 
 /** Why a body is not a stream of events. */
 export type Broken =
-  | { readonly _tag: "Malformed" }
+  | { readonly _tag: "Malformed"; readonly detail?: string }
   /** An `error` event, with its decoded body. */
   | { readonly _tag: "Refused"; readonly body: unknown }
 
 /**
  * - `feed` takes bytes as they arrive and returns the events that are complete.
- * - `whole` is true once `message_stop` was among them; the rest of the body is ignored.
+ * - `end` returns the event that lacks its end, once the body has ended.
+ * - `begun` and `whole` are true once `message_start` and `message_stop` were among them; what follows is ignored.
  * - `broken` says what is wrong, once something is; `feed` still returned the events before it.
  */
 export interface Decoder {
   readonly feed: (bytes: Uint8Array) => Array<Event>
+  readonly end: () => Array<Event>
+  readonly begun: () => boolean
   readonly whole: () => boolean
   readonly broken: () => Broken | undefined
 }
@@ -37,63 +40,136 @@ const isDelta = (delta: Record<string, unknown>): boolean => {
   }
 }
 
-/** Whether an event has the fields that we read; unknown types pass. */
-const isEvent = (value: unknown): value is Event => {
-  if (!isObject(value)) return false
-  switch (value["type"]) {
-    case "content_block_delta":
-      return typeof value["index"] === "number" && isObject(value["delta"]) && isDelta(value["delta"])
-    case "message_start":
-      return isObject(value["message"]) && isObject(value["message"]["usage"])
-    case "content_block_start":
-      return typeof value["index"] === "number" && isObject(value["content_block"])
-    case "content_block_stop":
-      return typeof value["index"] === "number"
-    case "message_delta":
-      return isObject(value["delta"]) && isObject(value["usage"])
-    default:
-      return typeof value["type"] === "string"
+/** The types that are known, and whether an event of them has the fields that we read. */
+const known: ReadonlyMap<string, (event: Record<string, unknown>) => boolean> = new Map([
+  ["message_start", (event) => isObject(event["message"])],
+  ["content_block_start", (event) => typeof event["index"] === "number" && isObject(event["content_block"])],
+  [
+    "content_block_delta",
+    (event) => typeof event["index"] === "number" && isObject(event["delta"]) && isDelta(event["delta"])
+  ],
+  ["content_block_stop", (event) => typeof event["index"] === "number"],
+  ["message_delta", (event) => isObject(event["delta"])],
+  ["message_stop", () => true]
+])
+
+const none = new Uint8Array()
+
+/** The bytes at the end of a chunk that begin a character without ending it; `before` are those of the chunk before. */
+const begunCharacter = (before: Uint8Array, chunk: Uint8Array): Uint8Array => {
+  const bytes = chunk.length < 4 ? Uint8Array.of(...before, ...chunk) : chunk
+  for (let length = 1; length <= Math.min(3, bytes.length); length++) {
+    const byte = bytes[bytes.length - length] ?? 0
+    if (byte < 0x80) break
+    if (byte >= 0xc0) return (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) > length ? bytes.slice(-length) : none
+  }
+  return none
+}
+
+/** Whether an event of an unknown type is an error of whoever sent it. */
+const isError = (event: Record<string, unknown>): boolean => {
+  const { error, type } = event
+  return typeof type === "string" ? type.endsWith("error") : error !== undefined && error !== null
+}
+
+/** The text before the first byte that is none. */
+const validPrefix = (bytes: Iterable<number>): string => {
+  const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+  let text = ""
+  for (const byte of bytes) {
+    const more = Result.try(() => utf8.decode(Uint8Array.of(byte), { stream: true }))
+    if (Result.isFailure(more)) break
+    text += more.success
+  }
+  return text
+}
+
+/** The events of one answer, in their order. */
+class Sequence {
+  events: Array<Event> = []
+  begun = false
+  whole = false
+  broken: Broken | undefined
+  private id: unknown
+  private readonly pings: boolean
+
+  constructor(pings: boolean) {
+    this.pings = pings
+  }
+
+  get isOver(): boolean {
+    return this.whole || this.broken !== undefined
+  }
+
+  malformed(detail?: string): void {
+    this.broken ??= { _tag: "Malformed", ...(detail === undefined ? undefined : { detail }) }
+  }
+
+  /** Takes one event as it came; the type inside its data decides what it is, and its name where there is none. */
+  take(name: string, data: string): void {
+    if (data === "" && name !== "error") return
+    const parsed = parse(data)
+    if (name === "error") this.broken = { _tag: "Refused", body: Result.getOrElse(parsed, () => data) }
+    else if (Result.isSuccess(parsed) && isObject(parsed.success)) {
+      const { type } = parsed.success
+      if (typeof type === "string") this.add(parsed.success, type)
+      else this.add(known.has(name) ? { ...parsed.success, type: name } : parsed.success, name)
+    } else if (known.has(name) || (name === "" && data !== "[DONE]")) this.malformed()
+  }
+
+  private add(event: Record<string, unknown>, type: string): void {
+    const isWellFormed = known.get(type)
+    if (isWellFormed === undefined) {
+      if (isError(event)) this.broken = { _tag: "Refused", body: event }
+      else if (type === "") this.malformed()
+      else if (type !== "ping" || this.pings) this.events.push(event as unknown as Event) // types to come
+      return
+    }
+    if (!isWellFormed(event)) return this.malformed()
+    if (type === "message_start") {
+      const { id } = event["message"] as Record<string, unknown> // it is well formed
+      if (this.begun && id !== this.id) return this.malformed("another answer began before this one was complete")
+      // A start that is repeated says nothing new.
+      if (this.begun) return
+      this.begun = true
+      this.id = id
+    } else if (!this.begun) return this.malformed()
+    this.events.push(event as unknown as Event) // it is well formed
+    this.whole = type === "message_stop"
+  }
+
+  taken(): Array<Event> {
+    const { events } = this
+    this.events = []
+    return events
   }
 }
 
-export const decoder = (maxEventSize: number): Decoder => {
+/**
+ * - `maxEventSize`: in characters.
+ * - `pings`: gives them as events too.
+ */
+export const decoder = (maxEventSize: number, pings = false): Decoder => {
   const utf8 = new TextDecoder("utf-8", { fatal: true })
-  let events: Array<Event> = []
-  let begun = false
-  let whole = false
-  let broken: Broken | undefined
+  const sequence = new Sequence(pings)
   /** The unfinished line, and the part of its event before it. */
   let unfinished: Array<string> = []
   let size = 0
   let name = ""
   let data = ""
   let afterReturn = false
-
-  const dispatch = (): void => {
-    const sse = name
-    const text = data
-    name = ""
-    data = ""
-    size = 0
-    if (text === "" || sse === "" || sse === "ping") return
-    const parsed = parse(text)
-    if (sse === "error") {
-      broken = { _tag: "Refused", body: Result.getOrElse(parsed, () => undefined) }
-      return
-    }
-    if (Result.isFailure(parsed) || !isEvent(parsed.success) || (parsed.success.type === "message_stop" && !begun)) {
-      broken = { _tag: "Malformed" }
-      return
-    }
-    events.push(parsed.success)
-    begun ||= parsed.success.type === "message_start"
-    whole = parsed.success.type === "message_stop"
-  }
+  let lastBytes: Uint8Array = none
 
   /** A line without its end. This decoder costs a third of the one in `effect`. */
   const line = (text: string): void => {
-    if (text === "") return dispatch()
-    const field = text.startsWith("data:") ? 5 : text.startsWith("event:") ? 6 : 0
+    if (text === "") {
+      sequence.take(name, data)
+      name = ""
+      data = ""
+      size = 0
+      return
+    }
+    const field = text.startsWith("data:") ? 5 : text.startsWith("event:") || text === "event" ? 6 : 0
     if (field === 0) return
     const value = text.slice(text.charCodeAt(field) === 0x20 ? field + 1 : field)
     if (field === 6) name = value
@@ -116,7 +192,7 @@ export const decoder = (maxEventSize: number): Decoder => {
         line(unfinished.join(""))
         unfinished = []
       }
-      if (whole || broken !== undefined) return
+      if (sequence.isOver) return
     }
     if (from < all.length) unfinished.push(all.slice(from))
     size += all.length - from
@@ -124,15 +200,27 @@ export const decoder = (maxEventSize: number): Decoder => {
 
   return {
     feed: (bytes) => {
-      if (whole || broken !== undefined) return []
+      if (sequence.isOver) return []
       const text = Result.try(() => utf8.decode(bytes, { stream: true }))
-      if (Result.isSuccess(text)) lines(text.success)
-      if (!whole && (Result.isFailure(text) || size + data.length > maxEventSize)) broken ??= { _tag: "Malformed" }
-      const fed = events
-      events = []
-      return fed
+      if (Result.isFailure(text)) lines(validPrefix([...lastBytes, ...bytes]))
+      else {
+        lines(text.success)
+        lastBytes = (bytes.at(-1) ?? 0x80) < 0x80 ? none : begunCharacter(lastBytes, bytes)
+      }
+      if (!sequence.whole && (Result.isFailure(text) || size + data.length > maxEventSize)) sequence.malformed()
+      return sequence.taken()
     },
-    whole: () => whole,
-    broken: () => broken
+    end: () => {
+      if (sequence.isOver) return []
+      line(unfinished.join(""))
+      line("")
+      unfinished = []
+      // What cannot be read was cut.
+      if (sequence.broken?._tag === "Malformed") sequence.broken = undefined
+      return sequence.taken()
+    },
+    begun: () => sequence.begun,
+    whole: () => sequence.whole,
+    broken: () => sequence.broken
   }
 }

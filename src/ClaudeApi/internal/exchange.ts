@@ -2,6 +2,7 @@
  * One HTTP exchange: a request and its response, within the time limits. It ends the request on the wire as soon as nobody
  * wants the answer, and writes what became of its attempt.
  */
+import type { Message } from "@anthropic-ai/sdk/resources/messages"
 import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -17,6 +18,7 @@ import { type ApiError, type Billed, ConnectionError, isApiError } from "../../C
 import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
+import * as Misread from "./misread.ts"
 
 /** Time limits, in milliseconds, and the most bytes that are read of an answer. */
 export interface Bounds {
@@ -64,6 +66,8 @@ export interface Used {
   readonly refusal: ModelRefusal | undefined
   /** Some of the output was not shown, and its tokens are an estimate. */
   readonly hasHiddenOutput?: boolean
+  /** What was used was not reported in full, so some of it is an estimate. */
+  readonly isEstimated?: boolean
 }
 
 export const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
@@ -164,9 +168,10 @@ export const truncated = (self: Exchange, billed: Billed, cause?: unknown): Conn
   ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self), self.headers)
 
 /** The reply did not come from the API. */
-export const malformed = (self: Exchange, billed: Billed = "unknown"): ConnectionError =>
+export const malformed = (self: Exchange, billed: Billed = "unknown", detail?: string): ConnectionError =>
   new ConnectionError({
     reason: "malformed",
+    detail,
     requestId: self.requestId,
     billed,
     attempts: self.attempt.number
@@ -282,7 +287,7 @@ export const plain = <A extends object>(
         let bytes = 0
         // What came before the connection broke, or before the time was up, may be the whole answer.
         const endedBy = (failure: () => Effect.Effect<never, ApiError>) => {
-          const whole = parsed(text + utf8.decode())
+          const whole = Misread.whole(text + utf8.decode())
           resume(Option.isSome(whole) ? decoded(self, whole, text, type, is) : Effect.suspend(failure))
         }
         const lost = (cause: unknown) => endedBy(() => Effect.fail(truncated(self, "yes", cause)))
@@ -320,12 +325,18 @@ export const plain = <A extends object>(
     }
   )
 
+/** What we read of a message. Its usage may be missing. */
+export const isMessage = (body: object): body is Message =>
+  "content" in body && Array.isArray(body.content) && body.content.every(Predicate.isObject) &&
+  (("type" in body && body.type === "message") || ("role" in body && body.role === "assistant"))
+
 /** The API writes no pages: whoever wrote one did not reach it. */
 export const isPage = (contentType: string): boolean => /^(text\/html|application\/xhtml)/i.test(contentType)
 
 const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
 
-const decoded = <A extends object>(
+/** What one JSON value is: an answer, or the error that came as one. */
+export const decoded = <A extends object>(
   self: Exchange,
   body: Option.Option<unknown>,
   text: string,
@@ -333,23 +344,28 @@ const decoded = <A extends object>(
   is: (body: object) => body is A
 ): Effect.Effect<A, ApiError> => {
   if (Option.isNone(body)) {
+    const whole = Misread.whole(text)
+    if (Option.isSome(whole)) return decoded(self, whole, text, type, is)
     if (isPage(type) || /^\s*<(!doctype|html)/i.test(text)) return Effect.fail(malformed(self, "no"))
     return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))
   }
-  if (!Predicate.isObject(body.value)) return Effect.fail(malformed(self))
-  if ("error" in body.value && Predicate.isObject(body.value.error)) return Effect.fail(refused(self, body.value))
-  return is(body.value) ? Effect.succeed(body.value) : Effect.fail(malformed(self))
+  const { value } = body
+  if (Array.isArray(value)) return decoded(self, Option.some(value[0]), text, type, is)
+  if (!Predicate.isObject(value)) return Effect.fail(malformed(self))
+  if ("error" in value && value.error !== null) return Effect.fail(refused(self, value))
+  return is(value) ? Effect.succeed(value) : Effect.fail(malformed(self))
 }
 
 /** Records that the whole answer arrived. */
-export const completed = (self: Exchange, { model, refusal, stopReason, usage }: Used): void => {
+export const completed = (self: Exchange, { isEstimated, model, refusal, stopReason, usage }: Used): void => {
   self.attempt.outcome = Outcome.Completed({
     usage,
     model,
     stopReason,
     limits: self.limits,
     requestId: self.requestId,
-    ...(refusal === undefined ? undefined : { refusal })
+    ...(refusal === undefined ? undefined : { refusal }),
+    ...(isEstimated === true ? { isEstimated } : undefined)
   })
 }
 

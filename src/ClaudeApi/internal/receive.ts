@@ -8,6 +8,7 @@ import * as Stream from "effect/Stream"
 import type { MessageAttempt, ModelRefusal, Outcome } from "../../Attempt.ts"
 import type { ApiError } from "../../ClaudeError.ts"
 import * as Estimate from "../../Estimate.ts"
+import { fallbackModel } from "../../internal/fallbackModel.ts"
 import { refusalOf } from "../../internal/modelRefusal.ts"
 import { type Event, isContent } from "../../MessageStream.ts"
 import type * as Model from "../../Model.ts"
@@ -16,6 +17,7 @@ import * as Usage from "../../Usage.ts"
 import * as EventStream from "./eventStream.ts"
 import * as Exchange from "./exchange.ts"
 import { HiddenOutput } from "./hiddenOutput.ts"
+import * as Misread from "./misread.ts"
 
 /** The most bytes of a stream that are decoded at once, before and after its first content. */
 const firstStep = 1024
@@ -29,6 +31,9 @@ const maxUncounted = 64 * 1024
 
 /** The text that an event adds to the output that can be seen. */
 const textOf = (event: Event): string => {
+  if (event.type === "content_block_start") {
+    return event.content_block.type === "text" ? String(event.content_block.text ?? "") : ""
+  }
   if (event.type !== "content_block_delta") return ""
   switch (event.delta.type) {
     case "text_delta":
@@ -40,8 +45,12 @@ const textOf = (event: Event): string => {
   }
 }
 
+const stringOf = (value: unknown): string | undefined => typeof value === "string" ? value : undefined
+
 const isEmptyText = (event: Event): boolean =>
   event.type === "content_block_delta" && event.delta.type === "text_delta" && event.delta.text === ""
+
+type MessageDelta = Extract<Event, { readonly type: "message_delta" }>
 
 /** The part of a streamed answer that has arrived. */
 class Received implements Exchange.Used {
@@ -56,6 +65,12 @@ class Received implements Exchange.Used {
   model: string | undefined
   stopReason: string | undefined
   refusal: ModelRefusal | undefined
+  /** The input that was reported first. */
+  private inputTokens: number | null | undefined
+  /** The answer said how much output there was in the end. */
+  private hasTotal = false
+  /** What was used was not reported in full, so some of it is an estimate. */
+  isEstimated = true
   /** The content has begun. */
   hasContent = false
   /** Some of the content was not empty. */
@@ -80,24 +95,34 @@ class Received implements Exchange.Used {
       }
       switch (event.type) {
         case "message_start":
-          this.reported = Usage.fromReported(event.message.usage, this.askedTtl)
-          this.model = event.message.model
+          this.reported = Usage.fromReported(event.message.usage ?? {}, this.askedTtl)
+          this.inputTokens = event.message.usage?.input_tokens
+          this.model = stringOf(event.message.model)
           break
         case "content_block_start":
         case "content_block_delta":
+          if (event.type === "content_block_start") this.model = fallbackModel(event.content_block) ?? this.model
           this.hasContent ||= isContent(event)
           this.hasOutput ||= isContent(event) && !isEmptyText(event)
           this.text += textOf(event)
           break
         case "message_delta":
-          this.reported = Usage.merge(this.reported, event.usage, this.askedTtl)
-          this.stopReason = event.delta.stop_reason ?? undefined
-          this.refusal = refusalOf(event.delta, !this.hasOutput)
+          this.end(event.delta, event.usage)
           break
       }
     }
     if (this.text.length > maxUncounted) this.count()
     return events
+  }
+
+  private end(delta: MessageDelta["delta"], usage: MessageDelta["usage"] | null | undefined): void {
+    this.reported = Usage.merge(this.reported, usage ?? {}, this.askedTtl)
+    this.stopReason = stringOf(delta.stop_reason)
+    this.refusal = refusalOf(delta, !this.hasOutput)
+    this.hasTotal = (delta.stop_reason ?? undefined) !== undefined &&
+      Usage.isWhole({ input_tokens: 0, output_tokens: usage?.output_tokens })
+    this.isEstimated = !this.hasTotal ||
+      !Usage.isWhole({ input_tokens: usage?.input_tokens ?? this.inputTokens, output_tokens: 0 })
   }
 
   private count(): number {
@@ -108,12 +133,12 @@ class Received implements Exchange.Used {
 
   /** The model produced output that was not shown, and no total covers it. */
   get hasHiddenOutput(): boolean {
-    return this.stopReason === undefined && this.hidden.tokens(this.clock.currentTimeMillisUnsafe()) > 0
+    return !this.hasTotal && this.hidden.tokens(this.clock.currentTimeMillisUnsafe()) > 0
   }
 
   /** As reported; before the final total, output is counted from what arrived, and estimated where it cannot be seen. */
   get usage(): Usage.Usage {
-    if (this.stopReason !== undefined) return this.reported
+    if (this.hasTotal) return this.reported
     const produced = this.count() + this.hidden.tokens(this.clock.currentTimeMillisUnsafe())
     const outputTokens = Math.min(produced, this.maxOutputTokens)
     return outputTokens > this.reported.outputTokens ? { ...this.reported, outputTokens } : this.reported
@@ -147,15 +172,26 @@ const aborted = (exchange: Exchange.Exchange, received: Received): Outcome => ({
 
 type Events = Arr.NonEmptyReadonlyArray<Event>
 
-/** Pulls events out of the body, until `message_stop` is among them. */
+/**
+ * Pulls events out of the body, until `message_stop` is among them. A body that is one JSON value is read as the message or the error that it
+ * is; `isTyped` says that its head calls it a stream of events.
+ */
 const pull = (
   exchange: Exchange.Exchange,
   received: Received,
-  reader: ReadableStreamDefaultReader<Uint8Array>
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  isTyped: boolean,
+  pings: boolean
 ): Pull.Pull<Events, ApiError> => {
-  const decoder = EventStream.decoder(exchange.bounds.maxBytes)
+  const decoder = EventStream.decoder(exchange.bounds.maxBytes, pings)
   /** Bytes that were read and not decoded yet: the first content does not wait for all that came with it. */
   let unread: Uint8Array | undefined
+  /** The body has begun. */
+  let isBegun = false
+  /** Set where the body is one JSON value: its bytes so far. */
+  let json: Array<Uint8Array> | undefined
+  /** What ended the body. */
+  let failure: Effect.Effect<never, ApiError> | undefined
 
   /** Reads what follows the last event, so that the connection can serve the next call. */
   const end = Exchange.read(exchange, reader, "yes").pipe(
@@ -167,38 +203,74 @@ const pull = (
     })
   )
 
+  const taken = (fed: ReadonlyArray<Event>): Pull.Pull<Events, ApiError> => {
+    const events = received.take(fed)
+    if (decoder.whole()) Exchange.completed(exchange, received)
+    return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : next
+  }
+
   const decoded = (bytes: Uint8Array): Pull.Pull<Events, ApiError> => {
     const step = received.hasContent ? maxStep : firstStep
     unread = bytes.byteLength > step ? bytes.subarray(step) : undefined
-    const events = received.take(decoder.feed(unread === undefined ? bytes : bytes.subarray(0, step)))
-    if (decoder.whole()) Exchange.completed(exchange, received)
-    return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : next
+    return taken(decoder.feed(unread === undefined ? bytes : bytes.subarray(0, step)))
+  }
+
+  /** The body has ended, well or not: what came before may be the whole answer. */
+  const ended = (how: Effect.Effect<never, ApiError>): Pull.Pull<Events, ApiError> => {
+    failure = how
+    if (json !== undefined) {
+      const body = Misread.textOf(json)
+      json = undefined
+      return Effect.flatMap(
+        Exchange.decoded(exchange, Misread.whole(body), body, "application/json", Exchange.isMessage),
+        (message) => taken(decoder.feed(Misread.asEvents(message)))
+      )
+    }
+    return taken(decoder.end())
+  }
+
+  const chunk = (bytes: Uint8Array): Pull.Pull<Events, ApiError> => {
+    if (!isBegun && Misread.isJson(bytes)) json = []
+    isBegun = true
+    if (json === undefined) return decoded(bytes)
+    json.push(bytes)
+    return next
   }
 
   const next: Pull.Pull<Events, ApiError> = Effect.suspend(() => {
     const broken = decoder.broken()
     if (broken !== undefined) {
       return Effect.fail(
-        broken._tag === "Refused" ? Exchange.refused(exchange, broken.body) : Exchange.malformed(exchange)
+        broken._tag === "Refused"
+          ? Exchange.refused(exchange, broken.body)
+          : Exchange.malformed(exchange, "unknown", broken.detail)
       )
     }
     if (decoder.whole()) return end
     if (unread !== undefined) return decoded(unread)
-    const read = Exchange.readInTime(exchange, reader, "unknown", received.hasContent)
-    return Effect.flatMap(read, (chunk) => {
-      if (chunk.done) return Effect.fail(Exchange.truncated(exchange, "unknown"))
-      received.bytes += chunk.value.byteLength
-      if (received.bytes > exchange.bounds.maxBytes) return Effect.fail(Exchange.malformed(exchange))
-      return decoded(chunk.value)
+    if (failure !== undefined) return failure
+    return Effect.matchEffect(Exchange.readInTime(exchange, reader, "unknown", received.hasContent), {
+      onFailure: (error) => ended(Effect.fail(error)),
+      onSuccess: (read) => {
+        if (read.done) return ended(Effect.suspend(() => Effect.fail(cut())))
+        received.bytes += read.value.byteLength
+        if (received.bytes > exchange.bounds.maxBytes) return Effect.fail(Exchange.malformed(exchange))
+        return chunk(read.value)
+      }
     })
   })
+
+  /** A body without any event is no answer, unless it is called one. */
+  const cut = (): ApiError =>
+    decoder.begun() || isTyped ? Exchange.truncated(exchange, "unknown") : Exchange.malformed(exchange)
+
   return next
 }
 
 /** Sends the request of an attempt and reads its answer, which ends with `message_stop` or fails. */
 export const stream = (
   attempt: MessageAttempt,
-  bounds: Exchange.Bounds,
+  bounds: Exchange.Bounds & { readonly pings: boolean },
   send: Exchange.Send
 ): Stream.Stream<Event, ApiError> =>
   Stream.unwrap(Effect.gen(function*() {
@@ -217,8 +289,11 @@ export const stream = (
       Effect.onError(effect, (cause) => Effect.sync(() => Exchange.failed(exchange, received, cause)))
     const response = yield* recorded(Exchange.head(exchange, send))
     const type = (response.headers.get("content-type") ?? "").toLowerCase()
-    if (response.body === null || !type.startsWith("text/event-stream")) {
+    if (response.body === null || Exchange.isPage(type)) {
       return yield* recorded(Effect.fail(Exchange.malformed(exchange, Exchange.isPage(type) ? "no" : "unknown")))
     }
-    return Stream.fromPull(Effect.succeed(recorded(pull(exchange, received, response.body.getReader()))))
+    const isTyped = type.startsWith("text/event-stream")
+    return Stream.fromPull(
+      Effect.succeed(recorded(pull(exchange, received, response.body.getReader(), isTyped, bounds.pings)))
+    )
   }))

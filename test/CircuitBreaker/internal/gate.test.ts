@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { Usual } from "../../../src/CircuitBreaker/internal/usual.ts"
+import { Usual } from "../../../src/CircuitBreaker/internal/gate.ts"
 import { between } from "../../utils/between.ts"
 
 const Call = Schema.Struct({ millis: between(1, 40), isAnswered: Schema.Boolean })

@@ -1,0 +1,109 @@
+/** Answers that are not what was asked for, and yet answers: events for a plain call, one JSON value for a stream, and what follows either. */
+import type { ContentBlock, Message } from "@anthropic-ai/sdk/resources/messages"
+import * as Option from "effect/Option"
+import type { MessageAttempt } from "../../Attempt.ts"
+import * as Estimate from "../../Estimate.ts"
+import { accumulate, type Event } from "../../MessageStream.ts"
+import type * as Usage from "../../Usage.ts"
+import * as EventStream from "./eventStream.ts"
+
+const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
+
+/** The end of the object at the start of a text; 0 where there is none. */
+const endOfObject = (text: string): number => {
+  let depth = 0
+  for (const { 0: token, index } of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]]/gs)) {
+    if (token === "{" || token === "[") depth++
+    else if (token === "}" || token === "]") {
+      depth--
+      if (depth === 0) return index + 1
+    } else if (depth === 0) return 0
+  }
+  return 0
+}
+
+/** The message that events add up to, or the error among them. */
+const ofEvents = (text: string): Option.Option<unknown> => {
+  const decoder = EventStream.decoder(Infinity)
+  const accumulator = accumulate()
+  for (const event of [...decoder.feed(new TextEncoder().encode(text)), ...decoder.end()]) accumulator.add(event)
+  const broken = decoder.broken()
+  if (decoder.whole()) return Option.fromUndefinedOr(accumulator.message())
+  return broken?._tag === "Refused" ? Option.some({ error: {}, ...Object(broken.body) }) : Option.none()
+}
+
+/** The one value that a body is: JSON, whatever follows it, or what a stream of events adds up to. */
+export const whole = (text: string): Option.Option<unknown> =>
+  parsed(text).pipe(
+    Option.orElse(() => /^\s*\{/.test(text) ? parsed(text.slice(0, endOfObject(text))) : ofEvents(text))
+  )
+
+/** Whether a body that starts like this is JSON, which no stream of events starts like. */
+export const isJson = (bytes: Uint8Array): boolean => {
+  const first = bytes.find((byte) => byte > 0x20)
+  return first === 0x7b || first === 0x5b
+}
+
+/** The text of a body. */
+export const textOf = (chunks: ReadonlyArray<Uint8Array>): string => {
+  const utf8 = new TextDecoder()
+  return chunks.map((chunk) => utf8.decode(chunk, { stream: true })).join("") + utf8.decode()
+}
+
+/** What an answer used that does not report it: its output is counted from what is in it. */
+export const counted = (
+  { estimate, facts }: MessageAttempt,
+  { content }: Message,
+  reported: Usage.Usage
+): Usage.Usage => {
+  if (reported.outputTokens > 0) return reported
+  const text = content.map((block) => block.type === "text" ? block.text : JSON.stringify(block)).join("")
+  return { ...reported, outputTokens: Math.min(Estimate.textTokens(text, facts.tokenizer), estimate.maxOutputTokens) }
+}
+
+/** A block as it starts, and what its deltas bring. */
+const growing = (block: ContentBlock): readonly [start: object, ...deltas: ReadonlyArray<object>] => {
+  switch (block.type) {
+    case "text": {
+      const { citations, text, ...start } = block
+      return [
+        { ...start, text: "", citations: citations && [] },
+        { type: "text_delta", text },
+        ...(citations ?? []).map((citation) => ({ type: "citations_delta", citation }))
+      ]
+    }
+    case "thinking": {
+      const { signature, thinking, ...start } = block
+      return [
+        { ...start, thinking: "", signature: "" },
+        { type: "thinking_delta", thinking },
+        { type: "signature_delta", signature }
+      ]
+    }
+    case "tool_use":
+    case "server_tool_use":
+      return [{ ...block, input: {} }, { type: "input_json_delta", partial_json: JSON.stringify(block.input) }]
+    default:
+      return [block]
+  }
+}
+
+/** A message as the stream of events that adds up to it. */
+export const asEvents = (
+  { content, stop_details, stop_reason, stop_sequence, usage, ...start }: Message
+): Uint8Array => {
+  const events: Array<{ readonly type: Event["type"]; readonly [field: string]: unknown }> = [
+    { type: "message_start", message: { ...start, content: [], stop_reason: null, stop_sequence: null, usage } },
+    ...content.flatMap((block, index) => {
+      const [content_block, ...deltas] = growing(block)
+      return [
+        { type: "content_block_start" as const, index, content_block },
+        ...deltas.map((delta) => ({ type: "content_block_delta" as const, index, delta })),
+        { type: "content_block_stop" as const, index }
+      ]
+    }),
+    { type: "message_delta", delta: { stop_reason, stop_sequence, stop_details }, usage },
+    { type: "message_stop" }
+  ]
+  return new TextEncoder().encode(events.map((event) => `data: ${JSON.stringify(event)}\n\n`).join(""))
+}
