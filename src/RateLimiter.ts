@@ -40,7 +40,6 @@ import type { BucketSet, Levels, Reserved } from "./RateLimiter/internal/BucketS
 import * as Client from "./RateLimiter/internal/client.ts"
 import { Group } from "./RateLimiter/internal/Group.ts"
 import * as Limits from "./RateLimiter/internal/Limits.ts"
-import { make as memoryStore } from "./RateLimiter/internal/memoryStore.ts"
 import type { State } from "./RateLimiter/internal/State.ts"
 import type { Batch, Reply, View } from "./RateLimiter/internal/Store.ts"
 
@@ -334,7 +333,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
  * @category layers
  * @since 0.1.0
  */
-export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(Store, memoryStore)
+export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(Store, Buckets.memory)
 
 /**
  * The limiter over a `Store` that the user provides. Each call makes a new limiter: call it once and share the value.
