@@ -224,7 +224,6 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const link = Shared.makeLink(store.step, { clock, run, ...times })
 
   const gates = new Map<Model.Group, Gate>()
-  const optionsOf = new Map<Gate, Options>()
   for (const group of groups) {
     const shows = showing(group, services)
     const changed = (change: Change) => {
@@ -238,9 +237,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     const circuit = store.isLocal === true
       ? new LocalCircuit(store.step, clock, key, rules, changed, chance)
       : new Shared.SharedCircuit(link, key, rules, changed, chance)
-    const gate = new Gate(group, options.mode ?? "normal", circuit, settings, { clock, run })
+    const gate = new Gate(group, options, circuit, settings, { clock, run })
     gates.set(group, gate)
-    optionsOf.set(gate, options)
   }
   // The groups of every catalogue end with "other".
   const other = gates.get("other")!
@@ -290,15 +288,12 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     update: Effect.fnUntraced(function*(changes, group) {
       const named = new Set(gatesOf(group))
       const updates = [...gates.values()].map((gate) =>
-        [gate, { ...optionsOf.get(gate), ...(named.has(gate) ? changes : ofStore(changes)) }] as const
+        [gate, { ...gate.options, ...(named.has(gate) ? changes : ofStore(changes)) }] as const
       )
       for (const [, options] of updates) yield* check(options)
       for (const [gate, options] of updates) {
-        const { rules, settings, ...times } = resolve(options)
-        Object.assign(link, times)
-        gate.update({ rules, settings })
+        Object.assign(link, gate.update(options))
         if (changes.mode !== undefined && named.has(gate)) gate.setMode(changes.mode)
-        optionsOf.set(gate, options)
       }
     }),
 

@@ -11,7 +11,7 @@ import { admitted, type Attempt, nothing, onContent, type Settle, waited } from 
 import { CircuitOpenError } from "../../ClaudeError.ts"
 import type * as Model from "../../Model.ts"
 import type { Admission, Change, Circuit, Permit, Refusal, Result } from "./circuit.ts"
-import type { Mode, Resolved, Settings } from "./options.ts"
+import { type Mode, type Options, resolve, type Resolved, type Settings } from "./options.ts"
 
 /** The newest calls of a kind that are known. */
 const callsKnown = 64
@@ -181,7 +181,8 @@ const resultOf = (isFailed: boolean, isSlow: boolean): Result =>
 
 /** The circuit of one group as attempts meet it. */
 export class Gate {
-  settings: Settings
+  options: Options
+  private settings: Settings
   readonly group: Model.Group
   readonly circuit: Circuit
   private readonly around: Around
@@ -197,9 +198,10 @@ export class Gate {
   /** Completes when attempts may go that were refused: it has closed, or its mode or its rules were changed. */
   readonly released: Effect.Effect<void> = Effect.suspend(() => Deferred.await(this.release ??= Deferred.makeUnsafe()))
 
-  constructor(group: Model.Group, mode: Mode, circuit: Circuit, settings: Settings, around: Around) {
+  constructor(group: Model.Group, options: Options, circuit: Circuit, settings: Settings, around: Around) {
     this.group = group
-    this.ownMode = mode
+    this.options = options
+    this.ownMode = options.mode ?? "normal"
     this.circuit = circuit
     this.settings = settings
     this.around = around
@@ -222,11 +224,14 @@ export class Gate {
     this.letGo()
   }
 
-  /** Rules and settings from now on. */
-  update({ rules, settings }: Pick<Resolved, "rules" | "settings">): void {
+  /** Acts by these options from now on, save for their mode; gives the durations that concern the store. */
+  update(options: Options): Omit<Resolved, "rules" | "settings"> {
+    const { rules, settings, ...times } = resolve(options)
+    this.options = options
     this.circuit.rules = rules
     this.settings = settings
     this.letGo()
+    return times
   }
 
   /** Another phase of the circuit, or a permit that came back. */
