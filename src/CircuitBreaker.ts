@@ -213,7 +213,6 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   yield* check(options)
   const { baseUrl } = yield* ClaudeApi
   const store = yield* Store
-  const { groups } = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const random = yield* Random.Random
   const services = yield* Effect.context<never>()
@@ -224,12 +223,12 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const link = Shared.makeLink(store.step, { clock, run, ...times })
 
   const gates = new Map<Model.Group, Gate>()
-  for (const group of groups) {
+  for (const group of (yield* Model.Catalogue).groups) {
     const shows = showing(group, services)
     const changed = (change: Change) => {
       const { at, from, openMillis, to } = change
-      shows(from, to)
       const openDuration = to === "open" ? Duration.millis(openMillis) : undefined
+      shows(from, to)
       if (from !== to) run(feed.publish({ group, from, to, at, openDuration }))
       gate.changed(change)
     }
