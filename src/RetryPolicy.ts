@@ -269,7 +269,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       listener?: Listener,
       changed: Changed = unchanging
     ) {
-      const { deadline = Infinity, priority, retries } = yield* CallContext
+      const context = yield* CallContext
+      const { priority, retries } = context
       const waitedMillis: Array<number> = []
       let step: Step | undefined
       let history = History.none
@@ -280,8 +281,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       let circuitMillis = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
       const outOfTime = (attempts: number) => new DeadlineExceededError({ ...history, attempts })
       while (true) {
-        const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
-        if (began >= deadline) return yield* outOfTime(number - 1)
+        const began = context.deadline === undefined ? 0 : yield* Clock.currentTimeMillis
+        if (began >= (context.deadline ?? Infinity)) return yield* outOfTime(number - 1)
 
         const result = yield* Effect.result(attempt({ number, waitedMillis, moves, ...history }))
         if (Result.isSuccess(result)) {
@@ -301,6 +302,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           continue
         }
         const now = yield* Clock.currentTimeMillis
+        const { deadline = Infinity } = context
         if (isOpenCircuit(error)) {
           // Those that were refused together do not come back together.
           const apart = Math.ceil((yield* Random.next) * base)
