@@ -27,7 +27,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
@@ -37,6 +36,7 @@ import * as Exchange from "./ClaudeApi/internal/exchange.ts"
 import * as Misread from "./ClaudeApi/internal/misread.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
 import * as Sendable from "./ClaudeApi/internal/sendable.ts"
+import * as Settings from "./ClaudeApi/internal/settings.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
 import type { ApiError } from "./ClaudeError.ts"
 import { environmentHeaders, joinHeaders } from "./internal/headers.ts"
@@ -241,9 +241,6 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = 
   }
 }
 
-/** The routes begin with their version, and some write it into the base URL too. */
-const withoutRoute = (baseUrl: string): string => baseUrl.trim().replace(/\/+$/, "").replace(/\/v1(\/messages)?$/, "")
-
 const unused = () => Exchange.unused
 
 /**
@@ -253,7 +250,7 @@ const unused = () => Exchange.unused
  * @since 0.1.0
  */
 export const make = (options: Options = {}): ClaudeApi["Service"] => {
-  const baseUrl = withoutRoute(options.baseUrl ?? defaultBaseUrl)
+  const baseUrl = Settings.withoutRoute(options.baseUrl ?? defaultBaseUrl)
   const bounds: Exchange.Bounds = {
     baseUrl,
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
@@ -350,34 +347,9 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
   })
 }
 
-const isBaseUrl = (text: string): boolean => {
-  if (!URL.canParse(text)) return false
-  const { hash, password, protocol, search, username } = new URL(text)
-  return /^https?:$/.test(protocol) && `${hash}${password}${search}${username}` === "" && !/[?#]\s*$/.test(text)
-}
-
-const BaseUrl = Schema.String.check(
-  Schema.makeFilter(isBaseUrl, {
-    expected: "an absolute http or https URL as base URL, without user, query and fragment"
-  })
-)
-
-const Headers = Schema.Record(Schema.String, Schema.Unknown).check(
-  Schema.makeFilter((headers: Readonly<Record<string, unknown>>) => Sendable.wrongHeader(headers), {
-    expected: "headers that a request can carry"
-  })
-)
-
 const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.ConfigError, Scope.Scope> =>
   Effect.gen(function*() {
-    yield* Effect.mapError(
-      Schema.decodeUnknownEffect(Headers)(options.headers ?? {}),
-      (error) => new Config.ConfigError(error)
-    )
-    yield* Effect.mapError(
-      Schema.decodeUnknownEffect(BaseUrl)(options.baseUrl ?? defaultBaseUrl),
-      (error) => new Config.ConfigError(error)
-    )
+    yield* Settings.check(options.baseUrl ?? defaultBaseUrl, options.headers ?? {})
     return make({ ...options, fetch: options.fetch ?? (yield* Transport.make) })
   })
 
