@@ -2,8 +2,9 @@
 import type { Budget } from "./budgets.ts"
 import type { AccountRow, Reply, Row } from "./data.ts"
 import { limitKeyOf } from "./rows.ts"
+import { limitOf } from "./step.ts"
+import { spentOf, sumsOf } from "./sums.ts"
 import { spanAt } from "./window.ts"
-import { limitOf, spentOf, sumsOf } from "./work.ts"
 
 /**
  * One account of a budget as it stands, in integer nano-dollars (1 USD = 1_000_000_000).
