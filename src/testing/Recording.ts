@@ -167,7 +167,7 @@ export const parse = (text: string): Effect.Effect<ReadonlyArray<Exchange>, Reco
 /**
  * Writes exchanges as JSON lines, which `parse` reads: a HAR becomes a file without secrets, small enough to be kept with the tests.
  *
- * @category encoding
+ * @category conversions
  * @since 0.1.0
  */
 export const toJsonLines = (exchanges: ReadonlyArray<Exchange>): string =>
