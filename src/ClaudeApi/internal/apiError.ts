@@ -12,7 +12,7 @@ import {
   ServerError
 } from "../../ClaudeError.ts"
 import type { Request } from "../../Request.ts"
-import { redact } from "./redact.ts"
+import { redact, token } from "./redact.ts"
 import * as ResponseHeaders from "./responseHeaders.ts"
 
 /** The request that failed. */
@@ -22,6 +22,7 @@ export interface Sent {
   /** The key and the values of headers, which an answer may repeat. */
   readonly secrets: ReadonlyArray<string>
   readonly key: Key | undefined
+  readonly requestId: string | undefined
   /** The rate limits that the headers of the response report. */
   readonly limits: Limits | undefined
   readonly now: number
@@ -185,9 +186,9 @@ const fromReply = (reply: Reply, sent: Sent): ApiError => {
   const headers = reply.headers
   const fields = {
     status: reply.status,
-    errorType,
-    errorCode,
-    requestId: headers?.get("request-id") ?? text(part(body, "request_id")),
+    errorType: token(errorType, sent.secrets),
+    errorCode: token(errorCode, sent.secrets),
+    requestId: sent.requestId ?? token(part(body, "request_id"), sent.secrets),
     detail: said === undefined ? undefined : redact(said, sent.request, sent.secrets),
     retryAfter: headers === undefined ? undefined : ResponseHeaders.retryAfter(headers, sent.now),
     shouldRetry: headers === undefined ? undefined : ResponseHeaders.shouldRetry(headers),
@@ -263,15 +264,14 @@ const codeOf = (error: unknown, depth = 0): string | undefined => {
 export const fromConnection = (
   error: unknown,
   fallback: { readonly reason: Reason; readonly billed: Billed },
-  sent: Sent,
-  headers?: Headers
+  sent: Sent
 ): ConnectionError => {
-  const code = codeOf(error)
+  const code = token(codeOf(error), sent.secrets)
   const reason = (code === undefined ? undefined : reasonOfCode(code)) ?? fallback.reason
   return new ConnectionError({
     reason,
     code,
-    requestId: headers?.get("request-id") ?? undefined,
+    requestId: sent.requestId,
     billed: notConnected.has(reason) || isUnconnected(error) ? "no" : fallback.billed,
     attempts: sent.attempts
   })
@@ -291,11 +291,10 @@ export const fromSdk = (error: unknown, sent: Sent): ApiError => {
       return fromConnection(error, { reason: "unknown", billed: "unknown" }, sent)
     }
     if (error.status !== undefined && error.status < 400) {
-      const requestId = headers?.get("request-id") ?? undefined
       return new ConnectionError({
         reason: "malformed",
         status: error.status,
-        requestId,
+        requestId: sent.requestId,
         // The API redirects nobody.
         billed: "no",
         attempts: sent.attempts

@@ -63,7 +63,7 @@ const readingOf = ({ from, text, to }: Written): Reading => {
 }
 
 /** Escapes of JSON and of programs, of URLs, and of HTML. */
-const escapes =
+export const escapes =
   /\\u\{?[0-9a-f]{1,6}\}?|\\x[0-9a-f]{2}|\\[^ux]|(?:%[0-9a-f]{2})+|%u[0-9a-f]{4}|&#\d{1,7};|&#x[0-9a-f]{1,6};|&(?:amp|lt|gt|quot|apos);/gi
 
 const entities: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: "\"", apos: "'" }

@@ -8,7 +8,7 @@
  */
 import type { Request } from "../../Request.ts"
 import { commonWords } from "./commonWords.ts"
-import { codesOf, encodedIn, isLetter, lettersOf, type Reading, readings } from "./readings.ts"
+import { codesOf, encodedIn, escapes, isLetter, lettersOf, type Reading, readings } from "./readings.ts"
 
 const run = 6
 const part = 8
@@ -22,6 +22,9 @@ const maxContent = 500_000
 const maxQuotations = 20
 /** A shared run goes with so many characters that are not of a common word. */
 const minOwn = 3
+
+/** The patterns that run on what an answer says. */
+export const patterns = (): ReadonlyArray<RegExp> => [wordless, key, quotation, word, escapes, name]
 
 const wordless = /^prompt is too long: \d{1,9} tokens > \d{1,9} maximum$/
 
@@ -119,6 +122,10 @@ class Runs {
   }
 }
 
+const key = /sk-[A-Za-z0-9_-]{4,}/g
+
+const quotation = /(["'`“‘])([^"'`“”‘’]{2,200})["'`”’]/g
+
 const word = /[\p{L}\p{N}\p{M}]+/gu
 
 const isNumber = (text: string): boolean => /^\d{1,9}$/.test(text)
@@ -189,7 +196,7 @@ const markContent = (text: string, all: ReadonlyArray<Reading>, request: Partial
   }
   let left = maxQuotations
   const lower = content.map((piece) => piece.toLowerCase())
-  for (const { 0: all, 2: inside = "", index } of text.matchAll(/(["'`“‘])([^"'`“”‘’]{2,200})["'`”’]/g)) {
+  for (const { 0: all, 2: inside = "", index } of text.matchAll(quotation)) {
     if (!own.subarray(index + 1, index + all.length - 1).some((each) => each > 0)) continue
     if (--left < 0 || lower.some((piece) => piece.includes(inside.toLowerCase()))) mark(index, index + all.length)
   }
@@ -205,10 +212,10 @@ export const redact = (
   const all = text.slice(0, maxText)
   const hidden = new Uint8Array(all.length)
   const mark: Mark = (from, to) => void hidden.fill(1, from, to)
-  const found = readings(all)
-  markSecrets([...found, ...encodedIn(all)], secrets, mark)
-  for (const { 0: key, index } of all.matchAll(/sk-[A-Za-z0-9_-]{4,}/g)) mark(index, index + key.length)
-  if (request !== undefined) markContent(all, found, request, mark)
+  const read = readings(all)
+  markSecrets([...read, ...encodedIn(all)], secrets, mark)
+  for (const { 0: found, index } of all.matchAll(key)) mark(index, index + found.length)
+  if (request !== undefined) markContent(all, read, request, mark)
   let left = ""
   for (let i = 0; i < all.length && left.length <= maxLength; i++) {
     if (hidden[i] === 0) left += /\s/.test(all.charAt(i)) ? " " : all.charAt(i)
@@ -217,10 +224,21 @@ export const redact = (
   return left.length > maxLength || text.length > maxText ? `${left.slice(0, maxLength)}…` : left
 }
 
-/**
- * A name from an answer, such as that of a model or an error: undefined unless it is one, is short, and has nothing of a secret.
- */
-export const token = (text: unknown, secrets: () => ReadonlyArray<string>): string | undefined => {
-  if (typeof text !== "string" || !/^[A-Za-z0-9][A-Za-z0-9_.:@/+-]{0,127}$/.test(text)) return undefined
-  return redact(text, undefined, secrets()) === text ? text : undefined
+const name = /^[A-Za-z0-9][A-Za-z0-9_.:@/+=-]{0,127}$/
+
+const lettersIn = (reading: Reading): string => String.fromCharCode(...lettersOf(reading).codes)
+
+/** A name from an answer, such as that of a model or of an error: undefined unless it is one, is short, and has no part of a secret. */
+export const token = (text: unknown, secrets: ReadonlyArray<string>): string | undefined => {
+  if (typeof text !== "string" || !name.test(text)) return undefined
+  const said = [...readings(text), ...encodedIn(text)].map(lettersIn)
+  const isSecret = secrets.some((secret) => {
+    const letters = String.fromCharCode(...codesOf(secret).filter(isLetter))
+    const length = Math.min(part, letters.length)
+    return length >= minSecret && said.some((each) => {
+      for (let at = 0; at + length <= each.length; at++) if (letters.includes(each.slice(at, at + length))) return true
+      return false
+    })
+  })
+  return isSecret ? undefined : text
 }
