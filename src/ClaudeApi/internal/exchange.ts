@@ -18,10 +18,12 @@ import { type ApiError, type Billed, ConnectionError, isApiError } from "../../C
 import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
+import { isPageType, looksLikePage } from "./errorBody.ts"
 import * as Misread from "./misread.ts"
 
-/** Time limits, in milliseconds, and the most bytes that are read of an answer. */
+/** Time limits, in milliseconds, the most bytes that are read of an answer, and where requests go. */
 export interface Bounds {
+  readonly baseUrl: string
   readonly headers: number
   readonly firstContent: number
   readonly idle: number
@@ -195,7 +197,8 @@ const sent = (self: Exchange): ApiErrors.Sent => ({
   secrets: secretsOf(self),
   key: self.attempt.key,
   limits: self.limits,
-  now: self.clock.currentTimeMillisUnsafe()
+  now: self.clock.currentTimeMillisUnsafe(),
+  baseUrl: self.bounds.baseUrl
 })
 
 /** The answer ended before it was complete. */
@@ -211,6 +214,10 @@ export const malformed = (self: Exchange, billed: Billed = "unknown", detail?: s
     billed,
     attempts: self.attempt.number
   })
+
+/** A page, which the API does not write. */
+export const page = (self: Exchange): ConnectionError =>
+  malformed(self, "no", `${self.bounds.baseUrl} answered with a page`)
 
 /** An error of the API that came after a head of 200. */
 export const refused = (self: Exchange, body: unknown): ApiError =>
@@ -329,9 +336,6 @@ export const isMessage = (body: object): body is Message =>
   "content" in body && Array.isArray(body.content) && body.content.every(Predicate.isObject) &&
   (("type" in body && body.type === "message") || ("role" in body && body.role === "assistant"))
 
-/** The API writes no pages: whoever wrote one did not reach it. */
-export const isPage = (contentType: string): boolean => /^(text\/html|application\/xhtml)/i.test(contentType)
-
 const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
 
 /** What one JSON value is: an answer, or the error that came as one. */
@@ -345,7 +349,7 @@ export const decoded = <A extends object>(
   if (Option.isNone(body)) {
     const whole = Misread.whole(text)
     if (Option.isSome(whole)) return decoded(self, whole, text, type, is)
-    if (isPage(type) || /^\s*<(!doctype|html)/i.test(text)) return Effect.fail(malformed(self, "no"))
+    if (isPageType(type) || looksLikePage(text)) return Effect.fail(page(self))
     return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))
   }
   const { value } = body
