@@ -18,11 +18,13 @@ import { type ApiError, type Billed, ConnectionError, isApiError } from "../../C
 import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
+import { isPageType, looksLikePage } from "./errorBody.ts"
 import * as Misread from "./misread.ts"
-import { token } from "./redact.ts"
+import { harmlessName, token } from "./redact.ts"
 
-/** Time limits, in milliseconds, and the most bytes that are read of an answer. */
+/** Time limits, in milliseconds, the most bytes that are read of an answer, and where requests go. */
 export interface Bounds {
+  readonly baseUrl: string
   readonly headers: number
   readonly firstContent: number
   readonly idle: number
@@ -188,12 +190,9 @@ const secretsOf = ({ attempt: { key }, carried }: Exchange): ReadonlyArray<strin
   ...Object.entries(carried).flatMap(([name, value]) => /^anthropic-(beta|version)$/i.test(name) ? [] : [value])
 ]
 
-/** Names that are no secrets, whatever the request carries. */
-const harmless = /^(req_\w{1,64}|end_turn|max_tokens|stop_sequence|tool_use|pause_turn|refusal)$/
-
 /** A name from the answer; undefined where it is none, or may be something that the request carries. */
 export const named = (self: Exchange, name: string | null | undefined): string | undefined =>
-  name === self.attempt.model || (typeof name === "string" && harmless.test(name))
+  name === self.attempt.model || (typeof name === "string" && harmlessName.test(name))
     ? name
     : token(name, secretsOf(self))
 
@@ -204,7 +203,8 @@ const sent = (self: Exchange): ApiErrors.Sent => ({
   requestId: self.requestId,
   key: self.attempt.key,
   limits: self.limits,
-  now: self.clock.currentTimeMillisUnsafe()
+  now: self.clock.currentTimeMillisUnsafe(),
+  baseUrl: self.bounds.baseUrl
 })
 
 /** The answer ended before it was complete. */
@@ -220,6 +220,10 @@ export const malformed = (self: Exchange, billed: Billed = "unknown", detail?: s
     billed,
     attempts: self.attempt.number
   })
+
+/** A page, which the API does not write. */
+export const page = (self: Exchange): ConnectionError =>
+  malformed(self, "no", `${self.bounds.baseUrl} answered with a page`)
 
 /** An error of the API that came after a head of 200. */
 export const refused = (self: Exchange, body: unknown): ApiError =>
@@ -338,9 +342,6 @@ export const isMessage = (body: object): body is Message =>
   "content" in body && Array.isArray(body.content) && body.content.every(Predicate.isObject) &&
   (("type" in body && body.type === "message") || ("role" in body && body.role === "assistant"))
 
-/** The API writes no pages: whoever wrote one did not reach it. */
-export const isPage = (contentType: string): boolean => /^(text\/html|application\/xhtml)/i.test(contentType)
-
 const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
 
 /** What one JSON value is: an answer, or the error that came as one. */
@@ -354,7 +355,7 @@ export const decoded = <A extends object>(
   if (Option.isNone(body)) {
     const whole = Misread.whole(text)
     if (Option.isSome(whole)) return decoded(self, whole, text, type, is)
-    if (isPage(type) || /^\s*<(!doctype|html)/i.test(text)) return Effect.fail(malformed(self, "no"))
+    if (isPageType(type) || looksLikePage(text)) return Effect.fail(page(self))
     return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))
   }
   const { value } = body

@@ -24,7 +24,7 @@ const maxQuotations = 20
 const minOwn = 3
 
 /** The patterns that run on what an answer says. */
-export const patterns = (): ReadonlyArray<RegExp> => [wordless, key, quotation, word, escapes, name]
+export const patterns = (): ReadonlyArray<RegExp> => [wordless, key, quotation, word, escapes, name, harmlessName]
 
 const wordless = /^prompt is too long: \d{1,9} tokens > \d{1,9} maximum$/
 
@@ -225,6 +225,9 @@ export const redact = (
 }
 
 const name = /^[A-Za-z0-9][A-Za-z0-9_.:@/+=-]{0,127}$/
+
+/** Names that no secret is, so that they need no look at any. */
+export const harmlessName = /^(req_\w{1,64}|end_turn|max_tokens|stop_sequence|tool_use|pause_turn|refusal)$/
 
 const lettersIn = (reading: Reading): string => String.fromCharCode(...lettersOf(reading).codes)
 
