@@ -18,10 +18,13 @@ import { type ApiError, type Billed, ConnectionError, isApiError } from "../../C
 import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
+import { isPageType, looksLikePage } from "./errorBody.ts"
 import * as Misread from "./misread.ts"
+import { harmlessName, token } from "./redact.ts"
 
-/** Time limits, in milliseconds, and the most bytes that are read of an answer. */
+/** Time limits, in milliseconds, the most bytes that are read of an answer, and where requests go. */
 export interface Bounds {
+  readonly baseUrl: string
   readonly headers: number
   readonly firstContent: number
   readonly idle: number
@@ -42,6 +45,11 @@ export interface Exchange {
   readonly span: Tracer.AnySpan | undefined
   /** Milliseconds since the epoch. */
   readonly began: number
+  /** When it began and when its caller leaves, in milliseconds of the monotonic clock, which no correction of the system's time moves. */
+  start: number
+  readonly deadline: number
+  /** Headers that the request carries besides its key, so that nothing repeats their values. */
+  carried: Readonly<Record<string, string>>
   /** Of the response, also where it is an error; undefined until it arrives. */
   headers: Headers | undefined
   requestId: string | undefined
@@ -50,7 +58,7 @@ export interface Exchange {
   billed: Billed
   /** The request could not be made, so nothing left this process. */
   isUnsent: boolean
-  /** The time limit that expires next, and when, in milliseconds since the epoch. */
+  /** The time limit that expires next, and when, in milliseconds of the monotonic clock. */
   timeLimit: TimeLimit
   until: number
   /** Ends the current wait for the API with a failure; without effect once that wait is over. */
@@ -72,11 +80,15 @@ export interface Used {
 
 export const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
 
+/** Milliseconds of the monotonic clock. */
+export const elapsed = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
 /** Opens an exchange; the caller closes it. */
 export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bounds): Effect.Effect<Exchange> =>
   Effect.contextWith((context: Context.Context<never>) => {
     const clock = Context.get(context, Clock.Clock)
     const began = clock.currentTimeMillisUnsafe()
+    const start = elapsed(clock)
     const self: Exchange = {
       attempt,
       request,
@@ -85,6 +97,9 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       clock,
       span: Context.getOrUndefined(context, Tracer.ParentSpan),
       began,
+      start,
+      deadline: start - began + (attempt.context.deadline ?? Infinity),
+      carried: attempt.context.headers,
       headers: undefined,
       requestId: undefined,
       limits: undefined,
@@ -95,7 +110,7 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       expire: undefined,
       watch: undefined
     }
-    setLimit(self, "headers", began + bounds.headers, false)
+    setLimit(self, "headers", start + bounds.headers, false)
     self.watch = Effect.runForkWith(context)(watch(self))
     return Effect.succeed(self)
   })
@@ -110,10 +125,10 @@ export const close = (self: Exchange, ended: boolean): Effect.Effect<void> => {
 }
 
 /** Sets the next time limit: the one that is given, or one of the whole exchange that expires earlier. */
-const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: boolean): void => {
-  const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
-  const firstContent = hasContent ? Infinity : began + bounds.firstContent
-  const call = began + bounds.call
+export const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: boolean): void => {
+  const { bounds, deadline, start } = self
+  const firstContent = hasContent ? Infinity : start + bounds.firstContent
+  const call = start + bounds.call
   self.until = Math.min(until, deadline, firstContent, call)
   self.timeLimit = self.until === until
     ? given
@@ -124,7 +139,7 @@ const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: b
     : "call"
 }
 
-const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
+export const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
   Effect.fail(
     new ConnectionError({
       reason: self.timeLimit === "idle" ? "idle" : "timeout",
@@ -135,37 +150,66 @@ const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
     })
   )
 
+/** A timer that is later than this tells of a process that did not run: a laptop slept. */
+const maxLateMillis = 1000
+
+/** How long a connection that lives may need to be heard after that. */
+const awakeMillis = 30_000
+
+/** Gives the time in which this process did not run back to all time limits, save the deadline of the caller. */
+const awake = (self: Exchange, lateMillis: number): void => {
+  const more = lateMillis + Math.min(self.bounds.idle, awakeMillis)
+  self.start += more
+  if (self.timeLimit !== "deadline") self.until = Math.min(self.until + more, self.deadline)
+  if (self.until === self.deadline) self.timeLimit = "deadline"
+}
+
 /**
  * Ends each wait for the API at its time limit. One fiber serves the whole exchange, since a timer for each read costs more
  * than the read. It wakes whenever the current limit can expire, and at least once every `idle`: no limit that is set in
  * between can expire before that.
  */
 const watch = Effect.fnUntraced(function*(self: Exchange) {
-  const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
   while (true) {
-    const now = self.clock.currentTimeMillisUnsafe()
+    const now = elapsed(self.clock)
     if (now >= self.until) self.expire?.(expired(self))
-    let next = now + bounds.idle
-    for (const at of [self.until, deadline, began + bounds.call]) if (at > now && at < next) next = at
-    yield* Effect.sleep(Math.max(1, next - now))
+    let next = now + self.bounds.idle
+    for (const at of [self.until, self.deadline, self.start + self.bounds.call]) if (at > now && at < next) next = at
+    yield* Effect.sleep(Math.max(1, Math.ceil(next - now)))
+    const lateMillis = elapsed(self.clock) - next
+    if (lateMillis <= maxLateMillis) continue
+    awake(self, lateMillis)
+    // What arrived meanwhile is read first.
+    yield* Effect.sleep(1)
   }
 })
+
+/** What the answer must not repeat: the key, and the values of headers, save the vendor's names that its messages explain. */
+const secretsOf = ({ attempt: { key }, carried }: Exchange): ReadonlyArray<string> => [
+  ...(key === undefined ? [] : [Redacted.value(key.secret)]),
+  ...Object.entries(carried).flatMap(([name, value]) => /^anthropic-(beta|version)$/i.test(name) ? [] : [value])
+]
+
+/** A name from the answer; undefined where it is none, or may be something that the request carries. */
+export const named = (self: Exchange, name: string | null | undefined): string | undefined =>
+  name === self.attempt.model || (typeof name === "string" && harmlessName.test(name))
+    ? name
+    : token(name, secretsOf(self))
 
 const sent = (self: Exchange): ApiErrors.Sent => ({
   attempts: self.attempt.number,
   request: self.request,
-  secrets: [
-    ...(self.attempt.key === undefined ? [] : [Redacted.value(self.attempt.key.secret)]),
-    ...Object.values(self.attempt.context.headers)
-  ],
+  secrets: secretsOf(self),
+  requestId: self.requestId,
   key: self.attempt.key,
   limits: self.limits,
-  now: self.clock.currentTimeMillisUnsafe()
+  now: self.clock.currentTimeMillisUnsafe(),
+  baseUrl: self.bounds.baseUrl
 })
 
 /** The answer ended before it was complete. */
 export const truncated = (self: Exchange, billed: Billed, cause?: unknown): ConnectionError =>
-  ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self), self.headers)
+  ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self))
 
 /** The reply did not come from the API. */
 export const malformed = (self: Exchange, billed: Billed = "unknown", detail?: string): ConnectionError =>
@@ -177,6 +221,10 @@ export const malformed = (self: Exchange, billed: Billed = "unknown", detail?: s
     attempts: self.attempt.number
   })
 
+/** A page, which the API does not write. */
+export const page = (self: Exchange): ConnectionError =>
+  malformed(self, "no", `${self.bounds.baseUrl} answered with a page`)
+
 /** An error of the API that came after a head of 200. */
 export const refused = (self: Exchange, body: unknown): ApiError =>
   ApiErrors.fromBody(body, self.headers ?? new Headers(), "unknown", sent(self))
@@ -187,8 +235,8 @@ export type Send = (self: Exchange) => Promise<Response>
 type Resume<A> = (result: Effect.Effect<A, ApiError>) => void
 
 /** Sends the request; `onHead` runs as soon as the head of the response is there, unless the time for it expired. It has to `hear` it. */
-const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
-  if (self.began >= self.until) return resume(expired(self))
+export const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
+  if (self.start >= self.until) return resume(expired(self))
   self.expire = resume
   // Inside a promise, where what the SDK throws is a rejection too.
   Promise.resolve(self).then(send).then(onHead, (cause: unknown) => {
@@ -199,10 +247,10 @@ const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (respon
 }
 
 /** Keeps what the headers of the response say. */
-const hear = (self: Exchange, headers: Headers | undefined): void => {
+export const hear = (self: Exchange, headers: Headers | undefined): void => {
   if (headers === undefined) return
   self.headers = headers
-  self.requestId = headers.get("request-id") ?? undefined
+  self.requestId = named(self, headers.get("request-id"))
   const requests = limitOf(headers, "requests")
   const tokens = limitOf(headers, "tokens")
   const inputTokens = limitOf(headers, "input-tokens")
@@ -220,42 +268,6 @@ const limitOf = (headers: Headers, family: string): Limit | undefined => {
   const reset = Date.parse(headers.get(`anthropic-ratelimit-${family}-reset`) ?? "")
   return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(reset) ? undefined : reset }
 }
-
-/** Sends the request and gives its response as soon as the head is there. */
-export const head = (self: Exchange, send: Send): Effect.Effect<Response, ApiError> =>
-  Effect.callback((resume) =>
-    begin(self, send, resume, (response) => {
-      hear(self, response.headers)
-      resume(Effect.succeed(response))
-    })
-  )
-
-/** One read of the body, without a time limit for silence. */
-export const read = (
-  self: Exchange,
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  billed: Billed
-): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
-  Effect.callback((resume) => {
-    self.expire = resume
-    reader.read().then(
-      (chunk) => resume(Effect.succeed(chunk)),
-      (cause) => resume(Effect.failSync(() => truncated(self, billed, cause)))
-    )
-  })
-
-/** One read of the body, within the time limits: those for silence, for the call, and until the first content. */
-export const readInTime = (
-  self: Exchange,
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  billed: Billed,
-  hasContent: boolean
-): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
-  Effect.suspend(() => {
-    const now = self.clock.currentTimeMillisUnsafe()
-    setLimit(self, "idle", now + self.bounds.idle, hasContent)
-    return now >= self.until ? expired(self) : read(self, reader, billed)
-  })
 
 /** A request that is answered by one JSON value: how it is sent, what its answer looks like, and what that used. */
 export interface Plain<A extends object> {
@@ -303,7 +315,7 @@ export const plain = <A extends object>(
         }
         const readMore = (): void => {
           if (reader === undefined) return resume(decoded(self, Option.none(), "", type, is))
-          const now = self.clock.currentTimeMillisUnsafe()
+          const now = elapsed(self.clock)
           setLimit(self, "idle", now + bounds.idle, true)
           if (now >= self.until) return endedBy(() => expired(self))
           reader.read().then(onChunk, lost)
@@ -330,9 +342,6 @@ export const isMessage = (body: object): body is Message =>
   "content" in body && Array.isArray(body.content) && body.content.every(Predicate.isObject) &&
   (("type" in body && body.type === "message") || ("role" in body && body.role === "assistant"))
 
-/** The API writes no pages: whoever wrote one did not reach it. */
-export const isPage = (contentType: string): boolean => /^(text\/html|application\/xhtml)/i.test(contentType)
-
 const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
 
 /** What one JSON value is: an answer, or the error that came as one. */
@@ -346,7 +355,7 @@ export const decoded = <A extends object>(
   if (Option.isNone(body)) {
     const whole = Misread.whole(text)
     if (Option.isSome(whole)) return decoded(self, whole, text, type, is)
-    if (isPage(type) || /^\s*<(!doctype|html)/i.test(text)) return Effect.fail(malformed(self, "no"))
+    if (isPageType(type) || looksLikePage(text)) return Effect.fail(page(self))
     return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))
   }
   const { value } = body
@@ -360,8 +369,8 @@ export const decoded = <A extends object>(
 export const completed = (self: Exchange, { isEstimated, model, refusal, stopReason, usage }: Used): void => {
   self.attempt.outcome = Outcome.Completed({
     usage,
-    model,
-    stopReason,
+    model: named(self, model),
+    stopReason: named(self, stopReason),
     limits: self.limits,
     requestId: self.requestId,
     ...(refusal === undefined ? undefined : { refusal }),
@@ -382,7 +391,7 @@ export const failed = (self: Exchange, used: Used, cause: Cause.Cause<ApiError |
         usage,
         error: reason.error,
         limits: self.limits,
-        model,
+        model: named(self, model),
         ...(hasHiddenOutput === true ? { hasHiddenOutput } : undefined)
       })
     }
