@@ -20,6 +20,7 @@ import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
 import { isPageType, looksLikePage } from "./errorBody.ts"
 import * as Misread from "./misread.ts"
+import { harmlessName, token } from "./redact.ts"
 
 /** Time limits, in milliseconds, the most bytes that are read of an answer, and where requests go. */
 export interface Bounds {
@@ -183,18 +184,23 @@ const watch = Effect.fnUntraced(function*(self: Exchange) {
   }
 })
 
-/** Headers whose values are no secrets: the vendor's names, which its messages explain. */
-const isPublic = (name: string): boolean => name === "anthropic-beta" || name === "anthropic-version"
-
+/** What the answer must not repeat: the key, and the values of headers, save the vendor's names that its messages explain. */
 const secretsOf = ({ attempt: { key }, carried }: Exchange): ReadonlyArray<string> => [
   ...(key === undefined ? [] : [Redacted.value(key.secret)]),
-  ...Object.entries(carried).flatMap(([name, value]) => isPublic(name.toLowerCase()) ? [] : [value])
+  ...Object.entries(carried).flatMap(([name, value]) => /^anthropic-(beta|version)$/i.test(name) ? [] : [value])
 ]
+
+/** A name from the answer; undefined where it is none, or may be something that the request carries. */
+export const named = (self: Exchange, name: string | null | undefined): string | undefined =>
+  name === self.attempt.model || (typeof name === "string" && harmlessName.test(name))
+    ? name
+    : token(name, secretsOf(self))
 
 const sent = (self: Exchange): ApiErrors.Sent => ({
   attempts: self.attempt.number,
   request: self.request,
   secrets: secretsOf(self),
+  requestId: self.requestId,
   key: self.attempt.key,
   limits: self.limits,
   now: self.clock.currentTimeMillisUnsafe(),
@@ -203,7 +209,7 @@ const sent = (self: Exchange): ApiErrors.Sent => ({
 
 /** The answer ended before it was complete. */
 export const truncated = (self: Exchange, billed: Billed, cause?: unknown): ConnectionError =>
-  ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self), self.headers)
+  ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self))
 
 /** The reply did not come from the API. */
 export const malformed = (self: Exchange, billed: Billed = "unknown", detail?: string): ConnectionError =>
@@ -244,7 +250,7 @@ export const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: 
 export const hear = (self: Exchange, headers: Headers | undefined): void => {
   if (headers === undefined) return
   self.headers = headers
-  self.requestId = headers.get("request-id") ?? undefined
+  self.requestId = named(self, headers.get("request-id"))
   const requests = limitOf(headers, "requests")
   const tokens = limitOf(headers, "tokens")
   const inputTokens = limitOf(headers, "input-tokens")
@@ -363,8 +369,8 @@ export const decoded = <A extends object>(
 export const completed = (self: Exchange, { isEstimated, model, refusal, stopReason, usage }: Used): void => {
   self.attempt.outcome = Outcome.Completed({
     usage,
-    model,
-    stopReason,
+    model: named(self, model),
+    stopReason: named(self, stopReason),
     limits: self.limits,
     requestId: self.requestId,
     ...(refusal === undefined ? undefined : { refusal }),
@@ -385,7 +391,7 @@ export const failed = (self: Exchange, used: Used, cause: Cause.Cause<ApiError |
         usage,
         error: reason.error,
         limits: self.limits,
-        model,
+        model: named(self, model),
         ...(hasHiddenOutput === true ? { hasHiddenOutput } : undefined)
       })
     }

@@ -162,7 +162,7 @@ const aborted = (exchange: Exchange.Exchange, received: Received): Outcome => ({
     return exchange.limits
   },
   get model() {
-    return received.model
+    return Exchange.named(exchange, received.model)
   },
   get requestId() {
     return exchange.requestId
