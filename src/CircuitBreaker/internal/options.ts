@@ -72,8 +72,8 @@ export interface Options {
    */
   readonly successThreshold?: number | undefined
   /**
-   * How long half-open calls without a verdict block others: then a round of more calls is admitted. It doubles with each such round, also after
-   * another opening, up to `maxOpenDuration`. Default 1 second: a long answer holds nobody up.
+   * How long half-open calls without a verdict block others: then a round of more calls is admitted. It doubles with each such round, up to
+   * `maxOpenDuration`. Default 1 second: a long answer holds nobody up.
    */
   readonly halfOpenDuration?: Duration.Input | undefined
   /**
