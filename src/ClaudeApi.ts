@@ -3,7 +3,7 @@
  * the API, a stream that ends early fails, and time limits that the SDK lacks apply.
  *
  * The SDK builds the request and its headers; it never retries, traces, logs, or reads its key or base URL from the
- * environment.
+ * environment. It reads `ANTHROPIC_CUSTOM_HEADERS`, which are sent to no base URL but the vendor's.
  *
  * **Example** (Another base URL and shorter limits)
  *
@@ -38,6 +38,7 @@ import * as Misread from "./ClaudeApi/internal/misread.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
 import type { ApiError } from "./ClaudeError.ts"
+import { environmentHeaders, joinHeaders } from "./internal/headers.ts"
 import { refusalOfMessage } from "./internal/modelRefusal.ts"
 import type { Event } from "./MessageStream.ts"
 import { cacheTtl } from "./PriceBook.ts"
@@ -68,7 +69,8 @@ export interface Timeouts {
  * - `fetch`: default of the layers on Node: `undici` with a connection pool of their own and no time limits besides
  *   `timeouts`; in other runtimes, where `undici` is not installed, and of `make`: the global one. Bundles never contain
  *   `undici`: it is loaded when a layer without `fetch` is built.
- * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
+ * - `headers`: sent with each request, such as `anthropic-beta`. Betas of the calls and of their keys are added to these. Headers that carry
+ *   a key are ignored.
  * - `traceparent`: sends the span of the attempt along, as W3C Trace Context, for a gateway that goes on with the trace. Default `false`.
  * - `maxBytes`: the largest answer that is read, after it was decompressed. Default 64 MiB; a larger one fails as `malformed`.
  * - `pings`: streams give pings as events of the type `ping` too, for servers that keep their own clients waiting. Default `false`.
@@ -113,26 +115,6 @@ const keyHeaders = new Set(["authorization", "x-api-key", "proxy-authorization"]
 const withoutKeys = (headers: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => !keyHeaders.has(name.toLowerCase())))
 
-const betas = "anthropic-beta"
-
-/**
- * The headers of a call and those that its key needs besides. Betas add up, those of all calls among them: headers of one call replace them
- * otherwise.
- */
-const joined = (
-  all: Readonly<Record<string, string>>,
-  call: Readonly<Record<string, string>>,
-  key: Readonly<Record<string, string>>
-): Record<string, string> => {
-  const headers: Record<string, string> = {}
-  const asked = new Set<string>()
-  for (const [name, value] of [all, call, key].flatMap((each) => Object.entries(withoutKeys(each)))) {
-    if (name.toLowerCase() === betas) { for (const beta of value.split(",")) asked.add(beta.trim()) }
-    else headers[name.toLowerCase()] = value
-  }
-  return asked.size === 0 ? headers : { ...headers, [betas]: [...asked].join(",") }
-}
-
 /** The most clients that are kept; the oldest makes room. */
 const maxClients = 256
 
@@ -147,18 +129,40 @@ const isModelInfo = (body: object): body is ModelInfo => "id" in body && typeof 
 const isModelPage = (body: object): body is { data: Array<ModelInfo>; has_more?: unknown; last_id?: unknown } =>
   "data" in body && Array.isArray(body.data)
 
-/**
- * The SDK drops the cause of what looks like a timeout. One that came before there was a connection is told from one that came after, so its cause
- * goes where the SDK does not look.
- */
-const withCauses = (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch => (input, init) =>
-  (fetch ?? globalThis.fetch)(input, init).catch((error: unknown) =>
-    Promise.reject(
-      isUnconnected(error)
-        ? new TypeError("fetch failed", { cause: new Error("there was no connection", { cause: error }) })
-        : error
-    )
+/** Where the signal of an exchange stands among what the SDK hands to `fetch`. */
+const abandoned = Symbol("effect-claude/ClaudeApi/abandoned")
+
+interface FetchOptions {
+  /** A redirect would take headers and prompts to another origin. */
+  readonly redirect: "manual"
+  readonly [abandoned]: AbortSignal
+}
+
+/** A response with an error is taken as a text, of which no more is read than of those of the own transport. */
+const bounded = (response: Response): Response => {
+  const { body, ok } = response
+  if (ok || body === null) return response
+  return Object.defineProperty(response, "text", { value: () => Transport.textOf(body.getReader()) })
+}
+
+const rejected = (error: unknown): Promise<never> =>
+  Promise.reject(
+    isUnconnected(error)
+      ? new TypeError("fetch failed", { cause: new Error("there was no connection", { cause: error }) })
+      : error
   )
+
+/**
+ * The `fetch` of the SDK:
+ *
+ * - It ends with the signal of the exchange. The SDK never sees that: what it makes of an aborted signal keeps requests and answers alive.
+ * - The SDK drops the cause of what looks like a timeout. One that came before there was a connection is told from one that came after, so its
+ *   cause goes where the SDK does not look.
+ */
+const fetchOf =
+  (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch =>
+  (input, { [abandoned]: signal, ...init }: RequestInit & { readonly [abandoned]?: AbortSignal } = {}) =>
+    (fetch ?? globalThis.fetch)(input, { ...init, signal: signal ?? null }).then(bounded, rejected)
 
 /** A span as a header of W3C Trace Context. */
 const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
@@ -166,18 +170,29 @@ const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
 
 /** Options of the SDK's methods. */
 interface RequestOptions {
-  readonly signal: AbortSignal
+  readonly fetchOptions: FetchOptions
   readonly headers: Record<string, string | null>
 }
+
+/** A client of the SDK, and the headers that all its requests carry. */
+interface Client {
+  readonly sdk: Anthropic
+  readonly headers: Readonly<Record<string, string>>
+}
+
+const isVendors = (baseUrl: string): boolean =>
+  URL.canParse(baseUrl) && new URL(baseUrl).origin === new URL(defaultBaseUrl).origin
 
 /**
  * Gives the client of the SDK for the key of an attempt, of which it keeps one for each key, and the options for the SDK's
  * methods.
  */
 const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = {}, traceparent = false }: Options) => {
-  const clients = new Map<string, Anthropic>()
-  const newClient = (apiKey: string): Anthropic => {
-    const client = new Anthropic({
+  const clients = new Map<string, Client>()
+  const newClient = (apiKey: string): Client => {
+    const found = environmentHeaders()
+    const all = withoutKeys(joinHeaders(isVendors(baseUrl) ? found : {}, headers))
+    const sdk = new Anthropic({
       apiKey,
       baseURL: baseUrl,
       maxRetries: 0,
@@ -185,26 +200,32 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = 
       timeout: Math.min(bounds.headers + 1000, 2 ** 31 - 1),
       openTelemetry: false,
       logLevel: "off",
-      defaultHeaders: withoutKeys(headers),
-      fetch: withCauses(fetch)
+      // The SDK adds what it finds in the environment, unless it finds the same name here.
+      defaultHeaders: { ...Object.fromEntries(Object.keys(found).map((name) => [name, null])), ...all },
+      fetch: fetchOf(fetch)
     })
     const oldest = clients.size < maxClients ? undefined : clients.keys().next().value
     if (oldest !== undefined) clients.delete(oldest)
+    const client = { sdk, headers: all }
     clients.set(apiKey, client)
     return client
   }
-  return ({ attempt: { context, key }, controller: { signal }, span }: Exchange.Exchange) => {
+  return (exchange: Exchange.Exchange) => {
+    const { attempt: { context, key }, controller: { signal }, span } = exchange
     const apiKey = key === undefined ? "" : Redacted.value(key.secret)
+    const client = clients.get(apiKey) ?? newClient(apiKey)
+    const hasOwn = key?.headers !== undefined || Object.keys(context.headers).length > 0
+    const own = hasOwn ? withoutKeys(joinHeaders(client.headers, context.headers, key?.headers ?? {})) : client.headers
+    exchange.carried = own
     const options: RequestOptions = {
-      signal,
-      // The SDK adds headers of the environment, but those of a request win.
+      fetchOptions: { redirect: "manual", [abandoned]: signal },
       headers: {
-        ...(key?.headers === undefined ? withoutKeys(context.headers) : joined(headers, context.headers, key.headers)),
+        ...(hasOwn ? own : undefined),
         ...(traceparent && span !== undefined ? { traceparent: traceparentOf(span) } : undefined),
         ...(key === undefined ? undefined : { authorization: `Bearer ${apiKey}`, "x-api-key": null })
       }
     }
-    return { client: clients.get(apiKey) ?? newClient(apiKey), options }
+    return { client: client.sdk, options }
   }
 }
 

@@ -247,7 +247,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
       listener?: Listener
     ) {
-      const { deadline = Infinity, priority, retries } = yield* CallContext
+      const context = yield* CallContext
+      const { priority, retries } = context
       const waitedMillis: Array<number> = []
       let step: Step | undefined
       let history = History.none
@@ -258,8 +259,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       let circuitMillis = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
       const outOfTime = (attempts: number) => new DeadlineExceededError({ ...history, attempts })
       while (true) {
-        const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
-        if (began >= deadline) return yield* outOfTime(number - 1)
+        const began = context.deadline === undefined ? 0 : yield* Clock.currentTimeMillis
+        if (began >= (context.deadline ?? Infinity)) return yield* outOfTime(number - 1)
 
         const result = yield* Effect.result(attempt({ number, waitedMillis, moves }))
         if (Result.isSuccess(result)) {
@@ -279,6 +280,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           continue
         }
         const now = yield* Clock.currentTimeMillis
+        const { deadline = Infinity } = context
         if (isOpenCircuit(error)) {
           // Those that were refused together do not come back together.
           const wait = Math.max(1, Duration.toMillis(error.retryAfter)) + Math.ceil((yield* Random.next) * base)

@@ -42,6 +42,11 @@ export interface Exchange {
   readonly span: Tracer.AnySpan | undefined
   /** Milliseconds since the epoch. */
   readonly began: number
+  /** When it began and when its caller leaves, in milliseconds of the monotonic clock, which no correction of the system's time moves. */
+  start: number
+  readonly deadline: number
+  /** Headers that the request carries besides its key, so that nothing repeats their values. */
+  carried: Readonly<Record<string, string>>
   /** Of the response, also where it is an error; undefined until it arrives. */
   headers: Headers | undefined
   requestId: string | undefined
@@ -50,7 +55,7 @@ export interface Exchange {
   billed: Billed
   /** The request could not be made, so nothing left this process. */
   isUnsent: boolean
-  /** The time limit that expires next, and when, in milliseconds since the epoch. */
+  /** The time limit that expires next, and when, in milliseconds of the monotonic clock. */
   timeLimit: TimeLimit
   until: number
   /** Ends the current wait for the API with a failure; without effect once that wait is over. */
@@ -72,11 +77,15 @@ export interface Used {
 
 export const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
 
+/** Milliseconds of the monotonic clock. */
+const elapsed = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
 /** Opens an exchange; the caller closes it. */
 export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bounds): Effect.Effect<Exchange> =>
   Effect.contextWith((context: Context.Context<never>) => {
     const clock = Context.get(context, Clock.Clock)
     const began = clock.currentTimeMillisUnsafe()
+    const start = elapsed(clock)
     const self: Exchange = {
       attempt,
       request,
@@ -85,6 +94,9 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       clock,
       span: Context.getOrUndefined(context, Tracer.ParentSpan),
       began,
+      start,
+      deadline: start - began + (attempt.context.deadline ?? Infinity),
+      carried: attempt.context.headers,
       headers: undefined,
       requestId: undefined,
       limits: undefined,
@@ -95,7 +107,7 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       expire: undefined,
       watch: undefined
     }
-    setLimit(self, "headers", began + bounds.headers, false)
+    setLimit(self, "headers", start + bounds.headers, false)
     self.watch = Effect.runForkWith(context)(watch(self))
     return Effect.succeed(self)
   })
@@ -111,9 +123,9 @@ export const close = (self: Exchange, ended: boolean): Effect.Effect<void> => {
 
 /** Sets the next time limit: the one that is given, or one of the whole exchange that expires earlier. */
 const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: boolean): void => {
-  const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
-  const firstContent = hasContent ? Infinity : began + bounds.firstContent
-  const call = began + bounds.call
+  const { bounds, deadline, start } = self
+  const firstContent = hasContent ? Infinity : start + bounds.firstContent
+  const call = start + bounds.call
   self.until = Math.min(until, deadline, firstContent, call)
   self.timeLimit = self.until === until
     ? given
@@ -135,29 +147,52 @@ const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
     })
   )
 
+/** A timer that is later than this tells of a process that did not run: a laptop slept. */
+const maxLateMillis = 1000
+
+/** How long a connection that lives may need to be heard after that. */
+const awakeMillis = 30_000
+
+/** Gives the time in which this process did not run back to all time limits, save the deadline of the caller. */
+const awake = (self: Exchange, lateMillis: number): void => {
+  const more = lateMillis + Math.min(self.bounds.idle, awakeMillis)
+  self.start += more
+  if (self.timeLimit !== "deadline") self.until = Math.min(self.until + more, self.deadline)
+  if (self.until === self.deadline) self.timeLimit = "deadline"
+}
+
 /**
  * Ends each wait for the API at its time limit. One fiber serves the whole exchange, since a timer for each read costs more
  * than the read. It wakes whenever the current limit can expire, and at least once every `idle`: no limit that is set in
  * between can expire before that.
  */
 const watch = Effect.fnUntraced(function*(self: Exchange) {
-  const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
   while (true) {
-    const now = self.clock.currentTimeMillisUnsafe()
+    const now = elapsed(self.clock)
     if (now >= self.until) self.expire?.(expired(self))
-    let next = now + bounds.idle
-    for (const at of [self.until, deadline, began + bounds.call]) if (at > now && at < next) next = at
-    yield* Effect.sleep(Math.max(1, next - now))
+    let next = now + self.bounds.idle
+    for (const at of [self.until, self.deadline, self.start + self.bounds.call]) if (at > now && at < next) next = at
+    yield* Effect.sleep(Math.max(1, Math.ceil(next - now)))
+    const lateMillis = elapsed(self.clock) - next
+    if (lateMillis <= maxLateMillis) continue
+    awake(self, lateMillis)
+    // What arrived meanwhile is read first.
+    yield* Effect.sleep(1)
   }
 })
+
+/** Headers whose values are no secrets: the vendor's names, which its messages explain. */
+const isPublic = (name: string): boolean => name === "anthropic-beta" || name === "anthropic-version"
+
+const secretsOf = ({ attempt: { key }, carried }: Exchange): ReadonlyArray<string> => [
+  ...(key === undefined ? [] : [Redacted.value(key.secret)]),
+  ...Object.entries(carried).flatMap(([name, value]) => isPublic(name.toLowerCase()) ? [] : [value])
+]
 
 const sent = (self: Exchange): ApiErrors.Sent => ({
   attempts: self.attempt.number,
   request: self.request,
-  secrets: [
-    ...(self.attempt.key === undefined ? [] : [Redacted.value(self.attempt.key.secret)]),
-    ...Object.values(self.attempt.context.headers)
-  ],
+  secrets: secretsOf(self),
   key: self.attempt.key,
   limits: self.limits,
   now: self.clock.currentTimeMillisUnsafe()
@@ -188,7 +223,7 @@ type Resume<A> = (result: Effect.Effect<A, ApiError>) => void
 
 /** Sends the request; `onHead` runs as soon as the head of the response is there, unless the time for it expired. It has to `hear` it. */
 const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
-  if (self.began >= self.until) return resume(expired(self))
+  if (self.start >= self.until) return resume(expired(self))
   self.expire = resume
   // Inside a promise, where what the SDK throws is a rejection too.
   Promise.resolve(self).then(send).then(onHead, (cause: unknown) => {
@@ -252,7 +287,7 @@ export const readInTime = (
   hasContent: boolean
 ): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
   Effect.suspend(() => {
-    const now = self.clock.currentTimeMillisUnsafe()
+    const now = elapsed(self.clock)
     setLimit(self, "idle", now + self.bounds.idle, hasContent)
     return now >= self.until ? expired(self) : read(self, reader, billed)
   })
@@ -303,7 +338,7 @@ export const plain = <A extends object>(
         }
         const readMore = (): void => {
           if (reader === undefined) return resume(decoded(self, Option.none(), "", type, is))
-          const now = self.clock.currentTimeMillisUnsafe()
+          const now = elapsed(self.clock)
           setLimit(self, "idle", now + bounds.idle, true)
           if (now >= self.until) return endedBy(() => expired(self))
           reader.read().then(onChunk, lost)

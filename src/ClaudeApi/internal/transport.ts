@@ -52,14 +52,13 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
 
   /** The signal was aborted. */
   handleEvent(): void {
-    const error = aborted()
-    this.controller?.abort(error)
-    this.failed(error)
+    this.controller?.abort(aborted)
+    this.failed(aborted)
   }
 
   onRequestStart(controller: Undici.Dispatcher.DispatchController): void {
     this.controller = controller
-    if (this.signal?.aborted === true) controller.abort(aborted())
+    if (this.signal?.aborted === true) controller.abort(aborted)
   }
 
   onResponseStart(_: Undici.Dispatcher.DispatchController, status: number, fields: Fields): void {
@@ -117,16 +116,20 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   getReader(): this {
     return this
   }
+}
 
-  text(): Promise<string> {
-    const utf8 = new TextDecoder()
-    const more = (text: string): Promise<string> =>
-      this.read().then((chunk) => {
-        if (chunk.done || text.length > maxText) return text + utf8.decode()
-        return more(text + utf8.decode(chunk.value, { stream: true }))
-      })
-    return more("")
-  }
+/** A body as a text, of which no more than `maxText` is read. */
+export const textOf = (
+  reader: { readonly read: () => Promise<Chunk>; readonly cancel?: () => unknown }
+): Promise<string> => {
+  const utf8 = new TextDecoder()
+  const more = (text: string): Promise<string> =>
+    reader.read().then((chunk) => {
+      if (!chunk.done && text.length <= maxText) return more(text + utf8.decode(chunk.value, { stream: true }))
+      if (!chunk.done) reader.cancel?.()
+      return text + utf8.decode()
+    })
+  return more("")
 }
 
 const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
@@ -139,13 +142,14 @@ const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => 
   return all
 }
 
-const aborted = (): Error => new DOMException("The request was aborted.", "AbortError")
+/** One for all: an error made on the spot keeps its call stack, and with it the body, alive. */
+const aborted: Error = new DOMException("The request was aborted.", "AbortError")
 
 const fetchOver = (agent: Undici.Agent) => (url: string, init: RequestInit): Promise<Reply> =>
   new Promise((resolve, reject) => {
     const { origin, pathname, search } = new URL(url)
     const signal = init.signal ?? undefined
-    if (signal?.aborted === true) return reject(aborted())
+    if (signal?.aborted === true) return reject(aborted)
     agent.dispatch({
       origin,
       path: pathname + search,
