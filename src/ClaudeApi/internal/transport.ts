@@ -16,7 +16,26 @@ const highWaterMark = 64 * 1024
 /** The most that is read of an answer that is taken as a text: those of errors. */
 const maxText = 1024 * 1024
 
-type Fields = Record<string, string | Array<string> | undefined>
+type Fields = Readonly<Record<string, string | Array<string> | undefined>>
+
+/** The headers of a response as they came, by names in lower case: what is read of `Headers`, without their copies and checks. */
+class ReplyHeaders {
+  private readonly fields: Fields
+
+  constructor(fields: Fields) {
+    this.fields = fields
+  }
+
+  get(name: string): string | null {
+    const lower = name.toLowerCase()
+    const value = Object.hasOwn(this.fields, lower) ? this.fields[lower] : undefined
+    return value === undefined ? null : typeof value === "string" ? value : value.join(", ")
+  }
+
+  entries(): Iterable<[string, string]> {
+    return Object.keys(this.fields).map((name) => [name, this.get(name) ?? ""])
+  }
+}
 
 /**
  * A request of `undici`, and the part of its `Response` that the SDK and the port read. It is its own body, and the reader of it:
@@ -65,7 +84,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
     if (status < 200) return
     this.status = status
     this.ok = status < 300
-    this.headers = new Headers(fields as Record<string, string>) // which joins lists with commas
+    this.headers = new ReplyHeaders(fields) as Pick<Headers, "get" | "entries"> as Headers
     this.arrived(this)
   }
 
@@ -145,19 +164,27 @@ const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => 
 /** One for all: an error made on the spot keeps its call stack, and with it the body, alive. */
 const aborted: Error = new DOMException("The request was aborted.", "AbortError")
 
-const fetchOver = (agent: Undici.Agent) => (url: string, init: RequestInit): Promise<Reply> =>
-  new Promise((resolve, reject) => {
+const fetchOver = (agent: Undici.Agent) => {
+  // Nearly all calls go to one place.
+  let last = { url: "", origin: "", path: "" }
+  const placeOf = (url: string): typeof last => {
     const { origin, pathname, search } = new URL(url)
-    const signal = init.signal ?? undefined
-    if (signal?.aborted === true) return reject(aborted)
-    agent.dispatch({
-      origin,
-      path: pathname + search,
-      method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
-      headers: init.headers as Headers, // the SDK hands over what it built
-      body: (init.body as string | undefined) ?? null // requests for messages are JSON
-    }, new Reply(url, signal, resolve, reject))
-  })
+    return last = { url, origin, path: pathname + search }
+  }
+  return (url: string, init: RequestInit): Promise<Reply> =>
+    new Promise((resolve, reject) => {
+      const { origin, path } = last.url === url ? last : placeOf(url)
+      const signal = init.signal ?? undefined
+      if (signal?.aborted === true) return reject(aborted)
+      agent.dispatch({
+        origin,
+        path,
+        method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
+        headers: init.headers as Headers, // the SDK hands over what it built
+        body: (init.body as string | undefined) ?? null // requests for messages are JSON
+      }, new Reply(url, signal, resolve, reject))
+    })
+}
 
 /** What `engines` of the package asks for, and `undici` cannot do without. */
 const oldestNode = [22, 19] as const
