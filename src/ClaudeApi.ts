@@ -239,12 +239,14 @@ const unused = () => Exchange.unused
  */
 export const make = (options: Options = {}): ClaudeApi["Service"] => {
   const baseUrl = options.baseUrl ?? defaultBaseUrl
+  const idle = Duration.toMillis(options.timeouts?.idle ?? "2 minutes")
   const bounds: Exchange.Bounds = {
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
     firstContent: Duration.toMillis(options.timeouts?.firstContent ?? Infinity),
-    idle: Duration.toMillis(options.timeouts?.idle ?? "2 minutes"),
+    idle,
     call: Duration.toMillis(options.timeouts?.call ?? "1 hour"),
-    maxBytes: options.maxBytes ?? 64 * 1024 * 1024
+    maxBytes: options.maxBytes ?? 64 * 1024 * 1024,
+    watch: new Exchange.Watch(idle)
   }
   const plainBounds = { ...bounds, firstContent: Infinity }
   const streamBounds = { ...bounds, pings: options.pings ?? false }

@@ -8,7 +8,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
@@ -20,13 +20,15 @@ import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
 import * as Misread from "./misread.ts"
 
-/** Time limits, in milliseconds, and the most bytes that are read of an answer. */
+/** Time limits, in milliseconds, and who watches them; the most bytes that are read of an answer. */
 export interface Bounds {
   readonly headers: number
   readonly firstContent: number
   readonly idle: number
   readonly call: number
   readonly maxBytes: number
+  /** Of all exchanges of the port. */
+  readonly watch: Watch
 }
 
 type TimeLimit = NonNullable<ConnectionError["limit"]>
@@ -60,7 +62,7 @@ export interface Exchange {
   until: number
   /** Ends the current wait for the API with a failure; without effect once that wait is over. */
   expire: ((failure: Effect.Effect<never, ApiError>) => void) | undefined
-  watch: Fiber.Fiber<never> | undefined
+  readonly watch: Watch
 }
 
 /** What an answer used, and which model gave it. */
@@ -86,6 +88,7 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
     const clock = Context.get(context, Clock.Clock)
     const began = clock.currentTimeMillisUnsafe()
     const start = elapsed(clock)
+    const { watch } = bounds
     const self: Exchange = {
       attempt,
       request,
@@ -105,10 +108,11 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       timeLimit: "deadline",
       until: Infinity,
       expire: undefined,
-      watch: undefined
+      // Exchanges of one port nearly always follow one clock.
+      watch: watch.clock === undefined || watch.clock === clock ? watch : new Watch(bounds.idle)
     }
     setLimit(self, "headers", start + bounds.headers, false)
-    self.watch = Effect.runForkWith(context)(watch(self))
+    self.watch.add(self)
     return Effect.succeed(self)
   })
 
@@ -116,9 +120,9 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
 const unwanted = new DOMException("nobody waits for the answer", "AbortError")
 
 /** Ends the request on the wire, unless its answer was read to the end. */
-export const close = (self: Exchange, ended: boolean): Effect.Effect<void> => {
+export const close = (self: Exchange, ended: boolean): void => {
   if (!ended) self.controller.abort(unwanted)
-  return self.watch === undefined ? Effect.void : Fiber.interrupt(self.watch)
+  self.watch.delete(self)
 }
 
 /** Sets the next time limit: the one that is given, or one of the whole exchange that expires earlier. */
@@ -162,24 +166,65 @@ const awake = (self: Exchange, lateMillis: number): void => {
 }
 
 /**
- * Ends each wait for the API at its time limit. One fiber serves the whole exchange, since a timer for each read costs more
- * than the read. It wakes whenever the current limit can expire, and at least once every `idle`: no limit that is set in
- * between can expire before that.
+ * Ends the waits of exchanges at their time limits. One fiber serves all that are open, since a timer for each costs more than many reads. It wakes
+ * whenever a limit can expire, and at least once every `idle`: no limit that is set in between can expire before that.
  */
-const watch = Effect.fnUntraced(function*(self: Exchange) {
-  while (true) {
-    const now = elapsed(self.clock)
-    if (now >= self.until) self.expire?.(expired(self))
-    let next = now + self.bounds.idle
-    for (const at of [self.until, self.deadline, self.start + self.bounds.call]) if (at > now && at < next) next = at
-    yield* Effect.sleep(Math.max(1, Math.ceil(next - now)))
-    const lateMillis = elapsed(self.clock) - next
-    if (lateMillis <= maxLateMillis) continue
-    awake(self, lateMillis)
-    // What arrived meanwhile is read first.
-    yield* Effect.sleep(1)
+export class Watch {
+  private readonly idle: number
+  private readonly open = new Set<Exchange>()
+  private fiber: Fiber.Fiber<never> | undefined
+  private wakeAt = Infinity
+  /** The clock of those that are open. */
+  clock: Clock.Clock | undefined
+
+  constructor(idle: number) {
+    this.idle = idle
   }
-})
+
+  add(self: Exchange): void {
+    this.open.add(self)
+    if (self.until < this.wakeAt) this.start(self.clock)
+  }
+
+  delete(self: Exchange): void {
+    this.open.delete(self)
+    if (this.open.size === 0) this.stop()
+  }
+
+  private start(clock: Clock.Clock): void {
+    this.stop()
+    this.clock = clock
+    this.fiber = Effect.runForkWith(Context.make(Clock.Clock, clock))(this.run(clock))
+  }
+
+  private stop(): void {
+    this.fiber?.interruptUnsafe()
+    this.fiber = undefined
+    this.clock = undefined
+    this.wakeAt = Infinity
+  }
+
+  private readonly run = Effect.fnUntraced(function*(this: Watch, clock: Clock.Clock) {
+    while (true) {
+      const now = elapsed(clock)
+      let next = now + this.idle
+      const due: Array<Exchange> = []
+      for (const self of this.open) {
+        const { bounds, deadline, start, until } = self
+        if (now >= until) due.push(self)
+        for (const at of [until, deadline, start + bounds.call]) if (at > now && at < next) next = at
+      }
+      this.wakeAt = next
+      for (const self of due) self.expire?.(expired(self))
+      yield* Effect.sleep(Math.max(1, Math.ceil(next - now)))
+      const lateMillis = elapsed(clock) - next
+      if (lateMillis <= maxLateMillis) continue
+      for (const self of this.open) awake(self, lateMillis)
+      // What arrived meanwhile is read first.
+      yield* Effect.sleep(1)
+    }
+  })
+}
 
 /** Headers whose values are no secrets: the vendor's names, which its messages explain. */
 const isPublic = (name: string): boolean => name === "anthropic-beta" || name === "anthropic-version"
@@ -356,7 +401,8 @@ export const plain = <A extends object>(
     (self, exit) => {
       if (Exit.isSuccess(exit)) completed(self, used(exit.value))
       else failed(self, unused, exit.cause)
-      return close(self, Exit.isSuccess(exit))
+      close(self, Exit.isSuccess(exit))
+      return Effect.void
     }
   )
 

@@ -278,9 +278,9 @@ export const stream = (
     const exchange = yield* Effect.acquireRelease(
       Exchange.open(attempt, attempt.request, bounds),
       (exchange) =>
-        Effect.suspend(() => {
+        Effect.sync(() => {
           received.close()
-          return Exchange.close(exchange, received.ended)
+          Exchange.close(exchange, received.ended)
         })
     )
     attempt.sentAt = exchange.began
