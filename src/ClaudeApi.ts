@@ -138,11 +138,14 @@ interface FetchOptions {
   readonly [abandoned]: AbortSignal
 }
 
-/** A response with an error is taken as a text, of which no more is read than of those of the own transport. */
+/** What a `fetch` gave: a response whose body can be read; that of an error as a text, of which no more is read than over the own transport. */
 const bounded = (response: Response): Response => {
   const { body, ok } = response
-  if (ok || body === null) return response
-  return Object.defineProperty(response, "text", { value: () => Transport.textOf(body.getReader()) })
+  if (body === null) return response
+  if (typeof body.getReader !== "function") throw new TypeError("fetch gave a body that is not a ReadableStream")
+  return ok
+    ? response
+    : Object.defineProperty(response, "text", { value: () => Transport.textOf(body.getReader()) })
 }
 
 const rejected = (error: unknown): Promise<never> =>

@@ -34,6 +34,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import { admitted, type Policy } from "./Attempt.ts"
 import type { RateLimitedLocallyError } from "./ClaudeError.ts"
+import { TenantLabel } from "./internal/metrics.ts"
 import * as Model from "./Model.ts"
 import * as Buckets from "./RateLimiter/internal/Buckets.ts"
 import type { BucketSet, Levels, Reserved } from "./RateLimiter/internal/BucketSet.ts"
@@ -248,7 +249,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const scope = yield* Effect.scope
   // What metrics look up, and nothing else: they do so for each attempt.
   const services = Context.make(Metric.MetricRegistry, yield* Metric.MetricRegistry).pipe(
-    Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
+    Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes),
+    Context.add(TenantLabel, yield* TenantLabel)
   )
   const { burstMillis, maxPauseMillis, maxQueue, weights, ...sharing } = settings(options)
   const open = store.isLocal === true ? local(store) : yield* Client.make({ step: store.step, ...sharing })

@@ -80,7 +80,7 @@ export interface Used {
 export const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
 
 /** Milliseconds of the monotonic clock. */
-const elapsed = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+export const elapsed = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 /** Opens an exchange; the caller closes it. */
 export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bounds): Effect.Effect<Exchange> =>
@@ -126,7 +126,7 @@ export const close = (self: Exchange, ended: boolean): void => {
 }
 
 /** Sets the next time limit: the one that is given, or one of the whole exchange that expires earlier. */
-const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: boolean): void => {
+export const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: boolean): void => {
   const { bounds, deadline, start } = self
   const firstContent = hasContent ? Infinity : start + bounds.firstContent
   const call = start + bounds.call
@@ -140,7 +140,7 @@ const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: b
     : "call"
 }
 
-const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
+export const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
   Effect.fail(
     new ConnectionError({
       reason: self.timeLimit === "idle" ? "idle" : "timeout",
@@ -267,7 +267,7 @@ export type Send = (self: Exchange) => Promise<Response>
 type Resume<A> = (result: Effect.Effect<A, ApiError>) => void
 
 /** Sends the request; `onHead` runs as soon as the head of the response is there, unless the time for it expired. It has to `hear` it. */
-const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
+export const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
   if (self.start >= self.until) return resume(expired(self))
   self.expire = resume
   // Inside a promise, where what the SDK throws is a rejection too.
@@ -279,7 +279,7 @@ const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (respon
 }
 
 /** Keeps what the headers of the response say. */
-const hear = (self: Exchange, headers: Headers | undefined): void => {
+export const hear = (self: Exchange, headers: Headers | undefined): void => {
   if (headers === undefined) return
   self.headers = headers
   self.requestId = headers.get("request-id") ?? undefined
@@ -300,42 +300,6 @@ const limitOf = (headers: Headers, family: string): Limit | undefined => {
   const reset = Date.parse(headers.get(`anthropic-ratelimit-${family}-reset`) ?? "")
   return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(reset) ? undefined : reset }
 }
-
-/** Sends the request and gives its response as soon as the head is there. */
-export const head = (self: Exchange, send: Send): Effect.Effect<Response, ApiError> =>
-  Effect.callback((resume) =>
-    begin(self, send, resume, (response) => {
-      hear(self, response.headers)
-      resume(Effect.succeed(response))
-    })
-  )
-
-/** One read of the body, without a time limit for silence. */
-export const read = (
-  self: Exchange,
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  billed: Billed
-): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
-  Effect.callback((resume) => {
-    self.expire = resume
-    reader.read().then(
-      (chunk) => resume(Effect.succeed(chunk)),
-      (cause) => resume(Effect.failSync(() => truncated(self, billed, cause)))
-    )
-  })
-
-/** One read of the body, within the time limits: those for silence, for the call, and until the first content. */
-export const readInTime = (
-  self: Exchange,
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  billed: Billed,
-  hasContent: boolean
-): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
-  Effect.suspend(() => {
-    const now = elapsed(self.clock)
-    setLimit(self, "idle", now + self.bounds.idle, hasContent)
-    return now >= self.until ? expired(self) : read(self, reader, billed)
-  })
 
 /** A request that is answered by one JSON value: how it is sent, what its answer looks like, and what that used. */
 export interface Plain<A extends object> {

@@ -18,6 +18,7 @@ import * as EventStream from "./eventStream.ts"
 import * as Exchange from "./exchange.ts"
 import { HiddenOutput } from "./hiddenOutput.ts"
 import * as Misread from "./misread.ts"
+import * as Reading from "./reading.ts"
 
 /** The most bytes of a stream that are decoded at once, before and after its first content. */
 const firstStep = 1024
@@ -194,7 +195,7 @@ const pull = (
   let failure: Effect.Effect<never, ApiError> | undefined
 
   /** Reads what follows the last event, so that the connection can serve the next call. */
-  const end = Exchange.read(exchange, reader, "yes").pipe(
+  const end = Reading.read(exchange, reader, "yes").pipe(
     Effect.timeoutOption(endMillis),
     Effect.option,
     Effect.andThen((last) => {
@@ -249,7 +250,7 @@ const pull = (
     if (decoder.whole()) return end
     if (unread !== undefined) return decoded(unread)
     if (failure !== undefined) return failure
-    return Effect.matchEffect(Exchange.readInTime(exchange, reader, "unknown", received.hasContent), {
+    return Effect.matchEffect(Reading.inTime(exchange, reader, "unknown", received.hasContent), {
       onFailure: (error) => ended(Effect.fail(error)),
       onSuccess: (read) => {
         if (read.done) return ended(Effect.suspend(() => Effect.fail(cut())))
@@ -287,7 +288,7 @@ export const stream = (
     attempt.outcome = aborted(exchange, received)
     const recorded = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Effect.onError(effect, (cause) => Effect.sync(() => Exchange.failed(exchange, received, cause)))
-    const response = yield* recorded(Exchange.head(exchange, send))
+    const response = yield* recorded(Reading.head(exchange, send))
     const type = (response.headers.get("content-type") ?? "").toLowerCase()
     if (response.body === null || Exchange.isPage(type)) {
       return yield* recorded(Effect.fail(Exchange.malformed(exchange, Exchange.isPage(type) ? "no" : "unknown")))

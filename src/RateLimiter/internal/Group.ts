@@ -1,12 +1,12 @@
 /** The attempts of one group, which share buckets: admits at once where nobody waits and there is room, else in turn. */
 import type * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import { type Attempt, type Settle, waited } from "../../Attempt.ts"
-import type { CallContext } from "../../CallContext.ts"
 import { RateLimitedLocallyError } from "../../ClaudeError.ts"
 import * as Metrics from "../../internal/metrics.ts"
 import { type Dimension, dimensions, plus, zero } from "./Amounts.ts"
@@ -53,15 +53,11 @@ const gaugeMillis = 1_000
 const metricsOf = (group: string) => {
   const remaining = (dimension: string) => Metrics.gauge(Metrics.metrics.limitRemaining, { group, dimension })
   const limit = (dimension: string) => Metrics.gauge(Metrics.metrics.limit, { group, dimension })
-  const queue = (priority: string) => Metrics.gauge(Metrics.metrics.limitQueue, { group, priority })
   return {
     waits: Metrics.histogram(Metrics.metrics.limitWaits, { group }),
     outputRatio: Metrics.histogram(Metrics.metrics.outputRatio, { group }),
-    queue: {
-      interactive: queue("interactive"),
-      standard: queue("standard"),
-      bulk: queue("bulk")
-    } satisfies Record<CallContext["priority"], unknown>,
+    /** By priority and tenant. */
+    queue: new Map<string, Metric.Gauge<number>>(),
     limit: {
       requests: limit("requests"),
       inputTokens: limit("input_tokens"),
@@ -260,13 +256,12 @@ export class Group {
   private waitEarly(attempt: Attempt, need: Need, ticket: Ticket, millis: number): Effect.Effect<Ticket> {
     this.early++
     const began = this.clock.currentTimeMillisUnsafe()
-    const { priority } = attempt.context
-    this.queued(priority, 1)
+    this.queued(attempt, 1)
     return Effect.interruptible(Effect.sleep(millis)).pipe(
       Effect.as(ticket),
       Effect.onExit((exit) => {
         this.early--
-        this.queued(priority, -1)
+        this.queued(attempt, -1)
         waited(attempt, "limits", this.clock.currentTimeMillisUnsafe() - began)
         this.line?.wake()
         if (Exit.isSuccess(exit)) return Effect.void
@@ -282,10 +277,10 @@ export class Group {
     const who = { priority, flow: flowOf(context), weight: weightOf(this.weights, context) }
     const until = patience === undefined ? deadline : Math.min(deadline ?? Infinity, began + patience)
     this.line ??= new Line(this)
-    this.queued(priority, 1)
+    this.queued(attempt, 1)
     const granted = Effect.onExit(this.line.wait(who, until, need, until !== deadline), () =>
       Effect.sync(() => {
-        this.queued(priority, -1)
+        this.queued(attempt, -1)
         waited(attempt, "limits", this.clock.currentTimeMillisUnsafe() - began)
       }))
     return Effect.matchEffect(granted, {
@@ -295,8 +290,13 @@ export class Group {
   }
 
   /** One more waits, or one less. */
-  private queued(priority: CallContext["priority"], by: 1 | -1): void {
-    this.metrics.queue[priority].modifyUnsafe(by, this.services)
+  private queued({ context: { priority, tenant: of } }: Attempt, by: 1 | -1): void {
+    const { queue } = this.metrics
+    const tenant = Context.get(this.services, Metrics.TenantLabel)(of)
+    const key = `${priority} ${tenant}`
+    const series = queue.get(key) ?? Metrics.gauge(Metrics.metrics.limitQueue, { group: this.name, priority, tenant })
+    queue.set(key, series)
+    series.modifyUnsafe(by, this.services)
   }
 
   private errorOf(refused: Refused, attempt: Attempt, { size }: Need): RateLimitedLocallyError {
