@@ -11,13 +11,12 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
-import * as Redacted from "effect/Redacted"
 import * as Tracer from "effect/Tracer"
-import { type Attempt, type Limit, type Limits, type ModelRefusal, Outcome } from "../../Attempt.ts"
-import { type ApiError, type Billed, ConnectionError, isApiError } from "../../ClaudeError.ts"
-import type { Request } from "../../Request.ts"
+import { type Attempt, type Limit, type ModelRefusal, Outcome } from "../../Attempt.ts"
+import { type ApiError, isApiError } from "../../ClaudeError.ts"
 import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
+import * as Failures from "./failures.ts"
 import * as Misread from "./misread.ts"
 
 /** Time limits, in milliseconds, and who watches them; the most bytes that are read of an answer. */
@@ -31,15 +30,9 @@ export interface Bounds {
   readonly watch: Watch
 }
 
-type TimeLimit = NonNullable<ConnectionError["limit"]>
-
-export interface Exchange {
-  readonly attempt: Attempt
-  /** The request, so that errors do not repeat it. */
-  readonly request: Partial<Request> | undefined
+export interface Exchange extends Failures.Asked {
   readonly bounds: Bounds
   readonly controller: AbortController
-  readonly clock: Clock.Clock
   /** The span that the request belongs to. */
   readonly span: Tracer.AnySpan | undefined
   /** Milliseconds since the epoch. */
@@ -47,18 +40,9 @@ export interface Exchange {
   /** When it began and when its caller leaves, in milliseconds of the monotonic clock, which no correction of the system's time moves. */
   start: number
   readonly deadline: number
-  /** Headers that the request carries besides its key, so that nothing repeats their values. */
-  carried: Readonly<Record<string, string>>
-  /** Of the response, also where it is an error; undefined until it arrives. */
-  headers: Headers | undefined
-  requestId: string | undefined
-  limits: Limits | undefined
-  /** Whether an answer that takes too long from here on cost money. */
-  billed: Billed
   /** The request could not be made, so nothing left this process. */
   isUnsent: boolean
-  /** The time limit that expires next, and when, in milliseconds of the monotonic clock. */
-  timeLimit: TimeLimit
+  /** When its time limit expires, in milliseconds of the monotonic clock. */
   until: number
   /** Ends the current wait for the API with a failure; without effect once that wait is over. */
   expire: ((failure: Effect.Effect<never, ApiError>) => void) | undefined
@@ -126,7 +110,7 @@ export const close = (self: Exchange, ended: boolean): void => {
 }
 
 /** Sets the next time limit: the one that is given, or one of the whole exchange that expires earlier. */
-export const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: boolean): void => {
+export const setLimit = (self: Exchange, given: Failures.TimeLimit, until: number, hasContent: boolean): void => {
   const { bounds, deadline, start } = self
   const firstContent = hasContent ? Infinity : start + bounds.firstContent
   const call = start + bounds.call
@@ -139,17 +123,6 @@ export const setLimit = (self: Exchange, given: TimeLimit, until: number, hasCon
     ? "firstContent"
     : "call"
 }
-
-export const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
-  Effect.fail(
-    new ConnectionError({
-      reason: self.timeLimit === "idle" ? "idle" : "timeout",
-      limit: self.timeLimit,
-      requestId: self.requestId,
-      billed: self.billed,
-      attempts: self.attempt.number
-    })
-  )
 
 /** A timer that is later than this tells of a process that did not run: a laptop slept. */
 const maxLateMillis = 1000
@@ -215,7 +188,7 @@ export class Watch {
         for (const at of [until, deadline, start + bounds.call]) if (at > now && at < next) next = at
       }
       this.wakeAt = next
-      for (const self of due) self.expire?.(expired(self))
+      for (const self of due) self.expire?.(Failures.expired(self))
       yield* Effect.sleep(Math.max(1, Math.ceil(next - now)))
       const lateMillis = elapsed(clock) - next
       if (lateMillis <= maxLateMillis) continue
@@ -226,41 +199,6 @@ export class Watch {
   })
 }
 
-/** Headers whose values are no secrets: the vendor's names, which its messages explain. */
-const isPublic = (name: string): boolean => name === "anthropic-beta" || name === "anthropic-version"
-
-const secretsOf = ({ attempt: { key }, carried }: Exchange): ReadonlyArray<string> => [
-  ...(key === undefined ? [] : [Redacted.value(key.secret)]),
-  ...Object.entries(carried).flatMap(([name, value]) => isPublic(name.toLowerCase()) ? [] : [value])
-]
-
-const sent = (self: Exchange): ApiErrors.Sent => ({
-  attempts: self.attempt.number,
-  request: self.request,
-  secrets: secretsOf(self),
-  key: self.attempt.key,
-  limits: self.limits,
-  now: self.clock.currentTimeMillisUnsafe()
-})
-
-/** The answer ended before it was complete. */
-export const truncated = (self: Exchange, billed: Billed, cause?: unknown): ConnectionError =>
-  ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self), self.headers)
-
-/** The reply did not come from the API. */
-export const malformed = (self: Exchange, billed: Billed = "unknown", detail?: string): ConnectionError =>
-  new ConnectionError({
-    reason: "malformed",
-    detail,
-    requestId: self.requestId,
-    billed,
-    attempts: self.attempt.number
-  })
-
-/** An error of the API that came after a head of 200. */
-export const refused = (self: Exchange, body: unknown): ApiError =>
-  ApiErrors.fromBody(body, self.headers ?? new Headers(), "unknown", sent(self))
-
 /** Starts the request, with the SDK's method and options for it. */
 export type Send = (self: Exchange) => Promise<Response>
 
@@ -268,14 +206,28 @@ type Resume<A> = (result: Effect.Effect<A, ApiError>) => void
 
 /** Sends the request; `onHead` runs as soon as the head of the response is there, unless the time for it expired. It has to `hear` it. */
 export const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
-  if (self.start >= self.until) return resume(expired(self))
+  if (self.start >= self.until) return resume(Failures.expired(self))
   self.expire = resume
   // Inside a promise, where what the SDK throws is a rejection too.
   Promise.resolve(self).then(send).then(onHead, (cause: unknown) => {
     hear(self, ApiErrors.headersOf(cause))
     self.isUnsent = ApiErrors.isUnsent(cause)
-    resume(Effect.failSync(() => ApiErrors.fromSdk(cause, sent(self))))
+    resume(Effect.failSync(() => ApiErrors.fromSdk(cause, Failures.sent(self))))
   })
+}
+
+/** The names of the headers of one rate limit. */
+const limitHeaders = (family: string) => ({
+  limit: `anthropic-ratelimit-${family}-limit`,
+  remaining: `anthropic-ratelimit-${family}-remaining`,
+  reset: `anthropic-ratelimit-${family}-reset`
+})
+
+const families = {
+  requests: limitHeaders("requests"),
+  tokens: limitHeaders("tokens"),
+  inputTokens: limitHeaders("input-tokens"),
+  outputTokens: limitHeaders("output-tokens")
 }
 
 /** Keeps what the headers of the response say. */
@@ -283,22 +235,23 @@ export const hear = (self: Exchange, headers: Headers | undefined): void => {
   if (headers === undefined) return
   self.headers = headers
   self.requestId = headers.get("request-id") ?? undefined
-  const requests = limitOf(headers, "requests")
-  const tokens = limitOf(headers, "tokens")
-  const inputTokens = limitOf(headers, "input-tokens")
-  const outputTokens = limitOf(headers, "output-tokens")
+  const requests = limitOf(headers, families.requests)
+  const tokens = limitOf(headers, families.tokens)
+  const inputTokens = limitOf(headers, families.inputTokens)
+  const outputTokens = limitOf(headers, families.outputTokens)
   if ((requests ?? tokens ?? inputTokens ?? outputTokens) === undefined) return
   self.limits = { requests, tokens, inputTokens, outputTokens }
 }
 
 /** One rate limit; undefined where it was not sent or makes no sense. */
-const limitOf = (headers: Headers, family: string): Limit | undefined => {
-  const total = headers.get(`anthropic-ratelimit-${family}-limit`)
-  const left = headers.get(`anthropic-ratelimit-${family}-remaining`)
+const limitOf = (headers: Headers, { limit, remaining, reset }: typeof families.requests): Limit | undefined => {
+  const total = headers.get(limit)
+  if (total === null) return undefined
+  const left = headers.get(remaining)
   // Longer numbers are invalid, and with some 300 digits not finite.
-  if (total === null || left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
-  const reset = Date.parse(headers.get(`anthropic-ratelimit-${family}-reset`) ?? "")
-  return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(reset) ? undefined : reset }
+  if (left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
+  const resetAt = Date.parse(headers.get(reset) ?? "")
+  return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(resetAt) ? undefined : resetAt }
 }
 
 /** A request that is answered by one JSON value: how it is sent, what its answer looks like, and what that used. */
@@ -334,14 +287,14 @@ export const plain = <A extends object>(
           const whole = Misread.whole(text + utf8.decode())
           resume(Option.isSome(whole) ? decoded(self, whole, text, type, is) : Effect.suspend(failure))
         }
-        const lost = (cause: unknown) => endedBy(() => Effect.fail(truncated(self, "yes", cause)))
+        const lost = (cause: unknown) => endedBy(() => Effect.fail(Failures.truncated(self, "yes", cause)))
         const onChunk = (chunk: ReadableStreamReadResult<Uint8Array>): void => {
           if (chunk.done) {
             text += utf8.decode()
             return resume(decoded(self, parsed(text), text, type, is))
           }
           bytes += chunk.value.byteLength
-          if (bytes > bounds.maxBytes) return resume(Effect.fail(malformed(self, "yes")))
+          if (bytes > bounds.maxBytes) return resume(Effect.fail(Failures.malformed(self, "yes")))
           text += utf8.decode(chunk.value, { stream: true })
           readMore()
         }
@@ -349,7 +302,7 @@ export const plain = <A extends object>(
           if (reader === undefined) return resume(decoded(self, Option.none(), "", type, is))
           const now = elapsed(self.clock)
           setLimit(self, "idle", now + bounds.idle, true)
-          if (now >= self.until) return endedBy(() => expired(self))
+          if (now >= self.until) return endedBy(() => Failures.expired(self))
           reader.read().then(onChunk, lost)
         }
         begin(self, send, resume, (response) => {
@@ -375,9 +328,6 @@ export const isMessage = (body: object): body is Message =>
   "content" in body && Array.isArray(body.content) && body.content.every(Predicate.isObject) &&
   (("type" in body && body.type === "message") || ("role" in body && body.role === "assistant"))
 
-/** The API writes no pages: whoever wrote one did not reach it. */
-export const isPage = (contentType: string): boolean => /^(text\/html|application\/xhtml)/i.test(contentType)
-
 const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
 
 /** What one JSON value is: an answer, or the error that came as one. */
@@ -391,14 +341,14 @@ export const decoded = <A extends object>(
   if (Option.isNone(body)) {
     const whole = Misread.whole(text)
     if (Option.isSome(whole)) return decoded(self, whole, text, type, is)
-    if (isPage(type) || /^\s*<(!doctype|html)/i.test(text)) return Effect.fail(malformed(self, "no"))
-    return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))
+    if (Failures.isPage(type) || /^\s*<(!doctype|html)/i.test(text)) return Effect.fail(Failures.malformed(self, "no"))
+    return Effect.fail(/^application\/json\b/.test(type) ? Failures.truncated(self, "yes") : Failures.malformed(self))
   }
   const { value } = body
   if (Array.isArray(value)) return decoded(self, Option.some(value[0]), text, type, is)
-  if (!Predicate.isObject(value)) return Effect.fail(malformed(self))
-  if ("error" in value && value.error !== null) return Effect.fail(refused(self, value))
-  return is(value) ? Effect.succeed(value) : Effect.fail(malformed(self))
+  if (!Predicate.isObject(value)) return Effect.fail(Failures.malformed(self))
+  if ("error" in value && value.error !== null) return Effect.fail(Failures.refused(self, value))
+  return is(value) ? Effect.succeed(value) : Effect.fail(Failures.malformed(self))
 }
 
 /** Records that the whole answer arrived. */

@@ -16,6 +16,7 @@ import { cacheTtl } from "../../PriceBook.ts"
 import * as Usage from "../../Usage.ts"
 import * as EventStream from "./eventStream.ts"
 import * as Exchange from "./exchange.ts"
+import * as Failures from "./failures.ts"
 import { HiddenOutput } from "./hiddenOutput.ts"
 import * as Misread from "./misread.ts"
 import * as Reading from "./reading.ts"
@@ -243,8 +244,8 @@ const pull = (
     if (broken !== undefined) {
       return Effect.fail(
         broken._tag === "Refused"
-          ? Exchange.refused(exchange, broken.body)
-          : Exchange.malformed(exchange, "unknown", broken.detail)
+          ? Failures.refused(exchange, broken.body)
+          : Failures.malformed(exchange, "unknown", broken.detail)
       )
     }
     if (decoder.whole()) return end
@@ -255,7 +256,7 @@ const pull = (
       onSuccess: (read) => {
         if (read.done) return ended(Effect.suspend(() => Effect.fail(cut())))
         received.bytes += read.value.byteLength
-        if (received.bytes > exchange.bounds.maxBytes) return Effect.fail(Exchange.malformed(exchange))
+        if (received.bytes > exchange.bounds.maxBytes) return Effect.fail(Failures.malformed(exchange))
         return chunk(read.value)
       }
     })
@@ -263,7 +264,7 @@ const pull = (
 
   /** A body without any event is no answer, unless it is called one. */
   const cut = (): ApiError =>
-    decoder.begun() || isTyped ? Exchange.truncated(exchange, "unknown") : Exchange.malformed(exchange)
+    decoder.begun() || isTyped ? Failures.truncated(exchange, "unknown") : Failures.malformed(exchange)
 
   return next
 }
@@ -290,8 +291,8 @@ export const stream = (
       Effect.onError(effect, (cause) => Effect.sync(() => Exchange.failed(exchange, received, cause)))
     const response = yield* recorded(Reading.head(exchange, send))
     const type = (response.headers.get("content-type") ?? "").toLowerCase()
-    if (response.body === null || Exchange.isPage(type)) {
-      return yield* recorded(Effect.fail(Exchange.malformed(exchange, Exchange.isPage(type) ? "no" : "unknown")))
+    if (response.body === null || Failures.isPage(type)) {
+      return yield* recorded(Effect.fail(Failures.malformed(exchange, Failures.isPage(type) ? "no" : "unknown")))
     }
     const isTyped = type.startsWith("text/event-stream")
     return Stream.fromPull(
