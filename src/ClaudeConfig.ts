@@ -146,7 +146,7 @@ export const keys: Config.Config<KeysOptions> = Config.all({
  * | `ANTHROPIC_BASE_URL` | `api.baseUrl` |
  * | `CLAUDE_TIMEOUT_HEADERS`, `_FIRST_CONTENT`, `_IDLE`, `_CALL` | `api.timeouts` |
  * | `CLAUDE_RETRIES` | `retry.retries` |
- * | `CLAUDE_RETRY_BASE`, `CLAUDE_RETRY_THROTTLED_BASE`, `CLAUDE_RETRY_CAP`, `CLAUDE_RETRY_MAX_RETRY_AFTER` | `retry` |
+ * | `CLAUDE_RETRY_BASE`, `CLAUDE_RETRY_THROTTLED_BASE`, `CLAUDE_RETRY_CAP`, `CLAUDE_RETRY_MAX_RETRY_AFTER`, `CLAUDE_RETRY_CIRCUIT_WAIT` | `retry` |
  * | `CLAUDE_TIER`: `start`, `build` or `scale` | `limiter.limits` |
  * | `CLAUDE_REQUESTS_PER_MINUTE`, `CLAUDE_INPUT_TOKENS_PER_MINUTE`, `CLAUDE_OUTPUT_TOKENS_PER_MINUTE`, `CLAUDE_TOKENS_PER_MINUTE` | `limiter.limits` instead of a tier |
  * | `CLAUDE_LIMIT_QUEUE` | `limiter.maxQueue` |
@@ -176,7 +176,8 @@ export const config: Config.Config<Options> = Config.all({
     base: duration("CLAUDE_RETRY_BASE"),
     throttledBase: duration("CLAUDE_RETRY_THROTTLED_BASE"),
     cap: duration("CLAUDE_RETRY_CAP"),
-    maxRetryAfter: duration("CLAUDE_RETRY_MAX_RETRY_AFTER")
+    maxRetryAfter: duration("CLAUDE_RETRY_MAX_RETRY_AFTER"),
+    circuitWait: duration("CLAUDE_RETRY_CIRCUIT_WAIT")
   }),
   limiter: Config.all({
     limits,

@@ -41,6 +41,13 @@ describe("ClaudeConfig", () => {
       assert.deepStrictEqual(breaker?.openDuration, Duration.seconds(3))
     }))
 
+  it.effect("reads how long a call waits", () =>
+    Effect.gen(function*() {
+      const { retry } = yield* parse({ CLAUDE_RETRY_CAP: "9 seconds", CLAUDE_RETRY_CIRCUIT_WAIT: "40 seconds" })
+      assert.deepStrictEqual(retry?.cap, Duration.seconds(9))
+      assert.deepStrictEqual(retry?.circuitWait, Duration.seconds(40))
+    }))
+
   it.effect("reads budgets for all calls together", () =>
     Effect.gen(function*() {
       const { budget } = yield* parse({ CLAUDE_BUDGET_USD_PER_DAY: "2.5", CLAUDE_BUDGET_USD_PER_MONTH: "40" })

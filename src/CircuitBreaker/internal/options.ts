@@ -72,8 +72,8 @@ export interface Options {
    */
   readonly successThreshold?: number | undefined
   /**
-   * How long half-open calls without a verdict block others: then a round of more calls is admitted. It doubles with each such round, up to
-   * `maxOpenDuration`. Default 1 second: a long answer holds nobody up.
+   * How long half-open calls without a verdict block others: then a round of more calls is admitted. It doubles with each such round and with each
+   * opening in a row, up to `maxOpenDuration`. Default 2 seconds: a long answer holds nobody up.
    */
   readonly halfOpenDuration?: Duration.Input | undefined
   /**
@@ -90,9 +90,6 @@ export interface Options {
   /** With such a store: an attempt waits for news if the local copy of its circuit is older than this. Default 2 seconds. */
   readonly staleAfter?: Duration.Input | undefined
 }
-
-/** What can be changed while a breaker runs: thresholds and durations of circuits. */
-export type Changes = Omit<Options, "mode" | "storeTimeout" | "syncInterval" | "staleAfter">
 
 /** What an option may be, its default as a plain number, and how that is said. */
 interface Kind {
@@ -146,7 +143,7 @@ const kinds = {
   jitter: share(0.2),
   halfOpenCalls: count(1),
   successThreshold: count(0),
-  halfOpenDuration: duration(1_000),
+  halfOpenDuration: duration(2_000),
   storeTimeout: duration(250),
   syncInterval: duration(200),
   staleAfter: duration(2_000)
@@ -248,3 +245,10 @@ export const resolve = (options: Options): Resolved => {
     staleAfter: of("staleAfter")
   }
 }
+
+/** What concerns the store, which all circuits of a breaker have in common. */
+export const ofStore = ({ staleAfter, storeTimeout, syncInterval }: Options): Options => ({
+  ...(staleAfter === undefined ? undefined : { staleAfter }),
+  ...(storeTimeout === undefined ? undefined : { storeTimeout }),
+  ...(syncInterval === undefined ? undefined : { syncInterval })
+})
