@@ -278,7 +278,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       let moves = 0
       // A retry has taken its token, and nothing was sent for it.
       let isPaidAhead = false
-      let circuitMillis = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
+      /** How long it has waited for circuits. */
+      let circuitMillis = 0
       const outOfTime = (attempts: number) => new DeadlineExceededError({ ...history, attempts })
       while (true) {
         const began = context.deadline === undefined ? 0 : yield* Clock.currentTimeMillis
@@ -307,10 +308,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           // Those that were refused together do not come back together.
           const apart = Math.ceil((yield* Random.next) * base)
           const wait = Math.max(1, Duration.toMillis(error.retryAfter)) + apart
-          if (wait <= circuitMillis && now + wait < deadline) {
+          const most = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
+          if (circuitMillis + wait <= most && now + wait < deadline) {
             listener?.retrying(error, wait)
             yield* Effect.raceFirst(Effect.sleep(wait), Effect.andThen(changed(error), Effect.sleep(apart)))
-            circuitMillis -= Math.max(1, (yield* Clock.currentTimeMillis) - now)
+            circuitMillis += Math.max(1, (yield* Clock.currentTimeMillis) - now)
             moves = 0
             continue
           }

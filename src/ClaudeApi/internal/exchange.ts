@@ -156,25 +156,19 @@ export class Watch {
 
   add(self: Exchange): void {
     this.open.add(self)
-    if (self.until < this.wakeAt) this.start(self.clock)
+    if (self.until < this.wakeAt) this.restart(self.clock)
   }
 
   delete(self: Exchange): void {
     this.open.delete(self)
-    if (this.open.size === 0) this.stop()
+    if (this.open.size === 0) this.restart(undefined)
   }
 
-  private start(clock: Clock.Clock): void {
-    this.stop()
-    this.clock = clock
-    this.fiber = Effect.runForkWith(Context.make(Clock.Clock, clock))(this.run(clock))
-  }
-
-  private stop(): void {
+  private restart(clock: Clock.Clock | undefined): void {
     this.fiber?.interruptUnsafe()
-    this.fiber = undefined
-    this.clock = undefined
+    this.clock = clock
     this.wakeAt = Infinity
+    this.fiber = clock && Effect.runForkWith(Context.make(Clock.Clock, clock))(this.run(clock))
   }
 
   private readonly run = Effect.fnUntraced(function*(this: Watch, clock: Clock.Clock) {

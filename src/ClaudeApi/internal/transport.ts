@@ -31,8 +31,8 @@ class ReplyHeaders {
     return typeof value === "string" ? value : Array.isArray(value) ? value.join(", ") : null
   }
 
-  entries(): IterableIterator<[string, string]> {
-    return Object.keys(this.fields).map((name): [string, string] => [name, this.get(name) ?? ""]).values()
+  entries(): IterableIterator<readonly [string, Fields[string]]> {
+    return Object.entries(this.fields).values()
   }
 }
 
