@@ -164,8 +164,8 @@ const rejected = (error: unknown): Promise<never> =>
  */
 const fetchOf =
   (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch =>
-  (input, { [abandoned]: signal, ...init }: RequestInit & { readonly [abandoned]?: AbortSignal } = {}) =>
-    (fetch ?? globalThis.fetch)(input, { ...init, signal: signal ?? null }).then(bounded, rejected)
+  (input, init: RequestInit & { readonly [abandoned]?: AbortSignal } = {}) =>
+    (fetch ?? globalThis.fetch)(input, { ...init, signal: init[abandoned] ?? null }).then(bounded, rejected)
 
 /** A span as a header of W3C Trace Context. */
 const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>

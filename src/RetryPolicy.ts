@@ -287,12 +287,13 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
         const result = yield* Effect.result(attempt({ number, waitedMillis, moves, ...history }))
         if (Result.isSuccess(result)) {
-          budget.earn(waitedMillis.length)
+          if (budget.isDrawnOn) budget.earn(waitedMillis.length)
           return result.success
         }
         const error = result.failure
         const isSent = !isRefusal(error) && isApiError(error)
-        const failed = Effect.fail(isRefusal(error) || isSent ? History.inLightOf(history, error) : error)
+        const isPlain = history === History.none || !(isRefusal(error) || isSent)
+        const failed = Effect.fail(isPlain ? error : History.inLightOf(history, error))
         if (isSent) {
           history = History.after(history, error)
           isPaidAhead = false

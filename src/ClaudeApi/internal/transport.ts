@@ -19,22 +19,13 @@ const maxText = 1024 * 1024
 type Fields = Readonly<Record<string, string | Array<string> | undefined>>
 
 /** The headers of a response as they came, by names in lower case: what is read of `Headers`, without their copies and checks. */
-class ReplyHeaders {
-  private readonly fields: Fields
-
-  constructor(fields: Fields) {
-    this.fields = fields
-  }
-
-  get(name: string): string | null {
-    const value = this.fields[name] ?? this.fields[name.toLowerCase()]
+const headersOf = (fields: Fields) => ({
+  get: (name: string): string | null => {
+    const value = fields[name] ?? fields[name.toLowerCase()]
     return typeof value === "string" ? value : Array.isArray(value) ? value.join(", ") : null
-  }
-
-  entries(): IterableIterator<readonly [string, Fields[string]]> {
-    return Object.entries(this.fields).values()
-  }
-}
+  },
+  entries: () => Object.entries(fields).values()
+})
 
 /**
  * A request of `undici`, and the part of its `Response` that the SDK and the port read. It is its own body, and the reader of it:
@@ -83,7 +74,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
     if (status < 200) return
     this.status = status
     this.ok = status < 300
-    this.headers = new ReplyHeaders(fields) as unknown as Headers // nobody behind this `fetch` reads more of it
+    this.headers = headersOf(fields) as unknown as Headers // nobody behind this `fetch` reads more of it
     this.arrived(this)
   }
 

@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import * as Attempt from "../../Attempt.ts"
 import type { CallContext } from "../../CallContext.ts"
-import { type ApiError, type CircuitOpenError, isApiError } from "../../ClaudeError.ts"
+import type { ApiError, CircuitOpenError } from "../../ClaudeError.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
@@ -350,7 +350,7 @@ export class Recorder {
       error: failure?.error,
       fault: failure?.fault,
       message: cause?.message,
-      httpStatus: cause !== undefined && isApiError(cause) ? cause.status : undefined,
+      httpStatus: cause !== undefined && "status" in cause ? cause.status : undefined,
       stopReason: outcome?._tag === "Completed" ? outcome.stopReason : undefined,
       latencyMillis,
       firstTokenMillis: this.firstTokenMillis,
