@@ -27,7 +27,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
@@ -36,6 +35,8 @@ import { isUnconnected } from "./ClaudeApi/internal/apiError.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
 import * as Misread from "./ClaudeApi/internal/misread.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
+import * as Sendable from "./ClaudeApi/internal/sendable.ts"
+import * as Settings from "./ClaudeApi/internal/settings.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
 import type { ApiError } from "./ClaudeError.ts"
 import { environmentHeaders, joinHeaders } from "./internal/headers.ts"
@@ -64,7 +65,7 @@ export interface Timeouts {
 }
 
 /**
- * - `baseUrl`: where requests go. Default `https://api.anthropic.com`.
+ * - `baseUrl`: where requests go, with or without `/v1` at its end. Default `https://api.anthropic.com`.
  * - `timeouts`: how long to wait for headers, first content, the next chunk and the whole attempt. Default: those of `Timeouts`.
  * - `fetch`: default of the layers on Node: `undici` with a connection pool of their own and no time limits besides
  *   `timeouts`; in other runtimes, where `undici` is not installed, and of `make`: the global one. Bundles never contain
@@ -165,7 +166,13 @@ const rejected = (error: unknown): Promise<never> =>
 const fetchOf =
   (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch =>
   (input, init: RequestInit & { readonly [abandoned]?: AbortSignal } = {}) =>
-    (fetch ?? globalThis.fetch)(input, { ...init, signal: init[abandoned] ?? null }).then(bounded, rejected)
+    (fetch ?? globalThis.fetch)(input, {
+      ...(String(init.body).includes(cutMark) ? Sendable.wellFormed(init) : init),
+      signal: init[abandoned] ?? null
+    }).then(bounded, rejected)
+
+/** What half a character begins with in JSON, where it is escaped. */
+const cutMark = "\\ud"
 
 /** A span as a header of W3C Trace Context. */
 const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
@@ -195,6 +202,7 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = 
   const newClient = (apiKey: string): Client => {
     const found = environmentHeaders()
     const all = withoutKeys(joinHeaders(isVendors(baseUrl) ? found : {}, headers))
+    Sendable.checkHeaders(all)
     const sdk = new Anthropic({
       apiKey,
       baseURL: baseUrl,
@@ -219,6 +227,7 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = 
     const client = clients.get(apiKey) ?? newClient(apiKey)
     const hasOwn = key?.headers !== undefined || Object.keys(context.headers).length > 0
     const own = hasOwn ? withoutKeys(joinHeaders(client.headers, context.headers, key?.headers ?? {})) : client.headers
+    if (hasOwn) Sendable.checkHeaders(own)
     exchange.carried = own
     const options: RequestOptions = {
       fetchOptions: { redirect: "manual", [abandoned]: signal },
@@ -241,9 +250,10 @@ const unused = () => Exchange.unused
  * @since 0.1.0
  */
 export const make = (options: Options = {}): ClaudeApi["Service"] => {
-  const baseUrl = options.baseUrl ?? defaultBaseUrl
+  const baseUrl = Settings.withoutRoute(options.baseUrl ?? defaultBaseUrl)
   const idle = Duration.toMillis(options.timeouts?.idle ?? "2 minutes")
   const bounds: Exchange.Bounds = {
+    baseUrl,
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
     firstContent: Duration.toMillis(options.timeouts?.firstContent ?? Infinity),
     idle,
@@ -264,6 +274,10 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         send: (exchange) => {
           const { client, options } = prepared(exchange)
           const params = attempt.request as MessageCreateParamsNonStreaming // the SDK changes none of its arrays
+          // One text has no history.
+          if (params.messages?.length !== 1 || typeof params.messages[0]?.content !== "string") {
+            Sendable.checkHistory(params)
+          }
           return client.messages.create("stream" in params ? { ...params, stream: false } : params, options)
             .asResponse()
         },
@@ -286,6 +300,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     stream: (attempt) =>
       Receive.stream(attempt, streamBounds, (exchange) => {
         const { client, options } = prepared(exchange)
+        Sendable.checkHistory(attempt.request)
         return client.messages.create({ ...toParams(attempt.request), stream: true }, options).asResponse()
       }),
 
@@ -294,6 +309,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         request: params,
         send: (exchange) => {
           const { client, options } = prepared(exchange)
+          Sendable.checkHistory(params)
           return client.messages.countTokens(toCountTokensParams(params), options).asResponse()
         },
         is: isTokensCount,
@@ -333,18 +349,9 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
   })
 }
 
-const BaseUrl = Schema.String.check(
-  Schema.makeFilter((text: string) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), {
-    expected: "an absolute http or https URL as base URL"
-  })
-)
-
 const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.ConfigError, Scope.Scope> =>
   Effect.gen(function*() {
-    yield* Effect.mapError(
-      Schema.decodeUnknownEffect(BaseUrl)(options.baseUrl ?? defaultBaseUrl),
-      (error) => new Config.ConfigError(error)
-    )
+    yield* Settings.check(options.baseUrl ?? defaultBaseUrl, options.headers ?? {})
     return make({ ...options, fetch: options.fetch ?? (yield* Transport.make) })
   })
 

@@ -57,6 +57,9 @@ const phase = Effect.map(state, (state) => state.phase)
 const refused = (retryAfter: Duration.Input) =>
   new CircuitOpenError({ group, retryAfter: Duration.fromInputUnsafe(retryAfter) })
 
+const held = (retryAfter: Duration.Input) =>
+  new CircuitOpenError({ group, retryAfter: Duration.fromInputUnsafe(retryAfter), isForced: true })
+
 const opened = Effect.andThen(call(down), call(down))
 
 describe("CircuitBreaker", () => {
@@ -645,11 +648,11 @@ describe("CircuitBreaker", () => {
       Effect.gen(function*() {
         const breaker = yield* CircuitBreaker.CircuitBreaker
         yield* breaker.open({ for: "2 hours" }, group)
-        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("2 hours"))
+        assert.deepStrictEqual(yield* Effect.flip(admit()), held("2 hours"))
         assert.deepInclude(yield* state, { mode: "forcedOpen", phase: "closed" })
         yield* admit({ model: "claude-opus-5-5" })
         yield* TestClock.adjust("119 minutes")
-        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), refused("1 minute"))
+        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), held("1 minute"))
         yield* TestClock.adjust("1 minute")
         assert.strictEqual((yield* state).mode, "normal")
         yield* call(completed)
@@ -670,8 +673,8 @@ describe("CircuitBreaker", () => {
       Effect.gen(function*() {
         const breaker = yield* CircuitBreaker.CircuitBreaker
         yield* breaker.setMode("forcedOpen", group)
-        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("40 seconds"))
-        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), refused("40 seconds"))
+        assert.deepStrictEqual(yield* Effect.flip(admit()), held("40 seconds"))
+        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), held("40 seconds"))
         yield* admit({ model: "claude-opus-5-5" })
         yield* breaker.setMode("normal")
         yield* breaker.check(attempt())

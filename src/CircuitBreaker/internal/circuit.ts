@@ -204,6 +204,8 @@ export interface Refusal {
   readonly _tag: "Refusal"
   readonly isHalfOpen: boolean
   readonly waitMillis: number
+  /** Somebody holds it open. */
+  readonly isForced?: true
 }
 
 export type Admission = Permit | Refusal

@@ -297,7 +297,8 @@ export class Gate {
   private get forced(): Refusal | undefined {
     if (this.mode !== "forcedOpen") return undefined
     const left = this.forcedUntil - this.now()
-    return { _tag: "Refusal", isHalfOpen: false, waitMillis: left > 0 ? left : this.circuit.rules.maxOpenDuration }
+    const waitMillis = left > 0 ? left : this.circuit.rules.maxOpenDuration
+    return { _tag: "Refusal", isHalfOpen: false, waitMillis, isForced: true }
   }
 
   /**
@@ -376,11 +377,12 @@ export class Gate {
   })
 
   /** A half-open circuit may close before its round ends: asking again is worth it earlier. */
-  private refuse(attempt: Attempt, { isHalfOpen, waitMillis }: Refusal): CircuitOpenError {
+  private refuse(attempt: Attempt, { isForced, isHalfOpen, waitMillis }: Refusal): CircuitOpenError {
     const { halfOpenDuration } = this.circuit.rules
     return new CircuitOpenError({
       group: this.group,
       retryAfter: Duration.millis(isHalfOpen ? Math.min(waitMillis, halfOpenDuration) : waitMillis),
+      isForced,
       attempts: attempt.number - 1
     })
   }

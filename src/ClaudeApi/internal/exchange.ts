@@ -16,11 +16,13 @@ import { type Attempt, type Limit, type ModelRefusal, Outcome } from "../../Atte
 import { type ApiError, isApiError } from "../../ClaudeError.ts"
 import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
+import { isPageType, looksLikePage } from "./errorBody.ts"
 import * as Failures from "./failures.ts"
 import * as Misread from "./misread.ts"
 
-/** Time limits, in milliseconds, and who watches them; the most bytes that are read of an answer. */
+/** Time limits, in milliseconds, and who watches them; the most bytes that are read of an answer, and where requests go. */
 export interface Bounds {
+  readonly baseUrl: string
   readonly headers: number
   readonly firstContent: number
   readonly idle: number
@@ -335,7 +337,7 @@ export const decoded = <A extends object>(
   if (Option.isNone(body)) {
     const whole = Misread.whole(text)
     if (Option.isSome(whole)) return decoded(self, whole, text, type, is)
-    if (Failures.isPage(type) || /^\s*<(!doctype|html)/i.test(text)) return Effect.fail(Failures.malformed(self, "no"))
+    if (isPageType(type) || looksLikePage(text)) return Effect.fail(Failures.page(self))
     return Effect.fail(/^application\/json\b/.test(type) ? Failures.truncated(self, "yes") : Failures.malformed(self))
   }
   const { value } = body

@@ -14,6 +14,7 @@ export interface Asked {
   readonly attempt: Attempt
   /** The request, so that errors do not repeat it. */
   readonly request: Partial<Request> | undefined
+  readonly bounds: { readonly baseUrl: string }
   readonly clock: Clock.Clock
   /** Headers that the request carries besides its key, so that nothing repeats their values. */
   carried: Readonly<Record<string, string>>
@@ -41,7 +42,8 @@ export const sent = (self: Asked): ApiErrors.Sent => ({
   secrets: secretsOf(self),
   key: self.attempt.key,
   limits: self.limits,
-  now: self.clock.currentTimeMillisUnsafe()
+  now: self.clock.currentTimeMillisUnsafe(),
+  baseUrl: self.bounds.baseUrl
 })
 
 /** The answer ended before it was complete. */
@@ -58,6 +60,10 @@ export const malformed = (self: Asked, billed: Billed = "unknown", detail?: stri
     attempts: self.attempt.number
   })
 
+/** A page, which the API does not write. */
+export const page = (self: Asked): ConnectionError =>
+  malformed(self, "no", `${self.bounds.baseUrl} answered with a page`)
+
 /** An error of the API that came after a head of 200. */
 export const refused = (self: Asked, body: unknown): ApiError =>
   ApiErrors.fromBody(body, self.headers ?? new Headers(), "unknown", sent(self))
@@ -73,6 +79,3 @@ export const expired = (self: Asked): Effect.Effect<never, ApiError> =>
       attempts: self.attempt.number
     })
   )
-
-/** The API writes no pages: whoever wrote one did not reach it. */
-export const isPage = (contentType: string): boolean => /^(text\/html|application\/xhtml)/i.test(contentType)

@@ -14,6 +14,7 @@ import { type Event, isContent } from "../../MessageStream.ts"
 import type * as Model from "../../Model.ts"
 import { cacheTtl } from "../../PriceBook.ts"
 import * as Usage from "../../Usage.ts"
+import { isPageType } from "./errorBody.ts"
 import * as EventStream from "./eventStream.ts"
 import * as Exchange from "./exchange.ts"
 import * as Failures from "./failures.ts"
@@ -291,9 +292,8 @@ export const stream = (
       Effect.onError(effect, (cause) => Effect.sync(() => Exchange.failed(exchange, received, cause)))
     const response = yield* recorded(Reading.head(exchange, send))
     const type = (response.headers.get("content-type") ?? "").toLowerCase()
-    if (response.body === null || Failures.isPage(type)) {
-      return yield* recorded(Effect.fail(Failures.malformed(exchange, Failures.isPage(type) ? "no" : "unknown")))
-    }
+    if (isPageType(type)) return yield* recorded(Effect.fail(Failures.page(exchange)))
+    if (response.body === null) return yield* recorded(Effect.fail(Failures.malformed(exchange)))
     const isTyped = type.startsWith("text/event-stream")
     return Stream.fromPull(
       Effect.succeed(recorded(pull(exchange, received, response.body.getReader(), isTyped, bounds.pings)))

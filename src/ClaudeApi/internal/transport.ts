@@ -1,12 +1,13 @@
 /**
  * The `fetch` of the port when the user gives none. On Node it is `undici` without the parts of the standard that the SDK
  * does not need, which take more than half of the processor time of a call: a connection pool that ends with its scope,
- * without time limits besides those of the port. It does not follow redirects and asks for no compression. Elsewhere it is
- * the global `fetch`.
+ * without time limits besides those of the port. It does not follow redirects and asks for no compression, but reads what is compressed all the
+ * same. Elsewhere it is the global `fetch`.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Undici from "undici"
+import { type Decompressor, decompressor } from "./decompressed.ts"
 
 type Chunk = ReadableStreamReadResult<Uint8Array>
 
@@ -44,6 +45,8 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   private pieces: Array<Uint8Array> = []
   private size = 0
   private end: "open" | "done" | Error = "open"
+  /** Where the answer is compressed. */
+  private compressed: Decompressor | undefined
   private waiting: { readonly resolve: (chunk: Chunk) => void; readonly reject: (error: Error) => void } | undefined
 
   constructor(
@@ -62,6 +65,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   /** The signal was aborted. */
   handleEvent(): void {
     this.controller?.abort(aborted)
+    this.compressed?.destroy()
     this.failed(aborted)
   }
 
@@ -70,15 +74,33 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
     if (this.signal?.aborted === true) controller.abort(aborted)
   }
 
-  onResponseStart(_: Undici.Dispatcher.DispatchController, status: number, fields: Fields): void {
+  onResponseStart(controller: Undici.Dispatcher.DispatchController, status: number, fields: Fields): void {
     if (status < 200) return
+    const encoding = fields["content-encoding"]
+    if (encoding !== undefined) this.decompress(controller, encoding)
     this.status = status
     this.ok = status < 300
     this.headers = headersOf(fields) as unknown as Headers // nobody behind this `fetch` reads more of it
     this.arrived(this)
   }
 
-  onResponseData(controller: Undici.Dispatcher.DispatchController, piece: Uint8Array): void {
+  private decompress(controller: Undici.Dispatcher.DispatchController, encoding: string | Array<string>): void {
+    this.compressed = decompressor(encoding, controller, {
+      data: (piece) => this.compressed && this.onResponseData(this.compressed, piece),
+      end: () => {
+        this.compressed = undefined
+        this.onResponseEnd()
+      },
+      failed: (error) => {
+        controller.abort(error)
+        this.onResponseError(controller, error)
+      }
+    })
+  }
+
+  onResponseData(controller: Pick<Undici.Dispatcher.DispatchController, "pause">, piece: Uint8Array): void {
+    const { compressed } = this
+    if (compressed !== undefined && controller !== compressed) return compressed.data(piece)
     if (this.waiting !== undefined) {
       this.waiting.resolve({ done: false, value: piece })
       this.waiting = undefined
@@ -90,6 +112,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
+    if (this.compressed !== undefined) return this.compressed.end()
     this.signal?.removeEventListener("abort", this)
     this.end = "done"
     this.waiting?.resolve({ done: true, value: undefined })
@@ -99,6 +122,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   onResponseError(_: Undici.Dispatcher.DispatchController, error: Error): void {
     this.signal?.removeEventListener("abort", this)
     this.end = error
+    this.compressed?.destroy()
     this.failed(error)
     this.waiting?.reject(error)
     this.waiting = undefined
@@ -112,7 +136,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
       this.pieces = []
       this.size = 0
       // Pieces may arrive before this returns.
-      if (paused && this.end === "open") this.controller?.resume()
+      if (paused && this.end === "open") (this.compressed ?? this.controller)?.resume()
       return Promise.resolve({ done: false, value })
     }
     if (this.end === "done") return Promise.resolve({ done: true, value: undefined })

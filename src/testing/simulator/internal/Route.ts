@@ -52,7 +52,7 @@ export type Respond = (
 
 const json = { "content-type": "application/json" }
 
-/** A body that says that it is compressed is not read: the API has codes of its own for it. */
+/** Why a body that says that it is compressed is not read. */
 const encoded = (header: Incoming["header"]): Wire.Refusal | undefined => {
   const encoding = header("content-encoding") ?? "identity"
   return encoding === "identity" || encoding === ""
@@ -103,8 +103,10 @@ export const make = (parts: Parts): Respond => {
     headers: Record<string, string>
   ): Step.Step | Iterable<Step.Step> => {
     const refused = (refusal: Wire.Refusal) => Step.refused(refusal, id, headers)
+    const unread = encoded(header)
+    if (unread !== undefined) return refused(unread)
     if (parsed === undefined || Result.isFailure(parsed)) {
-      return refused(encoded(header) ?? Wire.refuse(400, "The request body is not valid JSON."))
+      return refused(Wire.refuse(400, "The request body is not valid JSON."))
     }
     const betas = header("anthropic-beta") ?? ""
     const counting = path.includes("/count_tokens")
