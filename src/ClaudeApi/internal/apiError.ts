@@ -13,7 +13,7 @@ import {
 } from "../../ClaudeError.ts"
 import type { Request } from "../../Request.ts"
 import { codeIn, isPage, part, saidIn, text, typeOf } from "./errorBody.ts"
-import { redact } from "./redact.ts"
+import { redact, token } from "./redact.ts"
 import * as ResponseHeaders from "./responseHeaders.ts"
 import { Unsendable } from "./sendable.ts"
 
@@ -24,6 +24,7 @@ export interface Sent {
   /** The key and the values of headers, which an answer may repeat. */
   readonly secrets: ReadonlyArray<string>
   readonly key: Key | undefined
+  readonly requestId: string | undefined
   /** The rate limits that the headers of the response report. */
   readonly limits: Limits | undefined
   readonly now: number
@@ -172,9 +173,9 @@ const fromReply = (reply: Reply, sent: Sent): ApiError => {
   const foreign = isForeign(status, body, isPageBody)
   const fields = {
     status,
-    errorType,
-    errorCode,
-    requestId: headers?.get("request-id") ?? text(part(body, "request_id")),
+    errorType: token(errorType, sent.secrets),
+    errorCode: token(errorCode, sent.secrets),
+    requestId: sent.requestId ?? token(part(body, "request_id"), sent.secrets),
     // The API has a type for what is not found.
     detail: detailOf(said, foreign || isPageBody, status === 404 && errorType === undefined, sent),
     retryAfter: headers === undefined ? undefined : ResponseHeaders.retryAfter(headers, sent.now),
@@ -252,15 +253,14 @@ const codeOf = (error: unknown, depth = 0): string | undefined => {
 export const fromConnection = (
   error: unknown,
   fallback: { readonly reason: Reason; readonly billed: Billed },
-  sent: Sent,
-  headers?: Headers
+  sent: Sent
 ): ConnectionError => {
-  const code = codeOf(error)
+  const code = token(codeOf(error), sent.secrets)
   const reason = (code === undefined ? undefined : reasonOfCode(code)) ?? fallback.reason
   return new ConnectionError({
     reason,
     code,
-    requestId: headers?.get("request-id") ?? undefined,
+    requestId: sent.requestId,
     billed: notConnected.has(reason) || isUnconnected(error) ? "no" : fallback.billed,
     attempts: sent.attempts
   })
@@ -284,11 +284,10 @@ export const fromSdk = (error: unknown, sent: Sent): ApiError => {
       return fromConnection(error, { reason: "unknown", billed: "unknown" }, sent)
     }
     if (error.status !== undefined && error.status < 400) {
-      const requestId = headers?.get("request-id") ?? undefined
       return new ConnectionError({
         reason: "malformed",
         status: error.status,
-        requestId,
+        requestId: sent.requestId,
         // The API redirects nobody.
         billed: "no",
         attempts: sent.attempts

@@ -19,6 +19,7 @@ import * as ApiErrors from "./apiError.ts"
 import { isPageType, looksLikePage } from "./errorBody.ts"
 import * as Failures from "./failures.ts"
 import * as Misread from "./misread.ts"
+import { harmlessName, token } from "./redact.ts"
 
 /** Time limits, in milliseconds, and who watches them; the most bytes that are read of an answer, and where requests go. */
 export interface Bounds {
@@ -195,6 +196,12 @@ export class Watch {
   })
 }
 
+/** A name from the answer; undefined where it is none, or may be something that the request carries. */
+export const named = (self: Exchange, name: string | null | undefined): string | undefined =>
+  name === self.attempt.model || (typeof name === "string" && harmlessName.test(name))
+    ? name
+    : token(name, Failures.secretsOf(self))
+
 /** Starts the request, with the SDK's method and options for it. */
 export type Send = (self: Exchange) => Promise<Response>
 
@@ -230,7 +237,7 @@ const families = {
 export const hear = (self: Exchange, headers: Headers | undefined): void => {
   if (headers === undefined) return
   self.headers = headers
-  self.requestId = headers.get("request-id") ?? undefined
+  self.requestId = named(self, headers.get("request-id"))
   const requests = limitOf(headers, families.requests)
   const tokens = limitOf(headers, families.tokens)
   const inputTokens = limitOf(headers, families.inputTokens)
@@ -351,8 +358,8 @@ export const decoded = <A extends object>(
 export const completed = (self: Exchange, { isEstimated, model, refusal, stopReason, usage }: Used): void => {
   self.attempt.outcome = Outcome.Completed({
     usage,
-    model,
-    stopReason,
+    model: named(self, model),
+    stopReason: named(self, stopReason),
     limits: self.limits,
     requestId: self.requestId,
     ...(refusal === undefined ? undefined : { refusal }),
@@ -373,7 +380,7 @@ export const failed = (self: Exchange, used: Used, cause: Cause.Cause<ApiError |
         usage,
         error: reason.error,
         limits: self.limits,
-        model,
+        model: named(self, model),
         ...(hasHiddenOutput === true ? { hasHiddenOutput } : undefined)
       })
     }

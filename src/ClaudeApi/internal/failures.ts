@@ -28,18 +28,17 @@ export interface Asked {
   timeLimit: TimeLimit
 }
 
-/** Headers whose values are no secrets: the vendor's names, which its messages explain. */
-const isPublic = (name: string): boolean => name === "anthropic-beta" || name === "anthropic-version"
-
-const secretsOf = ({ attempt: { key }, carried }: Asked): ReadonlyArray<string> => [
+/** What the answer must not repeat: the key, and the values of headers, save the vendor's names that its messages explain. */
+export const secretsOf = ({ attempt: { key }, carried }: Asked): ReadonlyArray<string> => [
   ...(key === undefined ? [] : [Redacted.value(key.secret)]),
-  ...Object.entries(carried).flatMap(([name, value]) => isPublic(name.toLowerCase()) ? [] : [value])
+  ...Object.entries(carried).flatMap(([name, value]) => /^anthropic-(beta|version)$/i.test(name) ? [] : [value])
 ]
 
 export const sent = (self: Asked): ApiErrors.Sent => ({
   attempts: self.attempt.number,
   request: self.request,
   secrets: secretsOf(self),
+  requestId: self.requestId,
   key: self.attempt.key,
   limits: self.limits,
   now: self.clock.currentTimeMillisUnsafe(),
@@ -48,7 +47,7 @@ export const sent = (self: Asked): ApiErrors.Sent => ({
 
 /** The answer ended before it was complete. */
 export const truncated = (self: Asked, billed: Billed, cause?: unknown): ConnectionError =>
-  ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self), self.headers)
+  ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self))
 
 /** The reply did not come from the API. */
 export const malformed = (self: Asked, billed: Billed = "unknown", detail?: string): ConnectionError =>

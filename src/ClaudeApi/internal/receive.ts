@@ -163,7 +163,7 @@ const aborted = (exchange: Exchange.Exchange, received: Received): Outcome => ({
     return exchange.limits
   },
   get model() {
-    return received.model
+    return Exchange.named(exchange, received.model)
   },
   get requestId() {
     return exchange.requestId
