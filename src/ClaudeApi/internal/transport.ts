@@ -19,12 +19,16 @@ const maxText = 1024 * 1024
 
 type Fields = Readonly<Record<string, string | Array<string> | undefined>>
 
-/** The headers of a response as they came, by names in lower case: what is read of `Headers`, without their copies and checks. */
-const headersOf = (fields: Fields) => ({
-  get: (name: string): string | null => {
+/**
+ * The headers of an answer as they came, by names in lower case: what the SDK and the port read of `Headers`, without their copies and checks, which take
+ * as long as the rest of a response.
+ */
+const headersOf = (fields: Fields): Pick<Headers, "get" | "has"> & { readonly entries: () => Iterable<unknown> } => ({
+  get: (name) => {
     const value = fields[name] ?? fields[name.toLowerCase()]
     return typeof value === "string" ? value : Array.isArray(value) ? value.join(", ") : null
   },
+  has: (name) => Object.hasOwn(fields, name.toLowerCase()),
   entries: () => Object.entries(fields).values()
 })
 
@@ -80,7 +84,9 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
     if (encoding !== undefined) this.decompress(controller, encoding)
     this.status = status
     this.ok = status < 300
-    this.headers = headersOf(fields) as unknown as Headers // nobody behind this `fetch` reads more of it
+    this.headers = this.ok
+      ? headersOf(fields) as unknown as Headers // nothing else of an answer's is read
+      : new Headers(fields as Record<string, string>) // which joins lists with commas
     this.arrived(this)
   }
 
