@@ -278,8 +278,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       let moves = 0
       // A retry has taken its token, and nothing was sent for it.
       let isPaidAhead = false
-      /** How long it has waited for circuits. */
-      let circuitMillis = 0
+      let circuitMillis = 0 // that it has waited for circuits
       const outOfTime = (attempts: number) => new DeadlineExceededError({ ...history, attempts })
       while (true) {
         const began = context.deadline === undefined ? 0 : yield* Clock.currentTimeMillis
