@@ -220,7 +220,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const { content, sample, shown, tenantLabel, version } = yield* settingsOf(options)
   const { baseUrl } = yield* ClaudeApi
   const book = yield* PriceBook
-  const { find } = yield* Model.Catalogue
+  const { find, lookup } = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const random = yield* Random.Random
   const feed = yield* Feed.make<Event>({ capacity: maxEvents })
@@ -228,7 +228,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
     Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
   )
   const startedAt = clock.currentTimeMillisUnsafe()
-  const series = new Series(find, tenantLabel, services, version, baseUrl)
+  const series = new Series((name) => find(name) ?? find(lookup(name).id), tenantLabel, services, version, baseUrl)
   const attributesOf = startOf(baseUrl)
   const active = new Set<Recorder>()
   let sequence = 0
