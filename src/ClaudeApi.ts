@@ -74,7 +74,8 @@ export interface Timeouts {
  *   a key are ignored.
  * - `traceparent`: sends the span of the attempt along, as W3C Trace Context, for a gateway that goes on with the trace. Default `false`.
  * - `maxBytes`: the largest answer that is read, after it was decompressed. Default 64 MiB; a larger one fails as `malformed`.
- * - `pings`: streams give pings as events of the type `ping` too, for servers that keep their own clients waiting. Default `false`.
+ * - `pings`: streams give pings as events of the type `ping` too, for servers that keep their own clients waiting; those before the first
+ *   content come with it. Default `false`.
  *
  * @category options
  * @since 0.1.0
