@@ -166,10 +166,10 @@ const rejected = (error: unknown): Promise<never> =>
  */
 const fetchOf =
   (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch =>
-  (input, { [abandoned]: signal, ...init }: RequestInit & { readonly [abandoned]?: AbortSignal } = {}) =>
+  (input, init: RequestInit & { readonly [abandoned]?: AbortSignal } = {}) =>
     (fetch ?? globalThis.fetch)(input, {
       ...(String(init.body).includes(cutMark) ? Sendable.wellFormed(init) : init),
-      signal: signal ?? null
+      signal: init[abandoned] ?? null
     }).then(bounded, rejected)
 
 /** What half a character begins with in JSON, where it is escaped. */
@@ -252,13 +252,15 @@ const unused = () => Exchange.unused
  */
 export const make = (options: Options = {}): ClaudeApi["Service"] => {
   const baseUrl = Settings.withoutRoute(options.baseUrl ?? defaultBaseUrl)
+  const idle = Duration.toMillis(options.timeouts?.idle ?? "2 minutes")
   const bounds: Exchange.Bounds = {
     baseUrl,
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
     firstContent: Duration.toMillis(options.timeouts?.firstContent ?? Infinity),
-    idle: Duration.toMillis(options.timeouts?.idle ?? "2 minutes"),
+    idle,
     call: Duration.toMillis(options.timeouts?.call ?? "1 hour"),
-    maxBytes: options.maxBytes ?? 64 * 1024 * 1024
+    maxBytes: options.maxBytes ?? 64 * 1024 * 1024,
+    watch: new Exchange.Watch(idle)
   }
   const plainBounds = { ...bounds, firstContent: Infinity }
   const streamBounds = { ...bounds, pings: options.pings ?? false }
