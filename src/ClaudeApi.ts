@@ -74,7 +74,8 @@ export interface Timeouts {
  *   a key are ignored.
  * - `traceparent`: sends the span of the attempt along, as W3C Trace Context, for a gateway that goes on with the trace. Default `false`.
  * - `maxBytes`: the largest answer that is read, after it was decompressed. Default 64 MiB; a larger one fails as `malformed`.
- * - `pings`: streams give pings as events of the type `ping` too, for servers that keep their own clients waiting. Default `false`.
+ * - `pings`: streams give pings as events of the type `ping` too, for servers that keep their own clients waiting; those before the first
+ *   content come with it. Default `false`.
  *
  * @category options
  * @since 0.1.0
@@ -165,10 +166,10 @@ const rejected = (error: unknown): Promise<never> =>
  */
 const fetchOf =
   (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch =>
-  (input, { [abandoned]: signal, ...init }: RequestInit & { readonly [abandoned]?: AbortSignal } = {}) =>
+  (input, init: RequestInit & { readonly [abandoned]?: AbortSignal } = {}) =>
     (fetch ?? globalThis.fetch)(input, {
       ...(String(init.body).includes(cutMark) ? Sendable.wellFormed(init) : init),
-      signal: signal ?? null
+      signal: init[abandoned] ?? null
     }).then(bounded, rejected)
 
 /** What half a character begins with in JSON, where it is escaped. */
@@ -251,13 +252,15 @@ const unused = () => Exchange.unused
  */
 export const make = (options: Options = {}): ClaudeApi["Service"] => {
   const baseUrl = Settings.withoutRoute(options.baseUrl ?? defaultBaseUrl)
+  const idle = Duration.toMillis(options.timeouts?.idle ?? "2 minutes")
   const bounds: Exchange.Bounds = {
     baseUrl,
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
     firstContent: Duration.toMillis(options.timeouts?.firstContent ?? Infinity),
-    idle: Duration.toMillis(options.timeouts?.idle ?? "2 minutes"),
+    idle,
     call: Duration.toMillis(options.timeouts?.call ?? "1 hour"),
-    maxBytes: options.maxBytes ?? 64 * 1024 * 1024
+    maxBytes: options.maxBytes ?? 64 * 1024 * 1024,
+    watch: new Exchange.Watch(idle)
   }
   const plainBounds = { ...bounds, firstContent: Infinity }
   const streamBounds = { ...bounds, pings: options.pings ?? false }

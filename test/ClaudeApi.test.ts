@@ -388,6 +388,34 @@ describe("send", () => {
       const exit = yield* driven(ClaudeApi.make({ fetch }).send(attemptOf(hello, { deadline: 3000 })))
       assert.deepInclude(failure(exit), { reason: "timeout", limit: "deadline" })
     }))
+
+  it.effect("ends each of many at its own time limit, whatever others of the same port wait for", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf(never)
+      const api = ClaudeApi.make({ fetch, timeouts: { idle: "7 seconds" } })
+      const ended: Array<readonly [number, number]> = []
+      const call = (deadline: number) =>
+        Effect.gen(function*() {
+          yield* Effect.exit(api.send(attemptOf(hello, { deadline })))
+          ended.push([deadline, yield* Clock.currentTimeMillis])
+        })
+      const first = yield* Effect.forEach(
+        [60_000, 9_000, 30_000, 2_000],
+        (deadline) => Effect.forkChild(call(deadline))
+      )
+      yield* settle
+      // Those that leave or come later change nothing for the others.
+      yield* Fiber.interrupt(first[2]!)
+      const other = Effect.provideService(call(5_000), Clock.Clock, { ...yield* Clock.Clock })
+      const later = yield* Effect.forEach([call(4_000), other], (each) => Effect.forkChild(each))
+      yield* settle
+      for (let second = 0; second < 60; second++) {
+        yield* TestClock.adjust("1 second")
+        yield* settle
+      }
+      yield* Fiber.awaitAll([...first, ...later])
+      assert.deepStrictEqual(ended, [2_000, 4_000, 5_000, 9_000, 60_000].map((at) => [at, at] as const))
+    }))
 })
 
 describe("stream", () => {
