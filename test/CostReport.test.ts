@@ -138,45 +138,44 @@ describe("CostReport", () => {
       assert.deepStrictEqual(lines, ["user", "\"'=cmd()\"", "\"a,\"\"b\"\"\"", "", ""])
     }))
 
-  it.effect("is CSV that no spreadsheet runs or splits, whatever its separator", () =>
-    Effect.gen(function*() {
-      const texts = [
-        "a;b",
-        "a|b",
-        "a\tb",
-        "x;=cmd()",
-        "=1+1",
-        "+1",
-        "-1",
-        "@sum",
-        " =1",
-        "\u3000=1",
-        "\uFF1D1",
-        "\uFF0B1",
-        "\uFF0D1",
-        "\uFF201",
-        "%x",
-        "|x",
-        "it's",
-        "plain-1.2_3@x:y/z"
-      ]
-      const report = new CostReport.Report({
-        from: 0,
-        to: 1,
-        by: "tag a;=b",
-        groups: texts.map((key) => ({ key, ...CostReport.nothing })),
-        total: CostReport.nothing,
-        missingRows: 0
-      })
-      const [header, ...cells] = CostReport.toCsv(report).split("\r\n").map((line) => line.split(",")[0])
-      assert.strictEqual(header, "\"tag a;=b\"")
-      assert.deepStrictEqual(cells.slice(0, -1), [
-        ...["a;b", "a|b", "a\tb", "x;=cmd()"].map((text) => `"${text}"`),
-        ...texts.slice(4, 16).map((text) => `"'${text}"`),
-        "\"it's\"",
-        "plain-1.2_3@x:y/z"
-      ])
-    }))
+  it("is CSV that no spreadsheet runs or splits, whatever its separator", () => {
+    const texts = [
+      "a;b",
+      "a|b",
+      "a\tb",
+      "x;=cmd()",
+      "=1+1",
+      "+1",
+      "-1",
+      "@sum",
+      " =1",
+      "\u3000=1",
+      "\uFF1D1",
+      "\uFF0B1",
+      "\uFF0D1",
+      "\uFF201",
+      "%x",
+      "|x",
+      "it's",
+      "plain-1.2_3@x:y/z"
+    ]
+    const report = new CostReport.Report({
+      from: 0,
+      to: 1,
+      by: "tag a;=b",
+      groups: texts.map((key) => ({ key, ...CostReport.nothing })),
+      total: CostReport.nothing,
+      missingRows: 0
+    })
+    const [header, ...cells] = CostReport.toCsv(report).split("\r\n").map((line) => line.split(",")[0])
+    assert.strictEqual(header, "\"tag a;=b\"")
+    assert.deepStrictEqual(cells.slice(0, -1), [
+      ...["a;b", "a|b", "a\tb", "x;=cmd()"].map((text) => `"${text}"`),
+      ...texts.slice(4, 16).map((text) => `"'${text}"`),
+      "\"it's\"",
+      "plain-1.2_3@x:y/z"
+    ])
+  })
 
   it("says in CSV how many rows are missing, also where nothing else is to be said", () => {
     const csv = (groups: ReadonlyArray<CostReport.Group>, by: string | null) => {
