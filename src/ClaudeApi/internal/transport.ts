@@ -171,28 +171,23 @@ const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => 
 /** One for all: an error made on the spot keeps its call stack, and with it the body, alive. */
 const aborted: Error = new DOMException("The request was aborted.", "AbortError")
 
-type HeadersOf = (headers: RequestInit["headers"]) => Headers | Record<string, string>
-
-// The SDK hands over what it built.
-const asBuilt: HeadersOf = (headers) => headers as Headers
-
 /** A proxy of `undici` takes no `Headers`. */
-const asRecord: HeadersOf = (headers) => Object.fromEntries(asBuilt(headers) as Headers)
+const asRecord = (headers: Headers): Record<string, string> => Object.fromEntries(headers)
 
-const fetchOver =
-  (agent: Undici.Dispatcher, headersOf: HeadersOf) => (url: string, init: RequestInit): Promise<Reply> =>
-    new Promise((resolve, reject) => {
-      const { origin, pathname, search } = new URL(url)
-      const signal = init.signal ?? undefined
-      if (signal?.aborted === true) return reject(aborted)
-      agent.dispatch({
-        origin,
-        path: pathname + search,
-        method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
-        headers: headersOf(init.headers),
-        body: (init.body as string | undefined) ?? null // requests for messages are JSON
-      }, new Reply(url, signal, resolve, reject))
-    })
+const fetchOver = (agent: Undici.Dispatcher, isProxied: boolean) => (url: string, init: RequestInit): Promise<Reply> =>
+  new Promise((resolve, reject) => {
+    const { origin, pathname, search } = new URL(url)
+    const signal = init.signal ?? undefined
+    const headers = init.headers as Headers // the SDK hands over what it built
+    if (signal?.aborted === true) return reject(aborted)
+    agent.dispatch({
+      origin,
+      path: pathname + search,
+      method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
+      headers: isProxied ? asRecord(headers) : headers,
+      body: (init.body as string | undefined) ?? null // requests for messages are JSON
+    }, new Reply(url, signal, resolve, reject))
+  })
 
 /** What `engines` of the package asks for, and `undici` cannot do without. */
 const oldestNode = [22, 19] as const
@@ -227,7 +222,7 @@ const pool =
     Effect.map(
       Effect.acquireRelease(Effect.sync(() => agent(undici)), (agent) => Effect.promise(() => agent.destroy())),
       // What is left out of `Response` is read by nobody behind this `fetch`.
-      (agent) => fetchOver(agent, isProxied ? asRecord : asBuilt) as unknown as typeof globalThis.fetch
+      (agent) => fetchOver(agent, isProxied) as unknown as typeof globalThis.fetch
     )
 
 /** An error that prints as one line: where it was made says nothing. */
