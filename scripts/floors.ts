@@ -51,6 +51,7 @@ const floors = {
     "Sqlite",
     "bin",
     "testing/ClaudeTest",
+    "testing/Recording",
     "testing/Simulator",
     "testing/SimulatorServer"
   ]

@@ -183,7 +183,7 @@ const fromReply = (reply: Reply, sent: Sent): ApiError => {
     billed: reply.billed,
     attempts: sent.attempts
   }
-  if (foreign) return new ConnectionError({ ...fields, reason: "malformed", shouldRetry: fields.shouldRetry ?? false })
+  if (foreign) return new ConnectionError({ ...fields, reason: "malformed" })
   const key = { keyLabel: sent.key?.label, keyGroup: sent.key?.group }
   const kind = kindOf(status ?? codeIn(body), errorType, errorCode, said)
   switch (kind) {

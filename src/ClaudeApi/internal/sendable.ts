@@ -30,7 +30,8 @@ const idOf = (block: unknown, type: string, field: "id" | "tool_use_id"): string
  * in a row are one turn. A request that continues a thread has only part of its history.
  */
 export const checkHistory = (request: Request | CountTokensRequest): void => {
-  if ("thread" in request || !Array.isArray(request.messages)) return
+  if (!Array.isArray(request.messages) || request.messages.every(({ content }) => !Array.isArray(content))) return
+  if ("thread" in request) return
   /** Where the tool uses of the last turn of the assistant stand that have no result yet. */
   const open = new Map<string, string>()
   const check = () => {

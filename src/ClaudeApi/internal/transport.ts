@@ -19,7 +19,20 @@ const highWaterMark = 64 * 1024
 /** The most that is read of an answer that is taken as a text: those of errors. */
 const maxText = 1024 * 1024
 
-type Fields = Record<string, string | Array<string> | undefined>
+type Fields = Readonly<Record<string, string | Array<string> | undefined>>
+
+/**
+ * The headers of an answer as they came, by names in lower case: what the SDK and the port read of `Headers`, without their copies and checks, which take
+ * as long as the rest of a response.
+ */
+const headersOf = (fields: Fields): Pick<Headers, "get" | "has"> & { readonly entries: () => Iterable<unknown> } => ({
+  get: (name) => {
+    const value = fields[name] ?? fields[name.toLowerCase()]
+    return typeof value === "string" ? value : Array.isArray(value) ? value.join(", ") : null
+  },
+  has: (name) => Object.hasOwn(fields, name.toLowerCase()),
+  entries: () => Object.entries(fields).values()
+})
 
 /**
  * A request of `undici`, and the part of its `Response` that the SDK and the port read. It is its own body, and the reader of it:
@@ -73,7 +86,9 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
     if (encoding !== undefined) this.decompress(controller, encoding)
     this.status = status
     this.ok = status < 300
-    this.headers = new Headers(Object.entries(fields) as Array<[string, string]>) // which joins lists with commas; of HTTP/2 there is a symbol too
+    this.headers = this.ok
+      ? headersOf(fields) as unknown as Headers // nothing else of an answer's is read
+      : new Headers(Object.entries(fields) as Array<[string, string]>) // joins lists with commas; of HTTP/2 there is a symbol too
     this.arrived(this)
   }
 
@@ -174,20 +189,28 @@ const aborted: Error = new DOMException("The request was aborted.", "AbortError"
 /** A proxy of `undici` takes no `Headers`. */
 const asRecord = (headers: Headers): Record<string, string> => Object.fromEntries(headers)
 
-const fetchOver = (agent: Undici.Dispatcher, isProxied: boolean) => (url: string, init: RequestInit): Promise<Reply> =>
-  new Promise((resolve, reject) => {
+const fetchOver = (agent: Undici.Dispatcher, isProxied: boolean) => {
+  // Nearly all calls go to one place.
+  let last = { url: "", origin: "", path: "" }
+  const placeOf = (url: string): typeof last => {
     const { origin, pathname, search } = new URL(url)
-    const signal = init.signal ?? undefined
-    const headers = init.headers as Headers // the SDK hands over what it built
-    if (signal?.aborted === true) return reject(aborted)
-    agent.dispatch({
-      origin,
-      path: pathname + search,
-      method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
-      headers: isProxied ? asRecord(headers) : headers,
-      body: (init.body as string | undefined) ?? null // requests for messages are JSON
-    }, new Reply(url, signal, resolve, reject))
-  })
+    return last = { url, origin, path: pathname + search }
+  }
+  return (url: string, init: RequestInit): Promise<Reply> =>
+    new Promise((resolve, reject) => {
+      const { origin, path } = last.url === url ? last : placeOf(url)
+      const signal = init.signal ?? undefined
+      const headers = init.headers as Headers // the SDK hands over what it built
+      if (signal?.aborted === true) return reject(aborted)
+      agent.dispatch({
+        origin,
+        path,
+        method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
+        headers: isProxied ? asRecord(headers) : headers,
+        body: (init.body as string | undefined) ?? null // requests for messages are JSON
+      }, new Reply(url, signal, resolve, reject))
+    })
+}
 
 /** What `engines` of the package asks for, and `undici` cannot do without. */
 const oldestNode = [22, 19] as const
