@@ -149,7 +149,7 @@ const meantByAnybody: ReadonlySet<number> = new Set([408, 413, 429, 431])
 /** Whether a 4xx comes from somebody before the API, so that it says nothing about key and request. */
 const isForeign = (status: number | undefined, body: unknown, page: boolean): boolean =>
   status !== undefined && status >= 400 && status < 500 && !meantByAnybody.has(status) &&
-  (page || (status === 403 && typeof body === "string"))
+  (page || status === 407 || (status === 403 && typeof body === "string"))
 
 /** What is told of an error: its text, and who answered where that was hardly the API. */
 const detailOf = (
@@ -159,7 +159,7 @@ const detailOf = (
   sent: Sent
 ): string | undefined => {
   const text = said === undefined ? undefined : redact(said, sent.request, sent.secrets)
-  if (isForeign) return `${sent.baseUrl} answered ${text === undefined ? "with a page" : `"${text}"`}`
+  if (isForeign) return `${sent.baseUrl} answered ${text === undefined ? "with a page or nothing" : `"${text}"`}`
   return isNotFound ? `${text ?? "nothing is there"} (is the base URL ${sent.baseUrl} right?)` : text
 }
 
