@@ -3,7 +3,7 @@
  *
  * All open at the same thresholds and for the same time: at ten failures in a row (`inARow`), or when half of the calls of ten seconds failed
  * (`rate`), for five seconds. What peers lack stays as it is by default: in `rate` ours also opens after its 15 failures in a row, and while it
- * is half-open it lets further trials go, after two, four and five seconds, until one has a verdict. `defaults` is ours as it comes, beside
+ * is half-open it lets further trials go, after one, two, four and five seconds, until one has a verdict. `defaults` is ours as it comes, beside
  * the peers of `rate`. There are many outages, from 57.5 to 62.5 seconds long, so that they end anywhere in the time that a breaker is open: figures are
  * means, and `recovery_delay` no luck.
  *

@@ -11,8 +11,8 @@
  * - **The first content of a stream** is its success, at that moment. Afterwards only the API can make a failure of it (a reset, an error event, a
  *   truncated answer), not a reader who stops, a deadline or an interruption.
  * - **A caller who left** before that, by an interruption or its deadline, counts as a failure if it had waited for longer than such calls usually take:
- *   the time in which nine of ten calls of its model and request type are answered, learnt from the last 64, or a minute before ten answers
- *   are known. Else it counts as nothing.
+ *   the time in which nine of ten calls of its model and request type are answered, learnt from the last 64; before ten answers
+ *   of such calls are known, twice the time of all calls, and before ten of any, a minute. Else it counts as nothing.
  * - **Slow** is an attempt that took longer than `slowCallDuration` from its admission to its end; for a stream, to its first content.
  * - **Rates** are of attempts that were sent within one window, whenever they end; those in flight count as neither failed nor slow. An attempt that hangs
  *   counts as failed after two minutes and as much time as twice its `max_tokens` take. An answer after that takes it back.

@@ -278,7 +278,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       let moves = 0
       // A retry has taken its token, and nothing was sent for it.
       let isPaidAhead = false
-      let circuitMillis = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
+      let circuitMillis = 0 // that it has waited for circuits
       const outOfTime = (attempts: number) => new DeadlineExceededError({ ...history, attempts })
       while (true) {
         const began = context.deadline === undefined ? 0 : yield* Clock.currentTimeMillis
@@ -286,12 +286,13 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
         const result = yield* Effect.result(attempt({ number, waitedMillis, moves, ...history }))
         if (Result.isSuccess(result)) {
-          budget.earn(waitedMillis.length)
+          if (budget.isDrawnOn) budget.earn(waitedMillis.length)
           return result.success
         }
         const error = result.failure
         const isSent = !isRefusal(error) && isApiError(error)
-        const failed = Effect.fail(isRefusal(error) || isSent ? History.inLightOf(history, error) : error)
+        const isPlain = history === History.none || !(isRefusal(error) || isSent)
+        const failed = Effect.fail(isPlain ? error : History.inLightOf(history, error))
         if (isSent) {
           history = History.after(history, error)
           isPaidAhead = false
@@ -307,10 +308,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           // Those that were refused together do not come back together.
           const apart = Math.ceil((yield* Random.next) * base)
           const wait = Math.max(1, Duration.toMillis(error.retryAfter)) + apart
-          if (wait <= circuitMillis && now + wait < deadline) {
+          const most = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
+          if (circuitMillis + wait <= most && now + wait < deadline) {
             listener?.retrying(error, wait)
             yield* Effect.raceFirst(Effect.sleep(wait), Effect.andThen(changed(error), Effect.sleep(apart)))
-            circuitMillis -= Math.max(1, (yield* Clock.currentTimeMillis) - now)
+            circuitMillis += Math.max(1, (yield* Clock.currentTimeMillis) - now)
             moves = 0
             continue
           }

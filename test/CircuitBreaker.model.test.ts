@@ -140,7 +140,10 @@ class Reference {
   private get roundSeconds() {
     const { doublings, halfOpenSeconds, openSeconds } = this.settings
     const longest = Math.max(halfOpenSeconds, openSeconds * 2 ** doublings)
-    return Math.min(longest, halfOpenSeconds * 2 ** (this.round - this.firstRound + this.openings.length - 1))
+    return Math.min(
+      longest,
+      halfOpenSeconds * 2 ** (this.round - this.firstRound)
+    )
   }
 
   waitMillis(now: number): number {

@@ -82,6 +82,30 @@ describe("the text of an error stands wherever its server puts it", () => {
     }))
 })
 
+describe("what the API says about large requests is told", () => {
+  const texts = [
+    "messages.166: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_01",
+    "prompt is too long: 205351 tokens > 200000 maximum",
+    "messages.0.content.1.image.source.base64: image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes"
+  ]
+  for (const status of [400, 413]) {
+    it.effect(`${status}`, () =>
+      Effect.gen(function*() {
+        const secret = "the vault opens with 7741-crimson-heron"
+        for (const length of [1_000, 250_000, 2_000_000]) {
+          const content = `${"All work and no play makes a dull day. ".repeat(length / 39)}${secret}`
+          const request = { ...hello, messages: [{ role: "user" as const, content }] }
+          for (const text of texts) {
+            const answer = () => apiError(status, "invalid_request_error", { message: `${text} near '${secret}'` })
+            const { error } = yield* errorOf(answer, {}, request)
+            assert.include(error.detail, text.slice(0, 30), `${length}`)
+            assert.notInclude(error.message, "crimson")
+          }
+        }
+      }))
+  }
+})
+
 describe("somebody before the API who answered", () => {
   const foreign: ReadonlyArray<readonly [name: string, answer: () => Response]> = [
     [
@@ -96,6 +120,8 @@ describe("somebody before the API who answered", () => {
     ["404 with a page without a type", () => json(`\n${page}`, 404, { "content-type": "" })],
     ["405 with XHTML", () => json("<?xml version=\"1.0\"?><html/>", 405, { "content-type": "application/xhtml+xml" })],
     ["407 with a page", () => json(page, 407, { "content-type": "text/html" })],
+    ["407 of a proxy", () => json("Proxy authentication required", 407, { "content-type": "text/plain" })],
+    ["407 of a proxy without a word", () => json("", 407, { "proxy-authenticate": "Basic" })],
     ["200 with a page", () => json(page, 200, { "content-type": "text/html" })]
   ]
   for (const [name, answer] of foreign) {

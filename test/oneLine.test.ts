@@ -3,6 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer } from "effect"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import { spawnSync } from "node:child_process"
+import { writeFileSync } from "node:fs"
+import { folder as folderOf } from "./utils/folders.ts"
 import { driven, fetchOf, hello, json, keys, message } from "./utils/http.ts"
 
 const failing = (model: string, parts: ClaudeService.Parts) =>
@@ -53,6 +55,24 @@ describe("one line", () => {
       const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
       assert.strictEqual(String(error), "RangeError: Budget: two budgets have the name team; give each its own")
     }))
+
+  it.effect("for an --out that is a folder, or whose folder is not there", () =>
+    Effect.gen(function*() {
+      const folder = yield* folderOf
+      const prompts = `${folder}/prompts.jsonl`
+      writeFileSync(prompts, `{"id":"a","prompt":"hello"}\n`)
+      const said = {
+        [folder]: `UsageError: ${folder} is no file to append answers to: give another --out.\n`,
+        [`${folder}/none/out.jsonl`]: `UsageError: There is no folder ${folder}/none for --out.\n`
+      }
+      for (const [out, line] of Object.entries(said)) {
+        const { status, stderr } = spawnSync(process.execPath, ["src/bin.ts", "batch", prompts, "--out", out], {
+          encoding: "utf8",
+          env: { PATH: process.env["PATH"], ANTHROPIC_API_KEY: "sk-ant-test" }
+        })
+        assert.deepStrictEqual([stderr, status], [line, 2])
+      }
+    }).pipe(Effect.scoped))
 
   it("for a Node that is too old", () => {
     for (const version of ["18.20.4", "20.20.2", "22.18.9"]) {

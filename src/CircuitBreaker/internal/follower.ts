@@ -161,7 +161,7 @@ export class Follower {
 
   /** Counts those that had no verdict in time. Whether there were any. */
   protected sweep(now: number): boolean {
-    const { consecutiveFailures, minimumCalls } = this.rules
+    const { consecutiveFailures, minimumCalls } = this.ruling
     const hung = this.inFlight.sweep(now, Math.min(consecutiveFailures, minimumCalls))
     for (const permit of hung) this.mark(permit, 0, 1, 0)
     return hung.length > 0

@@ -1,7 +1,4 @@
-/**
- * The circuit of one group as attempts meet it: which of them it admits, and what their ends say about the API. How long calls of a kind usually take
- * says what a caller who left before the answer shows.
- */
+/** The circuit of one group as attempts meet it: which of them it admits, and what their ends and their silence say about the API. */
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -11,6 +8,7 @@ import { admitted, type Attempt, nothing, onContent, type Settle, waited } from 
 import { CircuitOpenError } from "../../ClaudeError.ts"
 import type * as Model from "../../Model.ts"
 import type { Admission, Change, Circuit, Permit, Refusal, Result } from "./circuit.ts"
+import { resultOf } from "./inFlight.ts"
 import { type Mode, type Options, resolve, type Resolved, type Settings } from "./options.ts"
 
 /** The newest calls of a kind that are known. */
@@ -22,8 +20,11 @@ const answersNeeded = 10
 /** So many of the calls are answered in the usual time. */
 const usualShare = 0.9
 
-/** What counts as long where nothing is known about such calls. */
+/** What counts as long where nothing is known about any calls. */
 const firstMillis = 60_000
+
+/** Calls of a kind of which nothing is known may take so many times as long as those of other kinds. */
+const unknownFactor = 2
 
 /** No attempt counts as failed before this only because it takes long. */
 const hungMillis = 120_000
@@ -41,8 +42,15 @@ export class Usual {
   private oldest = 0
   private learnt = unknown
   private isKnown = true
+  private readonly others: Usual | undefined
+
+  /** `others`: calls of all kinds, by which this one is judged until it is known. */
+  constructor(others?: Usual) {
+    this.others = others
+  }
 
   add(millis: number, isAnswered: boolean): void {
+    this.others?.add(millis, isAnswered)
     this.times[this.oldest] = millis
     this.answered[this.oldest] = isAnswered
     this.oldest = (this.oldest + 1) % callsKnown
@@ -51,12 +59,15 @@ export class Usual {
 
   /** The time in which nine of ten calls are answered, of those that were waited for as long; undefined where that is not known. */
   get millis(): number | undefined {
-    return this.known.usual
+    const { known, others } = this
+    if (known !== unknown || others?.millis === undefined) return known.usual
+    return unknownFactor * others.millis
   }
 
   /** How much it says that a call is not answered after `millis`: the negative logarithm of the share of those that take longer. */
   silence(millis: number): number {
-    const { answers } = this.known
+    const { known: { answers }, others } = this
+    if (answers.length === 0) return others?.silence(millis / unknownFactor) ?? 0
     let before = 0
     for (const [index, answer] of answers.entries()) {
       if (answer.millis > millis) break
@@ -104,15 +115,17 @@ const unknown: Learnt = { usual: undefined, answers: [] }
 /** What is usual for each kind of call of one circuit. It is forgotten with each recovery: an API that was down may answer more slowly. */
 class Usuals {
   private kinds = new WeakMap<object, Usual>()
+  private all = new Usual()
 
   forget(): void {
     this.kinds = new WeakMap()
+    this.all = new Usual()
   }
 
   private of(attempt: Attempt): Usual {
     const kind = attempt.endpoint === "messages" ? attempt.kind : this
     let usual = this.kinds.get(kind)
-    if (usual === undefined) this.kinds.set(kind, usual = new Usual())
+    if (usual === undefined) this.kinds.set(kind, usual = new Usual(this.all))
     return usual
   }
 
@@ -175,9 +188,6 @@ const isDown = (attempt: Attempt): boolean => {
   return outcome._tag === "Failed" && !isLeft(attempt) &&
     (outcome.error._tag === "ConnectionError" || outcome.error._tag === "ServerError")
 }
-
-const resultOf = (isFailed: boolean, isSlow: boolean): Result =>
-  isFailed ? isSlow ? "slowFailure" : "failure" : isSlow ? "slowSuccess" : "success"
 
 /** The circuit of one group as attempts meet it. */
 export class Gate {

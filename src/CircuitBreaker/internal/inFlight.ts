@@ -4,6 +4,9 @@ import { slotCount, windowsKept } from "./window.ts"
 
 export const isFailure = (result: Result): boolean => result === "failure" || result === "slowFailure"
 
+export const resultOf = (isFailed: boolean, isSlow: boolean): Result =>
+  isFailed ? isSlow ? "slowFailure" : "failure" : isSlow ? "slowSuccess" : "success"
+
 export const isSlow = (result: Result): boolean => result === "slowSuccess" || result === "slowFailure"
 
 /**

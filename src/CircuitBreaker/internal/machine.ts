@@ -115,14 +115,14 @@ const told = (state: State, batch: Batch, now: number): State => {
 /** The longest round of half-open calls. */
 const maxRound = ({ halfOpenDuration, maxOpenDuration }: Rules): number => Math.max(halfOpenDuration, maxOpenDuration)
 
-/** A round of half-open calls, of which the first is granted. Each that ends without a verdict, and each opening, makes the next twice as long. */
+/** A round of half-open calls, of which the first is granted. Each one that ends without a verdict makes the next twice as long. */
 const newRound = (state: Open | HalfOpen, { rules }: Batch, now: number): HalfOpen => {
   const { epoch, openings, openMillis, successes } = state
   const round = state.round + 1
   const [first, trials, failures] = state.phase === "halfOpen"
     ? [state.first, state.trials, state.failures]
     : [round, 0, 0]
-  const until = now + Math.min(maxRound(rules), rules.halfOpenDuration * 2 ** (round - first + openings - 1))
+  const until = now + Math.min(maxRound(rules), rules.halfOpenDuration * 2 ** (round - first))
   const permits = rules.halfOpenCalls - 1
   return {
     phase: "halfOpen",

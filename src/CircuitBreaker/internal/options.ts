@@ -72,8 +72,8 @@ export interface Options {
    */
   readonly successThreshold?: number | undefined
   /**
-   * How long half-open calls without a verdict block others: then a round of more calls is admitted. It doubles with each such round and with each
-   * opening in a row, up to `maxOpenDuration`. Default 2 seconds: a long answer holds nobody up.
+   * How long half-open calls without a verdict block others: then a round of more calls is admitted. It doubles with each such round, up to
+   * `maxOpenDuration`. Default 1 second: a long answer holds nobody up.
    */
   readonly halfOpenDuration?: Duration.Input | undefined
   /**
@@ -143,7 +143,7 @@ const kinds = {
   jitter: share(0.2),
   halfOpenCalls: count(1),
   successThreshold: count(0),
-  halfOpenDuration: duration(2_000),
+  halfOpenDuration: duration(1_000),
   storeTimeout: duration(250),
   syncInterval: duration(200),
   staleAfter: duration(2_000)

@@ -233,7 +233,7 @@ if batch.ask and phase ~= 0 then
   if now >= waitUntil then
     if phase == 1 then first, trials, failures = round + 1, 0, 0 end
     round, phase, trials, permits = round + 1, 2, trials + 1, rules.halfOpenCalls - 1
-    waitUntil = now + math.min(maxRound, rules.halfOpenDuration * 2 ^ math.min(round - first + openings - 1, 60))
+    waitUntil = now + math.min(maxRound, rules.halfOpenDuration * 2 ^ math.min(round - first, 60))
     granted, changed = round, true
   elseif phase == 2 and permits > 0 then
     permits, trials = permits - 1, trials + 1

@@ -8,21 +8,20 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
-import * as Redacted from "effect/Redacted"
 import * as Tracer from "effect/Tracer"
-import { type Attempt, type Limit, type Limits, type ModelRefusal, Outcome } from "../../Attempt.ts"
-import { type ApiError, type Billed, ConnectionError, isApiError } from "../../ClaudeError.ts"
-import type { Request } from "../../Request.ts"
+import { type Attempt, type Limit, type ModelRefusal, Outcome } from "../../Attempt.ts"
+import { type ApiError, isApiError } from "../../ClaudeError.ts"
 import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
 import { isPageType, looksLikePage } from "./errorBody.ts"
+import * as Failures from "./failures.ts"
 import * as Misread from "./misread.ts"
 import { harmlessName, token } from "./redact.ts"
 
-/** Time limits, in milliseconds, the most bytes that are read of an answer, and where requests go. */
+/** Time limits, in milliseconds, and who watches them; the most bytes that are read of an answer, and where requests go. */
 export interface Bounds {
   readonly baseUrl: string
   readonly headers: number
@@ -30,17 +29,13 @@ export interface Bounds {
   readonly idle: number
   readonly call: number
   readonly maxBytes: number
+  /** Of all exchanges of the port. */
+  readonly watch: Watch
 }
 
-type TimeLimit = NonNullable<ConnectionError["limit"]>
-
-export interface Exchange {
-  readonly attempt: Attempt
-  /** The request, so that errors do not repeat it. */
-  readonly request: Partial<Request> | undefined
+export interface Exchange extends Failures.Asked {
   readonly bounds: Bounds
   readonly controller: AbortController
-  readonly clock: Clock.Clock
   /** The span that the request belongs to. */
   readonly span: Tracer.AnySpan | undefined
   /** Milliseconds since the epoch. */
@@ -48,22 +43,13 @@ export interface Exchange {
   /** When it began and when its caller leaves, in milliseconds of the monotonic clock, which no correction of the system's time moves. */
   start: number
   readonly deadline: number
-  /** Headers that the request carries besides its key, so that nothing repeats their values. */
-  carried: Readonly<Record<string, string>>
-  /** Of the response, also where it is an error; undefined until it arrives. */
-  headers: Headers | undefined
-  requestId: string | undefined
-  limits: Limits | undefined
-  /** Whether an answer that takes too long from here on cost money. */
-  billed: Billed
   /** The request could not be made, so nothing left this process. */
   isUnsent: boolean
-  /** The time limit that expires next, and when, in milliseconds of the monotonic clock. */
-  timeLimit: TimeLimit
+  /** When its time limit expires, in milliseconds of the monotonic clock. */
   until: number
   /** Ends the current wait for the API with a failure; without effect once that wait is over. */
   expire: ((failure: Effect.Effect<never, ApiError>) => void) | undefined
-  watch: Fiber.Fiber<never> | undefined
+  readonly watch: Watch
 }
 
 /** What an answer used, and which model gave it. */
@@ -89,6 +75,7 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
     const clock = Context.get(context, Clock.Clock)
     const began = clock.currentTimeMillisUnsafe()
     const start = elapsed(clock)
+    const { watch } = bounds
     const self: Exchange = {
       attempt,
       request,
@@ -108,10 +95,11 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       timeLimit: "deadline",
       until: Infinity,
       expire: undefined,
-      watch: undefined
+      // Exchanges of one port nearly always follow one clock.
+      watch: watch.clock === undefined || watch.clock === clock ? watch : new Watch(bounds.idle)
     }
     setLimit(self, "headers", start + bounds.headers, false)
-    self.watch = Effect.runForkWith(context)(watch(self))
+    self.watch.add(self)
     return Effect.succeed(self)
   })
 
@@ -119,13 +107,13 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
 const unwanted = new DOMException("nobody waits for the answer", "AbortError")
 
 /** Ends the request on the wire, unless its answer was read to the end. */
-export const close = (self: Exchange, ended: boolean): Effect.Effect<void> => {
+export const close = (self: Exchange, ended: boolean): void => {
   if (!ended) self.controller.abort(unwanted)
-  return self.watch === undefined ? Effect.void : Fiber.interrupt(self.watch)
+  self.watch.delete(self)
 }
 
 /** Sets the next time limit: the one that is given, or one of the whole exchange that expires earlier. */
-export const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: boolean): void => {
+export const setLimit = (self: Exchange, given: Failures.TimeLimit, until: number, hasContent: boolean): void => {
   const { bounds, deadline, start } = self
   const firstContent = hasContent ? Infinity : start + bounds.firstContent
   const call = start + bounds.call
@@ -138,17 +126,6 @@ export const setLimit = (self: Exchange, given: TimeLimit, until: number, hasCon
     ? "firstContent"
     : "call"
 }
-
-export const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
-  Effect.fail(
-    new ConnectionError({
-      reason: self.timeLimit === "idle" ? "idle" : "timeout",
-      limit: self.timeLimit,
-      requestId: self.requestId,
-      billed: self.billed,
-      attempts: self.attempt.number
-    })
-  )
 
 /** A timer that is later than this tells of a process that did not run: a laptop slept. */
 const maxLateMillis = 1000
@@ -165,69 +142,65 @@ const awake = (self: Exchange, lateMillis: number): void => {
 }
 
 /**
- * Ends each wait for the API at its time limit. One fiber serves the whole exchange, since a timer for each read costs more
- * than the read. It wakes whenever the current limit can expire, and at least once every `idle`: no limit that is set in
- * between can expire before that.
+ * Ends the waits of exchanges at their time limits. One fiber serves all that are open, since a timer for each costs more than many reads. It wakes
+ * whenever a limit can expire, and at least once every `idle`: no limit that is set in between can expire before that.
  */
-const watch = Effect.fnUntraced(function*(self: Exchange) {
-  while (true) {
-    const now = elapsed(self.clock)
-    if (now >= self.until) self.expire?.(expired(self))
-    let next = now + self.bounds.idle
-    for (const at of [self.until, self.deadline, self.start + self.bounds.call]) if (at > now && at < next) next = at
-    yield* Effect.sleep(Math.max(1, Math.ceil(next - now)))
-    const lateMillis = elapsed(self.clock) - next
-    if (lateMillis <= maxLateMillis) continue
-    awake(self, lateMillis)
-    // What arrived meanwhile is read first.
-    yield* Effect.sleep(1)
-  }
-})
+export class Watch {
+  private readonly idle: number
+  private readonly open = new Set<Exchange>()
+  private fiber: Fiber.Fiber<never> | undefined
+  private wakeAt = Infinity
+  /** The clock of those that are open. */
+  clock: Clock.Clock | undefined
 
-/** What the answer must not repeat: the key, and the values of headers, save the vendor's names that its messages explain. */
-const secretsOf = ({ attempt: { key }, carried }: Exchange): ReadonlyArray<string> => [
-  ...(key === undefined ? [] : [Redacted.value(key.secret)]),
-  ...Object.entries(carried).flatMap(([name, value]) => /^anthropic-(beta|version)$/i.test(name) ? [] : [value])
-]
+  constructor(idle: number) {
+    this.idle = idle
+  }
+
+  add(self: Exchange): void {
+    this.open.add(self)
+    if (self.until < this.wakeAt) this.restart(self.clock)
+  }
+
+  delete(self: Exchange): void {
+    this.open.delete(self)
+    if (this.open.size === 0) this.restart(undefined)
+  }
+
+  private restart(clock: Clock.Clock | undefined): void {
+    this.fiber?.interruptUnsafe()
+    this.clock = clock
+    this.wakeAt = Infinity
+    this.fiber = clock && Effect.runForkWith(Context.make(Clock.Clock, clock))(this.run(clock))
+  }
+
+  private readonly run = Effect.fnUntraced(function*(this: Watch, clock: Clock.Clock) {
+    while (true) {
+      const now = elapsed(clock)
+      let next = now + this.idle
+      const due: Array<Exchange> = []
+      for (const self of this.open) {
+        const { bounds, deadline, start, until } = self
+        if (now >= until) due.push(self)
+        for (const at of [until, deadline, start + bounds.call]) if (at > now && at < next) next = at
+      }
+      this.wakeAt = next
+      for (const self of due) self.expire?.(Failures.expired(self))
+      yield* Effect.sleep(Math.max(1, Math.ceil(next - now)))
+      const lateMillis = elapsed(clock) - next
+      if (lateMillis <= maxLateMillis) continue
+      for (const self of this.open) awake(self, lateMillis)
+      // What arrived meanwhile is read first.
+      yield* Effect.sleep(1)
+    }
+  })
+}
 
 /** A name from the answer; undefined where it is none, or may be something that the request carries. */
 export const named = (self: Exchange, name: string | null | undefined): string | undefined =>
   name === self.attempt.model || (typeof name === "string" && harmlessName.test(name))
     ? name
-    : token(name, secretsOf(self))
-
-const sent = (self: Exchange): ApiErrors.Sent => ({
-  attempts: self.attempt.number,
-  request: self.request,
-  secrets: secretsOf(self),
-  requestId: self.requestId,
-  key: self.attempt.key,
-  limits: self.limits,
-  now: self.clock.currentTimeMillisUnsafe(),
-  baseUrl: self.bounds.baseUrl
-})
-
-/** The answer ended before it was complete. */
-export const truncated = (self: Exchange, billed: Billed, cause?: unknown): ConnectionError =>
-  ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self))
-
-/** The reply did not come from the API. */
-export const malformed = (self: Exchange, billed: Billed = "unknown", detail?: string): ConnectionError =>
-  new ConnectionError({
-    reason: "malformed",
-    detail,
-    requestId: self.requestId,
-    billed,
-    attempts: self.attempt.number
-  })
-
-/** A page, which the API does not write. */
-export const page = (self: Exchange): ConnectionError =>
-  malformed(self, "no", `${self.bounds.baseUrl} answered with a page`)
-
-/** An error of the API that came after a head of 200. */
-export const refused = (self: Exchange, body: unknown): ApiError =>
-  ApiErrors.fromBody(body, self.headers ?? new Headers(), "unknown", sent(self))
+    : token(name, Failures.secretsOf(self))
 
 /** Starts the request, with the SDK's method and options for it. */
 export type Send = (self: Exchange) => Promise<Response>
@@ -236,14 +209,28 @@ type Resume<A> = (result: Effect.Effect<A, ApiError>) => void
 
 /** Sends the request; `onHead` runs as soon as the head of the response is there, unless the time for it expired. It has to `hear` it. */
 export const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
-  if (self.start >= self.until) return resume(expired(self))
+  if (self.start >= self.until) return resume(Failures.expired(self))
   self.expire = resume
   // Inside a promise, where what the SDK throws is a rejection too.
   Promise.resolve(self).then(send).then(onHead, (cause: unknown) => {
     hear(self, ApiErrors.headersOf(cause))
     self.isUnsent = ApiErrors.isUnsent(cause)
-    resume(Effect.failSync(() => ApiErrors.fromSdk(cause, sent(self))))
+    resume(Effect.failSync(() => ApiErrors.fromSdk(cause, Failures.sent(self))))
   })
+}
+
+/** The names of the headers of one rate limit. */
+const limitHeaders = (family: string) => ({
+  limit: `anthropic-ratelimit-${family}-limit`,
+  remaining: `anthropic-ratelimit-${family}-remaining`,
+  reset: `anthropic-ratelimit-${family}-reset`
+})
+
+const families = {
+  requests: limitHeaders("requests"),
+  tokens: limitHeaders("tokens"),
+  inputTokens: limitHeaders("input-tokens"),
+  outputTokens: limitHeaders("output-tokens")
 }
 
 /** Keeps what the headers of the response say. */
@@ -251,22 +238,23 @@ export const hear = (self: Exchange, headers: Headers | undefined): void => {
   if (headers === undefined) return
   self.headers = headers
   self.requestId = named(self, headers.get("request-id"))
-  const requests = limitOf(headers, "requests")
-  const tokens = limitOf(headers, "tokens")
-  const inputTokens = limitOf(headers, "input-tokens")
-  const outputTokens = limitOf(headers, "output-tokens")
+  const requests = limitOf(headers, families.requests)
+  const tokens = limitOf(headers, families.tokens)
+  const inputTokens = limitOf(headers, families.inputTokens)
+  const outputTokens = limitOf(headers, families.outputTokens)
   if ((requests ?? tokens ?? inputTokens ?? outputTokens) === undefined) return
   self.limits = { requests, tokens, inputTokens, outputTokens }
 }
 
 /** One rate limit; undefined where it was not sent or makes no sense. */
-const limitOf = (headers: Headers, family: string): Limit | undefined => {
-  const total = headers.get(`anthropic-ratelimit-${family}-limit`)
-  const left = headers.get(`anthropic-ratelimit-${family}-remaining`)
+const limitOf = (headers: Headers, { limit, remaining, reset }: typeof families.requests): Limit | undefined => {
+  const total = headers.get(limit)
+  if (total === null) return undefined
+  const left = headers.get(remaining)
   // Longer numbers are invalid, and with some 300 digits not finite.
-  if (total === null || left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
-  const reset = Date.parse(headers.get(`anthropic-ratelimit-${family}-reset`) ?? "")
-  return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(reset) ? undefined : reset }
+  if (left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
+  const resetAt = Date.parse(headers.get(reset) ?? "")
+  return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(resetAt) ? undefined : resetAt }
 }
 
 /** A request that is answered by one JSON value: how it is sent, what its answer looks like, and what that used. */
@@ -302,14 +290,14 @@ export const plain = <A extends object>(
           const whole = Misread.whole(text + utf8.decode())
           resume(Option.isSome(whole) ? decoded(self, whole, text, type, is) : Effect.suspend(failure))
         }
-        const lost = (cause: unknown) => endedBy(() => Effect.fail(truncated(self, "yes", cause)))
+        const lost = (cause: unknown) => endedBy(() => Effect.fail(Failures.truncated(self, "yes", cause)))
         const onChunk = (chunk: ReadableStreamReadResult<Uint8Array>): void => {
           if (chunk.done) {
             text += utf8.decode()
             return resume(decoded(self, parsed(text), text, type, is))
           }
           bytes += chunk.value.byteLength
-          if (bytes > bounds.maxBytes) return resume(Effect.fail(malformed(self, "yes")))
+          if (bytes > bounds.maxBytes) return resume(Effect.fail(Failures.malformed(self, "yes")))
           text += utf8.decode(chunk.value, { stream: true })
           readMore()
         }
@@ -317,7 +305,7 @@ export const plain = <A extends object>(
           if (reader === undefined) return resume(decoded(self, Option.none(), "", type, is))
           const now = elapsed(self.clock)
           setLimit(self, "idle", now + bounds.idle, true)
-          if (now >= self.until) return endedBy(() => expired(self))
+          if (now >= self.until) return endedBy(() => Failures.expired(self))
           reader.read().then(onChunk, lost)
         }
         begin(self, send, resume, (response) => {
@@ -333,7 +321,8 @@ export const plain = <A extends object>(
     (self, exit) => {
       if (Exit.isSuccess(exit)) completed(self, used(exit.value))
       else failed(self, unused, exit.cause)
-      return close(self, Exit.isSuccess(exit))
+      close(self, Exit.isSuccess(exit))
+      return Effect.void
     }
   )
 
@@ -355,14 +344,14 @@ export const decoded = <A extends object>(
   if (Option.isNone(body)) {
     const whole = Misread.whole(text)
     if (Option.isSome(whole)) return decoded(self, whole, text, type, is)
-    if (isPageType(type) || looksLikePage(text)) return Effect.fail(page(self))
-    return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))
+    if (isPageType(type) || looksLikePage(text)) return Effect.fail(Failures.page(self))
+    return Effect.fail(/^application\/json\b/.test(type) ? Failures.truncated(self, "yes") : Failures.malformed(self))
   }
   const { value } = body
   if (Array.isArray(value)) return decoded(self, Option.some(value[0]), text, type, is)
-  if (!Predicate.isObject(value)) return Effect.fail(malformed(self))
-  if ("error" in value && value.error !== null) return Effect.fail(refused(self, value))
-  return is(value) ? Effect.succeed(value) : Effect.fail(malformed(self))
+  if (!Predicate.isObject(value)) return Effect.fail(Failures.malformed(self))
+  if ("error" in value && value.error !== null) return Effect.fail(Failures.refused(self, value))
+  return is(value) ? Effect.succeed(value) : Effect.fail(Failures.malformed(self))
 }
 
 /** Records that the whole answer arrived. */

@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import type { ApiError, Billed } from "../../ClaudeError.ts"
 import * as Exchange from "./exchange.ts"
+import * as Failures from "./failures.ts"
 
 /** Sends the request and gives its response as soon as the head is there. */
 export const head = (self: Exchange.Exchange, send: Exchange.Send): Effect.Effect<Response, ApiError> =>
@@ -22,7 +23,7 @@ export const read = (
     self.expire = resume
     reader.read().then(
       (chunk) => resume(Effect.succeed(chunk)),
-      (cause) => resume(Effect.failSync(() => Exchange.truncated(self, billed, cause)))
+      (cause) => resume(Effect.failSync(() => Failures.truncated(self, billed, cause)))
     )
   })
 
@@ -36,5 +37,5 @@ export const inTime = (
   Effect.suspend(() => {
     const now = Exchange.elapsed(self.clock)
     Exchange.setLimit(self, "idle", now + self.bounds.idle, hasContent)
-    return now >= self.until ? Exchange.expired(self) : read(self, reader, billed)
+    return now >= self.until ? Failures.expired(self) : read(self, reader, billed)
   })

@@ -17,6 +17,7 @@ import * as Usage from "../../Usage.ts"
 import { isPageType } from "./errorBody.ts"
 import * as EventStream from "./eventStream.ts"
 import * as Exchange from "./exchange.ts"
+import * as Failures from "./failures.ts"
 import { HiddenOutput } from "./hiddenOutput.ts"
 import * as Misread from "./misread.ts"
 import * as Reading from "./reading.ts"
@@ -244,8 +245,8 @@ const pull = (
     if (broken !== undefined) {
       return Effect.fail(
         broken._tag === "Refused"
-          ? Exchange.refused(exchange, broken.body)
-          : Exchange.malformed(exchange, "unknown", broken.detail)
+          ? Failures.refused(exchange, broken.body)
+          : Failures.malformed(exchange, "unknown", broken.detail)
       )
     }
     if (decoder.whole()) return end
@@ -256,7 +257,7 @@ const pull = (
       onSuccess: (read) => {
         if (read.done) return ended(Effect.suspend(() => Effect.fail(cut())))
         received.bytes += read.value.byteLength
-        if (received.bytes > exchange.bounds.maxBytes) return Effect.fail(Exchange.malformed(exchange))
+        if (received.bytes > exchange.bounds.maxBytes) return Effect.fail(Failures.malformed(exchange))
         return chunk(read.value)
       }
     })
@@ -264,7 +265,7 @@ const pull = (
 
   /** A body without any event is no answer, unless it is called one. */
   const cut = (): ApiError =>
-    decoder.begun() || isTyped ? Exchange.truncated(exchange, "unknown") : Exchange.malformed(exchange)
+    decoder.begun() || isTyped ? Failures.truncated(exchange, "unknown") : Failures.malformed(exchange)
 
   return next
 }
@@ -280,9 +281,9 @@ export const stream = (
     const exchange = yield* Effect.acquireRelease(
       Exchange.open(attempt, attempt.request, bounds),
       (exchange) =>
-        Effect.suspend(() => {
+        Effect.sync(() => {
           received.close()
-          return Exchange.close(exchange, received.ended)
+          Exchange.close(exchange, received.ended)
         })
     )
     attempt.sentAt = exchange.began
@@ -291,8 +292,8 @@ export const stream = (
       Effect.onError(effect, (cause) => Effect.sync(() => Exchange.failed(exchange, received, cause)))
     const response = yield* recorded(Reading.head(exchange, send))
     const type = (response.headers.get("content-type") ?? "").toLowerCase()
-    if (isPageType(type)) return yield* recorded(Effect.fail(Exchange.page(exchange)))
-    if (response.body === null) return yield* recorded(Effect.fail(Exchange.malformed(exchange)))
+    if (isPageType(type)) return yield* recorded(Effect.fail(Failures.page(exchange)))
+    if (response.body === null) return yield* recorded(Effect.fail(Failures.malformed(exchange)))
     const isTyped = type.startsWith("text/event-stream")
     return Stream.fromPull(
       Effect.succeed(recorded(pull(exchange, received, response.body.getReader(), isTyped, bounds.pings)))

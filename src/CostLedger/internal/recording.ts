@@ -62,13 +62,17 @@ const amount = (nanoUsd: number | undefined): number | null => {
   return Number.isSafeInteger(rounded) ? rounded : null
 }
 
+/** As it is stored: what other models used is in the cost alone. */
 const usageOf = (usage: Usage): Usage => {
   const speed = storable(usage.speed)
   const serviceTier = storable(usage.serviceTier)
   const inferenceGeo = storable(usage.inferenceGeo)
-  return speed === usage.speed && serviceTier === usage.serviceTier && inferenceGeo === usage.inferenceGeo
-    ? usage
-    : { ...usage, inferenceGeo, serviceTier, speed }
+  const isStorable = speed === usage.speed && serviceTier === usage.serviceTier &&
+    inferenceGeo === usage.inferenceGeo &&
+    usage.others === undefined && usage.isAssumed === undefined
+  if (isStorable) return usage
+  const { isAssumed: _, others: __, ...rest } = usage
+  return { ...rest, inferenceGeo, serviceTier, speed }
 }
 
 const noTags: Row["tags"] = {}

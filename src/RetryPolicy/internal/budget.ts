@@ -22,6 +22,8 @@ export class Budget {
   /** Retries without a success since. */
   private inVain = 0
   private at: number
+  /** Something can be earned: retries took tokens, which are not all back. */
+  isDrawnOn = false
   private readonly options: Options
   private readonly clock: Clock.Clock
 
@@ -43,6 +45,7 @@ export class Budget {
     if (this.tokens < 1 || this.inVain + 1 > Math.max(maxInVain, this.options.capacity / 2)) return false
     this.tokens--
     this.inVain++
+    this.isDrawnOn = true
     return true
   }
 
@@ -50,6 +53,7 @@ export class Budget {
   earn(retries: number): void {
     this.inVain = 0
     this.add(this.options.earned + retries)
+    this.isDrawnOn = this.tokens < this.options.capacity
   }
 
   /** A retry was not sent. */
