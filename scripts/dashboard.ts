@@ -160,6 +160,23 @@ const overview: ReadonlyArray<Panel> = [
     queries: [{ expr: `sum by (priority) (anthropic_rate_limit_queue${selector()})`, legend: "{{priority}}" }]
   },
   {
+    title: "Waits, by tenant",
+    description:
+      "The share of time that calls of the tenants waited that are named in `monitor: { tenants }`, and of all others.",
+    type: "timeseries",
+    unit: "none",
+    stack: true,
+    queries: [{ expr: `sum by (tenant) (${rate("anthropic_wait_seconds_sum")})`, legend: "{{tenant}}" }]
+  },
+  {
+    title: "Queue, by tenant",
+    description: "Attempts that wait for room in the rate limits, of the same tenants.",
+    type: "timeseries",
+    unit: "none",
+    stack: true,
+    queries: [{ expr: `sum by (tenant) (anthropic_rate_limit_queue${selector()})`, legend: "{{tenant}}" }]
+  },
+  {
     title: "Rate limits left",
     description: "The share of each limit that has room now. Processes that share limits see the same.",
     type: "timeseries",

@@ -7,7 +7,7 @@
 import { createFromBuffer } from "@dprint/formatter"
 import { globSync, readFileSync, writeFileSync } from "node:fs"
 
-const { includes, plugins, typescript, ...global } = JSON.parse(
+const { excludes, includes, plugins, typescript, ...global } = JSON.parse(
   readFileSync(new URL("../dprint.json", import.meta.url), "utf8")
 )
 
@@ -15,7 +15,7 @@ const formatter = createFromBuffer(readFileSync(new URL(`../${plugins[0]}`, impo
 formatter.setConfig(global, typescript)
 
 /** Every file the formatter answers for. */
-export const files = (): ReadonlyArray<string> => globSync(includes).sort()
+export const files = (): ReadonlyArray<string> => globSync(includes, { exclude: excludes }).sort()
 
 /** The text as it should stand. Throws on text that does not parse. */
 export const format = (filePath: string, fileText: string): string => formatter.formatText({ filePath, fileText })

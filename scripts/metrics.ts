@@ -13,7 +13,8 @@ const sizes: Record<string, number> = {
   models: catalogue.models.length + 1,
   groups: 2 * catalogue.groups.length + 1,
   budgets: 5,
-  keys: 10
+  keys: 10,
+  tenants: 3
 }
 
 const sizeOf = (values: Values): number => {
@@ -41,7 +42,8 @@ const setText = (values: Values): string => {
     models: "the models of the catalogue and yours, by their ids; every other one is `other`",
     groups: "the rate-limit groups of these models, with `-fast` for fast mode, and `count-tokens`",
     budgets: "the names of your budgets",
-    keys: "the labels of your keys, of the first 100"
+    keys: "the labels of your keys, of the first 100",
+    tenants: "the tenants that `monitor: { tenants }` names, at most 50; every other one, and none, is `other`"
   }[set]
 }
 
@@ -75,9 +77,9 @@ const table = (): string => {
     "| --- | --- |",
     ...labelRows(),
     "",
-    `With the models of the catalogue, ${sizes["budgets"]} budgets and ${sizes["keys"]} keys these are at most ${
-      bound.toLocaleString("en")
-    } series, buckets included, whatever users send.`,
+    `With the models of the catalogue, ${sizes["budgets"]} budgets, ${sizes["keys"]} keys and ${
+      sizes["tenants"]! - 1
+    } named tenants these are at most ${bound.toLocaleString("en")} series, buckets included, whatever users send.`,
     "",
     "| metric of the conventions | type | unit | version | what it is |",
     "| --- | --- | --- | --- | --- |",

@@ -32,8 +32,8 @@ interface Extent {
  * until it holds again. Nothing raises a limit.
  */
 export const targets: Record<string, { readonly goal: Extent; readonly limit: Extent }> = {
-  create: { goal: { files: 25, functions: 180 }, limit: { files: 45, functions: 255 } },
-  refusal: { goal: { files: 12 }, limit: { files: 29 } }
+  create: { goal: { files: 25, functions: 180 }, limit: { files: 30, functions: 235 } },
+  refusal: { goal: { files: 12 }, limit: { files: 23 } }
 }
 
 /** The functions below `folder` (a file URL that ends with a slash) that coverage saw entered. */

@@ -16,7 +16,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import { constant, identity } from "effect/Function"
 import * as Stream from "effect/Stream"
 import {
@@ -82,20 +81,19 @@ type OwnOf<P> = P extends Policy<infer Own> ? Own : never
 export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
   ...policies: Policies
 ): Policy<OwnOf<Policies[number]>> => ({
-  admit: Effect.fnUntraced(function*(attempt) {
-    let settle = nothing
-    for (const policy of policies as ReadonlyArray<Policy<OwnOf<Policies[number]>>>) {
-      const exit = yield* Effect.exit(Effect.suspend(() => policy.admit(attempt)))
-      if (Exit.isFailure(exit)) {
-        yield* settle
-        return yield* exit
-      }
-      if (settle === nothing) settle = exit.value
-      // The later settlement first; the earlier ones run even if that has a defect.
-      else if (exit.value !== nothing) settle = Effect.ensuring(exit.value, settle)
-    }
-    return settle
-  })
+  admit: (attempt) =>
+    Effect.suspend(() => {
+      let settle = nothing
+      const admitted = Effect.gen(function*() {
+        for (const policy of policies as ReadonlyArray<Policy<OwnOf<Policies[number]>>>) {
+          const next = yield* policy.admit(attempt)
+          // The later settlement first; the earlier ones run even if that has a defect.
+          if (next !== nothing) settle = settle === nothing ? next : Effect.ensuring(next, settle)
+        }
+        return settle
+      })
+      return Effect.onError(admitted, () => settle)
+    })
 })
 
 /**

@@ -48,7 +48,6 @@ import * as Admission from "./Budget/internal/admission.ts"
 import type { BudgetOptions, LimitOverride } from "./Budget/internal/budgets.ts"
 import * as Client from "./Budget/internal/client.ts"
 import type { Account, Batch, Event, Reply } from "./Budget/internal/data.ts"
-import * as Local from "./Budget/internal/local.ts"
 import { Refusals } from "./Budget/internal/refusals.ts"
 import { type BudgetInputError, type Charged, type Credit, Registry } from "./Budget/internal/registry.ts"
 import * as Room from "./Budget/internal/room.ts"
@@ -246,9 +245,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const isLocal = store.isLocal === true
   const registry = new Registry(options.budgets, catalogue, countsLapsed)
   const telemetry = yield* Telemetry.make(registry.find)
-  const { report } = telemetry
+  const report = Admission.reporting(telemetry)
   const asked = isLocal
-    ? Local.make(store.step, report)
+    ? Admission.local(store.step, report)
     : yield* Client.make({ step: store.step, owner, timeoutMillis, maxSettlements, report })
   const client = waitMillis > 0 ? yield* Room.make(asked, waitMillis) : asked
   const refusals = new Refusals()
@@ -263,12 +262,13 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     book,
     catalogue,
     client,
+    configured: registry,
     isLocal,
     leaseMillis,
-    options,
     owner,
     refusals,
-    registry,
+    reserveOutput: options.reserveOutput ?? "max",
+    unpriced: options.unpriced ?? "refuse",
     telemetry,
     unavailable
   })

@@ -23,6 +23,7 @@ import type * as Budget from "./Budget.ts"
 import type * as CircuitBreaker from "./CircuitBreaker.ts"
 import type * as ClaudeApi from "./ClaudeApi.ts"
 import type * as KeyPool from "./KeyPool.ts"
+import type * as Monitor from "./Monitor.ts"
 import type * as RateLimiter from "./RateLimiter.ts"
 import type * as RetryPolicy from "./RetryPolicy.ts"
 
@@ -35,6 +36,7 @@ import type * as RetryPolicy from "./RetryPolicy.ts"
  * - `breaker`: mode, window and open times of circuits.
  * - `budget`: dollars for a day and a month. Default no budget.
  * - `keys`: how keys are chosen. Default as the pool does.
+ * - `monitor`: which share of the calls without trouble is in the request log. Default none.
  *
  * @category options
  * @since 0.1.0
@@ -46,6 +48,7 @@ export interface Options {
   readonly breaker?: CircuitBreaker.Options | undefined
   readonly budget?: Budget.Options | undefined
   readonly keys?: KeyPool.Options | undefined
+  readonly monitor?: Monitor.Options | undefined
 }
 
 /**
@@ -84,6 +87,10 @@ const rate = (name: string): Config.Config<number | undefined> => optional(Confi
 /** A share from 0 to 1; nothing or 0 turns nothing off by accident. */
 const Share = Schema.FiniteFromString.check(
   Schema.isBetween({ minimum: 0.01, maximum: 1 }, { expected: "a share from 0.01 to 1" })
+)
+
+const Sample = Schema.FiniteFromString.check(
+  Schema.isBetween({ minimum: 0, maximum: 1 }, { expected: "a number from 0 to 1" })
 )
 
 /** Budgets for all calls together, in UTC. */
@@ -147,6 +154,7 @@ export const keys: Config.Config<KeysOptions> = Config.all({
  * | `CLAUDE_BREAKER`: `normal`, `observe`, `forcedOpen` or `disabled` | `breaker.mode` |
  * | `CLAUDE_BUDGET_USD_PER_DAY`, `CLAUDE_BUDGET_USD_PER_MONTH` | `budget`: for all calls together, by the calendar of UTC |
  * | `CLAUDE_BREAKER_WINDOW`, `CLAUDE_BREAKER_FAILURE_RATE`, `CLAUDE_BREAKER_SLOW_CALL`, `CLAUDE_BREAKER_OPEN_FOR`, `CLAUDE_BREAKER_MAX_OPEN_FOR` | `breaker` |
+ * | `CLAUDE_LOG_SAMPLE`: from 0 to 1 | `monitor.log.sample` |
  *
  * Durations are written like `30 seconds`.
  *
@@ -175,6 +183,10 @@ export const config: Config.Config<Options> = Config.all({
     maxQueue: optional(Config.schema(countUpTo(1_000_000), "CLAUDE_LIMIT_QUEUE"))
   }),
   budget,
+  monitor: Config.map(
+    optional(Config.schema(Sample, "CLAUDE_LOG_SAMPLE")),
+    (sample) => sample === undefined ? undefined : { log: { sample } }
+  ),
   keys: Config.map(
     optional(
       Config.Literals(

@@ -34,7 +34,6 @@ import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
 import type { CallError, IncompleteAnswerError, StreamError } from "./ClaudeError.ts"
 import * as Calling from "./ClaudeService/internal/calling.ts"
-import * as Closing from "./ClaudeService/internal/closing.ts"
 import {
   type Checked,
   layer as partsLayer,
@@ -71,6 +70,11 @@ export {
 export type { CallReport, Report, StreamReport } from "./ClaudeService/internal/reports.ts"
 export { ClaudeService } from "./ClaudeService/internal/service.ts"
 
+/** A policy that refuses, and takes nothing. */
+const checking = <E>(check: (attempt: Attempt.Attempt) => Effect.Effect<void, E>): Attempt.Policy<E> => ({
+  admit: (attempt) => Effect.as(check(attempt), Attempt.nothing)
+})
+
 /**
  * Builds the service from its parts. This is the order of the policies.
  *
@@ -86,10 +90,10 @@ export const make = Effect.gen(function*() {
   const { lookup } = yield* Model.Catalogue
   const kinds = new Attempt.CallKinds(lookup)
   const pool = yield* KeyPool.KeyPool
-  const perAttempt = yield* Closing.make(Attempt.all(
-    { admit: (attempt) => Effect.as(breaker.check(attempt), Attempt.nothing) },
+  const perAttempt = yield* Calling.untilClosed(Attempt.all(
+    checking(breaker.check),
     pool,
-    { admit: (attempt) => Effect.as(budget.check(attempt), Attempt.nothing) },
+    checking(budget.check),
     yield* RateLimiter.RateLimiter,
     ...yield* Policies,
     budget,

@@ -47,12 +47,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { admitted, costOf, type Policy } from "./Attempt.ts"
+import { admitted, type Policy } from "./Attempt.ts"
 import { type CostLedgerError, make as makeClient } from "./CostLedger/internal/client.ts"
 import type { Command, Cursor, Range, Reply, Row } from "./CostLedger/internal/data.ts"
+import * as Recording from "./CostLedger/internal/recording.ts"
 import * as Reports from "./CostLedger/internal/reports.ts"
 import * as Retention from "./CostLedger/internal/retention.ts"
-import { rowOf, type Rows, step } from "./CostLedger/internal/rows.ts"
 import * as Writer from "./CostLedger/internal/writer.ts"
 import * as CostReport from "./CostReport.ts"
 import * as Eventually from "./internal/eventually.ts"
@@ -61,8 +61,8 @@ import { PriceBook } from "./PriceBook.ts"
 import * as Reconciliation from "./Reconciliation.ts"
 
 export { CostLedgerError } from "./CostLedger/internal/client.ts"
-export { type Command, type Cursor, type Range, type Reply, Row } from "./CostLedger/internal/data.ts"
-export { type Rows, step } from "./CostLedger/internal/rows.ts"
+export { type Command, type Cursor, type Range, type Reply, Row, type Rows } from "./CostLedger/internal/data.ts"
+export { step } from "./CostLedger/internal/recording.ts"
 
 /**
  * `flushEvery`, `batchRows`, `maxPending` and `storeTimeout` concern stores outside this process.
@@ -185,16 +185,7 @@ export const layerStoreMemory = (
   Layer.sync(Store, () => {
     const maxRows = Math.max(1, options.maxRows ?? 10_000)
     const maxBytes = Math.max(1, options.maxBytes ?? 16 * 1024 * 1024)
-    let rows: Rows | undefined
-    return {
-      isLocal: true,
-      step: (command) =>
-        Effect.sync(() => {
-          const [next, reply] = step(rows, command, maxRows, maxBytes)
-          rows = next
-          return reply
-        })
-    }
+    return { isLocal: true, step: Recording.inMemory(maxRows, maxBytes) }
   })
 
 /**
@@ -228,26 +219,6 @@ const whole = (name: keyof Options, value: number, max: number): number => {
   return Math.floor(value)
 }
 
-/** Writes each row at once to a store in this process. A row that such a store fails to take is lost. */
-const writerAtOnce = (store: Store["Service"]): Writer.Writer => {
-  let lostRows = 0
-  let evictedRows = 0
-  return {
-    write: (row) =>
-      Effect.matchCauseEffect(store.step({ _tag: "Write", rows: [row] }), {
-        onFailure: (cause) =>
-          lostRows++ > 0 ? Effect.void : Effect.logWarning("CostLedger: the store failed; rows are lost.", cause),
-        onSuccess: (reply) => {
-          if (reply._tag !== "Write" || reply.evicted === 0) return Effect.void
-          evictedRows += reply.evicted
-          return evictedRows === reply.evicted ? Writer.evicting : Effect.void
-        }
-      }),
-    flush: Effect.void,
-    status: () => ({ pendingRows: 0, lostRows, evictedRows, isDown: false })
-  }
-}
-
 /**
  * Builds the ledger over the `Store`. Invalid settings are a defect.
  *
@@ -267,7 +238,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     maxPending: whole("maxPending", options.maxPending ?? 10_000, Infinity),
     maxPendingBytes: whole("maxPendingBytes", options.maxPendingBytes ?? 16 * 1024 * 1024, Infinity)
   }
-  const writer = store.isLocal === true ? writerAtOnce(store) : yield* Writer.make(ask, settings)
+  const writer = store.isLocal === true ? Recording.atOnce(store.step) : yield* Writer.make(ask, settings)
 
   const { keepFor, keepRows } = options
   if (keepFor !== undefined || keepRows !== undefined) {
@@ -279,22 +250,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   }
 
   return CostLedger.of({
-    admit: (attempt) =>
-      attempt.endpoint === "messages"
-        ? Effect.sync(() => {
-          const admittedAt = clock.currentTimeMillisUnsafe()
-          return Effect.suspend(() => {
-            const { outcome } = attempt
-            if (outcome._tag === "NotSent") return Effect.void
-            const at = attempt.sentAt ?? admittedAt
-            const cost = costOf(book, attempt, at)
-            if (cost === undefined) return Effect.void
-            const row = rowOf(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe())
-            const written = writer.write(row)
-            return feed.subscribers === 0 ? written : Effect.andThen(feed.publish(row), written)
-          })
-        })
-        : admitted,
+    admit: Recording.make(book, clock, writer, feed),
     status: Effect.sync(writer.status),
     flush: writer.flush,
     feed: feed.stream,

@@ -289,15 +289,16 @@ export const inputTokens = (request: Request, facts: Model.Model = Model.lookup(
  * @since 0.1.0
  */
 export const make = (request: Request, facts?: Model.Model, known: Known = {}): Estimate => {
-  const output = countOf(known.outputTokens)
+  const output = known.outputTokens === undefined ? undefined : countOf(known.outputTokens)
   return {
-    inputTokens: countOf(known.inputTokens) ?? inputTokens(request, facts),
+    inputTokens: (known.inputTokens === undefined ? undefined : countOf(known.inputTokens)) ??
+      inputTokens(request, facts),
     maxOutputTokens: Number.isFinite(request.max_tokens) ? Math.max(0, Math.ceil(request.max_tokens)) : 0,
     ...(output === undefined ? undefined : { expectedOutputTokens: output })
   }
 }
 
-const countOf = (tokens: number | undefined): number | undefined =>
-  tokens !== undefined && tokens >= 0 && tokens < Infinity
+const countOf = (tokens: number): number | undefined =>
+  tokens >= 0 && tokens < Infinity
     ? Math.ceil(Math.min(tokens, Number.MAX_SAFE_INTEGER))
     : undefined

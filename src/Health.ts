@@ -4,8 +4,8 @@
  * - **Live** is whoever answers: what is wrong at the API is no reason to restart a process.
  * - **Ready** follows from real traffic and from state, and asks nobody. It is true again as soon as a call may be tried: a service that gets no
  *   calls while it is not ready would never see its circuit close.
- * - What stands in the way of some calls only, such as the circuit of one model group or a budget with a filter, counts as long as no other call has
- *   succeeded since.
+ * - What stands in the way of some calls only, such as the circuit of one model group, counts as long as no other call has succeeded since. A budget that
+ *   is divided or filtered counts only where you name it in `budgets`.
  * - **Probe**: by option, the free endpoint that lists models is asked while there is no traffic. It costs nothing.
  *
  * **Example** (Ready, and what it would say if not)
@@ -38,8 +38,9 @@ import { CircuitBreaker } from "./CircuitBreaker.ts"
 import { ClaudeService } from "./ClaudeService.ts"
 import { CostLedger } from "./CostLedger.ts"
 import { type Detail, detailOf } from "./Health/internal/detail.ts"
-import { type Reason, reasonsOf, type State } from "./Health/internal/readiness.ts"
+import { accountId, type Reason, reasonsOf, type State } from "./Health/internal/readiness.ts"
 import { type Seen, Traffic } from "./Health/internal/traffic.ts"
+import { BoundedMap } from "./internal/boundedMap.ts"
 import { KeyPool } from "./KeyPool.ts"
 import * as Model from "./Model.ts"
 import { Monitor } from "./Monitor.ts"
@@ -51,6 +52,8 @@ export { Reason } from "./Health/internal/readiness.ts"
 /**
  * - `groups`: the model groups that the program cannot do without: it is not ready while the circuit of one of them is open. Default: while a
  *   circuit is open and no call of another group succeeds.
+ * - `budgets`: the names of budgets that the program cannot do without: it is not ready while one of them has no room, in whichever account. Default
+ *   budgets that every call counts towards, while no call succeeds.
  * - `probe`: asks for the list of models where no call has ended for `every`, at least one second, and waits `timeout` for it. Default no probe; `every`
  *   defaults to 30 seconds and `timeout` to 5 seconds.
  *
@@ -59,6 +62,7 @@ export { Reason } from "./Health/internal/readiness.ts"
  */
 export interface Options {
   readonly groups?: ReadonlyArray<Model.Group> | undefined
+  readonly budgets?: ReadonlyArray<string> | undefined
   readonly probe?:
     | { readonly every?: Duration.Input | undefined; readonly timeout?: Duration.Input | undefined }
     | undefined
@@ -95,6 +99,9 @@ export class Health extends Context.Service<Health, {
 }>()("effect-claude/Health") {}
 
 type Parts = Budget | CircuitBreaker | ClaudeService | CostLedger | KeyPool | Monitor | RateLimiter
+
+/** Of so many accounts it is remembered what calls needed that were refused. */
+const maxAmounts = 1_000
 
 /** How often a drain looks whether calls are in flight. */
 const drainEvery = Duration.millis(20)
@@ -138,8 +145,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const clock = yield* Clock.Clock
   const stopping = yield* Deferred.make<void>()
   const traffic = new Traffic()
-  /** What calls needed that a budget refused last. */
-  const needed = new Map<string, number>()
+  const needed = { names: options.budgets ?? [], amounts: new BoundedMap<string, number>(maxAmounts) }
   /** When each reason was first seen. */
   const since = new Map<string, number>()
 
@@ -151,7 +157,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     if (event._tag === "CallEnded") traffic.add(event.record)
   })
   yield* follow(budget.events, (event) => {
-    if (event._tag === "Exceeded" && event.account === "") needed.set(event.budget, event.neededNanoUsd)
+    if (event._tag === "Exceeded") needed.amounts.set(accountId(event), event.neededNanoUsd)
   })
   const probe = options.probe === undefined ? { last: undefined } : yield* probing(traffic, options.probe)
 
@@ -168,8 +174,9 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
 
   const isNeeded = ({ kind, subject }: Reason): boolean =>
     kind !== "circuit" || options.groups === undefined || options.groups.includes(subject)
-  const isPartial = ({ kind }: Reason): boolean =>
-    kind === "limits" || kind === "budget" || (kind === "circuit" && options.groups === undefined)
+  const isPartial = ({ kind, subject }: Reason): boolean =>
+    kind === "limits" || (kind === "budget" && !needed.names.includes(subject)) ||
+    (kind === "circuit" && options.groups === undefined)
 
   /** Notes what is new, and leaves out what does not stop other calls. */
   const effective = (reasons: ReadonlyArray<Reason>, now: number): ReadonlyArray<Reason> => {
@@ -193,11 +200,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     const { last } = probe
     const { lastError } = traffic
     if (traffic.isFailing(now) && state.circuits.every(({ mode }) => mode !== "normal")) {
-      const message = `The last calls have failed: ${lastError?.message ?? lastError?.error}`
+      const message = `The last calls have failed, the last one with ${lastError?.error}.`
       reasons.push({ kind: "calls", subject: lastError?.error ?? "", message })
     }
     if (last?.error !== undefined && !traffic.hasServedSince(last.began)) {
-      reasons.push({ kind: "probe", subject: last.error, message: `The last probe has failed: ${last.message}` })
+      reasons.push({ kind: "probe", subject: last.error, message: `The last probe has failed with ${last.error}.` })
     }
     return { ready: reasons.length === 0, reasons }
   }

@@ -16,6 +16,8 @@
  * - Without a token, a request is answered only if its `Host` is an address, `localhost` or one of `hosts`: a web page that made a name of its own stand
  *   for this server (DNS rebinding) reads nothing.
  * - A reader of a stream that is too slow loses the oldest events, and holds back nobody. There are at most 64 readers.
+ * - Streams end when `Health.stop` runs, as `Health.drained` and `Http/Server` see to. Otherwise an open one holds up the end of a server of your own for
+ *   its `gracefulShutdownTimeout`: a server does not say that it closes.
  *
  * **Example** (In a server of your own)
  *
@@ -54,16 +56,20 @@ import * as Layer from "effect/Layer"
 import type * as Path from "effect/Path"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { InputFinding } from "./ClaudeError.ts"
 import * as Health from "./Health.ts"
 import { refusalOf, secured } from "./Http/internal/access.ts"
 import * as Board from "./Http/internal/board.ts"
 import * as Page from "./Http/internal/page.ts"
+import { Event, Update } from "./Http/internal/schemas.ts"
 import { maxReaders, respond } from "./Http/internal/sse.ts"
 import * as Monitor from "./Monitor.ts"
 import * as Prometheus from "./Monitor/Prometheus.ts"
 import type { RateLimiter } from "./RateLimiter.ts"
 
-export type { Circuits, Point, Shown, Step, Update } from "./Http/internal/board.ts"
+export type { Circuits, Point, Shown, Step } from "./Http/internal/board.ts"
+export { Event, Update } from "./Http/internal/schemas.ts"
 
 /**
  * - `token`: a bearer token that requests must carry. Default none: then keep the server on loopback or in a private network.
@@ -145,10 +151,6 @@ export class Access extends HttpApiMiddleware.Service<Access>()("effect-claude/H
   error: [UnauthorizedError, HostNotAllowedError]
 }) {}
 
-// Events are plain data of our own and go as JSON; they are not decoded anew.
-const events = Schema.Unknown as unknown as Schema.Codec<Monitor.Event>
-const updates = Schema.Unknown as unknown as Schema.Codec<Board.Update>
-
 /** What answers without the token. */
 const open = new Set(["live", "ready"])
 
@@ -176,11 +178,11 @@ export class Group extends HttpApiGroup.make("claude")
       success: Schema.String.pipe(HttpApiSchema.asText({ contentType: "text/plain; version=0.0.4; charset=utf-8" }))
     }).annotate(OpenApi.Description, "Every metric of the process, in the text format of Prometheus."),
     HttpApiEndpoint.get("events", "/events", {
-      success: HttpApiSchema.StreamSse({ data: events }),
+      success: HttpApiSchema.StreamSse({ data: Event }),
       error: TooManyReadersError
     }).annotate(OpenApi.Description, "Everything that happens, from now on."),
     HttpApiEndpoint.get("status", "/status", {
-      success: HttpApiSchema.StreamSse({ data: updates }),
+      success: HttpApiSchema.StreamSse({ data: Update }),
       error: TooManyReadersError
     }).annotate(OpenApi.Description, "What the status page shows, once a second.")
   )
@@ -211,6 +213,12 @@ const accessOf = ({ hosts = [], token }: Options): Layer.Layer<Access> =>
       return yield* secured(response)
     })
   )
+
+/** A finding may have an excerpt of what was asked, where the sanitizer was told to; it does not leave the process here. */
+const withoutText = (event: Monitor.Event): Monitor.Event =>
+  event._tag === "InputFound" && event.finding.excerpt !== undefined
+    ? { ...event, finding: new InputFinding({ ...event.finding, excerpt: undefined }) }
+    : event
 
 type Needs = Health.Health | Monitor.Monitor | RateLimiter
 
@@ -246,7 +254,11 @@ const handlers = (api: typeof Api) =>
       })
         .handleRaw(
           "events",
-          () => Effect.as(reader, respond(monitor.events, ({ sequence }) => sequence, health.stopping))
+          () =>
+            Effect.as(
+              reader,
+              respond(Stream.map(monitor.events, withoutText), ({ sequence }) => sequence, health.stopping)
+            )
         )
         .handleRaw(
           "status",

@@ -38,6 +38,7 @@ import type { Attempt } from "./Attempt.ts"
 import { ClaudeApi } from "./ClaudeApi.ts"
 import type { ApiError, CircuitOpenError } from "./ClaudeError.ts"
 import * as Feed from "./internal/feed.ts"
+import { TenantLabel } from "./internal/metrics.ts"
 import * as Model from "./Model.ts"
 import { type Content, contentAttributes, contentOf, type Settings as Shown } from "./Monitor/internal/content.ts"
 import type { Event, GiveUp, Happening, Status } from "./Monitor/internal/events.ts"
@@ -67,6 +68,7 @@ export type { Start } from "./Monitor/internal/recorder.ts"
 export type { Period, Times, Totals } from "./Monitor/internal/totals.ts"
 
 /**
+ * - `tenants`: the tenants that label the metrics of waits and of who waits, at most 50; every other one is `other`. Default none.
  * - `log`: the request log, one record for each call: at error level those that failed, at warning level those that needed retries or another key, at
  *   info level a part of the others: `sample`, from 0 (none of them) to 1 (all). `false` for no log. Default `{ sample: 0 }`.
  * - `content`: where prompts and answers are shown. Default what the variable `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` says (`SPAN_ONLY`,
@@ -80,6 +82,7 @@ export type { Period, Times, Totals } from "./Monitor/internal/totals.ts"
  * @since 0.1.0
  */
 export interface Options {
+  readonly tenants?: ReadonlyArray<string> | undefined
   readonly log?: false | { readonly sample?: number | undefined } | undefined
   readonly content?: Content | undefined
   readonly redact?: ((text: string) => string) | undefined
@@ -157,6 +160,9 @@ export class Monitor extends Context.Service<Monitor, {
 /** The most events that are kept for a subscriber. */
 const maxEvents = 1_024
 
+/** The most tenants that label metrics. */
+const maxTenants = 50
+
 /** A variable of the environment that nobody has to set. */
 const variable = (name: string): Effect.Effect<string> =>
   Effect.orElseSucceed(Config.withDefault(Config.String(name), ""), () => "")
@@ -170,11 +176,18 @@ const settingsOf = Effect.fnUntraced(function*(options: Options) {
   if (sample !== undefined && !(sample >= 0 && sample <= 1)) {
     throw new RangeError(`Monitor: log.sample must be a number from 0 to 1, and is ${sample}`)
   }
+  const tenants = new Set(options.tenants)
+  if (tenants.size > maxTenants) {
+    throw new RangeError(
+      `Monitor: there can be ${maxTenants} tenants that label metrics, and there are ${tenants.size}`
+    )
+  }
   if (!(maxContentLength >= 0)) {
     throw new RangeError(`Monitor: maxContentLength must be a number from 0, and is ${maxContentLength}`)
   }
   return {
     sample,
+    tenantLabel: (tenant: string | undefined) => tenant !== undefined && tenants.has(tenant) ? tenant : "other",
     content: options.content ?? contentOf(capture),
     shown: { redact: options.redact, maxLength: maxContentLength },
     version: options.conventions ?? (isLatest ? "latest" as const : "current" as const)
@@ -191,8 +204,10 @@ const show = (
   where: Content,
   shown: Shown
 ): Effect.Effect<void> => {
+  const isSeen = where !== "events" && span?.sampled === true
+  if (where === "spans" && !isSeen) return Effect.void
   const attributes = contentAttributes(request, message, shown)
-  if (where !== "events") { for (const [name, value] of Object.entries(attributes)) span?.attribute(name, value) }
+  if (isSeen) { for (const [name, value] of Object.entries(attributes)) span.attribute(name, value) }
   return where === "spans" ? Effect.void : Effect.annotateLogs(Effect.logInfo(details), {
     "event.name": details,
     "claude.call_id": callId,
@@ -202,7 +217,7 @@ const show = (
 
 /** The monitor, and what hands on to it what the policies around it publish. */
 const make = Effect.fnUntraced(function*(options: Options) {
-  const { content, sample, shown, version } = yield* settingsOf(options)
+  const { content, sample, shown, tenantLabel, version } = yield* settingsOf(options)
   const { baseUrl } = yield* ClaudeApi
   const book = yield* PriceBook
   const { find } = yield* Model.Catalogue
@@ -213,7 +228,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
     Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
   )
   const startedAt = clock.currentTimeMillisUnsafe()
-  const series = new Series(find, services, version, baseUrl)
+  const series = new Series(find, tenantLabel, services, version, baseUrl)
   const attributesOf = startOf(baseUrl)
   const active = new Set<Recorder>()
   let sequence = 0
@@ -288,7 +303,10 @@ const make = Effect.fnUntraced(function*(options: Options) {
         (recorder) => within(recorder.span, run(recorder))
       )
   })
-  return Context.make(Monitor, monitor).pipe(Context.add(Feed.CurrentObserver, observer))
+  return Context.make(Monitor, monitor).pipe(
+    Context.add(Feed.CurrentObserver, observer),
+    Context.add(TenantLabel, tenantLabel)
+  )
 })
 
 /**

@@ -34,13 +34,13 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import { admitted, type Policy } from "./Attempt.ts"
 import type { RateLimitedLocallyError } from "./ClaudeError.ts"
+import { TenantLabel } from "./internal/metrics.ts"
 import * as Model from "./Model.ts"
 import * as Buckets from "./RateLimiter/internal/Buckets.ts"
 import type { BucketSet, Levels, Reserved } from "./RateLimiter/internal/BucketSet.ts"
 import * as Client from "./RateLimiter/internal/client.ts"
 import { Group } from "./RateLimiter/internal/Group.ts"
 import * as Limits from "./RateLimiter/internal/Limits.ts"
-import { make as memoryStore } from "./RateLimiter/internal/memoryStore.ts"
 import type { State } from "./RateLimiter/internal/State.ts"
 import type { Batch, Reply, View } from "./RateLimiter/internal/Store.ts"
 
@@ -249,7 +249,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const scope = yield* Effect.scope
   // What metrics look up, and nothing else: they do so for each attempt.
   const services = Context.make(Metric.MetricRegistry, yield* Metric.MetricRegistry).pipe(
-    Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
+    Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes),
+    Context.add(TenantLabel, yield* TenantLabel)
   )
   const { burstMillis, maxPauseMillis, maxQueue, weights, ...sharing } = settings(options)
   const open = store.isLocal === true ? local(store) : yield* Client.make({ step: store.step, ...sharing })
@@ -334,7 +335,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
  * @category layers
  * @since 0.1.0
  */
-export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(Store, memoryStore)
+export const layerStoreMemory: Layer.Layer<Store> = Layer.effect(Store, Buckets.memory)
 
 /**
  * The limiter over a `Store` that the user provides. Each call makes a new limiter: call it once and share the value.

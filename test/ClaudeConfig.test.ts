@@ -52,8 +52,16 @@ describe("ClaudeConfig", () => {
       })
     }))
 
+  it.effect("reads which share of the calls without trouble is logged", () =>
+    Effect.gen(function*() {
+      const { monitor } = yield* parse({ CLAUDE_LOG_SAMPLE: "0.05" })
+      assert.deepStrictEqual(monitor, { log: { sample: 0.05 } })
+    }))
+
   it.effect.each([
     { CLAUDE_TIER: "gold" },
+    { CLAUDE_LOG_SAMPLE: "5" },
+    { CLAUDE_LOG_SAMPLE: "all" },
     { CLAUDE_REQUESTS_PER_MINUTE: "0" },
     { CLAUDE_OUTPUT_TOKENS_PER_MINUTE: "many" },
     { CLAUDE_LIMIT_QUEUE: "-1" },

@@ -19,6 +19,7 @@ import * as CostLedger from "effect-claude/CostLedger"
 import { TestClock } from "effect/testing"
 import { all } from "./suites/CostLedgerStore.ts"
 import * as Attempts from "./utils/attempts.ts"
+import * as LedgerRows from "./utils/ledgerRows.ts"
 import { asking } from "./utils/ledgerStore.ts"
 import * as Prices from "./utils/prices.ts"
 import * as settling from "./utils/settling.ts"
@@ -616,6 +617,29 @@ describe("CostLedger", () => {
       Effect.provide(log.layer)
     )
   })
+
+  it.effect("asks the store for nothing but what was asked of it, so that it can take its shortest way", () =>
+    Effect.gen(function*() {
+      const asked: Array<CostLedger.Command> = []
+      const step = (command: CostLedger.Command) => {
+        asked.push(command)
+        return Effect.succeed(CostLedger.step(rowsInMemory, command)[1])
+      }
+      const [rowsInMemory] = CostLedger.step(undefined, { _tag: "Write", rows: [LedgerRows.row({ at: 1_000 })] })
+      yield* Effect.gen(function*() {
+        const ledger = yield* CostLedger.CostLedger
+        yield* ledger.report({ from: 0, to: 2_000, by: "model" })
+        yield* ledger.report({ from: 0, to: 2_000, where: { user: "ada", tenant: undefined, tags: { team: "blue" } } })
+      }).pipe(Effect.provide(
+        CostLedger.layerNoDeps().pipe(
+          Layer.provide([Prices.layer, Layer.succeed(CostLedger.Store, { isLocal: true, step })])
+        )
+      ))
+      assert.deepStrictEqual(asked.flatMap((command) => command._tag === "Aggregate" ? [command.where] : []), [
+        {},
+        { user: "ada", tags: { team: "blue" } }
+      ])
+    }))
 
   it.effect("refuses settings that make no sense", () =>
     Effect.gen(function*() {

@@ -6,10 +6,12 @@ import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as Health from "effect-claude/Health"
+import type * as KeyPool from "effect-claude/KeyPool"
 import * as Monitor from "effect-claude/Monitor"
 import * as Simulator from "effect-claude/testing/Simulator"
 import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
+import { reasonsOf } from "../src/Health/internal/readiness.ts"
 import { version } from "../src/Health/internal/version.ts"
 import { driven, hello, settle } from "./utils/http.ts"
 
@@ -160,6 +162,74 @@ describe("Health", () => {
         budget: { budgets: [{ name: "each", per: "tenant", limit: 0.005, window: { calendar: "day" } }] }
       })
     )))
+
+  const each = { name: "each", limit: 0.005, window: { calendar: "day" } } as const
+  const spend = (tenant: string | undefined) =>
+    Effect.repeat(CallContext.annotate(call(), { tenant }), { while: Exit.isSuccess }).pipe(
+      Effect.andThen(TestClock.adjust("1 second"))
+    )
+
+  it.effect.each(
+    [
+      ["a budget by tenant has no room for calls without one", { ...each, per: "tenant" }, undefined],
+      ["a budget with a filter has no room", { ...each, filter: { tenant: ["acme"] } }, "acme"]
+    ] satisfies ReadonlyArray<[string, Budget.BudgetOptions, string | undefined]>
+  )(
+    "is ready while %s, and nobody else calls",
+    ([, budget, tenant]) =>
+      Effect.gen(function*() {
+        yield* spend(tenant)
+        assert.deepStrictEqual(yield* reasons, [])
+      }).pipe(Effect.provide(layer({}, { ...once, budget: { budgets: [budget] } })))
+  )
+
+  it.effect("is not ready while any account of a budget has no room that the program cannot do without", () =>
+    Effect.gen(function*() {
+      yield* spend("acme")
+      yield* CallContext.annotate(call(), { tenant: "globex" })
+      assert.deepStrictEqual(yield* reasons, ["budget each"])
+      yield* TestClock.adjust("24 hours")
+      assert.deepStrictEqual(yield* reasons, [])
+    }).pipe(Effect.provide(
+      layer({}, { ...once, budget: { budgets: [{ ...each, per: "tenant" }] } }, { budgets: ["each"] })
+    )))
+
+  it("is ready at the spend cap of one organization while a key of another can be used", () => {
+    const limits = ["one", "two"].map((keyGroup) => ({
+      keyGroup,
+      group: "opus-4",
+      waiting: 0,
+      inFlight: 0,
+      levels: {
+        pausedMillis: 60_000,
+        closed: keyGroup === "one",
+        requests: undefined,
+        inputTokens: undefined,
+        outputTokens: undefined,
+        tokens: undefined,
+        burstMillis: 0,
+        share: 1
+      }
+    }))
+    const keys = ["one", "two"].map((group) => ({
+      label: group,
+      group,
+      state: "usable" as const,
+      weight: 1,
+      inFlight: 0,
+      reasons: [],
+      retryAfter: undefined
+    }))
+    const subjects = (keys: ReadonlyArray<KeyPool.Snapshot>) =>
+      reasonsOf({ circuits: [], keys, limits, budgets: [] }, { names: [], amounts: { peek: () => undefined } }, 0).map((
+        { subject }
+      ) => subject)
+    assert.deepStrictEqual(subjects(keys), [])
+    assert.deepStrictEqual(subjects(keys.slice(0, 1)), ["opus-4 of one"])
+    assert.deepStrictEqual(subjects(keys.map((key) => ({ ...key, weight: key.group === "one" ? 1 : 0 }))), [
+      "opus-4 of one"
+    ])
+  })
 
   it.effect("is not ready while the store of the budgets does not answer", () =>
     Effect.gen(function*() {

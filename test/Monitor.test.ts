@@ -89,7 +89,10 @@ describe("metrics", () => {
         [`anthropic_give_ups_total{model=${model},reason=retries}`]: 1,
         [`anthropic_give_ups_total{model=${model},reason=deadline}`]: 1
       })
-      const waits = all["anthropic_wait_seconds{for=retry,priority=standard}"] as { count: number; sum: number }
+      const waits = all["anthropic_wait_seconds{for=retry,priority=standard,tenant=other}"] as {
+        count: number
+        sum: number
+      }
       assert.strictEqual(waits.count, 3)
       assert.isAbove(waits.sum, 2.5)
       assert.strictEqual(all[`anthropic_errors_total{model=${model},error=DeadlineExceededError,fault=provider}`], 1)
@@ -152,7 +155,10 @@ describe("metrics", () => {
       assert.isTrue(Exit.isSuccess(exit))
       const all = yield* metrics
       assert.strictEqual(all[`anthropic_circuit_state{group=${group}}`], 0)
-      assert.strictEqual((all["anthropic_wait_seconds{for=circuit,priority=standard}"] as { count: number }).count, 1)
+      assert.strictEqual(
+        (all["anthropic_wait_seconds{for=circuit,priority=standard,tenant=other}"] as { count: number }).count,
+        1
+      )
     }).pipe(Effect.provide(over([failed, "Back."], {
       breaker: { consecutiveFailures: 1, openDuration: "2 seconds" }
     }))))
@@ -169,24 +175,66 @@ describe("metrics", () => {
       const group = Model.lookup(model).group
       assert.deepInclude(yield* metrics, {
         [`anthropic_rate_limit_limit{group=${group},dimension=requests}`]: 1,
-        [`anthropic_rate_limit_queue{group=${group},priority=bulk}`]: 1,
+        [`anthropic_rate_limit_queue{group=${group},priority=bulk,tenant=other}`]: 1,
         "anthropic_active_requests{}": 1
       })
       yield* TestClock.adjust("1 minute")
       yield* Fiber.join(waiting)
       const all = yield* metrics
-      assert.strictEqual(all[`anthropic_rate_limit_queue{group=${group},priority=bulk}`], 0)
-      assert.deepStrictEqual(all["anthropic_wait_seconds{for=limits,priority=bulk}"], { count: 1, sum: 60 })
+      assert.strictEqual(all[`anthropic_rate_limit_queue{group=${group},priority=bulk,tenant=other}`], 0)
+      assert.deepStrictEqual(all["anthropic_wait_seconds{for=limits,priority=bulk,tenant=other}"], {
+        count: 1,
+        sum: 60
+      })
       // An interrupted wait is one, too.
       const given = yield* Effect.forkChild(ClaudeService.create(hello), { startImmediately: true })
       yield* TestClock.adjust("10 seconds")
       yield* Fiber.interrupt(given)
       assert.deepInclude(yield* metrics, {
-        [`anthropic_rate_limit_queue{group=${group},priority=standard}`]: 0,
-        "anthropic_wait_seconds{for=limits,priority=standard}": { count: 1, sum: 10 },
+        [`anthropic_rate_limit_queue{group=${group},priority=standard,tenant=other}`]: 0,
+        "anthropic_wait_seconds{for=limits,priority=standard,tenant=other}": { count: 1, sum: 10 },
         [`anthropic_requests_total{model=${model},status=cancelled}`]: 1
       })
     }).pipe(Effect.provide(over([forever("In time.")], { limiter: { limits: { requestsPerMinute: 1 } } }))))
+
+  it.effect("show who waits by the tenants that were named, and have as many series however many others there are", () =>
+    Effect.gen(function*() {
+      const call = (tenant: string) => CallContext.annotate(ClaudeService.create(hello), { tenant })
+      yield* TestClock.adjust("2 seconds")
+      yield* ClaudeService.create(hello)
+      const acme = yield* Effect.forkChild(call("acme"), { startImmediately: true })
+      const first = yield* Effect.forkChild(call("t-0"), { startImmediately: true })
+      const before = (yield* Metric.snapshot).length
+      const others = yield* Effect.forEach(
+        Array.from({ length: 500 }, (_, i) => call(`t-${i}`)),
+        (call) => Effect.forkChild(call, { startImmediately: true })
+      )
+      const queue = `anthropic_rate_limit_queue{group=${Model.lookup(model).group},priority=standard`
+      const all = yield* metrics
+      assert.deepStrictEqual([all[`${queue},tenant=acme}`], all[`${queue},tenant=other}`]], [1, 501])
+      assert.strictEqual((yield* Metric.snapshot).length, before)
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.interruptAll([acme, first, ...others])
+      const after = yield* metrics
+      assert.deepStrictEqual([after[`${queue},tenant=acme}`], after[`${queue},tenant=other}`]], [0, 0])
+      assert.hasAllKeys(
+        Object.fromEntries(Object.entries(after).filter(([name]) => /(wait_seconds|queue)\{.*tenant/.test(name))),
+        ["acme", "other"].flatMap((tenant) => [
+          `${queue},tenant=${tenant}}`,
+          `anthropic_wait_seconds{for=limits,priority=standard,tenant=${tenant}}`
+        ])
+      )
+    }).pipe(Effect.provide(over([forever("In time.")], {
+      limiter: { limits: { requestsPerMinute: 1 } },
+      monitor: { tenants: ["acme"], log: false }
+    }))))
+
+  it.effect("are of at most 50 tenants", () =>
+    Effect.gen(function*() {
+      const tenants = Array.from({ length: 51 }, (_, i) => `t-${i}`)
+      const exit = yield* Effect.exit(Layer.build(over([], { monitor: { tenants } })))
+      assert.include(String(exit), "there can be 50 tenants")
+    }).pipe(Effect.scoped))
 
   it.effect("show a budget, its limit, and how long it will last", () =>
     Effect.gen(function*() {

@@ -10,7 +10,8 @@ import {
   Redacted,
   References,
   Scheduler,
-  Stream
+  Stream,
+  Tracer
 } from "effect"
 import { Attempt, CallContext, ClaudeError, ClaudeService, CostOptimizer, Model, Monitor } from "effect-claude"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
@@ -224,6 +225,22 @@ describe("spans", () => {
       },
       { content: [ClaudeTest.text(...pieces)] }
     ]))))
+
+  it.effect("are described only where the trace is sampled", () =>
+    Effect.gen(function*() {
+      const parent = (sampled: boolean) =>
+        Tracer.externalSpan({ spanId: "00f067aa0ba902b7", traceId: "4bf92f3577b34da6a3ce929d0e0e4736", sampled })
+      const call = driven(ClaudeService.create(hello))
+      const { spans } = yield* tracing(Effect.withParentSpan(call, parent(false)))
+      assert.deepStrictEqual(spans.map((span) => [span.name, span.sampled, eventsOf(span)]), [
+        [`chat ${model}`, false, []],
+        ["claude.attempt", false, []],
+        ["claude.attempt", false, []]
+      ])
+      assert.doesNotHaveAnyKeys(attributesOf(spans[0]), ["claude.status", "gen_ai.input.messages"])
+      const sampled = yield* tracing(Effect.withParentSpan(driven(ClaudeService.create(hello)), parent(true)))
+      assert.containsAllKeys(attributesOf(sampled.spans[0]), ["claude.status", "gen_ai.input.messages"])
+    }).pipe(Effect.provide(over([overloaded, "Hello!", "Hello!"], { monitor: { content: "spans" } }))))
 
   it.effect("are not made where nobody could see them", () => {
     const seen: Array<string | undefined> = []

@@ -3,6 +3,7 @@
  *
  * Labels come from closed sets, so the number of series has a bound that no user, prompt or error text can move.
  */
+import * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 
 /** What a label can be: the values themselves, or the set that they come from once a layer is built. */
@@ -11,6 +12,7 @@ export const labels = {
   group: "groups",
   budget: "budgets",
   key: "keys",
+  tenant: "tenants",
   status: ["success", "error", "cancelled"],
   outcome: ["completed", "failed", "aborted", "refused"],
   error: [
@@ -160,7 +162,7 @@ export const metrics = {
     type: "histogram",
     description:
       "How long calls waited in this process, by what they waited for; calls that did not wait are not counted",
-    labels: { for: "wait", priority: "priority" },
+    labels: { for: "wait", priority: "priority", tenant: "tenant" },
     boundaries: waits
   },
   overhead: {
@@ -199,7 +201,7 @@ export const metrics = {
     name: "anthropic_rate_limit_queue",
     type: "gauge",
     description: "Attempts that wait for room in the rate limits",
-    labels: { group: "group", priority: "priority" }
+    labels: { group: "group", priority: "priority", tenant: "tenant" }
   },
   outputRatio: {
     name: "anthropic_rate_limit_output_ratio",
@@ -264,6 +266,11 @@ export const metrics = {
     labels: { kind: "kind", action: "action" }
   }
 } as const satisfies Record<string, Definition>
+
+/** The label of a tenant: its name where the monitor was given it, else `other`. */
+export const TenantLabel = Context.Reference<(tenant: string | undefined) => string>("effect-claude/TenantLabel", {
+  defaultValue: () => () => "other"
+})
 
 type LabelsOf<D extends Definition> = { readonly [Name in keyof D["labels"]]: string }
 

@@ -25,10 +25,10 @@
  *       messages: [{ role: "user", content: "How many stones are in the river?" }]
  *     })
  *   )
- *   return message.content
+ *   return message.content.map((block) => block.type === "text" ? block.text : "")
  * }).pipe(Effect.provide(Simulator.layer({ answer: () => "Nobody knows." })))
  *
- * await Effect.runPromise(program) // => [{ type: "text", text: "Nobody knows.", citations: null }]
+ * await Effect.runPromise(program) // => ["Nobody knows."]
  * ```
  *
  * @since 0.1.0
@@ -49,7 +49,7 @@ import * as Claude from "./simulator/internal/Claude.ts"
 import * as Core from "./simulator/internal/Core.ts"
 import type { Fault, Rule, When } from "./simulator/internal/Faults.ts"
 import * as Fetch from "./simulator/internal/Fetch.ts"
-import { defaultKey, type Key } from "./simulator/internal/Keys.ts"
+import { defaultAdminKey, defaultKey, type Key } from "./simulator/internal/Keys.ts"
 import type { SpendLimit } from "./simulator/internal/Spend.ts"
 
 export type { Answer, AnswerBlock, Answerer } from "./simulator/internal/Answer.ts"
@@ -68,6 +68,14 @@ export type { SpendLimit } from "./simulator/internal/Spend.ts"
  * @since 0.1.0
  */
 export const apiKey: string = defaultKey.key
+
+/**
+ * The key of the Admin API that the simulator accepts by default, for its reports on usage and cost.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const adminKey: string = defaultAdminKey.key
 
 /**
  * A fixed time, or one from a lognormal distribution. Waits are rounded to whole milliseconds.
@@ -108,6 +116,11 @@ export interface Options {
   readonly billRows?: number | undefined
   /** How many prefixes the prompt cache keeps; the least recently used is forgotten when another comes. Default 10,000. */
   readonly cacheEntries?: number | undefined
+  /**
+   * How long a batch is processed. It ends when someone asks about it after that. A batch that would take 24 hours or more expires instead.
+   * Default: no time.
+   */
+  readonly batchTime?: Duration.Input | undefined
 }
 
 /**
@@ -176,7 +189,7 @@ export const make = Effect.fnUntraced(
     const pace = yield* Random.withSeed(Random.Random, `${seed} latency`)
     const run = Effect.runCallbackWith(context)
     const core = Core.make({
-      keys: options.keys ?? [defaultKey],
+      keys: options.keys ?? [defaultKey, defaultAdminKey],
       answer: options.answer,
       seed,
       firstTokenMillis: sampler(options.latency?.firstToken, pace),
@@ -192,6 +205,8 @@ export const make = Effect.fnUntraced(
       bodyLimit: options.bodyLimit ?? 32 * 1024 * 1024,
       billRows: options.billRows ?? 10_000,
       cacheEntries: options.cacheEntries ?? 10_000,
+      remembered: 1_000,
+      batchMillis: options.batchTime === undefined ? 0 : millis(options.batchTime),
       now: () => clock.currentTimeMillisUnsafe(),
       wait: (millis, resume) => run(Effect.andThen(clock.sleep(Duration.millis(millis)), Effect.sync(resume)))
     })

@@ -897,7 +897,7 @@ describe("Simulator", () => {
         const event = yield* stream()
         assert.deepStrictEqual(event.types, ["message_start"])
         assert.isTrue(event.error instanceof APIError && event.error.type === "overloaded_error")
-        yield* inject(Fault.Truncate({ after: { bytes: 700 } }))
+        yield* inject(Fault.Truncate({ after: { bytes: 690 } }))
         const truncated = yield* stream()
         assert.deepStrictEqual([truncated.types, truncated.error], [["message_start"], undefined])
         const outcomes = yield* rows

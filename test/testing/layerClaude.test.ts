@@ -30,7 +30,7 @@ describe("Simulator.layerClaude", () => {
       yield* TestClock.adjust("5 minutes")
       const { attempts, keyLabel, message } = yield* Fiber.join(call)
       assert.deepStrictEqual([attempts, keyLabel], [3, "default"])
-      assert.deepStrictEqual(message.content, [{ type: "text", text: "Hello.", citations: null }])
+      assert.deepEqual(message.content as ReadonlyArray<unknown>, [{ type: "text", text: "Hello." }])
       assert.deepInclude(yield* requests, { total: 3, byStatus: { 200: 1, 529: 2 } })
       assert.strictEqual((yield* recorded).length, 3)
     }).pipe(

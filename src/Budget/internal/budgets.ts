@@ -138,12 +138,8 @@ const windowOf = (name: string, window: WindowOptions | undefined): Window => {
     : wrong(`${zone} is not a time zone. Use one such as Europe/Berlin or +02:00`)
 }
 
-/** The longest name of a budget, and of a value that is looked up as it is. */
+/** The longest name of a budget. */
 const maxName = 100
-const maxAccount = 200
-
-/** The most accounts that are remembered. */
-const maxRecent = 10_000
 
 /** A model has one account, whether its id or an alias is asked for. */
 export const accountOf = (dimension: Dimension | undefined, value: string, { lookup }: Catalogue): string =>
@@ -156,7 +152,7 @@ export interface Subject {
   readonly key: Pick<Key, "label"> | undefined
 }
 
-const valueOf = ({ context, facts, key }: Subject, dimension: Dimension): string | undefined => {
+export const valueOf = ({ context, facts, key }: Subject, dimension: Dimension): string | undefined => {
   switch (dimension) {
     case "tenant":
       return context.tenant
@@ -245,29 +241,6 @@ export const budgetsOf = (
   return new Set(budgets.map(({ name }) => name)).size === budgets.length
     ? budgets
     : wrong("two budgets have the same name")
-}
-
-/** The account of a budget in which an attempt counts. */
-const accountFor = ({ account, dimension, recent }: Budget, subject: Subject): Account => {
-  const given = dimension === undefined ? "" : valueOf(subject, dimension) ?? ""
-  const value = given.length > maxAccount ? nameOf(given) : given
-  const known = recent.get(value)
-  if (known !== undefined) return known
-  const found = account(nameOf(value))
-  if (recent.size >= maxRecent) recent.clear()
-  recent.set(value, found)
-  return found
-}
-
-/** The accounts in which an attempt counts: one of each budget that it matches. */
-export const accountsFor = (budgets: ReadonlyArray<Budget>, subject: Subject): ReadonlyArray<Account> => {
-  const accounts: Array<Account> = []
-  for (const budget of budgets) {
-    if (budget.matches === undefined || budget.matches(subject)) {
-      accounts.push(budget.whole ?? accountFor(budget, subject))
-    }
-  }
-  return accounts
 }
 
 /** An account in words, such as `tenant acme`; undefined where the budget is not divided. */

@@ -146,6 +146,8 @@ export type Decision = Data.TaggedEnum<{
 
 export const Decision = Data.taggedEnum<Decision>()
 
+export type Refused = Extract<Decision, { readonly _tag: "Refused" }>
+
 /**
  * What happens to a budget. Amounts are integer nano-dollars, `at` is in milliseconds since the epoch.
  *
@@ -232,6 +234,8 @@ const Slot = Schema.Struct({
 })
 
 export type Slot = typeof Slot.Type
+
+export type Sums = { readonly [K in Exclude<keyof Slot, "start">]-?: number }
 
 const Lease = Schema.Struct({ slot: Schema.Int, nanoUsd: Schema.Int, expiresAt: Schema.Int })
 

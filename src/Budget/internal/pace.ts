@@ -1,4 +1,5 @@
 /** How fast a budget is spent, and so how long it will last. */
+import type { Balance } from "./data.ts"
 
 /** The pace is that of the last while, looked at in steps. */
 const stepMillis = 60_000
@@ -12,15 +13,16 @@ export class Pace {
   private spent = 0
   private remaining = Infinity
 
-  /** What counts in the window now. Less than before is a new window, or what left a rolling one. */
-  add(spent: number, remaining: number, now: number): void {
-    this.total += Math.max(0, spent - this.spent)
-    this.spent = spent
-    this.remaining = remaining
+  /** What counts in the window now; less than before is a new window, or what left a rolling one. Returns when a step ends. */
+  add({ remainingNanoUsd, spentNanoUsd }: Balance, now: number): number {
+    this.total += Math.max(0, spentNanoUsd - this.spent)
+    this.spent = spentNanoUsd
+    this.remaining = remainingNanoUsd
     const last = this.marks.at(-1)
-    if (last !== undefined && now - last.at < stepMillis) return
+    if (last !== undefined && now - last.at < stepMillis) return last.at + stepMillis
     this.marks.push({ at: now, total: this.total })
     if (this.marks.length > steps) this.marks.shift()
+    return now + stepMillis
   }
 
   /** Seconds until nothing remains at the pace of the last ten minutes; infinite while nothing is spent. */

@@ -1,7 +1,10 @@
 /** Refusals that nothing but time, credit or another limit can change, remembered so that no call waits for room that it cannot get. */
 import { BoundedMap } from "../../internal/boundedMap.ts"
-import type { Decision, Reserve } from "./data.ts"
-import { isFinal, type Refused } from "./worstCase.ts"
+import type { Decision, Refused, Reserve } from "./data.ts"
+
+/** It would not fit either if all that runs cost nothing. */
+export const isFinal = ({ limitNanoUsd, reservedNanoUsd, spentNanoUsd }: Refused, neededNanoUsd: number): boolean =>
+  reservedNanoUsd <= 0 || spentNanoUsd + neededNanoUsd > limitNanoUsd
 
 /** For how long another process's change may go unnoticed. */
 const keptMillis = 1_000

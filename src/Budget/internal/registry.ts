@@ -2,9 +2,9 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Catalogue } from "../../Model.ts"
+import { accountsFor } from "./admission.ts"
 import {
   accountOf,
-  accountsFor,
   type Budget,
   type BudgetOptions,
   budgetsOf,

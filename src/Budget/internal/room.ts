@@ -7,7 +7,7 @@ import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import type { Client } from "./client.ts"
 import type { Decision, Reserve } from "./data.ts"
-import { isFinal } from "./worstCase.ts"
+import { isFinal } from "./refusals.ts"
 
 /** How often room is looked for that other processes made. */
 const lookMillis = 500

@@ -2,13 +2,15 @@
 import type { Budget } from "./budgets.ts"
 import type { AccountRow, Reply, Row } from "./data.ts"
 import { limitKeyOf } from "./rows.ts"
+import { limitOf } from "./step.ts"
+import { spentOf, sumsOf } from "./sums.ts"
 import { spanAt } from "./window.ts"
-import { limitOf, spentOf, sumsOf } from "./work.ts"
 
 /**
  * One account of a budget as it stands, in integer nano-dollars (1 USD = 1_000_000_000).
  *
  * - `account`: the tenant, user, model, key or tag value; `""` where the budget is not divided, or for attempts that name none.
+ * - `countsAll`: whether every attempt counts in it: its budget is neither divided nor filtered.
  * - `remainingNanoUsd`: negative where more is spent than the limit.
  * - `overshotNanoUsd`: what calls cost beyond what was reserved for them.
  * - `spentNanoUsd`: what calls cost, and what has lapsed where that counts as spent.
@@ -23,6 +25,7 @@ import { limitOf, spentOf, sumsOf } from "./work.ts"
 export interface AccountStatus {
   readonly budget: string
   readonly account: string
+  readonly countsAll: boolean
   readonly limitNanoUsd: number
   readonly spentNanoUsd: number
   readonly reservedNanoUsd: number
@@ -61,6 +64,7 @@ export const statusesOf = (budgets: ReadonlyArray<Budget>, { now, rows }: Reply)
       return {
         budget: budget.name,
         account,
+        countsAll: budget.whole !== undefined && budget.matches === undefined,
         limitNanoUsd,
         spentNanoUsd: spent,
         reservedNanoUsd: reserved,

@@ -37,22 +37,27 @@ const textOf = (event: Event, budget: Budget | undefined): string => {
   }
 }
 
-/** The gauges of one budget. */
-interface Gauges {
-  readonly remaining: Metric.Metric<number, unknown>
-  readonly limit: Metric.Metric<number, unknown>
-  readonly pace: Pace
-  shown: Balance | undefined
+/**
+ * What the gauges of one budget read.
+ *
+ * - `shown`: the account with the least.
+ * - `looksAt`: when the pace looks again at what is spent, in milliseconds since the epoch.
+ */
+export interface Gauge {
+  shown: Balance
+  looksAt: number
 }
 
 /**
- * - `report`: shows the balances of a reply and publishes its events. It succeeds whatever a logger does.
+ * - `gauges`: by the names of budgets. Whoever knows that the account shown has another balance in the same window may write it there, before `looksAt`.
+ * - `tell`: shows the balances of a reply and publishes its events. It succeeds whatever a logger does.
  * - `letThrough`: counts a call of a model without a price; the first one of each model is an event.
  * - `reset`: forgets what the gauges show, since budgets were replaced.
  */
 export interface Telemetry {
   readonly events: Stream.Stream<Event>
-  readonly report: (reply: Reply) => Effect.Effect<void>
+  readonly gauges: ReadonlyMap<string, Gauge>
+  readonly tell: (reply: Reply) => Effect.Effect<void>
   readonly letThrough: (model: string, at: number) => Effect.Effect<void>
   readonly reset: () => void
 }
@@ -64,23 +69,41 @@ export const make = Effect.fnUntraced(function*(
   const feed = yield* Feed.make<Event>({ name: "budget" })
   const clock = yield* Clock.Clock
   const services = yield* Effect.context<never>()
-  const gauges = new Map<string, Gauges>()
+  const gauges = new Map<string, Gauge & { readonly pace: Pace }>()
   const unpriced = new Set<string>()
 
-  const gaugesOf = (budget: string): Gauges => {
-    const pace = new Pace()
-    // Read when it is asked for: a budget of which nothing is spent any more lasts longer all the time.
-    Metric.registerUnsafe(Metrics.gauge(Metrics.metrics.budgetExhaustion, { budget }), services, {
-      get: () => ({ value: pace.exhaustion(clock.currentTimeMillisUnsafe()) }),
-      update: constVoid,
-      modify: constVoid
+  const add = (budget: string, shown: Balance): void => {
+    const gauge = { shown, pace: new Pace(), looksAt: 0 }
+    // Read when they are asked for: a budget of which nothing is spent any more lasts longer all the time.
+    const register = (definition: Metrics.Definition, read: () => number) =>
+      Metric.registerUnsafe(Metrics.gauge(definition, { budget }), services, {
+        get: () => ({ value: read() }),
+        update: constVoid,
+        modify: constVoid
+      })
+    register(Metrics.metrics.budgetRemaining, () => gauge.shown.remainingNanoUsd / 1e9)
+    register(Metrics.metrics.budgetLimit, () => gauge.shown.limitNanoUsd / 1e9)
+    register(Metrics.metrics.budgetExhaustion, () => {
+      const now = clock.currentTimeMillisUnsafe()
+      gauge.pace.add(gauge.shown, now)
+      return gauge.pace.exhaustion(now)
     })
-    return {
-      remaining: Metrics.gauge(Metrics.metrics.budgetRemaining, { budget }),
-      limit: Metrics.gauge(Metrics.metrics.budgetLimit, { budget }),
-      pace,
-      shown: undefined
-    }
+    gauges.set(budget, gauge)
+  }
+
+  const show = (balance: Balance, now: number): void => {
+    const { account, budget, remainingNanoUsd } = balance
+    if (!gauges.has(budget) && find(budget) !== undefined) add(budget, balance)
+    const gauge = gauges.get(budget)
+    if (gauge === undefined) return
+    const { pace, shown } = gauge
+    const isLeast = shown.account === account || remainingNanoUsd < shown.remainingNanoUsd ||
+      (shown.until !== undefined && now >= shown.until)
+    if (!isLeast) return
+    // First what was written there since it looked.
+    pace.add(shown, now)
+    gauge.shown = balance
+    gauge.looksAt = pace.add(balance, now)
   }
 
   const publish = (event: Event): Effect.Effect<void> => {
@@ -90,24 +113,10 @@ export const make = Effect.fnUntraced(function*(
 
   return {
     events: feed.stream,
-    report: ({ balances, events }) => {
-      for (const balance of balances) {
-        const { account, budget, remainingNanoUsd } = balance
-        let gauge = gauges.get(budget)
-        if (gauge === undefined) {
-          if (find(budget) === undefined) continue
-          gauge = gaugesOf(budget)
-          gauges.set(budget, gauge)
-        }
-        const { shown } = gauge
-        const isLeast = shown === undefined || shown.account === account || remainingNanoUsd < shown.remainingNanoUsd ||
-          (shown.until !== undefined && clock.currentTimeMillisUnsafe() >= shown.until)
-        if (!isLeast) continue
-        gauge.shown = balance
-        gauge.remaining.updateUnsafe(remainingNanoUsd / 1e9, services)
-        gauge.limit.updateUnsafe(balance.limitNanoUsd / 1e9, services)
-        gauge.pace.add(balance.spentNanoUsd, remainingNanoUsd, clock.currentTimeMillisUnsafe())
-      }
+    gauges,
+    tell: ({ balances, events }) => {
+      const now = clock.currentTimeMillisUnsafe()
+      for (const balance of balances) show(balance, now)
       return events.length === 0 ? Effect.void : Effect.asVoid(Effect.exit(Effect.forEach(events, publish)))
     },
     letThrough: (model, at) => {

@@ -1,9 +1,14 @@
-/** How calls begin, and whole ones run: their attempts, each under its policies. */
+/**
+ * How calls begin, and whole ones run: their attempts, each under its policies. At the end of a service, attempts that still run are settled before their
+ * policies end, and later ones are a defect.
+ */
 import type { Message } from "@anthropic-ai/sdk/resources/messages"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
 import * as Attempt from "../../Attempt.ts"
+import type { Settle } from "../../Attempt.ts"
 import { bounded, type CallContext } from "../../CallContext.ts"
 import type { ClaudeApi } from "../../ClaudeApi.ts"
 import type { ApiError, CallError, InputRejectedError, Refusal } from "../../ClaudeError.ts"
@@ -171,4 +176,49 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
   })
 
   return { begin, beginMessage, sanitize: sanitizer.sanitize, start }
+})
+
+const ended = Effect.suspend(() =>
+  Effect.die(
+    new Error(
+      "ClaudeService: a call was made after its layer had ended. Keep the layer alive as long as anything calls: provide it around the whole " +
+        "program, and wait for background fibers before it ends."
+    )
+  )
+)
+
+/**
+ * The policy until the scope closes. Then the attempts that it admitted are settled by what is known of them, which is `Aborted` for those that run, and
+ * their number is logged.
+ */
+export const untilClosed = Effect.fnUntraced(function*<Own>(
+  { admit }: Attempt.Policy<Own>
+): Effect.fn.Return<Attempt.Policy<Own>, never, Scope.Scope> {
+  const open = new Set<Settle>()
+  let isEnded = false
+
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      isEnded = true
+      const left = [...open]
+      if (left.length === 0) return Effect.void
+      return Effect.andThen(
+        Effect.forEach(left, Effect.exit, { discard: true }),
+        Effect.logWarning(
+          `ClaudeService: ${left.length} attempts were still running when the layer ended. They were settled as aborted; what they cost is estimated.`
+        )
+      )
+    })
+  )
+
+  return {
+    admit: (attempt) =>
+      Effect.flatMap(isEnded ? ended : admit(attempt), (settle) => {
+        if (isEnded) return Effect.andThen(settle, ended)
+        // Once: when its attempt ends, or when the service does.
+        const once: Settle = Effect.suspend(() => open.delete(once) ? settle : Effect.void)
+        open.add(once)
+        return Effect.succeed(once)
+      })
+  }
 })

@@ -2,20 +2,7 @@
 import * as Effect from "effect/Effect"
 import { Outbox } from "../../internal/storeClient.ts"
 import type { Row } from "./data.ts"
-
-/** What a row takes beside its texts. */
-const fixedBytes = 700
-
-const lengthOf = (text: string | undefined): number => text === undefined ? 0 : text.length
-
-/** About how many bytes of memory a row takes: two for each character of its texts. */
-export const bytesOf = (row: Row): number => {
-  let length = row.callId.length + lengthOf(row.user) + lengthOf(row.tenant) + lengthOf(row.requestType) +
-    lengthOf(row.key) + row.model.length + lengthOf(row.stopReason) + lengthOf(row.requestId)
-  for (const name in row.tags) length += name.length + lengthOf(row.tags[name]) + 16
-  for (const rule of row.rules) length += rule.length
-  return fixedBytes + 2 * length
-}
+import { bytesOf } from "./recording.ts"
 
 export class Backlog {
   lostRows = 0

@@ -120,3 +120,27 @@ export type Reply =
   | { readonly _tag: "Page"; readonly rows: ReadonlyArray<Row>; readonly next: Cursor | undefined }
   | { readonly _tag: "Span"; readonly span: { readonly oldest: number; readonly newest: number } | undefined }
   | { readonly _tag: "Trim"; readonly removed: number }
+
+/** A row in memory: its number, and about how many bytes it takes. */
+export interface Stored {
+  readonly id: number
+  readonly row: Row
+  readonly bytes: number
+}
+
+/**
+ * All rows of a store in memory.
+ *
+ * - `byAttempt`: in the order of writing, by attempt and call.
+ * - `byTime`: in the order of time; undefined after a change.
+ * - `bytes`: about how much memory they take.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Rows {
+  readonly byAttempt: Map<string, Stored>
+  byTime: ReadonlyArray<Stored> | undefined
+  lastId: number
+  bytes: number
+}

@@ -48,12 +48,15 @@ const aggregated = (
   )
 
 /** By names as rows have them. */
-const whereOf = ({ tags = {}, ...fields }: CostReport.Where = {}): CostReport.Where => ({
-  ...Object.fromEntries(
-    Object.entries(fields).flatMap(([name, value]) => value === undefined ? [] : [[name, nameOf(value)]])
-  ),
-  tags: Object.fromEntries(Object.entries(tags).map(([name, value]) => [nameOf(name), nameOf(value)]))
-})
+const whereOf = ({ tags = {}, ...fields }: CostReport.Where = {}): CostReport.Where => {
+  const wanted = Object.entries(fields).flatMap(([name, value]) => value === undefined ? [] : [[name, nameOf(value)]])
+  const wantedTags = Object.entries(tags).map(([name, value]) => [nameOf(name), nameOf(value)])
+  return {
+    ...Object.fromEntries(wanted),
+    // Without any condition a store may go a shorter way.
+    ...(wantedTags.length === 0 ? undefined : { tags: Object.fromEntries(wantedTags) })
+  }
+}
 
 /** The part of a range in which there are rows. */
 const occupied = (ask: Ask, { from, to }: Range): Effect.Effect<Range, CostLedgerError> =>

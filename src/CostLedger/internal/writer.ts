@@ -11,19 +11,8 @@ import * as Semaphore from "effect/Semaphore"
 import { StoreClient } from "../../internal/storeClient.ts"
 import { Backlog } from "./backlog.ts"
 import { type Ask, CostLedgerError, type ReplyTo } from "./client.ts"
-import type { Command, Row } from "./data.ts"
-
-export interface Writer {
-  readonly write: (row: Row) => Effect.Effect<void>
-  /** Writes what waits now. */
-  readonly flush: Effect.Effect<void, CostLedgerError>
-  readonly status: () => {
-    readonly pendingRows: number
-    readonly lostRows: number
-    readonly evictedRows: number
-    readonly isDown: boolean
-  }
-}
+import type { Command } from "./data.ts"
+import { evicting, type Writer } from "./recording.ts"
 
 /**
  * - `flushMillis`: how long a row waits at most while the store answers.
@@ -39,9 +28,6 @@ export interface Settings {
 }
 
 type Write = Extract<Command, { readonly _tag: "Write" }>
-
-/** Logged at the first eviction of a store. */
-export const evicting = Effect.logInfo("CostLedger: the store is full; older rows are evicted for newer ones.")
 
 /** Random, so that processes that lost a store do not return to it together. */
 const backoff = (client: Pick<StoreClient<never, unknown>, "waitMillis">): Effect.Effect<void> =>

@@ -11,28 +11,28 @@ import { Reason, type State } from "./readiness.ts"
 import type { Seen } from "./traffic.ts"
 import { version } from "./version.ts"
 
-const optionalNumber = Schema.optional(Schema.Number)
+const optionalNumber = Schema.optional(Schema.Finite)
 const optionalString = Schema.optional(Schema.String)
 
 const Circuit = Schema.Struct({
   group: Schema.String,
   mode: Schema.Literals(["normal", "observe", "forcedOpen", "disabled"]),
   phase: Schema.Literals(["closed", "open", "halfOpen"]),
-  retryAfterMillis: Schema.Number,
-  openings: Schema.Number,
-  calls: Schema.Number,
-  failures: Schema.Number,
-  slow: Schema.Number
+  retryAfterMillis: Schema.Finite,
+  openings: Schema.Finite,
+  calls: Schema.Finite,
+  failures: Schema.Finite,
+  slow: Schema.Finite
 })
 
-const Level = Schema.Struct({ perMinute: Schema.Number, capacity: Schema.Number, free: Schema.Number })
+const Level = Schema.Struct({ perMinute: Schema.Finite, capacity: Schema.Finite, free: Schema.Finite })
 
 const Limit = Schema.Struct({
   keyGroup: Schema.String,
   group: Schema.String,
-  waiting: Schema.Number,
-  inFlight: Schema.Number,
-  pausedMillis: Schema.Number,
+  waiting: Schema.Finite,
+  inFlight: Schema.Finite,
+  pausedMillis: Schema.Finite,
   closed: Schema.Boolean,
   requests: Schema.optional(Level),
   inputTokens: Schema.optional(Level),
@@ -44,8 +44,8 @@ const Key = Schema.Struct({
   label: Schema.String,
   group: Schema.String,
   state: Schema.Literals(["usable", "cooling", "quarantined", "drained", "removed"]),
-  weight: Schema.Number,
-  inFlight: Schema.Number,
+  weight: Schema.Finite,
+  inFlight: Schema.Finite,
   reasons: Schema.Array(Schema.String),
   retryAfterMillis: optionalNumber
 })
@@ -53,16 +53,16 @@ const Key = Schema.Struct({
 const Budget = Schema.Struct({
   budget: Schema.String,
   account: Schema.String,
-  limitNanoUsd: Schema.Number,
-  spentNanoUsd: Schema.Number,
-  reservedNanoUsd: Schema.Number,
-  remainingNanoUsd: Schema.Number,
+  limitNanoUsd: Schema.Finite,
+  spentNanoUsd: Schema.Finite,
+  reservedNanoUsd: Schema.Finite,
+  remainingNanoUsd: Schema.Finite,
   /** Undefined for a window without an end. */
   windowEnd: optionalNumber
 })
 
 const Last = Schema.Struct({
-  at: Schema.Number,
+  at: Schema.Finite,
   model: Schema.String,
   error: optionalString,
   message: optionalString
@@ -80,16 +80,16 @@ const Last = Schema.Struct({
  * @since 0.1.0
  */
 export const Detail = Schema.Struct({
-  at: Schema.Number,
-  startedAt: Schema.Number,
+  at: Schema.Finite,
+  startedAt: Schema.Finite,
   ready: Schema.Boolean,
   reasons: Schema.Array(Reason),
-  active: Schema.Number,
+  active: Schema.Finite,
   circuits: Schema.Array(Circuit),
   limits: Schema.Array(Limit),
   keys: Schema.Array(Key),
   budgets: Schema.optional(Schema.Array(Budget)),
-  ledger: Schema.Struct({ pendingRows: Schema.Number, lostRows: Schema.Number, isDown: Schema.Boolean }),
+  ledger: Schema.Struct({ pendingRows: Schema.Finite, lostRows: Schema.Finite, isDown: Schema.Boolean }),
   lastSuccess: Schema.optional(Last),
   lastError: Schema.optional(Last),
   versions: Schema.Struct({ "effect-claude": Schema.String, sdk: Schema.String })
@@ -110,7 +110,8 @@ const maxShown = 200
 
 const circuitOf = ({ retryAfter, ...circuit }: CircuitBreaker.Snapshot): typeof Circuit.Type => ({
   ...circuit,
-  retryAfterMillis: Duration.toMillis(retryAfter)
+  // JSON has no infinity.
+  retryAfterMillis: Math.min(Duration.toMillis(retryAfter), Number.MAX_SAFE_INTEGER)
 })
 
 const levelOf = (level: RateLimiter.Level | undefined): typeof Level.Type | undefined =>

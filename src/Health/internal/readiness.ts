@@ -12,8 +12,8 @@ import type * as RateLimiter from "../../RateLimiter.ts"
  * - `stopping`: it shuts down.
  * - `circuit`: the circuit of a model group refuses attempts. It is no reason any more once an attempt may try again.
  * - `keys`: no key can be used, or only after a minute.
- * - `limits`: a spend limit of the API is reached.
- * - `budget`: a budget of all calls has no room.
+ * - `limits`: a spend limit of the API is reached, of every organization with a key that can be used.
+ * - `budget`: a budget of all calls has no room, or an account of one that the program cannot do without.
  * - `budgetStore`: the store of the budgets does not answer, so calls are refused.
  * - `calls`: the last five calls or more have failed by the fault of the API, for a minute after the last of them. Where circuits break, those decide.
  * - `probe`: the last probe has failed, and no call has succeeded since.
@@ -77,40 +77,64 @@ const ofKeys = (keys: ReadonlyArray<KeyPool.Snapshot>): ReadonlyArray<Reason> =>
   return [{ kind: "keys", subject: "", message }]
 }
 
-const ofLimits = ({ group, keyGroup, levels: { closed, pausedMillis } }: RateLimiter.Snapshot): ReadonlyArray<Reason> =>
-  closed
-    ? [{
-      kind: "limits",
-      subject: keyGroup === "" ? group : `${group} of ${keyGroup}`,
-      message: `The API reported that a spend limit of ${keyGroup || "the organization"} is reached, so calls to ` +
-        `${group} are not sent.${inTime(pausedMillis)}`
-    }]
-    : []
+/** Only those that leave no key for a model group. */
+const ofLimits = (
+  limits: ReadonlyArray<RateLimiter.Snapshot>,
+  keys: ReadonlyArray<KeyPool.Snapshot>
+): ReadonlyArray<Reason> => {
+  const closed = limits.filter(({ levels }) => levels.closed)
+  const usable = new Set(keys.filter(isUsable).map(({ group }) => group))
+  const isClosed = (group: string) =>
+    [...usable].every((keyGroup) => closed.some((limit) => limit.group === group && limit.keyGroup === keyGroup))
+  return closed.filter(({ group }) => isClosed(group)).map(({ group, keyGroup, levels: { pausedMillis } }) => ({
+    kind: "limits",
+    subject: keyGroup === "" ? group : `${group} of ${keyGroup}`,
+    message: `The API reported that a spend limit of ${keyGroup || "the organization"} is reached, so calls to ` +
+      `${group} are not sent.${inTime(pausedMillis)}`
+  }))
+}
 
-/** `needed`: what calls needed that were refused last, by budget. */
-const ofBudget = (
-  { account, budget, remainingNanoUsd, windowEnd }: AccountStatus,
-  needed: ReadonlyMap<string, number>,
+/** An account of a budget, as a key. */
+export const accountId = ({ account, budget }: { readonly account: string; readonly budget: string }): string =>
+  `${budget}\0${account}`
+
+/** Of budgets of all calls, and of those that the program cannot do without. It names no account: whoever asks may read it. */
+const ofBudgets = (
+  budgets: ReadonlyArray<AccountStatus>,
+  { amounts, names }: Needed,
   now: number
-): ReadonlyArray<Reason> =>
-  account === "" && remainingNanoUsd < (needed.get(budget) ?? 1)
-    ? [{
+): ReadonlyArray<Reason> => {
+  const full = budgets.filter((status) =>
+    (status.countsAll || names.includes(status.budget)) &&
+    status.remainingNanoUsd < (amounts.peek(accountId(status)) ?? 1)
+  )
+  return [...new Map(full.map((status) => [status.budget, status])).values()].map(({ budget, windowEnd }) => {
+    const accounts = full.filter((status) => status.budget === budget && status.account !== "").length
+    const where = accounts === 0 ? "" : ` in ${accounts} of its accounts`
+    return {
       kind: "budget",
       subject: budget,
-      message: `The budget "${budget}" has no room.${inTime(windowEnd - now)}`
-    }]
-    : []
+      message: `The budget "${budget}" has no room${where}.${inTime(windowEnd - now)}`
+    }
+  })
+}
+
+/** Budgets that the program cannot do without, and what calls needed that were refused last, by account. */
+export interface Needed {
+  readonly names: ReadonlyArray<string>
+  readonly amounts: { readonly peek: (accountId: string) => number | undefined }
+}
 
 /** What stands in the way of some calls or of all. */
 export const reasonsOf = (
   { budgets, circuits, keys, limits }: State,
-  needed: ReadonlyMap<string, number>,
+  needed: Needed,
   now: number
 ): ReadonlyArray<Reason> => [
   ...circuits.flatMap(ofCircuit),
   ...ofKeys(keys),
-  ...limits.flatMap(ofLimits),
+  ...ofLimits(limits, keys),
   ...budgets === undefined
     ? [{ kind: "budgetStore" as const, subject: "", message: "The store of the budgets does not answer." }]
-    : budgets.flatMap((status) => ofBudget(status, needed, now))
+    : ofBudgets(budgets, needed, now)
 ]

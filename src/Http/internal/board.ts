@@ -58,13 +58,7 @@ export interface Circuits {
   readonly to: "closed" | "open" | "halfOpen"
 }
 
-/**
- * What is new on the status page. The first update of a reader has all that is kept: `points` of the last ten minutes, up to 50 `calls` and up to 50 notable
- * ones, and the changes of `circuits`; each later one has what came since.
- *
- * @category models
- * @since 0.1.0
- */
+/** What is new on the status page. */
 export interface Update {
   readonly sequence: number
   readonly points: ReadonlyArray<Point>

@@ -37,7 +37,8 @@ export const happeningOf = (feed: string, value: unknown): Happening | undefined
   switch (feed) {
     case "circuits": {
       const { from, group, openDuration, to } = value as Transition
-      const openMillis = openDuration === undefined ? undefined : Duration.toMillis(openDuration)
+      // JSON has no infinity.
+      const openMillis = openDuration && Math.min(Duration.toMillis(openDuration), Number.MAX_SAFE_INTEGER)
       return { _tag: "CircuitChanged", group, from, to, openMillis }
     }
     case "keys": {

@@ -191,7 +191,7 @@ export class Recorder {
     if (Exit.isSuccess(exit)) this.answer = exit.value
     if (this.to.feed.subscribers > 0) this.publishEnd(attempt, what, cost, now)
     if (span !== undefined) {
-      describeAttempt(span, attempt, what, cost, this.failure, now)
+      if (span.sampled) describeAttempt(span, attempt, what, cost, this.failure, now)
       // The exit of a scope does not say how its stream ended.
       const how = outcome._tag === "Failed" && Exit.isSuccess(exit) ? Exit.fail(outcome.error) : exit
       span.end(this.to.clock.currentTimeNanosUnsafe(), how)
@@ -231,8 +231,8 @@ export class Recorder {
 
   private addWait(wait: Wait, now: number): void {
     this.waits.push(wait)
-    const { callId, context: { priority } } = this.start
-    this.to.series.wait(wait.for, priority).updateUnsafe(wait.millis / 1_000, this.to.services)
+    const { callId, context: { priority, tenant } } = this.start
+    this.to.series.wait(wait.for, priority, tenant).updateUnsafe(wait.millis / 1_000, this.to.services)
     this.to.publish({ _tag: "Waited", callId, attempt: this.last?.number ?? 1, ...wait }, now)
   }
 
@@ -261,7 +261,7 @@ export class Recorder {
 
   /** Something happened while the call was under way. */
   event(name: string, now: number, attributes: Record<string, unknown>): void {
-    this.span?.event(name, nanos(now), attributes)
+    if (this.span?.sampled === true) this.span.event(name, nanos(now), attributes)
   }
 
   /** There is no further attempt, although one might have helped. */
@@ -315,7 +315,7 @@ export class Recorder {
   /** Ends the span of the call. */
   endSpan(span: Tracer.Span, record: CallRecord, exit: Exit.Exit<unknown, unknown>): void {
     const { last, stopped } = this
-    describeCall(span, this.to.version, record, { last, ...this.exchanged })
+    if (span.sampled) describeCall(span, this.to.version, record, { last, ...this.exchanged })
     const how = stopped?.failure === undefined || Exit.isFailure(exit) ? exit : Exit.fail(stopped.failure.cause)
     span.end(this.to.clock.currentTimeNanosUnsafe(), how)
   }

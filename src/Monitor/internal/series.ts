@@ -194,6 +194,7 @@ export class ModelSeries {
 
 /** The most models that are remembered by the names that were asked for; series are fewer, since those that nobody knows share one. */
 const maxNames = 1_000
+const maxLength = 100
 
 /** The series of all calls together, and those of each model. */
 export class Series {
@@ -204,9 +205,17 @@ export class Series {
   private readonly find: Catalogue["find"]
   private readonly services: Context.Context<never>
   private readonly genAi: GenAi
+  private readonly tenantLabel: (tenant: string | undefined) => string
 
-  constructor(find: Catalogue["find"], services: Context.Context<never>, version: Conventions, baseUrl: string) {
+  constructor(
+    find: Catalogue["find"],
+    tenantLabel: (tenant: string | undefined) => string,
+    services: Context.Context<never>,
+    version: Conventions,
+    baseUrl: string
+  ) {
     this.find = find
+    this.tenantLabel = tenantLabel
     this.services = services
     this.genAi = new GenAi(version, baseUrl)
   }
@@ -219,9 +228,10 @@ export class Series {
     return new Map(all)
   }
 
-  wait(reason: WaitReason, priority: string): Metric.Histogram<number> {
-    const key = `${reason} ${priority}`
-    const series = this.waits.get(key) ?? histogram(metrics.waits, { for: reason, priority })
+  wait(reason: WaitReason, priority: string, of: string | undefined): Metric.Histogram<number> {
+    const tenant = this.tenantLabel(of)
+    const key = `${reason} ${priority} ${tenant}`
+    const series = this.waits.get(key) ?? histogram(metrics.waits, { for: reason, priority, tenant })
     this.waits.set(key, series)
     return series
   }
@@ -232,7 +242,7 @@ export class Series {
     if (known !== undefined) return known
     const label = this.labelOf(name)
     const series = this.names.get(label) ?? this.add(label)
-    if (this.names.size < maxNames) this.names.set(name, series)
+    if (this.names.size < maxNames && name.length <= maxLength) this.names.set(name, series)
     return series
   }
 

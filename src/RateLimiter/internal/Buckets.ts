@@ -1,9 +1,13 @@
 /**
- * One bucket set as a pure state machine: what may be sent when, as a function of time. It decides nothing about queues and holds no clock.
+ * One bucket set as a pure state machine: what may be sent when, as a function of time. It decides nothing about queues and holds no clock. At the end,
+ * those in the memory of this process.
  *
  * Each dimension is a bucket with continuous refill. `level` follows what the server's bucket holds: requests and input are used when an attempt is
  * admitted, output as it is produced. Until then predicted output is `reserved`: what is free is `level - reserved`.
  */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import { BoundedMap } from "../../internal/boundedMap.ts"
 import { type Amounts, type Dimension, dimensions, minus, zero } from "./Amounts.ts"
 import type { Level, Levels } from "./BucketSet.ts"
 import { priorities } from "./classes.ts"
@@ -79,18 +83,23 @@ export const configure = (self: State, limits: State["limits"]): void => {
 
 const tooLarge: Reservation = { _tag: "TooLarge" }
 
+/** Whether so much input surely fits into what a bucket refills in one burst: then it is not too large. */
+const fits = (bucket: Bucket | undefined, size: number, burstMillis: number): boolean =>
+  bucket === undefined || size * minute <= bucket.perMinute * burstMillis
+
 /**
  * Takes what is asked for if the reservation begins in time, in all dimensions or in none, and leaves what is kept for those who stay in line. What is reserved ahead is taken now, so a dimension that is full
  * and does not bind may be ahead of the server's by what that one needs until it is sent.
  */
 export const reserve = (self: State, ask: Ask, now: number, process = ""): Reservation => {
   advance(self, now)
-  const { buckets, ramp, reserved, used } = self
+  const { buckets, burstMillis, ramp, reserved, used } = self
   const { priority = "standard", reserve, usage } = ask
   const { size = usage.inputTokens } = ask
   self.asked[priority] = now
-  if (isTooLarge(buckets, self.burstMillis, size)) return tooLarge
-  const { isAhead, pass } = progress.standing(self, ask, now)
+  const isSmall = fits(buckets.inputTokens, size, burstMillis) && fits(buckets.tokens, size, burstMillis)
+  if (!isSmall && isTooLarge(buckets, burstMillis, size)) return tooLarge
+  const { isAhead, pass } = ask.flow === undefined ? progress.alone : progress.standing(self, ask, now)
   const waitMillis = Math.ceil(Math.max(
     self.pausedUntil - now,
     self.savings.length === 0 ? waitAlone(self, ask) : savings.wait(self, ask, pass, process, now),
@@ -230,3 +239,28 @@ export const step = (state: State | undefined, batch: Batch, now: number): reado
   const reply = apply(next, batch, now)
   return [next, reply]
 }
+
+/** The most bucket sets that are kept; the least recently used one makes room. */
+const maxStates = 10_000
+
+/** A store in the memory of this process. */
+export const memory = Effect.map(Clock.Clock, (clock) => {
+  const states = new BoundedMap<string, State>(maxStates)
+  /** Attempts of one group come in runs. */
+  let last: { readonly key: string; readonly state: State } | undefined
+  const stateOf = ({ burstMillis, key }: Batch, now: number): State => {
+    const state = states.get(key) ?? make(burstMillis, now)
+    states.set(key, state)
+    last = { key, state }
+    return state
+  }
+  return {
+    isLocal: true,
+    step: (batch: Batch) =>
+      Effect.sync(() => {
+        const now = clock.currentTimeMillisUnsafe()
+        const state = last?.key === batch.key ? last.state : stateOf(batch, now)
+        return apply(state, batch, now)
+      })
+  }
+})

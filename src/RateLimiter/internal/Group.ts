@@ -1,12 +1,12 @@
 /** The attempts of one group, which share buckets: admits at once where nobody waits and there is room, else in turn. */
 import type * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import { type Attempt, type Settle, waited } from "../../Attempt.ts"
-import type { CallContext } from "../../CallContext.ts"
 import { RateLimitedLocallyError } from "../../ClaudeError.ts"
 import * as Metrics from "../../internal/metrics.ts"
 import { type Dimension, dimensions, plus, zero } from "./Amounts.ts"
@@ -17,7 +17,7 @@ import type { Limits } from "./Limits.ts"
 import { giveBack, Line, type Refused, type Turn } from "./Line.ts"
 import { capacityOf } from "./State.ts"
 import type { Ticket } from "./Store.ts"
-import { Window } from "./Window.ts"
+import { isConfigured, Window } from "./Window.ts"
 
 export interface Options {
   readonly keyGroup: string
@@ -53,15 +53,11 @@ const gaugeMillis = 1_000
 const metricsOf = (group: string) => {
   const remaining = (dimension: string) => Metrics.gauge(Metrics.metrics.limitRemaining, { group, dimension })
   const limit = (dimension: string) => Metrics.gauge(Metrics.metrics.limit, { group, dimension })
-  const queue = (priority: string) => Metrics.gauge(Metrics.metrics.limitQueue, { group, priority })
   return {
     waits: Metrics.histogram(Metrics.metrics.limitWaits, { group }),
     outputRatio: Metrics.histogram(Metrics.metrics.outputRatio, { group }),
-    queue: {
-      interactive: queue("interactive"),
-      standard: queue("standard"),
-      bulk: queue("bulk")
-    } satisfies Record<CallContext["priority"], unknown>,
+    /** By priority and tenant. */
+    queue: new Map<string, Metric.Gauge<number>>(),
     limit: {
       requests: limit("requests"),
       inputTokens: limit("input_tokens"),
@@ -92,7 +88,7 @@ const isCrowded = (levels: Levels, { reserve, usage }: Need, asking: number): bo
 /** What was learnt paces a request, and makes it no larger than the bucket that it fits into. */
 const paced = (need: Need, size: number, limits: Limits, { burstMillis, inputTokens, share, tokens }: Levels): Need => {
   const capacity = (level: Level | undefined, limit: number | undefined) =>
-    level === undefined ? capacityOf(limit ?? Infinity, burstMillis) : level.capacity / share
+    level !== undefined ? level.capacity / share : limit === undefined ? Infinity : capacityOf(limit, burstMillis)
   const most = Math.min(
     capacity(inputTokens, limits.inputTokensPerMinute),
     capacity(tokens, limits.tokensPerMinute)
@@ -122,7 +118,8 @@ export class Group {
   /** How many ask without having been in the line, and have no answer yet. */
   private asking = 0
   private limits: Limits
-  private readonly window: Window
+  /** From the first time on that no limits are configured. */
+  private window: Window | undefined
   /** From the first one on that must wait. */
   private line: Line | undefined
   private readonly inFlight = new Set<InFlight.InFlight>()
@@ -148,7 +145,7 @@ export class Group {
     this.services = options.services
     this.configured = options.configured
     this.limits = options.configured()
-    this.window = new Window(this.limits)
+    this.window = isConfigured(this.limits) ? undefined : new Window(this.limits)
     this.metrics = metricsOf(options.name)
     this.gauge = Effect.map(options.buckets.levels, (levels) => {
       for (const dimension of dimensions) {
@@ -171,19 +168,20 @@ export class Group {
 
   /** Whether another attempt may go out, as far as the buckets do not know: before any limit is known, a few at a time. */
   get isOpen(): boolean {
-    return this.window.isOpen(this.admitted, this.clock)
+    return this.window === undefined || this.window.isOpen(this.admitted, this.clock)
   }
 
   /** How long it takes at most until another attempt may go out behind so many. */
   opensIn(behind: number): number {
-    return this.window.opensIn(behind, this.admitted, this.clock)
+    return this.window === undefined ? 0 : this.window.opensIn(behind, this.admitted, this.clock)
   }
 
   /** Applies the limits as configured now, also to those who wait. */
   get reconfigure(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.limits = this.configured()
-      this.window.reset(this.limits)
+      if (this.window !== undefined) this.window.reset(this.limits)
+      else if (!isConfigured(this.limits)) this.window = new Window(this.limits)
       // An empty request carries the new limits to the store.
       return Effect.map(this.reserve({ usage: zero, reserve: zero, withinMillis: 0 }, 0), () => this.line?.wake())
     })
@@ -196,7 +194,11 @@ export class Group {
   /** Runs uninterruptibly, except where it waits. */
   admit(attempt: Attempt): Effect.Effect<Settle, RateLimitedLocallyError> {
     const began = this.clock.currentTimeMillisUnsafe()
-    const need = this.needOf(attempt)
+    const { context } = attempt
+    const alone = InFlight.needOf(attempt)
+    const need = this.buckets.isShared
+      ? { ...alone, flow: flowOf(context), weight: weightOf(this.weights, context) }
+      : alone
     const { size = 0, usage } = need
     const admitted = usage.inputTokens > size
       ? Effect.flatMap(
@@ -206,13 +208,6 @@ export class Group {
       : this.admitNeed(attempt, need, began)
     const isLookDue = this.inFlight.size > 0 && Math.abs(began - this.lookedAt) >= lookMillis
     return isLookDue ? Effect.andThen(this.look(), admitted) : admitted
-  }
-
-  private needOf(attempt: Attempt): Need {
-    const need = InFlight.needOf(attempt)
-    if (!this.buckets.isShared) return need
-    const { context } = attempt
-    return { ...need, flow: flowOf(context), weight: weightOf(this.weights, context) }
   }
 
   private admitNeed(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
@@ -261,13 +256,12 @@ export class Group {
   private waitEarly(attempt: Attempt, need: Need, ticket: Ticket, millis: number): Effect.Effect<Ticket> {
     this.early++
     const began = this.clock.currentTimeMillisUnsafe()
-    const { priority } = attempt.context
-    this.queued(priority, 1)
+    this.queued(attempt, 1)
     return Effect.interruptible(Effect.sleep(millis)).pipe(
       Effect.as(ticket),
       Effect.onExit((exit) => {
         this.early--
-        this.queued(priority, -1)
+        this.queued(attempt, -1)
         waited(attempt, "limits", this.clock.currentTimeMillisUnsafe() - began)
         this.line?.wake()
         if (Exit.isSuccess(exit)) return Effect.void
@@ -283,10 +277,10 @@ export class Group {
     const who = { priority, flow: flowOf(context), weight: weightOf(this.weights, context) }
     const until = patience === undefined ? deadline : Math.min(deadline ?? Infinity, began + patience)
     this.line ??= new Line(this)
-    this.queued(priority, 1)
+    this.queued(attempt, 1)
     const granted = Effect.onExit(this.line.wait(who, until, need, until !== deadline), () =>
       Effect.sync(() => {
-        this.queued(priority, -1)
+        this.queued(attempt, -1)
         waited(attempt, "limits", this.clock.currentTimeMillisUnsafe() - began)
       }))
     return Effect.matchEffect(granted, {
@@ -296,8 +290,13 @@ export class Group {
   }
 
   /** One more waits, or one less. */
-  private queued(priority: CallContext["priority"], by: 1 | -1): void {
-    this.metrics.queue[priority].modifyUnsafe(by, this.services)
+  private queued({ context: { priority, tenant: of } }: Attempt, by: 1 | -1): void {
+    const { queue } = this.metrics
+    const tenant = Context.get(this.services, Metrics.TenantLabel)(of)
+    const key = `${priority} ${tenant}`
+    const series = queue.get(key) ?? Metrics.gauge(Metrics.metrics.limitQueue, { group: this.name, priority, tenant })
+    queue.set(key, series)
+    series.modifyUnsafe(by, this.services)
   }
 
   private errorOf(refused: Refused, attempt: Attempt, { size }: Need): RateLimitedLocallyError {
@@ -336,7 +335,7 @@ export class Group {
       standing: "fresh"
     }
     this.inFlight.add(self)
-    this.window.sent(self)
+    this.window?.sent(self)
     this.metrics.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, this.services)
     return Effect.suspend(() => {
       this.inFlight.delete(self)
@@ -350,7 +349,7 @@ export class Group {
       const { isOdd, report } = InFlight.close(self, now)
       turn?.used(plus(self.used, report.usage))
       this.admitted--
-      this.window.settled(self, now, report)
+      this.window?.settled(self, now, report)
       const { line } = this
       const reported = line === undefined
         ? this.buckets.report(report)
@@ -383,7 +382,7 @@ export class Group {
         report.observed === undefined
           ? this.buckets.report(report)
           : Effect.map(this.buckets.report(report), () => {
-            this.window.observed(now)
+            this.window?.observed(now)
             this.line?.wake()
           })
       )

@@ -25,11 +25,11 @@ const letInMillis = 2_000
 
 const unknown: Bound = { _tag: "Unknown", window: firstWindow }
 
-const boundBy = (limits: Limits): Bound => {
-  const isLimited = limits.requestsPerMinute !== undefined || limits.inputTokensPerMinute !== undefined ||
-    limits.outputTokensPerMinute !== undefined || limits.tokensPerMinute !== undefined
-  return isLimited ? { _tag: "Configured" } : unknown
-}
+export const isConfigured = (limits: Limits): boolean =>
+  limits.requestsPerMinute !== undefined || limits.inputTokensPerMinute !== undefined ||
+  limits.outputTokensPerMinute !== undefined || limits.tokensPerMinute !== undefined
+
+const boundBy = (limits: Limits): Bound => isConfigured(limits) ? { _tag: "Configured" } : unknown
 
 export class Window {
   private bound: Bound

@@ -36,7 +36,8 @@ export interface Standing {
   readonly isAhead: boolean
 }
 
-const alone: Standing = { pass: 0, isAhead: false }
+/** Where nobody says who it is for. */
+export const alone: Standing = { pass: 0, isAhead: false }
 
 export const standing = (self: State, ask: Ask, now: number): Standing => {
   const { flow, priority = "standard", weight = 1 } = ask

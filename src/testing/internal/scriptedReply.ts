@@ -69,11 +69,8 @@ export interface Rendered {
 }
 
 /** The models of the catalogue that are not retired, as the simulator lists them on the day of the catalogue. */
-export const models = (): ReadonlyArray<ModelInfo> => {
-  const page = Models.answer("/v1/models?limit=1000", Date.parse(Model.asOf))
-  // Unless it refuses, the body is the SDK's page of models.
-  return "body" in page ? (page.body as { readonly data: ReadonlyArray<ModelInfo> }).data : []
-}
+export const models = (): ReadonlyArray<ModelInfo> =>
+  Models.all(Model.catalogue, Date.parse(Model.asOf)).filter(({ lifecycle }) => lifecycle !== "retired")
 
 /** The prompt as the simulator counts it: a request of the SDK is a body that was never encoded as JSON. */
 export const inputTokens = (request: object & { readonly model: string }): number =>

@@ -20,7 +20,7 @@ export interface BilledTokens {
  * One request that was served: it passed every check and work on it began. `at` is its arrival in milliseconds since the epoch. A
  * request whose reader left has the outcome `aborted`, one that a fault cut short `failed`; both are charged for the output until then.
  * The prompt is charged in full, cache writes too, even when the reader left before the first token. Counting tokens is free, so its
- * rows hold zeros. `nanoUsd` is the cost in integer nano-dollars, by the prices of `PriceBook` on its arrival; undefined where the
+ * rows hold zeros. Requests of a batch have the tier `batch` and half the price. `nanoUsd` is the cost in integer nano-dollars, by the prices of `PriceBook` on its arrival; undefined where the
  * model, or the way it was served, has no price. It is 0 for refusals that are free, although `usage` has their tokens.
  *
  * @category models
@@ -35,7 +35,9 @@ export interface BillRow {
   readonly model: string
   readonly endpoint: "messages" | "count_tokens"
   readonly stream: boolean
+  readonly tier: "standard" | "batch"
   readonly usage: BilledTokens
+  readonly webSearches: number
   readonly nanoUsd: number | undefined
   readonly outcome: "complete" | "aborted" | "failed"
 }

@@ -41,7 +41,11 @@ export const over = <P extends Parts>(
     api: { ...parts.api, ...api },
     keys: withKeys(
       parts.keys,
-      keys.map(({ key, label, organization }) => ({ label, group: organization, secret: Redacted.make(key) }))
+      keys.filter(({ admin }) => admin !== true).map(({ key, label, organization }) => ({
+        label,
+        group: organization,
+        secret: Redacted.make(key)
+      }))
     )
   } as ClaudeService.Parts) as Over<P> // `P` was checked by the caller, and `parts` are of that type
 

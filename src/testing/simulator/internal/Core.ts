@@ -3,17 +3,23 @@
  */
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import type * as Model from "../../../Model.ts"
+import * as Model from "../../../Model.ts"
+import * as Batches from "./Batches.ts"
 import * as Bill from "./Bill.ts"
 import * as Buckets from "./Buckets.ts"
 import * as Cache from "./Cache.ts"
+import type * as Compose from "./Compose.ts"
 import * as Cost from "./Cost.ts"
 import * as Faults from "./Faults.ts"
+import * as Files from "./Files.ts"
 import * as Keys from "./Keys.ts"
 import * as Messages from "./Messages.ts"
+import * as Models from "./Models.ts"
+import * as Reports from "./Reports.ts"
 import * as Route from "./Route.ts"
 import * as Spend from "./Spend.ts"
 import * as Step from "./Step.ts"
+import * as Threads from "./Threads.ts"
 import * as Wire from "./Wire.ts"
 
 /**
@@ -43,6 +49,8 @@ export interface CoreOptions extends Messages.MessageOptions {
   readonly bodyLimit: number
   readonly billRows: number
   readonly cacheEntries: number
+  /** How long a batch takes. */
+  readonly batchMillis: number
   readonly wait: Step.Wait
 }
 
@@ -58,8 +66,18 @@ interface Shared {
   readonly keys: ReturnType<typeof Keys.make>
   readonly respond: Route.Respond
   /** Puts the work that was done for a request on the bill. */
-  readonly record: (served: Messages.Served, outcome: Bill.BillRow["outcome"]) => void
+  readonly record: (served: Compose.Served, outcome: Bill.BillRow["outcome"]) => void
 }
+
+const nothing = () => {}
+
+const unserved = (): Compose.Served => ({
+  row: undefined,
+  division: undefined,
+  manner: undefined,
+  output: 0,
+  release: nothing
+})
 
 /** Accepts a request. It is answered once `next` is called. */
 const accept = (
@@ -69,13 +87,7 @@ const accept = (
   counters.total++
   counters.open++
   const id = `req_sim${counters.total.toString(36).padStart(18, "0")}`
-  const served: Messages.Served = {
-    row: undefined,
-    division: undefined,
-    manner: undefined,
-    output: 0,
-    release: () => {}
-  }
+  const served = unserved()
   let open = true
 
   const close = (outcome: Bill.BillRow["outcome"]) => {
@@ -132,7 +144,8 @@ const accept = (
         } else {
           const failed = () => close("failed")
           const usual = { [Symbol.iterator]: answered }
-          steps = Faults.apply(fault, usual, stream, id, { "request-id": id }, failed)[Symbol.iterator]()
+          const headers = { "request-id": id, ...(key === undefined ? undefined : Keys.headers(key)) }
+          steps = Faults.apply(fault, usual, stream, id, headers, failed)[Symbol.iterator]()
         }
       }
       const made = Result.try(steps.next.bind(steps))
@@ -150,6 +163,52 @@ const accept = (
   }
 }
 
+const catalogueDay = Date.parse(Model.asOf)
+
+/** The endpoints and what they share. */
+const endpoints = (
+  options: CoreOptions,
+  keys: ReturnType<typeof Keys.make>,
+  messages: ReturnType<typeof Messages.make>,
+  bill: ReturnType<typeof Bill.make>,
+  record: Shared["record"]
+): Route.Respond => {
+  const { batchMillis, catalogue, now } = options
+  let made = 0
+  const nextId = () => `req_sim0${(++made).toString(36).padStart(17, "0")}`
+  const today = () => Math.max(now(), catalogueDay)
+  const files = Files.make(now, 10_000, nextId)
+  const checks = { catalogue, extra: new Set(options.models), files, today }
+  const batches = Batches.make({
+    now,
+    batchMillis,
+    capacity: 100,
+    nextId,
+    run: (params, key, version) => {
+      const marked = JSON.stringify(params).includes("cache_control")
+      const checked = Route.check(checks, params, key, { version, betas: "", counting: false, marked })
+      if ("status" in checked) return checked
+      const served = unserved()
+      const answer = messages.answerBatched(checked, key, served, nextId())
+      record(served, "complete")
+      return answer
+    }
+  })
+  return Route.make({
+    ...checks,
+    keys,
+    messages,
+    now,
+    threads: Threads.make(options.remembered),
+    resources: {
+      "/v1/messages/batches": batches,
+      "/v1/models": Models.make(catalogue, today),
+      "/v1/files": files.resource,
+      "/v1/organizations": Reports.make(bill.read, now)
+    }
+  })
+}
+
 export const make = (options: CoreOptions) => {
   const { now, wait } = options
   const keys = Keys.make(options.keys)
@@ -160,6 +219,21 @@ export const make = (options: CoreOptions) => {
   const bill = Bill.make(options.billRows)
   const costOf = Cost.make(options.catalogue)
   const faults = Faults.make(options.faults, options.chance)
+  const record: Shared["record"] = ({ division, manner, output, row }, outcome) => {
+    if (row === undefined) return
+    const usage = {
+      input: division?.input ?? 0,
+      output,
+      cacheRead: division?.read ?? 0,
+      cacheWrite5m: division?.write5m ?? 0,
+      cacheWrite1h: division?.write1h ?? 0
+    }
+    const nanoUsd = manner === undefined ? 0 : costOf(row.model, row.at, usage, manner)
+    const tier = manner?.isBatch === true ? "batch" : "standard"
+    const billed = { ...row, tier, usage, webSearches: manner?.searches ?? 0, nanoUsd, outcome } as const
+    bill.add(billed)
+    spend.add(billed)
+  }
   const shared: Shared = {
     now,
     began: now(),
@@ -167,21 +241,8 @@ export const make = (options: CoreOptions) => {
     byStatus: {},
     faults,
     keys,
-    respond: Route.make({ keys, messages, extra: new Set(options.models), catalogue: options.catalogue, now }),
-    record: ({ division, manner, output, row }, outcome) => {
-      if (row === undefined) return
-      const usage = {
-        input: division?.input ?? 0,
-        output,
-        cacheRead: division?.read ?? 0,
-        cacheWrite5m: division?.write5m ?? 0,
-        cacheWrite1h: division?.write1h ?? 0
-      }
-      const nanoUsd = manner === undefined ? 0 : costOf(row.model, row.at, usage, manner)
-      const billed = { ...row, usage, nanoUsd, outcome }
-      bill.add(billed)
-      spend.add(billed)
-    }
+    respond: endpoints(options, keys, messages, bill, record),
+    record
   }
 
   const active = new Set<() => void>()
@@ -189,7 +250,11 @@ export const make = (options: CoreOptions) => {
   return {
     accept: (incoming: Route.Incoming) => accept(shared, incoming),
     wait,
-    bodyLimit: options.bodyLimit,
+    /** The longest body of a path in bytes. The API takes longer batches and files than messages. */
+    bodyLimit: (path: string): number =>
+      options.bodyLimit * (path.startsWith("/v1/files") ? 16 : path.startsWith("/v1/messages/batches") ? 8 : 1),
+    /** Whether a body of this type is read as text. */
+    isText: (contentType: string | undefined): boolean => contentType?.startsWith("multipart/") !== true,
     inject: faults.inject,
     script: faults.script,
     clearFaults: faults.clear,

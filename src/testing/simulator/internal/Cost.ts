@@ -9,7 +9,10 @@ import type { BilledTokens } from "./Bill.ts"
 /** How a request was served. */
 export interface Manner {
   readonly speed: "standard" | "fast"
+  readonly isBatch: boolean
   readonly inferenceGeo: string
+  /** Searches of the web. */
+  readonly searches: number
   /** The category of a refusal before any output, or `null` for one without; undefined where there was none. */
   readonly refusedAs: string | null | undefined
 }
@@ -22,7 +25,7 @@ const chargedSince = Date.UTC(2026, 8, 24)
 
 /** A price with its days as instants and the usual prices of caching. */
 interface Dated {
-  readonly price: Price & Readonly<Record<"cacheRead" | "cacheWrite5m" | "cacheWrite1h", number>>
+  readonly price: Price & Readonly<Record<"cacheRead" | "cacheWrite5m" | "cacheWrite1h" | "webSearch", number>>
   readonly above: number
   readonly from: number
   readonly until: number
@@ -33,7 +36,8 @@ const dated = (price: Price): Dated => ({
     ...price,
     cacheRead: price.cacheRead ?? price.input * 0.1,
     cacheWrite5m: price.cacheWrite5m ?? price.input * 1.25,
-    cacheWrite1h: price.cacheWrite1h ?? price.input * 2
+    cacheWrite1h: price.cacheWrite1h ?? price.input * 2,
+    webSearch: price.webSearch ?? 10
   },
   above: price.abovePromptTokens ?? 0,
   from: price.from === undefined ? -Infinity : Date.parse(price.from),
@@ -63,7 +67,7 @@ export const make = (catalogue: Model.Catalogue) => {
     return rows
   }
   return (model: string, at: number, usage: BilledTokens, manner: Manner): number | undefined => {
-    const { inferenceGeo, refusedAs, speed } = manner
+    const { inferenceGeo, isBatch, refusedAs, searches, speed } = manner
     const prompt = usage.input + usage.cacheRead + usage.cacheWrite5m + usage.cacheWrite1h
     const price = priceAt(rowsOf(model, speed), prompt, at)
     if (price === undefined || (inferenceGeo !== "global" && inferenceGeo !== "us")) return undefined
@@ -72,6 +76,8 @@ export const make = (catalogue: Model.Catalogue) => {
     const sum = pico(usage.input, price.input) + pico(usage.output, price.output) +
       pico(usage.cacheRead, price.cacheRead) + pico(usage.cacheWrite5m, price.cacheWrite5m) +
       pico(usage.cacheWrite1h, price.cacheWrite1h)
-    return Number((sum * (inferenceGeo === "us" ? 11n : 10n) + 5_000n) / 10_000n)
+    const factor = (inferenceGeo === "us" ? 11n : 10n) * (isBatch ? 1n : 2n)
+    // a search has one price, however it is served: USD for 1,000 of them
+    return Number((sum * factor + pico(searches, price.webSearch * 1_000) * 20n + 10_000n) / 20_000n)
   }
 }

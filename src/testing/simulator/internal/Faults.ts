@@ -21,7 +21,7 @@ export type Cut = { readonly events: number } | { readonly bytes: number }
  *
  * - `None`: the request is answered as usual; for scripts.
  * - `Status`: the answer has this status (200 to 599), these headers and this body: a string as it is, anything else as JSON, by
- *   default the usual error envelope.
+ *   default the usual error envelope. A 429 without headers and body of its own says `retry-after: 1`, as that of an empty bucket does.
  * - `Refused`: no connection. A real server cannot refuse one request, so there the socket is closed before any byte of an answer.
  * - `ResetBeforeHeaders`: the connection is reset instead of an answer.
  * - `ResetMidStream`: the connection is reset within the body.
@@ -268,7 +268,8 @@ export const apply = (
     None: () => steps,
     Status: (fault) => {
       const { body, kind } = status(fault.status, fault.body)
-      return [Step.head(fault.status, { "content-type": kind, ...headers, ...fault.headers }, body)]
+      const own = fault.headers ?? (fault.status === 429 && fault.body === undefined ? { "retry-after": "1" } : {})
+      return [Step.head(fault.status, { "content-type": kind, ...headers, ...own }, body)]
     },
     Refused: () => [Step.refuse],
     ResetBeforeHeaders: () => [Step.reset],

@@ -80,14 +80,16 @@ const answer = (
 
 const call = (core: Core, input: string | URL | Request, init: RequestInit | undefined): Promise<Response> => {
   const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined)
-  const send = (url: string, method: string, headers: Headers, body: string) => {
+  const send = (url: string, method: string, headers: Headers, body: string, bytes?: Uint8Array) => {
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     if (!core.isOpen()) return Promise.reject(failure("fetch failed", "ECONNREFUSED", "the simulator is gone"))
     if (!URL.canParse(url)) return Promise.reject(new TypeError(`Failed to parse URL from ${url}`))
-    const { pathname, search } = new URL(url)
-    const tooLarge = exceeds(body, core.bodyLimit)
+    const { origin, pathname, search } = new URL(url)
+    const limit = core.bodyLimit(pathname)
+    const tooLarge = bytes === undefined ? exceeds(body, limit) : bytes.length > limit
     const header = (name: string) => headers.get(name) ?? undefined
-    return answer(core, { method, path: pathname + search, header, body: tooLarge ? "" : body, tooLarge }, signal)
+    const path = pathname + search
+    return answer(core, { method, path, origin, header, body: tooLarge ? "" : body, bytes, tooLarge }, signal)
   }
   if (
     !(input instanceof Request) && (init?.body === undefined || init.body === null || typeof init.body === "string")
@@ -95,7 +97,10 @@ const call = (core: Core, input: string | URL | Request, init: RequestInit | und
     return send(String(input), init?.method ?? "GET", new Headers(init?.headers), init?.body ?? "")
   }
   const request = new Request(input, init)
-  return request.text().then((body) => send(request.url, request.method, request.headers, body))
+  const { headers, method, url } = request
+  return core.isText(headers.get("content-type") ?? undefined)
+    ? request.text().then((body) => send(url, method, headers, body))
+    : request.arrayBuffer().then((body) => send(url, method, headers, "", new Uint8Array(body)))
 }
 
 /** A `fetch` that the core answers, for any host. Errors of a call reject, and never throw. */

@@ -20,7 +20,7 @@ const answer = (
   live: Live,
   request: Http.IncomingMessage,
   response: Http.ServerResponse,
-  body: string | undefined
+  body: Buffer | undefined
 ) => {
   let held: Array<string | Uint8Array> = []
   let size = 0
@@ -35,14 +35,17 @@ const answer = (
     size = 0
     return response.write(out)
   }
+  const isText = core.isText(request.headers["content-type"])
   const steps = core.accept({
     method: request.method ?? "GET",
     path: request.url ?? "/",
+    origin: `http://${request.headers.host ?? "127.0.0.1"}`,
     header: (name) => {
       const value = request.headers[name]
       return typeof value === "string" ? value : value?.[0]
     },
-    body: body ?? "",
+    body: isText ? body?.toString() ?? "" : "",
+    bytes: isText ? undefined : body,
     tooLarge: body === undefined
   })
   const driver = drive(steps, core.wait, {
@@ -99,7 +102,7 @@ const answer = (
 }
 
 const read = (core: Core, live: Live) => (request: Http.IncomingMessage, response: Http.ServerResponse) => {
-  const { bodyLimit } = core
+  const bodyLimit = core.bodyLimit(request.url ?? "/")
   if (Number(request.headers["content-length"] ?? 0) > bodyLimit) {
     response.shouldKeepAlive = false
     request.resume()
@@ -117,7 +120,7 @@ const read = (core: Core, live: Live) => (request: Http.IncomingMessage, respons
       live,
       request,
       response,
-      size > bodyLimit ? undefined : chunks.length === 1 ? chunks[0]!.toString() : Buffer.concat(chunks).toString()
+      size > bodyLimit ? undefined : chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
     ))
 }
 

@@ -28,6 +28,8 @@ export interface Key {
   /** `unpaid` answers 402, `lowCredit` the 400 that a prepaid account without credit answers, `onHold` the 400 with the code
    * `organization_on_hold`. */
   readonly billing?: "unpaid" | "lowCredit" | "onHold" | undefined
+  /** It is a key of the Admin API: it reads the reports of its organization on usage and cost, and asks no model. Default `false`. */
+  readonly admin?: boolean | undefined
 }
 
 /** The key that is accepted when the options name none. */
@@ -37,6 +39,20 @@ export const defaultKey: Key = {
   organization: "org_sim",
   workspace: "wrkspc_sim"
 }
+
+/** The key of the Admin API that is accepted when the options name no keys. */
+export const defaultAdminKey: Key = {
+  ...defaultKey,
+  key: "sk-ant-admin01-sim-key",
+  label: "admin",
+  admin: true
+}
+
+/** The headers that say for whom a request was answered. The Admin API has no workspace. */
+export const headers = ({ admin, organization, workspace }: Key): Record<string, string> =>
+  admin === true
+    ? { "anthropic-organization-id": organization }
+    : { "anthropic-organization-id": organization, "anthropic-workspace-id": workspace }
 
 const givenBy = (header: (name: string) => string | undefined): string => {
   const bearer = header("authorization") ?? ""
@@ -92,6 +108,8 @@ export const suspended = (key: Key): Refusal | undefined => {
 
 /** Why a key may not use a model. */
 export const forbids = (key: Key, model: string): Refusal | undefined =>
-  key.models === undefined || key.models.includes(model)
+  key.admin === true
+    ? refuse(403, "A key of the Admin API does not have permission to use models.")
+    : key.models === undefined || key.models.includes(model)
     ? undefined
     : refuse(403, `Your API key does not have permission to use the model ${model}.`)

@@ -2,7 +2,7 @@
  * The events of a streamed answer, encoded as text.
  */
 import type { Message, RawMessageStreamEvent } from "@anthropic-ai/sdk/resources/messages"
-import type * as Answer from "./Answer.ts"
+import * as Answer from "./Answer.ts"
 
 const event = (value: RawMessageStreamEvent): string => `event: ${value.type}\ndata: ${JSON.stringify(value)}\n\n`
 
@@ -30,20 +30,23 @@ export function* piece(plan: Answer.Plan, piece: Answer.Piece): Generator<string
     event({ type: "content_block_delta", index, delta: value })
   if (first) {
     const content_block = block.type === "text"
-      ? { ...block, text: "" }
+      ? block.citations ? { ...block, text: "", citations: [] } : { ...block, text: "" }
       : block.type === "thinking"
       ? { ...block, thinking: "", signature: "" }
-      : block.type === "tool_use"
+      : Answer.hasInput(block)
       ? { ...block, input: {} }
       : block
     yield event({ type: "content_block_start", index, content_block })
     if (index === 0) yield ping
-    if (block.type === "tool_use") yield delta({ type: "input_json_delta", partial_json: "" })
+    if (Answer.hasInput(block)) yield delta({ type: "input_json_delta", partial_json: "" })
   }
   if (block.type === "text") yield delta({ type: "text_delta", text })
-  if (block.type === "thinking") yield delta({ type: "thinking_delta", thinking: text })
-  if (block.type === "tool_use") yield delta({ type: "input_json_delta", partial_json: text })
+  else if (block.type === "thinking") yield delta({ type: "thinking_delta", thinking: text })
+  else if (Answer.hasInput(block)) yield delta({ type: "input_json_delta", partial_json: text })
   if (last) {
+    if (block.type === "text" && block.citations) {
+      for (const citation of block.citations) yield delta({ type: "citations_delta", citation })
+    }
     if (block.type === "thinking") yield delta({ type: "signature_delta", signature: block.signature })
     yield event({ type: "content_block_stop", index })
   }

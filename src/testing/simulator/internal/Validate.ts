@@ -221,6 +221,8 @@ export const check = (
   body: unknown,
   options: {
     readonly version: string | undefined
+    /** The value of the header `anthropic-beta`. Default: none. */
+    readonly betas?: string | undefined
     readonly counting: boolean
     readonly marked: boolean
     readonly extra: ReadonlySet<string>

@@ -31,6 +31,8 @@ export interface Refusal {
   readonly type: string
   readonly message: string
   readonly code?: string | undefined
+  /** What `details` has beside the code. */
+  readonly details?: Readonly<Record<string, unknown>> | undefined
   readonly headers?: Record<string, string> | undefined
 }
 
@@ -54,12 +56,18 @@ export const typeOf = (status: number): string =>
 export const statusOf = (type: string): number =>
   type === "invalid_request_error" ? 400 : Number(Object.entries(types).find(([, _]) => _ === type)?.[0] ?? 500)
 
-export const refuse = (status: number, message: string, code?: string): Refusal => ({
-  status,
-  type: typeOf(status),
-  message,
-  code
-})
+export const refuse = (
+  status: number,
+  message: string,
+  code?: string,
+  details?: Readonly<Record<string, unknown>>
+): Refusal => ({ status, type: typeOf(status), message, code, details })
+
+/** What is kept of a message: its blocks without the marks of breakpoints, which are of one request only. */
+export const withoutBreakpoints = (turn: Turn): Turn =>
+  typeof turn.content === "string" || !turn.content.some((block) => "cache_control" in block)
+    ? turn
+    : { ...turn, content: turn.content.map((block) => ({ ...block, cache_control: undefined })) }
 
 /** The body of an error. */
 export const envelope = (refusal: Omit<Refusal, "status">, requestId: string): string =>
@@ -68,7 +76,7 @@ export const envelope = (refusal: Omit<Refusal, "status">, requestId: string): s
     error: {
       type: refusal.type,
       message: refusal.message,
-      ...(refusal.code === undefined ? undefined : { details: { error_code: refusal.code } })
+      ...(refusal.code === undefined ? undefined : { details: { error_code: refusal.code, ...refusal.details } })
     },
     request_id: requestId
   })
