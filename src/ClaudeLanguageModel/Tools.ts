@@ -23,7 +23,7 @@
  */
 import type * as Sdk from "@anthropic-ai/sdk/resources/messages"
 import * as Tool from "effect/ai/Tool"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { mcpToolset } from "./internal/names.ts"
 
@@ -294,7 +294,9 @@ export interface McpServerOptions<Name extends string> {
   readonly url: string
   readonly authorizationToken?: Redacted.Redacted<string> | undefined
   readonly default_config?: { readonly enabled?: boolean; readonly defer_loading?: boolean } | undefined
-  readonly configs?: Readonly<Record<string, { readonly enabled?: boolean; readonly defer_loading?: boolean }>> | undefined
+  readonly configs?:
+    | Readonly<Record<string, { readonly enabled?: boolean; readonly defer_loading?: boolean }>>
+    | undefined
 }
 
 /**

@@ -17,7 +17,9 @@ const blockParts = (
     return Result.succeed([{
       type: "text",
       text: known.text ?? "",
-      ...(citations.length > 0 ? { metadata: { anthropic: { citations: JSON.parse(JSON.stringify(citations)) } } } : undefined)
+      ...(citations.length > 0
+        ? { metadata: { anthropic: { citations: JSON.parse(JSON.stringify(citations)) } } }
+        : undefined)
     }, ...citations.flatMap((citation) => Parts.sourcesOf(citation, reading))])
   }
   if (known.type === "thinking") {
@@ -31,7 +33,7 @@ const blockParts = (
     return Result.succeed([{ type: "reasoning", text: "", metadata: Parts.redacted(known) }])
   }
   const call = Parts.callIn(block, reading)
-  if (call !== undefined && !(call.isServers && call.name === undefined)) {
+  if (call !== undefined) {
     return Result.map(Parts.callPart(call, block, reading), (part) => [part])
   }
   return Result.succeed(

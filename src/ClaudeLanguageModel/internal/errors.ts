@@ -5,7 +5,7 @@ import type * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { IncompleteAnswerError, StreamError, StreamInterruptedError, type TextError } from "../../ClaudeError.ts"
+import { IncompleteAnswerError, StreamError, type TextError } from "../../ClaudeError.ts"
 
 /** What a call of a language model can fail with below. */
 export type CallFailure = TextError | StreamError
@@ -17,30 +17,42 @@ const toJson = Schema.encodeUnknownOption(Schema.toCodecJson(Failure))
 const fromJson = Schema.decodeUnknownOption(Schema.toCodecJson(Failure))
 const isFailure = Schema.is(Failure)
 
-/** The error without what the model had written: that is no business of logs. */
-const withoutContent = (error: CallFailure): CallFailure =>
-  error._tag === "IncompleteAnswerError"
-    ? new IncompleteAnswerError({ ...error, text: "" })
-    : error._tag === "StreamInterruptedError"
-    ? new StreamInterruptedError({ ...error, partial: { ...error.partial, content: [] } })
-    : error
+/** What the model had written is no business of those who read errors. */
+const withoutContent = (json: Schema.Json): Schema.Json =>
+  !isFields(json)
+    ? json
+    : isFields(json["partial"])
+    ? { ...json, partial: { ...json["partial"], content: [] } }
+    : "text" in json
+    ? { ...json, text: "" }
+    : json
+
+const isFields = (json: Schema.Json | undefined): json is { readonly [field: string]: Schema.Json } =>
+  Predicate.isObject(json)
 
 const metadataOf = (error: CallFailure): AiError.ProviderMetadata => ({
   anthropic: Option.getOrElse(
-    // The encoded form is JSON made here: nobody else holds it.
-    toJson(withoutContent(error)) as Option.Option<Schema.MutableJson>,
+    Option.map(toJson(error), withoutContent),
     () => ({ _tag: error._tag, message: error.message })
-  )
+  ) as Schema.MutableJson // it was made here: nobody else holds it
 })
 
 /** `AiError.retryAfter` reads it from any reason; only one class has a field for it. */
-const waiting = <Reason extends AiError.AiErrorReason>(reason: Reason, retryAfter: Duration.Duration | undefined): Reason =>
+const waiting = <Reason extends AiError.AiErrorReason>(
+  reason: Reason,
+  retryAfter: Duration.Duration | undefined
+): Reason =>
   retryAfter === undefined
     ? reason
     : Object.defineProperty(reason, "retryAfter", { value: retryAfter, enumerable: false, configurable: true })
 
 const network = (error: CallFailure): AiError.NetworkError =>
-  new AiError.NetworkError({ reason: "TransportError", method: "POST", url: "/v1/messages", description: error.message })
+  new AiError.NetworkError({
+    reason: "TransportError",
+    method: "POST",
+    url: "/v1/messages",
+    description: error.message
+  })
 
 const authKinds = { authentication: "InvalidKey", permission: "InsufficientPermissions" } as const
 
@@ -48,7 +60,8 @@ const reasonFor = (error: CallFailure): AiError.AiErrorReason => {
   const description = error.message
   const metadata = metadataOf(error)
   const { retryAfter } = error
-  const limited = () => new AiError.RateLimitError({ ...(retryAfter === undefined ? undefined : { retryAfter }), metadata })
+  const limited = () =>
+    new AiError.RateLimitError({ ...(retryAfter === undefined ? undefined : { retryAfter }), metadata })
   const failing = () => new AiError.InternalProviderError({ description, metadata })
   const exhausted = (resetsAt?: number) =>
     new AiError.QuotaExhaustedError({
@@ -82,7 +95,11 @@ const reasonFor = (error: CallFailure): AiError.AiErrorReason => {
     case "NoUsableKeyError":
       return error.kind === "limits"
         ? limited()
-        : new AiError.AuthenticationError({ kind: error.kind === "none" ? "MissingKey" : "InvalidKey", description, metadata })
+        : new AiError.AuthenticationError({
+          kind: error.kind === "none" ? "MissingKey" : "InvalidKey",
+          description,
+          metadata
+        })
     case "InputRejectedError":
       return new AiError.InvalidUserInputError({ description })
     case "DeadlineExceededError":

@@ -54,7 +54,13 @@ const textOf = (base64: string): string =>
   )
 
 const base64Of = (file: Given): string =>
-  "bytes" in file ? Base64.encode(file.bytes) : "text" in file ? Base64.encode(file.text) : "base64" in file ? file.base64 : ""
+  "bytes" in file
+    ? Base64.encode(file.bytes)
+    : "text" in file
+    ? Base64.encode(file.text)
+    : "base64" in file
+    ? file.base64
+    : ""
 
 const imageType = (mediaType: string, base64: string): string => {
   if (mediaType === "image/jpg") return "image/jpeg"
@@ -87,7 +93,11 @@ const documentSource = (file: Given & { readonly mediaType: string }) => {
     return { type: "base64", media_type: "application/pdf", data: base64Of(file) }
   }
   if (!texts.test(file.mediaType)) return undefined
-  const data = "bytes" in file ? new TextDecoder().decode(file.bytes) : "text" in file ? file.text : textOf(base64Of(file))
+  const data = "bytes" in file
+    ? new TextDecoder().decode(file.bytes)
+    : "text" in file
+    ? file.text
+    : textOf(base64Of(file))
   return { type: "text", media_type: "text/plain", data }
 }
 

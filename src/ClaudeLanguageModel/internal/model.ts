@@ -14,8 +14,8 @@ import * as Model from "../../Model.ts"
 import * as Answer from "./answer.ts"
 import * as Errors from "./errors.ts"
 import type { Options } from "./options.ts"
-import { type Prepared, prepare, withBetas } from "./request.ts"
-import * as Streaming from "./streaming.ts"
+import { prepare, type Prepared, withBetas } from "./request.ts"
+import { Reader } from "./streaming.ts"
 import * as Telemetry from "./telemetry.ts"
 
 /** What an object cannot be read from: a refusal, and an answer that was cut. */
@@ -24,7 +24,7 @@ const unreadable = new Set(["refusal", "max_tokens", "model_context_window_excee
 /** Parts of events as they arrive. A failure comes after the parts before it. */
 const partsOf = (
   events: Stream.Stream<MessageStream.Event, AiError.AiError>,
-  reader: Streaming.Reader
+  reader: Reader
 ): Stream.Stream<Response.StreamPartEncoded, AiError.AiError> =>
   Stream.transformPull(events, (pull) =>
     Effect.sync(() => {
@@ -32,14 +32,16 @@ const partsOf = (
       const next: typeof pull extends Effect.Effect<infer _A, infer E, infer R>
         ? Effect.Effect<Arr.NonEmptyReadonlyArray<Response.StreamPartEncoded>, E, R>
         : never = Effect.suspend(() =>
-          failure !== undefined ? Effect.fail(Errors.fromReason("streamText")(failure)) : Effect.flatMap(pull, (events) => {
-            const parts: Array<Response.StreamPartEncoded> = []
-            for (const event of events) {
-              failure = reader.read(event, parts)
-              if (failure !== undefined) break
-            }
-            return Arr.isArrayNonEmpty(parts) ? Effect.succeed(parts) : next
-          })
+          failure !== undefined ?
+            Effect.fail(Errors.fromReason("streamText")(failure)) :
+            Effect.flatMap(pull, (events) => {
+              for (const event of events) {
+                failure = reader.read(event)
+                if (failure !== undefined) break
+              }
+              const parts = reader.take()
+              return Arr.isArrayNonEmpty(parts) ? Effect.succeed(parts) : next
+            })
         )
       return next
     }))
@@ -79,9 +81,12 @@ export const make = Effect.fnUntraced(function*(
     return parts
   })
 
-  const streamed = (ready: Prepared, clock: Clock.Clock): Stream.Stream<Response.StreamPartEncoded, AiError.AiError> => {
+  const streamed = (
+    ready: Prepared,
+    clock: Clock.Clock
+  ): Stream.Stream<Response.StreamPartEncoded, AiError.AiError> => {
     const { span } = ready.provider
-    const reader = Streaming.make(ready, () => clock.currentTimeMillisUnsafe())
+    const reader = new Reader(ready, () => clock.currentTimeMillisUnsafe())
     let report: StreamReport | undefined
     const events = claude.streamWithReport(ready.request, (ended) =>
       Effect.sync(() => {
@@ -96,7 +101,7 @@ export const make = Effect.fnUntraced(function*(
       partsOf(events, reader),
       Stream.sync(() => {
         const finish = reader.finish(report)
-        const message = reader.message()
+        const { message } = reader
         if (message !== undefined) Telemetry.describeAnswer(span, message, finish)
         return finish
       })
@@ -109,8 +114,8 @@ export const make = Effect.fnUntraced(function*(
     generateText: whole,
     streamText: (provider) =>
       Stream.unwrap(
-        Effect.flatMap(prepared(provider, "streamText"), (ready) => Clock.clockWith((clock) => Effect.succeed(streamed(ready, clock))))
+        Effect.flatMap(prepared(provider, "streamText"), (ready) =>
+          Clock.clockWith((clock) => Effect.succeed(streamed(ready, clock))))
       )
   })
 })
-

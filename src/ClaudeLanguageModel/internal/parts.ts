@@ -56,19 +56,16 @@ export interface Call {
   readonly isServers: boolean
 }
 
-/** The call that a block is; undefined for a block that is none. */
+/** The call that a block is; undefined for a block that is none, and for what a server ran without a tool in the toolkit. */
 export const callIn = (block: AnyBlock, { names }: Reading): Call | undefined => {
   const call = { id: textOf(block, "id"), wireName: textOf(block, "name") }
-  switch (block.type) {
-    case "tool_use":
-      return { ...call, name: names.declared(call.wireName), isServers: false }
-    case "server_tool_use":
-      return { ...call, name: names.declared(call.wireName.replace(/^.*(?=code_execution$)/, "")), isServers: true }
-    case "mcp_tool_use":
-      return { ...call, name: names.mcp(textOf(block, "server_name")), isServers: true }
-    default:
-      return undefined
-  }
+  if (block.type === "tool_use") return { ...call, name: names.declared(call.wireName), isServers: false }
+  const name = block.type === "server_tool_use"
+    ? names.declared(call.wireName.replace(/^.*(?=code_execution$)/, ""))
+    : block.type === "mcp_tool_use"
+    ? names.mcp(textOf(block, "server_name"))
+    : undefined
+  return name === undefined ? undefined : { ...call, name, isServers: true }
 }
 
 /** Input of a tool as it came in pieces. What is not JSON, because the answer was cut, is given as it is. */
@@ -178,7 +175,7 @@ const isResult = ({ type }: AnyBlock): boolean => type.endsWith("_tool_result")
 
 const hasFailed = (block: AnyBlock, content: unknown): boolean =>
   field(block, "is_error") === true ||
-  (Predicate.hasProperty(content, "type") && /_error$/.test(String(content.type)))
+  (Predicate.hasProperty(content, "type") && String(content.type).endsWith("_error"))
 
 /** The parts of a result that the server got, with the pages that it found; undefined for any other block. */
 export const resultParts = (block: AnyBlock, reading: Reading): ReadonlyArray<Part> | undefined => {

@@ -216,6 +216,7 @@ export const convert = (prompt: Prompt.Prompt, names: Names): Converted => {
   const { documents, system } = builder
   const turns = builder.turns.filter(({ content }) => content.length > 0).map(resultsFirst)
   if (turns.length > 0) trimmed(turns.at(-1)!)
-  const problem = builder.problem ?? (turns.length === 0 ? "The prompt has nothing to answer: it has no turn with content." : undefined)
+  const problem = builder.problem ??
+    (turns.length === 0 ? "The prompt has nothing to answer: it has no turn with content." : undefined)
   return { system, turns, documents, problem }
 }

@@ -1,9 +1,9 @@
 /** A call of a language model as a request to Claude. */
-import { toCodecAnthropic } from "effect/ai/AnthropicStructuredOutput"
 import * as AiError from "effect/ai/AiError"
+import { toCodecAnthropic } from "effect/ai/AnthropicStructuredOutput"
 import type { ProviderOptions } from "effect/ai/LanguageModel"
 import * as Effect from "effect/Effect"
-import { CallContext } from "../../CallContext.ts"
+import type { CallContext } from "../../CallContext.ts"
 import type { Catalogue } from "../../Model.ts"
 import type { Request } from "../../Request.ts"
 import * as Names from "./names.ts"

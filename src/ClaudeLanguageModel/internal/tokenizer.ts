@@ -26,7 +26,11 @@ export const make = Effect.fnUntraced(function*(
       return yield* Errors.fromReason(method)(new AiErrors.InvalidUserInputError({ description: problem }))
     }
     const options = yield* CallOptions
-    const request = { model: options.model ?? model, messages: turns, ...(system.length === 0 ? undefined : { system }) }
+    const request = {
+      model: options.model ?? model,
+      messages: turns,
+      ...(system.length === 0 ? undefined : { system })
+    }
     const counted = yield* Effect.mapError(
       claude.countTokens(request as unknown as CountTokensRequest), // blocks are made by type
       Errors.toAiError(method)
@@ -58,7 +62,8 @@ export const make = Effect.fnUntraced(function*(
   })
 
   return Tokenizer.Tokenizer.of({
-    tokenize: (input) => Effect.map(count(Prompt.make(input), "tokenize"), (tokens) => Array.from({ length: tokens }, (_, i) => i)),
+    tokenize: (input) =>
+      Effect.map(count(Prompt.make(input), "tokenize"), (tokens) => Array.from({ length: tokens }, (_, i) => i)),
     truncate: (input, tokens) => truncate(Prompt.make(input), tokens)
   })
 })

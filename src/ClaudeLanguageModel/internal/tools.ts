@@ -23,22 +23,27 @@ export interface Offered {
 
 const definitions = "#/$defs/"
 
-/** Every schema of tool input is an object at its top, and no reference to one. */
-const withoutReference = (schema: JsonSchema.JsonSchema): JsonSchema.JsonSchema => {
-  const { $defs, $ref, ...rest } = schema
-  if (typeof $ref !== "string" || !$ref.startsWith(definitions) || !Predicate.isObject($defs)) return schema
-  return { ...rest, ...($defs as JsonSchema.Definitions)[$ref.slice(definitions.length)], $defs }
+/** The schema of what a reference at the top means: input of a tool is an object there, and says so. */
+const objectSchema = ({ definitions: $defs, schema }: JsonSchema.Document<"draft-2020-12">): JsonSchema.JsonSchema => {
+  const { $ref, ...rest } = schema
+  const own = typeof $ref === "string" && $ref.startsWith(definitions)
+    ? { ...rest, ...$defs[$ref.slice(definitions.length)] }
+    : schema
+  const isReferredTo = JSON.stringify([own, $defs]).includes(definitions)
+  const typed = own["type"] === undefined && own["properties"] === undefined ? { ...own, type: "object" } : own
+  return isReferredTo ? { ...typed, $defs } : typed
 }
 
-const isAnything = (schema: JsonSchema.JsonSchema): boolean => schema["type"] === undefined && schema["properties"] === undefined
-
-const looseSchema = (tool: Tool.Any): JsonSchema.JsonSchema => {
-  const schema = withoutReference(Tool.getJsonSchema(tool))
-  return isAnything(schema) ? { ...schema, type: "object" } : schema
-}
+const looseSchema = (tool: Tool.Any): JsonSchema.JsonSchema =>
+  Tool.isDynamic(tool) && tool.jsonSchema !== undefined
+    ? tool.jsonSchema
+    : objectSchema(Schema.toJsonSchemaDocument(tool.parametersSchema, { onExcessProperty: "error" }))
 
 /** By tool, for as long as it lives: to derive a schema is dear, and tools never change. */
-const schemas = { strict: new WeakMap<Tool.Any, JsonSchema.JsonSchema>(), loose: new WeakMap<Tool.Any, JsonSchema.JsonSchema>() }
+const schemas = {
+  strict: new WeakMap<Tool.Any, JsonSchema.JsonSchema>(),
+  loose: new WeakMap<Tool.Any, JsonSchema.JsonSchema>()
+}
 
 const schemaOf = (tool: Tool.Any, isStrict: boolean): JsonSchema.JsonSchema => {
   const known = schemas[isStrict ? "strict" : "loose"]
@@ -84,15 +89,17 @@ const prefix = "anthropic."
 
 /** A tool that the API defines: its arguments are fields of the API. */
 const definedTool = ({ args, id, providerName }: Tool.AnyProviderDefined) => {
-  const { failureMode: _, ...fields } = Predicate.isObject(args) ? args as { readonly failureMode?: unknown } : {}
-  return { type: id.slice(prefix.length), name: providerName, ...fields }
+  // How its handler fails is no matter of the API.
+  const fields = Object.entries(Predicate.isObject(args) ? args : {}).filter(([name]) => name !== "failureMode")
+  return { type: id.slice(prefix.length), name: providerName, ...Object.fromEntries(fields) }
 }
 
 interface McpFields {
   readonly name: string
   readonly url: string
-  readonly authorizationToken?: string | Redacted.Redacted<string> | undefined
-  readonly [field: string]: unknown
+  readonly authorizationToken?: Redacted.Redacted<string> | undefined
+  readonly default_config?: unknown
+  readonly configs?: unknown
 }
 
 const server = ({ authorizationToken, name, url }: McpFields) => ({
@@ -100,20 +107,26 @@ const server = ({ authorizationToken, name, url }: McpFields) => ({
   name,
   url,
   ...(authorizationToken === undefined ? undefined : {
-    authorization_token: Redacted.isRedacted(authorizationToken) ? Redacted.value(authorizationToken) : authorizationToken
+    authorization_token: Redacted.value(authorizationToken)
   })
 })
 
-const toolset = ({ authorizationToken: _, name, url: _url, ...fields }: McpFields) => ({
+const toolset = ({ configs, default_config, name }: McpFields) => ({
   type: "mcp_toolset",
   mcp_server_name: name,
-  ...fields
+  ...(default_config === undefined ? undefined : { default_config }),
+  ...(configs === undefined ? undefined : { configs })
 })
 
-const isMcp = (tool: Tool.Any): tool is Tool.AnyProviderDefined => Tool.isProviderDefined(tool) && tool.id === mcpToolset
+const isMcp = (tool: Tool.Any): tool is Tool.AnyProviderDefined =>
+  Tool.isProviderDefined(tool) && tool.id === mcpToolset
 
 const wireTool = (tool: Tool.Any, options: Partial<Options>) =>
-  isMcp(tool) ? toolset(tool.args as McpFields) : Tool.isProviderDefined(tool) ? definedTool(tool) : userTool(tool, options)
+  isMcp(tool)
+    ? toolset(tool.args as McpFields)
+    : Tool.isProviderDefined(tool)
+    ? definedTool(tool)
+    : userTool(tool, options)
 
 /** Forced choices are refused by some models, and by all while they think. */
 const mayForce = (model: Model, { thinking }: Partial<Options>): boolean =>
