@@ -44,7 +44,13 @@ import type { ClaudeService } from "./ClaudeService.ts"
 
 export type { CallFailure } from "./ClaudeLanguageModel/internal/errors.ts"
 export type { CacheControl } from "./ClaudeLanguageModel/internal/metadata.ts"
-export { CallOptions, type Options, type RequestOptions } from "./ClaudeLanguageModel/internal/options.ts"
+export {
+  type ApiFields,
+  CallOptions,
+  type ModelOptions,
+  type Options,
+  type RequestOptions
+} from "./ClaudeLanguageModel/internal/options.ts"
 
 /** What any part or message of a prompt may say. */
 type Marked = { readonly cacheControl?: CacheControl | null }

@@ -33,6 +33,12 @@ const text = (data: string) => ({ type: "document", source: { type: "text", medi
 const pdf = (source: object) => ({ type: "document", source })
 const call = { type: "tool-call" as const, id: "toolu_1", name: "now", params: { zone: "UTC" } }
 const use = { type: "tool_use", id: "toolu_1", name: "now", input: { zone: "UTC" } }
+const interrupted = {
+  type: "tool_result",
+  tool_use_id: "toolu_1",
+  content: "There is no result: the call was interrupted.",
+  is_error: true
+}
 const result = (fields: object): Messages => [
   { role: "user", content: "Ask." },
   { role: "assistant", content: [call] },
@@ -303,6 +309,90 @@ const turns: ReadonlyArray<readonly [name: string, messages: Messages, turns: Re
     ]
   ],
   [
+    "a result for a call that was interrupted",
+    [
+      { role: "user", content: "Ask." },
+      { role: "assistant", content: [{ type: "text", text: "Wait." }, call, { ...call, id: "toolu_2" }] },
+      {
+        role: "tool",
+        content: [{ type: "tool-result", id: "toolu_2", name: "now", isFailure: false, result: "noon" }]
+      },
+      { role: "user", content: "Well?" }
+    ],
+    [
+      { role: "user", content: [{ type: "text", text: "Ask." }] },
+      { role: "assistant", content: [{ type: "text", text: "Wait." }, use, { ...use, id: "toolu_2" }] },
+      {
+        role: "user",
+        content: [interrupted, { type: "tool_result", tool_use_id: "toolu_2", content: "noon" }, {
+          type: "text",
+          text: "Well?"
+        }]
+      }
+    ]
+  ],
+  [
+    "a result for a call that was interrupted at the very end",
+    [{ role: "user", content: "Ask." }, { role: "assistant", content: [call] }],
+    [
+      { role: "user", content: [{ type: "text", text: "Ask." }] },
+      { role: "assistant", content: [use] },
+      { role: "user", content: [interrupted] }
+    ]
+  ],
+  [
+    "no call of the server that was interrupted",
+    [
+      { role: "user", content: "Ask." },
+      {
+        role: "assistant",
+        content: [{ type: "text", text: "Wait." }, {
+          type: "tool-call",
+          id: "s1",
+          name: "web_search",
+          params: {},
+          providerExecuted: true
+        }]
+      },
+      { role: "user", content: "Well?" }
+    ],
+    [
+      { role: "user", content: [{ type: "text", text: "Ask." }] },
+      { role: "assistant", content: [{ type: "text", text: "Wait." }] },
+      { role: "user", content: [{ type: "text", text: "Well?" }] }
+    ]
+  ],
+  [
+    "nothing that a tool of another provider did, and ids that the API takes",
+    [
+      { role: "user", content: "Ask." },
+      {
+        role: "assistant",
+        content: [
+          { type: "tool-call", id: "ws_1", name: "OpenAiWebSearch", params: {}, providerExecuted: true },
+          {
+            type: "tool-result",
+            id: "ws_1",
+            name: "OpenAiWebSearch",
+            isFailure: false,
+            result: {},
+            providerExecuted: true
+          },
+          { ...call, id: "call:1/a" }
+        ]
+      },
+      {
+        role: "tool",
+        content: [{ type: "tool-result", id: "call:1/a", name: "now", isFailure: false, result: "noon" }]
+      }
+    ],
+    [
+      { role: "user", content: [{ type: "text", text: "Ask." }] },
+      { role: "assistant", content: [{ ...use, id: "call_1_a" }] },
+      { role: "user", content: [{ type: "tool_result", tool_use_id: "call_1_a", content: "noon" }] }
+    ]
+  ],
+  [
     "nothing of approvals",
     [
       { role: "user", content: "Ask." },
@@ -376,6 +466,7 @@ describe.each(Object.entries(ways))("a prompt, %s", (_way, ask) => {
   it.effect.each(
     [
       ["a file that Claude does not read", user(file("application/zip", bytes)), "application/zip"],
+      ["a result that is no JSON", result({ result: 10n }), "now"],
       ["an image that Claude does not read", user(file("image/tiff", png)), "image/tiff"],
       ["nothing to answer", [{ role: "system", content: "Be brief." }] as Messages, "nothing to answer"]
     ] as const

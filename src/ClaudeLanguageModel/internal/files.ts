@@ -37,7 +37,8 @@ const given = (part: Prompt.FilePart): Given & { readonly mediaType: string } =>
   if (inline !== null) {
     const [, ofUrl, isBase64, rest] = inline
     const own = withoutParameters(ofUrl!) || mediaType
-    return isBase64 ? { base64: rest!, mediaType: own } : { text: decodeURIComponent(rest!), mediaType: own }
+    if (isBase64) return { base64: rest!, mediaType: own }
+    return { text: Result.getOrElse(Result.try(() => decodeURIComponent(rest!)), () => rest!), mediaType: own }
   }
   return part.data instanceof URL || /^https?:\/\//i.test(data)
     ? { url: data, mediaType }

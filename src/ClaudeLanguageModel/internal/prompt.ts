@@ -46,15 +46,33 @@ const inputOf = (params: unknown): unknown =>
 const isFromClaude = (part: Prompt.ToolCallPart | Prompt.ToolResultPart): boolean =>
   part.providerExecuted || said(part).block !== undefined
 
+/** Ids of other providers may have characters that the API refuses. */
+const idOf = ({ id }: { readonly id: string }): string => id.replace(/[^\w-]/g, "_")
+
+/** The tools that the API runs. */
+const serverTools = new Set([
+  "web_search",
+  "web_fetch",
+  "code_execution",
+  "bash_code_execution",
+  "text_editor_code_execution",
+  "tool_search_tool_regex",
+  "tool_search_tool_bm25"
+])
+
+/** Whether a call, or its result, was made by the API itself, and not by another provider. */
+const isKnown = (part: Prompt.ToolCallPart | Prompt.ToolResultPart, names: Names): boolean =>
+  said(part).block !== undefined || names.serverOf(part.name) !== undefined || serverTools.has(names.onWire(part.name))
+
 const serverCall = (part: Prompt.ToolCallPart, names: Names): Block => {
   const { block } = said(part)
   if (block !== undefined) return block
   const server_name = names.serverOf(part.name)
   if (server_name === undefined) {
-    return { type: "server_tool_use", id: part.id, name: names.onWire(part.name), input: inputOf(part.params) }
+    return { type: "server_tool_use", id: idOf(part), name: names.onWire(part.name), input: inputOf(part.params) }
   }
-  const { input, tool } = part.params as { readonly tool: string; readonly input: unknown }
-  return { type: "mcp_tool_use", id: part.id, server_name, name: tool, input: inputOf(input) }
+  const { input, tool } = inputOf(part.params) as { readonly tool?: string; readonly input?: unknown }
+  return { type: "mcp_tool_use", id: idOf(part), server_name, name: tool ?? "", input: inputOf(input) }
 }
 
 /** The results of code execution are called after what was run: `bash_code_execution_result`. */
@@ -63,7 +81,8 @@ const ranBy = /^(.*code_execution)_/
 const serverResult = (part: Prompt.ToolResultPart, names: Names): Block => {
   const { block } = said(part)
   if (block !== undefined) return block
-  const { id, isFailure, result } = part
+  const { isFailure, result } = part
+  const id = idOf(part)
   if (names.serverOf(part.name) !== undefined) {
     return { type: "mcp_tool_result", tool_use_id: id, is_error: isFailure, content: result }
   }
@@ -112,7 +131,7 @@ class Builder {
   }
 
   private toolResult(part: Prompt.ToolResultPart): Block {
-    const { id, isFailure, modelOutput, result } = part
+    const { isFailure, modelOutput, result } = part
     const content: Array<Block> = []
     for (const output of isFailure ? [] : modelOutput ?? []) {
       if (output.type === "text") this.text(content, output.text)
@@ -123,17 +142,24 @@ class Builder {
       ? content
       : typeof result === "string" || result === undefined
       ? result
-      : JSON.stringify(result)
+      : this.stringified(part)
     return {
       type: "tool_result",
-      tool_use_id: id,
+      tool_use_id: idOf(part),
       ...(given === undefined ? undefined : { content: given }),
       ...(isFailure ? { is_error: true } : undefined)
     }
   }
 
+  private stringified({ name, result }: Prompt.ToolResultPart): string | undefined {
+    const json = Result.try(() => JSON.stringify(result))
+    if (Result.isFailure(json)) this.problem ??= `The result of the tool "${name}" cannot be written as JSON.`
+    return Result.getOrUndefined(json)
+  }
+
   private result(part: Prompt.ToolResultPart): Array<Block> {
     const isServers = isFromClaude(part)
+    if (isServers && !isKnown(part, this.names)) return []
     const content = this.contentOf(isServers ? "assistant" : "user")
     content.push(isServers ? serverResult(part, this.names) : this.toolResult(part))
     return content
@@ -150,13 +176,13 @@ class Builder {
 
   private call(content: Array<Block>, part: Prompt.ToolCallPart): void {
     if (isFromClaude(part)) {
-      content.push(serverCall(part, this.names))
+      if (isKnown(part, this.names)) content.push(serverCall(part, this.names))
       return
     }
     const { caller } = said(part)
     content.push({
       type: "tool_use",
-      id: part.id,
+      id: idOf(part),
       name: this.names.onWire(part.name),
       input: inputOf(part.params),
       ...(Predicate.isObject(caller) ? { caller } : undefined)
@@ -202,6 +228,47 @@ const resultsFirst = ({ content, role }: Turn): Turn => ({
     : content
 })
 
+/** Results for the calls of a turn that was interrupted before they had any: the API asks for one each. */
+const missing = (turn: Turn, next: Turn | undefined): ReadonlyArray<Block> => {
+  const results = new Set(
+    next?.role === "user" ? next.content.filter(isResult).map((block) => block["tool_use_id"]) : []
+  )
+  return turn.content.filter(({ id, type }) => type === "tool_use" && !results.has(id)).map(({ id }) => ({
+    type: "tool_result",
+    tool_use_id: id,
+    content: "There is no result: the call was interrupted.",
+    is_error: true
+  }))
+}
+
+/** Calls of the server that never got their result, in a turn after which the user spoke: the API refuses them. */
+const withoutAbandoned = ({ content, role }: Turn, later: ReadonlyArray<Turn>): Turn => {
+  if (role !== "assistant" || later.length === 0 || later[0]!.content.every(isResult)) return { role, content }
+  const answered = new Set(
+    [content, ...later.map(({ content }) => content)].flat().map((block) => block["tool_use_id"])
+  )
+  return {
+    role,
+    content: content.filter(({ id, type }) => !/^(?:server|mcp)_tool_use$/.test(type) || answered.has(id))
+  }
+}
+
+/** The turns of a history that may have been interrupted anywhere, so that it can go on. */
+const complete = (given: ReadonlyArray<Turn>): ReadonlyArray<Turn> => {
+  const turns: Array<Turn> = []
+  given.forEach((turn, index) => {
+    const whole = withoutAbandoned(turn, given.slice(index + 1))
+    if (whole.content.length > 0) turns.push(whole)
+    if (turn.role !== "assistant") return
+    const next = given[index + 1]
+    const results = missing(whole, next)
+    if (results.length === 0) return
+    if (next?.role === "user") next.content.unshift(...results)
+    else turns.push({ role: "user", content: [...results] })
+  })
+  return turns
+}
+
 /** The text at the very end of a prompt, which the model goes on with, may not end in white space. */
 const trimmed = (turn: Turn): void => {
   const last = turn.content.at(-1)
@@ -214,7 +281,7 @@ export const convert = (prompt: Prompt.Prompt, names: Names): Converted => {
   const builder = new Builder(names)
   for (const message of prompt.content) builder.message(message)
   const { documents, system } = builder
-  const turns = builder.turns.filter(({ content }) => content.length > 0).map(resultsFirst)
+  const turns = complete(builder.turns.filter(({ content }) => content.length > 0).map(resultsFirst))
   if (turns.length > 0) trimmed(turns.at(-1)!)
   const problem = builder.problem ??
     (turns.length === 0 ? "The prompt has nothing to answer: it has no turn with content." : undefined)

@@ -33,12 +33,16 @@ const formatOf = ({ responseFormat }: ProviderOptions) =>
       catch: unsupported(responseFormat.objectName)
     })
 
+/** What a call leaves open is as the model was made. */
+const withoutUndefined = (options: Partial<Options>): Partial<Options> =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+
 export const prepare = Effect.fnUntraced(function*(
   provider: ProviderOptions,
   made: Options,
   lookup: Catalogue["lookup"]
 ): Effect.fn.Return<Prepared, AiError.AiErrorReason> {
-  const options: Options = { ...made, ...yield* CallOptions }
+  const options = { ...made, ...withoutUndefined(yield* CallOptions) }
   const names = Names.make(provider.tools)
   const { documents, problem, system, turns } = Prompt.convert(provider.prompt, names)
   if (problem !== undefined) return yield* Effect.fail(new AiError.InvalidUserInputError({ description: problem }))
