@@ -21,8 +21,12 @@
  *   verdict of a trial, however long that takes; with `waiting`, ours wait up to 90 seconds by the rule of the retry policy.
  * - `brownout`: for three minutes, three calls of ten fail, and the others are answered after ten seconds.
  * - `surge`: three calls of ten fail at once, and the others are answered after a minute; one call a second, then 20.
+ * - `callers`: 64 callers, who pause between calls, at 90 % of what the API lets in, before and after an outage of a minute; ours is the whole service,
+ *   peers are the vendor SDK, alone and inside a breaker. `goodput_after` is the rate of answers from ten seconds after the outage on, of that before
+ *   it, `amplification` are requests for each call.
  * - `impatient`: seven callers of ten leave after one second, and calls are answered after about two. Their calls are lost whatever a breaker does.
  */
+import * as Callers from "./breaker/callers.ts"
 import * as Sides from "./breaker/sides.ts"
 import { inVirtualTime } from "./limits/virtualTime.ts"
 import type { Row, Run } from "./run.ts"
@@ -282,6 +286,15 @@ const makers = [Sides.ours, Sides.cockatiel, Sides.opossum, Sides.effect]
 
 export const run: Run = async (report) => {
   for (const [name, weather] of Object.entries(weathers)) await lost(report, name, weather)
+
+  for (const side of Callers.sides) {
+    const all = []
+    for (const seed of [1, 2, 3, 4, 5]) all.push(await Callers.measured(side, seed))
+    const row = { case: "callers", peer: side.name, n: all.reduce((sum, { calls }) => sum + calls, 0) }
+    report({ ...row, metric: "goodput_after", value: mean(all.map(({ goodput }) => goodput)), unit: "ratio" })
+    report({ ...row, metric: "amplification", value: mean(all.map((one) => one.amplification)), unit: "/call" })
+    report({ ...row, metric: "wasted_calls", value: mean(all.map((one) => one.wasted)), unit: "calls" })
+  }
 
   for (const trip of ["inARow", "rate"] as const) {
     for (const api of ["outage", "hang"] as const) {

@@ -2,7 +2,7 @@
  * What retries lose and send: ten minutes of ten calls a second, in virtual time, several seeds.
  *
  * `lost` are calls of 100 that failed in the end, `requests` are requests for each call. More of one buys less of the other, so what counts is the
- * frontier: `dominated` is 1 where a peer is no worse on either figure and better on one, by more than 1 %.
+ * frontier: `dominated` is 1 where a peer is no worse on either figure and better on one, by more than 1 % and, of calls, more than one in 10,000.
  *
  * - `errors=5%` to `60%`: so many attempts fail at once with 529.
  * - `blip`, `outage`: for three seconds, for a minute, all do.
@@ -167,10 +167,11 @@ export const run: Run = async (report) => {
       report({ ...common, metric: "requests", value: requests, unit: "/call", peer: name })
     }
     const [ours, ...peers] = figures
-    const better = (a: number, b: number) => a < b * 0.99
-    const dominates = (peer: { readonly lost: number; readonly requests: number }) =>
-      !better(ours!.lost, peer.lost) && !better(ours!.requests, peer.requests) &&
-      (better(peer.lost, ours!.lost) || better(peer.requests, ours!.requests))
+    type Figures = { readonly lost: number; readonly requests: number }
+    const losesLess = (a: Figures, b: Figures) => a.lost < b.lost * 0.99 - 0.01
+    const sendsLess = (a: Figures, b: Figures) => a.requests < b.requests * 0.99
+    const dominates = (peer: Figures) =>
+      !losesLess(ours!, peer) && !sendsLess(ours!, peer) && (losesLess(peer, ours!) || sendsLess(peer, ours!))
     report({ ...common, metric: "dominated", value: peers.some(dominates) ? 1 : 0, unit: "bool", peer: "all" })
   }
 }

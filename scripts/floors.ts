@@ -53,6 +53,7 @@ const floors = {
     "Sqlite",
     "bin",
     "testing/ClaudeTest",
+    "testing/Recording",
     "testing/Simulator",
     "testing/SimulatorServer"
   ]

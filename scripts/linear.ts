@@ -1,5 +1,6 @@
 /** Patterns that could take more than linear time on some text. */
 import { isSafe } from "redos-detector"
+import { patterns as redacted } from "../src/ClaudeApi/internal/redact.ts"
 import { rules } from "../src/InputSanitizer/internal/rules.ts"
 import { patterns } from "../src/InputSanitizer/internal/secrets.ts"
 
@@ -31,10 +32,11 @@ export const problem = (pattern: RegExp): string | undefined => {
   return safe && !score.infinite ? undefined : `${pattern.source} may take more than linear time: ${error}`
 }
 
-/** The patterns that the sanitizer runs on texts: the parts of its rules one by one, since an alternative takes no longer than its parts. */
+/** The patterns that the sanitizer runs on texts, and redaction on what answers say: the parts of its rules one by one, since an alternative takes no longer than its parts. */
 export const builtIn: ReadonlyArray<RegExp> = [
   ...rules.flatMap(({ parts }) => parts.map((part) => new RegExp(part))),
-  ...patterns
+  ...patterns,
+  ...redacted()
 ]
 
 export const nonLinear = (): ReadonlyArray<string> => builtIn.flatMap((pattern) => problem(pattern) ?? [])

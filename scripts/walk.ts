@@ -32,8 +32,8 @@ interface Extent {
  * until it holds again. Nothing raises a limit.
  */
 export const targets: Record<string, { readonly goal: Extent; readonly limit: Extent }> = {
-  create: { goal: { files: 25, functions: 180 }, limit: { files: 30, functions: 235 } },
-  refusal: { goal: { files: 12 }, limit: { files: 23 } }
+  create: { goal: { files: 25, functions: 180 }, limit: { files: 28, functions: 233 } },
+  refusal: { goal: { files: 12 }, limit: { files: 20 } }
 }
 
 /** The functions below `folder` (a file URL that ends with a slash) that coverage saw entered. */

@@ -197,9 +197,11 @@ export const costOf = (
   now: number
 ): AttemptCost | undefined => {
   if (attempt.endpoint !== "messages") return undefined
-  const { estimate, isFast, outcome, request } = attempt
+  const { estimate, facts, isFast, outcome, request } = attempt
   if (attempt.cost !== undefined || outcome._tag === "NotSent") return attempt.cost
-  const model = outcome.model ?? attempt.model
+  // Other platforms, which have names and prices of their own, may answer with the name that the API has for the same model.
+  const isSame = outcome.model === facts.id && attempt.model !== facts.id && !facts.aliases.includes(attempt.model)
+  const model = isSame ? attempt.model : outcome.model ?? attempt.model
   if (outcome._tag === "Failed" && outcome.error.billed === "no") {
     attempt.cost = { model, usage: Usage.zero, cost: PriceBook.free, confidence: "exact" }
     return attempt.cost
@@ -208,7 +210,7 @@ export const costOf = (
   let { usage } = outcome
   let isEstimated = false
   let confidence: AttemptCost["confidence"] = isCompleted
-    ? outcome.isEstimated === true ? "estimated" : "exact"
+    ? outcome.isEstimated === true || outcome.usage.isAssumed === true ? "estimated" : "exact"
     : outcome.hasHiddenOutput === true
     ? "estimated"
     : "derived"

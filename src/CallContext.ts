@@ -25,6 +25,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Stream from "effect/Stream"
+import { joinHeaders } from "./internal/headers.ts"
 import { nameOf } from "./internal/text.ts"
 
 /**
@@ -35,7 +36,8 @@ import { nameOf } from "./internal/text.ts"
  * - `tags`: anything else to report by, at most 32.
  * - `priority`: who waits first where calls wait for room. Default `"standard"`.
  * - `deadline`: milliseconds since the epoch after which the answer is worth nothing.
- * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
+ * - `headers`: sent with each request, such as `anthropic-beta`, whose values add up with those of regions around it, of the key and of all
+ *   calls. Headers that carry a key are ignored.
  * - `retries`: attempts after the first, instead of what the retry policy allows. A schedule of your own is only cut short. A fraction is rounded
  *   down; a negative number is none.
  * - `estimate`: tokens that the caller knows better than the estimate: input, which is then not counted, and output. A value that is negative
@@ -96,13 +98,12 @@ const boundedNow = (context: CallContext): CallContext => {
   const isSame = user === named(user) && tenant === named(tenant) && requestType === named(requestType) &&
     entries.length === kept.length &&
     kept.every(([name, value], i) => name === entries[i]?.[0] && value === entries[i][1])
-  return isSame ? context : {
-    ...context,
+  return isSame ? context : copy(context, {
     user: named(user),
     tenant: named(tenant),
     requestType: named(requestType),
     tags: Object.fromEntries(kept)
-  }
+  })
 }
 
 /**
@@ -145,12 +146,19 @@ export const current: Effect.Effect<CallContext> = Effect.service(CallContext)
  */
 export type Patch = Partial<Omit<CallContext, "deadline">>
 
-const patched = (self: CallContext, patch: Patch): CallContext => ({
-  ...self,
-  ...patch,
-  tags: patch.tags === undefined ? self.tags : { ...self.tags, ...patch.tags },
-  headers: patch.headers === undefined ? self.headers : { ...self.headers, ...patch.headers }
-})
+/** A copy in which the deadline follows corrections of the system's time as before. */
+const copy = (self: CallContext, patch: Partial<CallContext>): CallContext => {
+  const copied = { ...self, ...patch }
+  const deadline = Object.getOwnPropertyDescriptor(self, "deadline")
+  return deadline === undefined ? copied : Object.defineProperty(copied, "deadline", deadline)
+}
+
+const patched = (self: CallContext, patch: Patch): CallContext =>
+  copy(self, {
+    ...patch,
+    tags: patch.tags === undefined ? self.tags : { ...self.tags, ...patch.tags },
+    headers: patch.headers === undefined ? self.headers : joinHeaders(self.headers, patch.headers)
+  })
 
 /**
  * Says something about all calls inside an effect.
@@ -182,9 +190,19 @@ export const annotateStream: {
     Stream.updateService(self, CallContext, (context) => patched(context, patch))
 )
 
-const earlier = (context: CallContext, now: number, duration: Duration.Input): CallContext => {
-  const deadline = now + Duration.toMillis(duration)
-  return context.deadline !== undefined && context.deadline <= deadline ? context : { ...context, deadline }
+/** Milliseconds of the monotonic clock. */
+const elapsed = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
+/** A deadline counts elapsed time: when the system's time is corrected, its time since the epoch moves along. */
+const earlier = (context: CallContext, clock: Clock.Clock, duration: Duration.Input): CallContext => {
+  const end = elapsed(clock) + Duration.toMillis(duration)
+  const now = () => clock.currentTimeMillisUnsafe() + Math.round(end - elapsed(clock))
+  return context.deadline !== undefined && context.deadline <= now() ? context : {
+    ...context,
+    get deadline() {
+      return now()
+    }
+  }
 }
 
 /**
@@ -202,10 +220,7 @@ export const withDeadline: {
 } = dual(
   2,
   <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E, R> =>
-    Effect.flatMap(
-      Clock.currentTimeMillis,
-      (now) => Effect.updateService(self, CallContext, (context) => earlier(context, now, duration))
-    )
+    Clock.clockWith((clock) => Effect.updateService(self, CallContext, (context) => earlier(context, clock, duration)))
 )
 
 /**
@@ -221,7 +236,8 @@ export const withDeadlineStream: {
   2,
   <A, E, R>(self: Stream.Stream<A, E, R>, duration: Duration.Input): Stream.Stream<A, E, R> =>
     Stream.unwrap(
-      Effect.map(Clock.currentTimeMillis, (now) =>
-        Stream.updateService(self, CallContext, (context) => earlier(context, now, duration)))
+      Clock.clockWith((clock) =>
+        Effect.succeed(Stream.updateService(self, CallContext, (context) => earlier(context, clock, duration)))
+      )
     )
 )

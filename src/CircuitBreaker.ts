@@ -11,12 +11,14 @@
  * - **The first content of a stream** is its success, at that moment. Afterwards only the API can make a failure of it (a reset, an error event, a
  *   truncated answer), not a reader who stops, a deadline or an interruption.
  * - **A caller who left** before that, by an interruption or its deadline, counts as a failure if it had waited for longer than such calls usually take:
- *   the time in which nine of ten calls of its model and request type are answered, learnt from the last 64, or a minute before ten answers
- *   are known. Else it counts as nothing.
+ *   the time in which nine of ten calls of its model and request type are answered, learnt from the last 64; before ten answers
+ *   of such calls are known, twice the time of all calls, and before ten of any, a minute. Else it counts as nothing.
  * - **Slow** is an attempt that took longer than `slowCallDuration` from its admission to its end; for a stream, to its first content.
  * - **Rates** are of attempts that were sent within one window, whenever they end; those in flight count as neither failed nor slow. An attempt that hangs
- *   counts as failed after two minutes and as much time as twice its `max_tokens` take; one whose caller has a deadline already when it
- *   has waited for a third of that and for half as long again as such calls usually take. An answer after that takes it back.
+ *   counts as failed after two minutes and as much time as twice its `max_tokens` take. An answer after that takes it back.
+ * - **Silence**: where the newest attempts in a row are all without an answer, and an API that answers as it usually does would leave them so once in a
+ *   million times, all of them count as failed, as long as their callers have deadlines. The first answer to the newer half of them closes the circuit
+ *   again.
  * - **A half-open call** counts whenever it ends: its success proves that the API is back, also if the circuit has opened again since. A result of an
  *   attempt from before the opening does not count. Each round of half-open calls without a verdict is followed by another, so a circuit can
  *   leave every state.
@@ -50,7 +52,7 @@ import { admitted, type Attempt, type Policy } from "./Attempt.ts"
 import { type Change, fresh, type Phase, SavedCircuit } from "./CircuitBreaker/internal/circuit.ts"
 import { LocalCircuit } from "./CircuitBreaker/internal/follower.ts"
 import { Gate } from "./CircuitBreaker/internal/gate.ts"
-import { type Changes, check, type Mode, type Options, resolve } from "./CircuitBreaker/internal/options.ts"
+import { check, type Mode, ofStore, type Options, resolve } from "./CircuitBreaker/internal/options.ts"
 import * as Shared from "./CircuitBreaker/internal/shared.ts"
 import { layerStoreMemory, Store } from "./CircuitBreaker/internal/store.ts"
 import { ClaudeApi } from "./ClaudeApi.ts"
@@ -76,7 +78,7 @@ export type {
   Window
 } from "./CircuitBreaker/internal/circuit.ts"
 export { step } from "./CircuitBreaker/internal/machine.ts"
-export type { Changes, Mode, Options } from "./CircuitBreaker/internal/options.ts"
+export type { Mode, Options } from "./CircuitBreaker/internal/options.ts"
 export { layerStoreMemory, Store } from "./CircuitBreaker/internal/store.ts"
 
 /**
@@ -157,8 +159,9 @@ export type Until = { readonly for: Duration.Input } | { readonly until: DateTim
  * - `setMode`: for one group, or for all. It holds from now on, also for callers that wait.
  * - `open`: refuses every attempt of one group, or of all, until a time, which is the `retryAfter` of the refusals. Then the mode from before holds again;
  *   `setMode` ends it sooner.
- * - `update`: changes thresholds and durations of one group, or of all, while calls run; what is left out stays. Attempts in flight count by the new
- *   ones. Fails, and changes nothing, where one is out of range.
+ * - `changed`: completes when attempts of the group may go that were refused: its circuit has closed, or its mode or its options were changed.
+ * - `update`: changes options of one group, or of all, while calls run; what is left out stays. Attempts in flight count by the new ones, and no
+ *   opening lasts longer than they allow. What concerns the store holds for all groups. Fails, and changes nothing, where one is out of range.
  * - `restore`: groups that are not in `saved` keep their state.
  *
  * @category services
@@ -174,7 +177,8 @@ export class CircuitBreaker extends Context.Service<
     readonly reset: (group: Model.Group) => Effect.Effect<void>
     readonly setMode: (mode: Mode, group?: Model.Group) => Effect.Effect<void>
     readonly open: (until: Until, group?: Model.Group) => Effect.Effect<void>
-    readonly update: (changes: Changes, group?: Model.Group) => Effect.Effect<void, Config.ConfigError>
+    readonly changed: (refused: { readonly group: Model.Group }) => Effect.Effect<void>
+    readonly update: (options: Options, group?: Model.Group) => Effect.Effect<void, Config.ConfigError>
     readonly save: Effect.Effect<Saved>
     readonly restore: (saved: Saved) => Effect.Effect<void>
   }
@@ -209,7 +213,6 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   yield* check(options)
   const { baseUrl } = yield* ClaudeApi
   const store = yield* Store
-  const { groups } = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const random = yield* Random.Random
   const services = yield* Effect.context<never>()
@@ -220,13 +223,12 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const link = Shared.makeLink(store.step, { clock, run, ...times })
 
   const gates = new Map<Model.Group, Gate>()
-  const optionsOf = new Map<Gate, Options>()
-  for (const group of groups) {
+  for (const group of (yield* Model.Catalogue).groups) {
     const shows = showing(group, services)
     const changed = (change: Change) => {
       const { at, from, openMillis, to } = change
-      shows(from, to)
       const openDuration = to === "open" ? Duration.millis(openMillis) : undefined
+      shows(from, to)
       if (from !== to) run(feed.publish({ group, from, to, at, openDuration }))
       gate.changed(change)
     }
@@ -234,9 +236,8 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     const circuit = store.isLocal === true
       ? new LocalCircuit(store.step, clock, key, rules, changed, chance)
       : new Shared.SharedCircuit(link, key, rules, changed, chance)
-    const gate = new Gate(group, options.mode ?? "normal", circuit, settings, { clock, run })
+    const gate = new Gate(group, options, circuit, settings, { clock, run })
     gates.set(group, gate)
-    optionsOf.set(gate, options)
   }
   // The groups of every catalogue end with "other".
   const other = gates.get("other")!
@@ -281,14 +282,17 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         for (const gate of gatesOf(group)) gate.forceOpen(at)
       }),
 
+    changed: ({ group }) => gateOf(group).released,
+
     update: Effect.fnUntraced(function*(changes, group) {
-      const updates = [...gatesOf(group)].map((gate) => [gate, { ...optionsOf.get(gate), ...changes }] as const)
+      const named = new Set(gatesOf(group))
+      const updates = [...gates.values()].map((gate) =>
+        [gate, { ...gate.options, ...(named.has(gate) ? changes : ofStore(changes)) }] as const
+      )
       for (const [, options] of updates) yield* check(options)
       for (const [gate, options] of updates) {
-        const { rules, settings } = resolve(options)
-        gate.circuit.rules = rules
-        gate.settings = settings
-        optionsOf.set(gate, options)
+        Object.assign(link, gate.update(options))
+        if (changes.mode !== undefined && named.has(gate)) gate.setMode(changes.mode)
       }
     }),
 
@@ -365,6 +369,7 @@ export const layerOff: Layer.Layer<CircuitBreaker> = Layer.succeed(
     reset: () => Effect.void,
     setMode: () => Effect.void,
     open: () => Effect.void,
+    changed: () => Effect.never,
     update: () => Effect.void,
     save: Effect.sync(() => new Saved({ circuits: {} })),
     restore: () => Effect.void

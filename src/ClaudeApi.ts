@@ -3,7 +3,7 @@
  * the API, a stream that ends early fails, and time limits that the SDK lacks apply.
  *
  * The SDK builds the request and its headers; it never retries, traces, logs, or reads its key or base URL from the
- * environment.
+ * environment. It reads `ANTHROPIC_CUSTOM_HEADERS`, which are sent to no base URL but the vendor's.
  *
  * **Example** (Another base URL and shorter limits)
  *
@@ -27,7 +27,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
@@ -36,8 +35,11 @@ import { isUnconnected } from "./ClaudeApi/internal/apiError.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
 import * as Misread from "./ClaudeApi/internal/misread.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
+import * as Sendable from "./ClaudeApi/internal/sendable.ts"
+import * as Settings from "./ClaudeApi/internal/settings.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
 import type { ApiError } from "./ClaudeError.ts"
+import { environmentHeaders, joinHeaders } from "./internal/headers.ts"
 import { refusalOfMessage } from "./internal/modelRefusal.ts"
 import type { Event } from "./MessageStream.ts"
 import { cacheTtl } from "./PriceBook.ts"
@@ -63,15 +65,20 @@ export interface Timeouts {
 }
 
 /**
- * - `baseUrl`: where requests go. Default `https://api.anthropic.com`.
+ * - `baseUrl`: where requests go, with or without `/v1` at its end. Default `https://api.anthropic.com`.
  * - `timeouts`: how long to wait for headers, first content, the next chunk and the whole attempt. Default: those of `Timeouts`.
  * - `fetch`: default of the layers on Node: `undici` with a connection pool of their own and no time limits besides
  *   `timeouts`; in other runtimes, where `undici` is not installed, and of `make`: the global one. Bundles never contain
  *   `undici`: it is loaded when a layer without `fetch` is built.
- * - `headers`: sent with each request, such as `anthropic-beta`. Headers that carry a key are ignored.
+ * - `headers`: sent with each request, such as `anthropic-beta`. Betas of the calls and of their keys are added to these. Headers that carry
+ *   a key are ignored.
  * - `traceparent`: sends the span of the attempt along, as W3C Trace Context, for a gateway that goes on with the trace. Default `false`.
  * - `maxBytes`: the largest answer that is read, after it was decompressed. Default 64 MiB; a larger one fails as `malformed`.
- * - `pings`: streams give pings as events of the type `ping` too, for servers that keep their own clients waiting. Default `false`.
+ * - `proxy`: the URL of an HTTP or SOCKS5 proxy, which may be `Redacted`; `true` for those of the environment (`HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in
+ *   either case), `false` for none. Default `true` where `NODE_USE_ENV_PROXY=1` or `--use-env-proxy` says so to Node, else `false`.
+ * - `http2`: takes HTTP/2 where the server has it, instead of HTTP/1.1 alone. Default `false`. Neither this nor `proxy` changes a `fetch` of yours.
+ * - `pings`: streams give pings as events of the type `ping` too, for servers that keep their own clients waiting; those before the first
+ *   content come with it. Default `false`.
  *
  * @category options
  * @since 0.1.0
@@ -83,6 +90,8 @@ export interface Options {
   readonly fetch?: typeof globalThis.fetch | undefined
   readonly traceparent?: boolean | undefined
   readonly maxBytes?: number | undefined
+  readonly proxy?: boolean | string | Redacted.Redacted<string> | undefined
+  readonly http2?: boolean | undefined
   readonly pings?: boolean | undefined
 }
 
@@ -113,26 +122,6 @@ const keyHeaders = new Set(["authorization", "x-api-key", "proxy-authorization"]
 const withoutKeys = (headers: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => !keyHeaders.has(name.toLowerCase())))
 
-const betas = "anthropic-beta"
-
-/**
- * The headers of a call and those that its key needs besides. Betas add up, those of all calls among them: headers of one call replace them
- * otherwise.
- */
-const joined = (
-  all: Readonly<Record<string, string>>,
-  call: Readonly<Record<string, string>>,
-  key: Readonly<Record<string, string>>
-): Record<string, string> => {
-  const headers: Record<string, string> = {}
-  const asked = new Set<string>()
-  for (const [name, value] of [all, call, key].flatMap((each) => Object.entries(withoutKeys(each)))) {
-    if (name.toLowerCase() === betas) { for (const beta of value.split(",")) asked.add(beta.trim()) }
-    else headers[name.toLowerCase()] = value
-  }
-  return asked.size === 0 ? headers : { ...headers, [betas]: [...asked].join(",") }
-}
-
 /** The most clients that are kept; the oldest makes room. */
 const maxClients = 256
 
@@ -147,18 +136,49 @@ const isModelInfo = (body: object): body is ModelInfo => "id" in body && typeof 
 const isModelPage = (body: object): body is { data: Array<ModelInfo>; has_more?: unknown; last_id?: unknown } =>
   "data" in body && Array.isArray(body.data)
 
-/**
- * The SDK drops the cause of what looks like a timeout. One that came before there was a connection is told from one that came after, so its cause
- * goes where the SDK does not look.
- */
-const withCauses = (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch => (input, init) =>
-  (fetch ?? globalThis.fetch)(input, init).catch((error: unknown) =>
-    Promise.reject(
-      isUnconnected(error)
-        ? new TypeError("fetch failed", { cause: new Error("there was no connection", { cause: error }) })
-        : error
-    )
+/** Where the signal of an exchange stands among what the SDK hands to `fetch`. */
+const abandoned = Symbol("effect-claude/ClaudeApi/abandoned")
+
+interface FetchOptions {
+  /** A redirect would take headers and prompts to another origin. */
+  readonly redirect: "manual"
+  readonly [abandoned]: AbortSignal
+}
+
+/** What a `fetch` gave: a response whose body can be read; that of an error as a text, of which no more is read than over the own transport. */
+const bounded = (response: Response): Response => {
+  const { body, ok } = response
+  if (body === null) return response
+  if (typeof body.getReader !== "function") throw new TypeError("fetch gave a body that is not a ReadableStream")
+  return ok
+    ? response
+    : Object.defineProperty(response, "text", { value: () => Transport.textOf(body.getReader()) })
+}
+
+const rejected = (error: unknown): Promise<never> =>
+  Promise.reject(
+    isUnconnected(error)
+      ? new TypeError("fetch failed", { cause: new Error("there was no connection", { cause: error }) })
+      : error
   )
+
+/**
+ * The `fetch` of the SDK:
+ *
+ * - It ends with the signal of the exchange. The SDK never sees that: what it makes of an aborted signal keeps requests and answers alive.
+ * - The SDK drops the cause of what looks like a timeout. One that came before there was a connection is told from one that came after, so its
+ *   cause goes where the SDK does not look.
+ */
+const fetchOf =
+  (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch =>
+  (input, init: RequestInit & { readonly [abandoned]?: AbortSignal } = {}) =>
+    (fetch ?? globalThis.fetch)(input, {
+      ...(String(init.body).includes(cutMark) ? Sendable.wellFormed(init) : init),
+      signal: init[abandoned] ?? null
+    }).then(bounded, rejected)
+
+/** What half a character begins with in JSON, where it is escaped. */
+const cutMark = "\\ud"
 
 /** A span as a header of W3C Trace Context. */
 const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
@@ -166,18 +186,30 @@ const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
 
 /** Options of the SDK's methods. */
 interface RequestOptions {
-  readonly signal: AbortSignal
+  readonly fetchOptions: FetchOptions
   readonly headers: Record<string, string | null>
 }
+
+/** A client of the SDK, and the headers that all its requests carry. */
+interface Client {
+  readonly sdk: Anthropic
+  readonly headers: Readonly<Record<string, string>>
+}
+
+const isVendors = (baseUrl: string): boolean =>
+  URL.canParse(baseUrl) && new URL(baseUrl).origin === new URL(defaultBaseUrl).origin
 
 /**
  * Gives the client of the SDK for the key of an attempt, of which it keeps one for each key, and the options for the SDK's
  * methods.
  */
 const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = {}, traceparent = false }: Options) => {
-  const clients = new Map<string, Anthropic>()
-  const newClient = (apiKey: string): Anthropic => {
-    const client = new Anthropic({
+  const clients = new Map<string, Client>()
+  const newClient = (apiKey: string): Client => {
+    const found = environmentHeaders()
+    const all = withoutKeys(joinHeaders(isVendors(baseUrl) ? found : {}, headers))
+    Sendable.checkHeaders(all)
+    const sdk = new Anthropic({
       apiKey,
       baseURL: baseUrl,
       maxRetries: 0,
@@ -185,26 +217,33 @@ const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = 
       timeout: Math.min(bounds.headers + 1000, 2 ** 31 - 1),
       openTelemetry: false,
       logLevel: "off",
-      defaultHeaders: withoutKeys(headers),
-      fetch: withCauses(fetch)
+      // The SDK adds what it finds in the environment, unless it finds the same name here.
+      defaultHeaders: { ...Object.fromEntries(Object.keys(found).map((name) => [name, null])), ...all },
+      fetch: fetchOf(fetch)
     })
     const oldest = clients.size < maxClients ? undefined : clients.keys().next().value
     if (oldest !== undefined) clients.delete(oldest)
+    const client = { sdk, headers: all }
     clients.set(apiKey, client)
     return client
   }
-  return ({ attempt: { context, key }, controller: { signal }, span }: Exchange.Exchange) => {
+  return (exchange: Exchange.Exchange) => {
+    const { attempt: { context, key }, controller: { signal }, span } = exchange
     const apiKey = key === undefined ? "" : Redacted.value(key.secret)
+    const client = clients.get(apiKey) ?? newClient(apiKey)
+    const hasOwn = key?.headers !== undefined || Object.keys(context.headers).length > 0
+    const own = hasOwn ? withoutKeys(joinHeaders(client.headers, context.headers, key?.headers ?? {})) : client.headers
+    if (hasOwn) Sendable.checkHeaders(own)
+    exchange.carried = own
     const options: RequestOptions = {
-      signal,
-      // The SDK adds headers of the environment, but those of a request win.
+      fetchOptions: { redirect: "manual", [abandoned]: signal },
       headers: {
-        ...(key?.headers === undefined ? withoutKeys(context.headers) : joined(headers, context.headers, key.headers)),
+        ...(hasOwn ? own : undefined),
         ...(traceparent && span !== undefined ? { traceparent: traceparentOf(span) } : undefined),
         ...(key === undefined ? undefined : { authorization: `Bearer ${apiKey}`, "x-api-key": null })
       }
     }
-    return { client: clients.get(apiKey) ?? newClient(apiKey), options }
+    return { client: client.sdk, options }
   }
 }
 
@@ -217,13 +256,16 @@ const unused = () => Exchange.unused
  * @since 0.1.0
  */
 export const make = (options: Options = {}): ClaudeApi["Service"] => {
-  const baseUrl = options.baseUrl ?? defaultBaseUrl
+  const baseUrl = Settings.withoutRoute(options.baseUrl ?? defaultBaseUrl)
+  const idle = Duration.toMillis(options.timeouts?.idle ?? "2 minutes")
   const bounds: Exchange.Bounds = {
+    baseUrl,
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
     firstContent: Duration.toMillis(options.timeouts?.firstContent ?? Infinity),
-    idle: Duration.toMillis(options.timeouts?.idle ?? "2 minutes"),
+    idle,
     call: Duration.toMillis(options.timeouts?.call ?? "1 hour"),
-    maxBytes: options.maxBytes ?? 64 * 1024 * 1024
+    maxBytes: options.maxBytes ?? 64 * 1024 * 1024,
+    watch: new Exchange.Watch(idle)
   }
   const plainBounds = { ...bounds, firstContent: Infinity }
   const streamBounds = { ...bounds, pings: options.pings ?? false }
@@ -238,6 +280,10 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         send: (exchange) => {
           const { client, options } = prepared(exchange)
           const params = attempt.request as MessageCreateParamsNonStreaming // the SDK changes none of its arrays
+          // One text has no history.
+          if (params.messages?.length !== 1 || typeof params.messages[0]?.content !== "string") {
+            Sendable.checkHistory(params)
+          }
           return client.messages.create("stream" in params ? { ...params, stream: false } : params, options)
             .asResponse()
         },
@@ -260,6 +306,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     stream: (attempt) =>
       Receive.stream(attempt, streamBounds, (exchange) => {
         const { client, options } = prepared(exchange)
+        Sendable.checkHistory(attempt.request)
         return client.messages.create({ ...toParams(attempt.request), stream: true }, options).asResponse()
       }),
 
@@ -268,6 +315,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
         request: params,
         send: (exchange) => {
           const { client, options } = prepared(exchange)
+          Sendable.checkHistory(params)
           return client.messages.countTokens(toCountTokensParams(params), options).asResponse()
         },
         is: isTokensCount,
@@ -307,23 +355,14 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
   })
 }
 
-const BaseUrl = Schema.String.check(
-  Schema.makeFilter((text: string) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), {
-    expected: "an absolute http or https URL as base URL"
-  })
-)
-
 const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.ConfigError, Scope.Scope> =>
   Effect.gen(function*() {
-    yield* Effect.mapError(
-      Schema.decodeUnknownEffect(BaseUrl)(options.baseUrl ?? defaultBaseUrl),
-      (error) => new Config.ConfigError(error)
-    )
-    return make({ ...options, fetch: options.fetch ?? (yield* Transport.make) })
+    yield* Settings.check(options.baseUrl ?? defaultBaseUrl, options.headers ?? {})
+    return make({ ...options, fetch: options.fetch ?? (yield* Transport.make(options)) })
   })
 
 /**
- * The port over the API at `baseUrl`. A base URL that is not an absolute `http` or `https` URL fails the layer with
+ * The port over the API at `baseUrl`. A base URL that is not an absolute `http` or `https` URL, or a proxy that is no URL, fails the layer with
  * `ConfigError`. Without `fetch` it keeps connections of its own, which are closed with the layer; a
  * Node older than 22.19 is then a defect.
  *

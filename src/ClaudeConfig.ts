@@ -16,7 +16,7 @@
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Budget from "./Budget.ts"
@@ -72,30 +72,57 @@ export interface KeysOptions {
 /** A value that may be missing; then the default of its part holds. */
 const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> => Config.withDefault(config, undefined)
 
-const duration = (name: string): Config.Config<Duration.Duration | undefined> => optional(Config.Duration(name))
+/** Longer ones are mistakes, and no time that a computer counts ends them. */
+const maxDuration = Duration.weeks(52 * 30)
+
+const durationFrom = (least: Duration.Duration, expected: string) => {
+  const isAllowed = (duration: Duration.Duration): boolean =>
+    Duration.isGreaterThanOrEqualTo(duration, least) && Duration.isLessThanOrEqualTo(duration, maxDuration)
+  return (name: string): Config.Config<Duration.Duration | undefined> =>
+    optional(Config.schema(Schema.DurationFromString.check(Schema.makeFilter(isAllowed, { expected })), name))
+}
+
+/** A limit of no time would end everything at once. */
+const duration = durationFrom(Duration.millis(1), "a duration from 1 millisecond to 30 years")
+
+/** A wait may be none. */
+const wait = durationFrom(Duration.zero, "a duration from 0 seconds to 30 years")
+
+/** A number in text, where nothing at all is not 0. */
+const NumberText = Schema.String.check(
+  Schema.makeFilter((text: string) => text.trim() !== "", { expected: "a number" })
+).pipe(Schema.decodeTo(Schema.FiniteFromString))
 
 const countUpTo = (maximum: number) =>
-  Schema.FiniteFromString.check(
+  NumberText.check(
     Schema.isInt(),
     Schema.isBetween({ minimum: 0, maximum }, { expected: `an integer from 0 to ${maximum}` })
   )
 
-const Rate = Schema.FiniteFromString.check(Schema.isGreaterThan(0, { expected: "a number above 0" }))
+const Rate = NumberText.check(Schema.isGreaterThan(0, { expected: "a number above 0" }))
 
 const rate = (name: string): Config.Config<number | undefined> => optional(Config.schema(Rate, name))
 
+const Dollars = NumberText.check(
+  Schema.isBetween({ minimum: 0, exclusiveMinimum: true, maximum: 9_000_000 }, {
+    expected: "US dollars above 0, at most 9,000,000"
+  })
+)
+
+const dollars = (name: string): Config.Config<number | undefined> => optional(Config.schema(Dollars, name))
+
 /** A share from 0 to 1; nothing or 0 turns nothing off by accident. */
-const Share = Schema.FiniteFromString.check(
+const Share = NumberText.check(
   Schema.isBetween({ minimum: 0.01, maximum: 1 }, { expected: "a share from 0.01 to 1" })
 )
 
-const Sample = Schema.FiniteFromString.check(
+const Sample = NumberText.check(
   Schema.isBetween({ minimum: 0, maximum: 1 }, { expected: "a number from 0 to 1" })
 )
 
 /** Budgets for all calls together, in UTC. */
 const budget: Config.Config<Budget.Options | undefined> = Config.map(
-  Config.all({ day: rate("CLAUDE_BUDGET_USD_PER_DAY"), month: rate("CLAUDE_BUDGET_USD_PER_MONTH") }),
+  Config.all({ day: dollars("CLAUDE_BUDGET_USD_PER_DAY"), month: dollars("CLAUDE_BUDGET_USD_PER_MONTH") }),
   (limits) => {
     const budgets = (["day", "month"] as const).flatMap((calendar): Budget.Options["budgets"] => {
       const limit = limits[calendar]
@@ -146,7 +173,7 @@ export const keys: Config.Config<KeysOptions> = Config.all({
  * | `ANTHROPIC_BASE_URL` | `api.baseUrl` |
  * | `CLAUDE_TIMEOUT_HEADERS`, `_FIRST_CONTENT`, `_IDLE`, `_CALL` | `api.timeouts` |
  * | `CLAUDE_RETRIES` | `retry.retries` |
- * | `CLAUDE_RETRY_BASE`, `CLAUDE_RETRY_THROTTLED_BASE`, `CLAUDE_RETRY_CAP`, `CLAUDE_RETRY_MAX_RETRY_AFTER` | `retry` |
+ * | `CLAUDE_RETRY_BASE`, `CLAUDE_RETRY_THROTTLED_BASE`, `CLAUDE_RETRY_CAP`, `CLAUDE_RETRY_MAX_RETRY_AFTER`, `CLAUDE_RETRY_CIRCUIT_WAIT` | `retry` |
  * | `CLAUDE_TIER`: `start`, `build` or `scale` | `limiter.limits` |
  * | `CLAUDE_REQUESTS_PER_MINUTE`, `CLAUDE_INPUT_TOKENS_PER_MINUTE`, `CLAUDE_OUTPUT_TOKENS_PER_MINUTE`, `CLAUDE_TOKENS_PER_MINUTE` | `limiter.limits` instead of a tier |
  * | `CLAUDE_LIMIT_QUEUE` | `limiter.maxQueue` |
@@ -173,10 +200,11 @@ export const config: Config.Config<Options> = Config.all({
   }),
   retry: Config.all({
     retries: optional(Config.schema(countUpTo(1000), "CLAUDE_RETRIES")),
-    base: duration("CLAUDE_RETRY_BASE"),
-    throttledBase: duration("CLAUDE_RETRY_THROTTLED_BASE"),
-    cap: duration("CLAUDE_RETRY_CAP"),
-    maxRetryAfter: duration("CLAUDE_RETRY_MAX_RETRY_AFTER")
+    base: wait("CLAUDE_RETRY_BASE"),
+    throttledBase: wait("CLAUDE_RETRY_THROTTLED_BASE"),
+    cap: wait("CLAUDE_RETRY_CAP"),
+    maxRetryAfter: wait("CLAUDE_RETRY_MAX_RETRY_AFTER"),
+    circuitWait: wait("CLAUDE_RETRY_CIRCUIT_WAIT")
   }),
   limiter: Config.all({
     limits,

@@ -31,7 +31,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { ApiError } from "./ClaudeError/internal/apiErrors.ts"
-import { attempts, type Billed, optionalString } from "./ClaudeError/internal/fields.ts"
+import { attempts, type Billed, billed, optionalString } from "./ClaudeError/internal/fields.ts"
 import { DeadlineExceededError, Refusal } from "./ClaudeError/internal/refusals.ts"
 import { Usage } from "./Usage.ts"
 
@@ -67,6 +67,7 @@ export {
  * - `usage`: what the API had reported, with output counted from what arrived.
  * - `costNanoUsd`: what that costs, in integer nano-dollars; undefined where the model has no price.
  * - `cause`: the error that ended it.
+ * - `lastError`, `billedBefore`: the error of the API before that, and how the attempts before this one were billed at worst.
  *
  * @category errors
  * @since 0.1.0
@@ -78,6 +79,8 @@ export class StreamInterruptedError
     usage: Usage,
     costNanoUsd: Schema.optional(Schema.Int),
     cause: Schema.Union([ApiError, DeadlineExceededError]),
+    lastError: Schema.optional(ApiError),
+    billedBefore: billed,
     attempts
   })
 {
@@ -85,9 +88,9 @@ export class StreamInterruptedError
   get retryAfter(): Duration.Duration | undefined {
     return this.cause.retryAfter
   }
-  /** `"yes"` once the final usage had arrived; before that the vendor does not say. */
+  /** The worst of all attempts. `"yes"` once the final usage had arrived; before that the vendor does not say. */
   get billed(): Billed {
-    return this.partial.stop_reason === null ? "unknown" : "yes"
+    return this.partial.stop_reason === null && this.billedBefore !== "yes" ? "unknown" : "yes"
   }
   override get message(): string {
     return `The stream ended after ${this.usage.outputTokens} output tokens, before the message was complete. ` +

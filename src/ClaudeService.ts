@@ -102,7 +102,15 @@ export const make = Effect.gen(function*() {
     Attempt.learning(kinds)
   ))
 
-  const parts = { api, book, mayMove: pool.mayMove, monitor: yield* Monitor.Monitor, perAttempt, retries }
+  const parts = {
+    api,
+    book,
+    changed: breaker.changed,
+    mayMove: pool.mayMove,
+    monitor: yield* Monitor.Monitor,
+    perAttempt,
+    retries
+  }
   const { ask, begin, create, createWithReport, sanitize, start } = yield* Calling.make({ ...parts, kinds })
   const streamWithReport = Streaming.make({ ...parts, start, begin })
 

@@ -57,6 +57,7 @@ import * as Writer from "./CostLedger/internal/writer.ts"
 import * as CostReport from "./CostReport.ts"
 import * as Eventually from "./internal/eventually.ts"
 import * as Feed from "./internal/feed.ts"
+import * as Model from "./Model.ts"
 import { PriceBook } from "./PriceBook.ts"
 import * as Reconciliation from "./Reconciliation.ts"
 
@@ -228,6 +229,7 @@ const whole = (name: keyof Options, value: number, max: number): number => {
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const book = yield* PriceBook
   const store = yield* Store
+  const catalogue = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const feed = yield* Feed.make<Row>()
   const ask = makeClient((command) => store.step(command))
@@ -250,7 +252,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   }
 
   return CostLedger.of({
-    admit: Recording.make(book, clock, writer, feed),
+    admit: Recording.make(book, catalogue, clock, writer, feed),
     status: Effect.sync(writer.status),
     flush: writer.flush,
     feed: feed.stream,
@@ -263,10 +265,15 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
             ({ next, rows }) => [rows, next === undefined ? Option.none() : Option.some(next)] as const
           )
       ),
-    ...Reports.make(ask, writer.flush, () => {
-      const { evictedRows, lostRows } = writer.status()
-      return lostRows + evictedRows
-    })
+    ...Reports.make(
+      ask,
+      writer.flush,
+      () => {
+        const { evictedRows, lostRows } = writer.status()
+        return lostRows + evictedRows
+      },
+      (model) => catalogue.lookup(model).id
+    )
   })
 })
 

@@ -175,6 +175,7 @@ const columns: ReadonlyArray<readonly [title: string, of: (figures: Figures) => 
   ["not exact", (figures) => usd(figures.derivedNanoUsd + figures.estimatedNanoUsd, 6)],
   ["retries", ({ retriesNanoUsd }) => usd(retriesNanoUsd, 6)],
   ["aborted", ({ abortedNanoUsd }) => usd(abortedNanoUsd, 6)],
+  ["in doubt", ({ doubtfulNanoUsd }) => usd(doubtfulNanoUsd, 6)],
   ["cache saved", ({ cacheSavedNanoUsd }) => usd(cacheSavedNanoUsd, 6)],
   ["unpriced", ({ unpriced }) => grouped(unpriced)]
 ]

@@ -10,7 +10,7 @@
  * | English text | about 3.5 characters a token (classic tokenizer), 2.7 (dense); code and JSON 2.6 to 2.9 (2.0 to 2.2) |
  * | other scripts | 0.8 tokens a Latin letter with an accent, 0.7 a Cyrillic, Greek, Hebrew or Arabic letter, 1.3 a character from there on |
  * | image | its pixels / 750, at most 1,600 (classic) or 4,800 (dense); the maximum if its size is unknown |
- * | PDF | 3,000 tokens a page, at least one page and at most 600: as many as it tells, else one for 40 kB; by URL or file id 30 pages |
+ * | PDF | 3,000 tokens a page, at least one page and at most 600: as many as it tells, in packed objects too (up to 8 MB of them), else one for 40 kB; by URL or file id 30 pages |
  * | tools | definitions by their length as JSON, plus the documented sizes of the hidden prompt and of the API's own tools |
  * | unknown blocks | by their length as JSON |
  *

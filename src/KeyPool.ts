@@ -57,6 +57,7 @@ import { type Attempt, type Key, nothing, type Policy, type Settle } from "./Att
 import { ClaudeApi } from "./ClaudeApi.ts"
 import { type ApiError, NoUsableKeyError, type Refusal } from "./ClaudeError.ts"
 import * as Feed from "./internal/feed.ts"
+import { MaxRetryAfter } from "./internal/maxRetryAfter.ts"
 import * as Keeper from "./KeyPool/internal/keeper.ts"
 import { checkKeys, mistakeIn } from "./KeyPool/internal/keys.ts"
 import type { Member } from "./KeyPool/internal/Member.ts"
@@ -73,7 +74,8 @@ export type { StrategyName } from "./KeyPool/internal/strategies.ts"
 
 /**
  * - `strategy`: how a key is chosen among those that may be used now. Default `prefixAffinity` for keys of several groups, else `weighted`.
- * - `maxRetryAfter`: the longest that a call waits for a key while all cool down. Default 60 seconds.
+ * - `maxRetryAfter`: the longest that a call waits for a key while all cool down. Default 60 seconds; in `ClaudeService.layer`, that of the options of
+ *   `retry`.
  * - `maxQueue`: how many calls may wait for a key. Default 10,000.
  * - `checkAfter`: a quarantined key is checked at once, then after this time, which doubles with each check that fails. Default 1 second.
  * - `maxCheckAfter`: the longest time between two checks. Default 5 minutes.
@@ -123,12 +125,18 @@ export class KeyPool extends Context.Service<
 /** No. */
 const no = Effect.succeed(false)
 
-const settingsOf = (options: Options, clock: Clock.Clock, random: Random.Random, { moved }: Telemetry) => ({
+const settingsOf = (
+  options: Options,
+  bound: Duration.Input,
+  clock: Clock.Clock,
+  random: Random.Random,
+  { moved }: Telemetry
+) => ({
   moved,
   clock,
   random: () => random.nextDoubleUnsafe(),
   strategy: options.strategy,
-  maxRetryAfterMillis: Duration.toMillis(options.maxRetryAfter ?? "60 seconds"),
+  maxRetryAfterMillis: Duration.toMillis(options.maxRetryAfter ?? bound),
   maxQueue: options.maxQueue ?? 10_000,
   checkMillis: Math.max(1, Duration.toMillis(options.checkAfter ?? "1 second")),
   maxCheckMillis: Math.max(1, Duration.toMillis(options.maxCheckAfter ?? "5 minutes"))
@@ -151,7 +159,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const scope = yield* Effect.scope
   const feed = yield* Feed.make<Change>({ name: "keys" })
   const telemetry = yield* makeTelemetry
-  const pool = new Pool(settingsOf(options, clock, yield* Random.Random, telemetry))
+  const pool = new Pool(settingsOf(options, yield* MaxRetryAfter, clock, yield* Random.Random, telemetry))
   pool.registry.replace(yield* Effect.flatMap(store.keys, checkKeys))
 
   const adopt = (keys: ReadonlyArray<Key>): Effect.Effect<void> => {

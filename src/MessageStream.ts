@@ -118,7 +118,7 @@ export const completeText = (message: Message, attempts = 1): Effect.Effect<stri
       category: stringOf(message.stop_details?.category),
       messageId: stringOf(message.id) ?? "",
       model: stringOf(message.model) ?? "",
-      usage: Usage.fromReported(message.usage),
+      usage: Usage.fromReported(message.usage ?? {}),
       attempts
     })
   )
@@ -224,7 +224,7 @@ const extend = (open: Open, delta: Extract<Event, { type: "content_block_delta" 
       block["signature"] = delta.signature
       break
     case "citations_delta":
-      append(block, "citations", [delta.citation])
+      if (delta.citation !== undefined) append(block, "citations", [delta.citation])
       break
     default: {
       const { type, ...fields } = delta as { readonly type: string } // of types to come

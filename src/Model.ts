@@ -40,6 +40,7 @@ import type { Price } from "./internal/price.ts"
 import * as Data from "./Model/internal/catalogue.ts"
 import { type Limits, make, type Model, type Tier, type Tokenizer } from "./Model/internal/model.ts"
 import type { Lifecycle } from "./Model/internal/model.ts"
+import { foreign, type Platform } from "./Model/internal/platform.ts"
 
 export { make } from "./Model/internal/model.ts"
 export type {
@@ -53,6 +54,7 @@ export type {
   Tier,
   Tokenizer
 } from "./Model/internal/model.ts"
+export type { Platform } from "./Model/internal/platform.ts"
 
 /**
  * The day (UTC) on which the catalogue was last compared with the API's documentation and the SDK.
@@ -94,7 +96,7 @@ export const unknown: Model = make({ id: "unknown", group: "other", fastMode: "a
  * - `groups`: every group, `"other"` last.
  * - `prices`: of all models, in USD for a million tokens.
  * - `find`: by id or alias; undefined for a model that is not in it.
- * - `lookup`: by id or alias; the facts of {@link unknown} with that id for a model that is not in it.
+ * - `lookup`: by id, alias or the name of another platform; the facts of {@link unknown} with that id for a model that is not in it.
  * - `limits`: of a group, by tier: what one of your models says (the first given where several of the group do), else what was
  *   published for the tier; undefined where neither is known.
  *
@@ -112,6 +114,12 @@ export interface Catalogue {
 
 const published: Readonly<Record<string, Readonly<Record<Tier, Limits>> | undefined>> = Data.groupLimits
 
+/** The model that another platform gives this name. */
+const elsewhere = (byName: ReadonlyMap<string, Model>, id: string): Model | undefined => {
+  for (const name of foreign(id)?.names ?? []) if (byName.has(name)) return byName.get(name)
+  return undefined
+}
+
 const from = (models: ReadonlyArray<Model>): Catalogue => {
   const byName = new Map<string, Model>()
   const limits = new Map<string, Limits>()
@@ -127,7 +135,7 @@ const from = (models: ReadonlyArray<Model>): Catalogue => {
     groups: [...groups, unknown.group],
     prices: models.flatMap(({ id, prices }) => prices.map((price): Price => ({ model: id, ...price }))),
     find: (id) => byName.get(id),
-    lookup: (id) => byName.get(id) ?? { ...unknown, id, name: id },
+    lookup: (id) => byName.get(id) ?? elsewhere(byName, id) ?? { ...unknown, id, name: id },
     limits: (group, tier) => limits.get(group) ?? (tier === undefined ? undefined : published[group]?.[tier])
   }
 }
@@ -212,7 +220,7 @@ export const tokenizers: Readonly<
 export const find = catalogue.find
 
 /**
- * The model of the API with this id or alias, or the facts of {@link unknown} with that id.
+ * The model of the API with this id, alias or name on another platform, or the facts of {@link unknown} with that id.
  *
  * @category getters
  * @since 0.1.0
@@ -220,21 +228,42 @@ export const find = catalogue.find
 export const lookup = catalogue.lookup
 
 /**
- * The rate-limit group of a model of the API, by id or alias; `"other"` when the catalogue does not know it.
+ * The rate-limit group of a model of the API, by any of its names; `"other"` when the catalogue does not know it.
  *
  * @category getters
  * @since 0.1.0
  */
-export const group = (id: string): Group => (find(id) ?? unknown).group
+export const group = (id: string): Group => lookup(id).group
 
 /**
- * The tokenizer of a model of the API, by id or alias. A model that the catalogue does not know is assumed to be new: `"dense"`,
+ * The tokenizer of a model of the API, by any of its names. A model that the catalogue does not know is assumed to be new: `"dense"`,
  * which counts more.
  *
  * @category getters
  * @since 0.1.0
  */
-export const tokenizer = (id: string): Tokenizer => (find(id) ?? unknown).tokenizer
+export const tokenizer = (id: string): Tokenizer => lookup(id).tokenizer
+
+/**
+ * The platform whose name for a model this is; undefined for an id or alias of the API, and for the name of no known model. Other platforms have prices of
+ * their own: `PriceBook` has none for them until it is given some.
+ *
+ * **Example** (One model, and its names elsewhere)
+ *
+ * ```ts
+ * import { Model } from "effect-claude"
+ *
+ * Model.platformOf("us.anthropic.claude-sonnet-4-6-v1:0") // => "bedrock"
+ * Model.platformOf("claude-haiku-4-5@20251001") // => "vertex"
+ * Model.platformOf("claude-haiku-4-5") // => undefined
+ * Model.lookup("claude-haiku-4-5@20251001").id // => "claude-haiku-4-5-20251001"
+ * ```
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const platformOf = (id: string, { find, lookup }: Catalogue = catalogue): Platform | undefined =>
+  find(id) === undefined && find(lookup(id).id) !== undefined ? foreign(id)?.platform : undefined
 
 /**
  * Whether `speed: "fast"` really runs fast on a model: at the fast price and within limits of its own. Elsewhere it is ignored or refused.

@@ -220,7 +220,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const { content, sample, shown, tenantLabel, version } = yield* settingsOf(options)
   const { baseUrl } = yield* ClaudeApi
   const book = yield* PriceBook
-  const { find } = yield* Model.Catalogue
+  const { find, lookup } = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const random = yield* Random.Random
   const feed = yield* Feed.make<Event>({ capacity: maxEvents })
@@ -228,7 +228,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
     Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes)
   )
   const startedAt = clock.currentTimeMillisUnsafe()
-  const series = new Series(find, tenantLabel, services, version, baseUrl)
+  const series = new Series((name) => find(name) ?? find(lookup(name).id), tenantLabel, services, version, baseUrl)
   const attributesOf = startOf(baseUrl)
   const active = new Set<Recorder>()
   let sequence = 0
@@ -239,25 +239,24 @@ const make = Effect.fnUntraced(function*(options: Options) {
     Effect.runSync(feed.publish({ ...happening, at, sequence }))
   }
 
-  const surroundings: Surroundings = { book, clock, services, series, version, feed, publish }
+  const surroundings: Surroundings = { book, clock, services, series, version, feed, active, publish }
 
   const begin = (start: Start): Effect.Effect<Recorder> =>
     Effect.withFiber((fiber) => {
       const { model, operation } = start
-      const begun = (span: Tracer.Span | undefined): Recorder => {
-        const recorder = new Recorder(start, span, surroundings)
-        active.add(recorder)
-        return recorder
-      }
       // Nobody can see what the spans of the default tracer say.
-      if (fiber.getRef(Tracer.Tracer) === Tracer.nativeTracer) return Effect.succeed(begun(undefined))
+      if (fiber.getRef(Tracer.Tracer) === Tracer.nativeTracer) {
+        return Effect.succeed(new Recorder(start, undefined, surroundings))
+      }
       const options = { kind: "client", attributes: attributesOf(operation, model) } as const
-      return Effect.map(Effect.makeSpan(model === "" ? operation : `${operation} ${model}`, options), begun)
+      return Effect.map(
+        Effect.makeSpan(model === "" ? operation : `${operation} ${model}`, options),
+        (span) => new Recorder(start, span, surroundings)
+      )
     })
 
   const end = (recorder: Recorder, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
     const { span } = recorder
-    active.delete(recorder)
     const record = recorder.end(exit)
     const { callId, moves, operation, retries, status } = record
     const shows = content !== "none" && operation === "chat"

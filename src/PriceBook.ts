@@ -2,7 +2,7 @@
  * What a call costs, in integer nano-dollars, by prices that are dated.
  *
  * - **What counts** is what the answer reports: the model that served it, its speed, service tier and region, and when it was sent. Without a
- *   price for these the cost is `undefined`, never zero.
+ *   price for these the cost is `undefined`, never zero. What other models used for the same answer, such as advisors, is charged at their own prices.
  * - **Units**: prices are in USD for a million tokens. Batch, region and discount multiply the price of one token, which is rounded once to whole
  *   pico-dollars (half up); every published price is whole in each combination. The sum over all tokens is exact, and rounded once to
  *   nano-dollars (1 USD = 1_000_000_000), half up. Exact means up to 2^53: 9,007 USD for one category of a call, 9 million USD for sums.
@@ -47,9 +47,9 @@ import * as Layer from "effect/Layer"
 import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
 import type { ModelRefusal } from "./internal/modelRefusal.ts"
-import { type Category, Price } from "./internal/price.ts"
+import { categories, type Category, Price } from "./internal/price.ts"
 import * as Model from "./Model.ts"
-import { type Band, bookOf, idOf, type Period, speedOf, startOf } from "./PriceBook/internal/rates.ts"
+import { type Band, booksOf, type Factors, idOf, type Period, speedOf, startOf } from "./PriceBook/internal/rates.ts"
 import type { Request } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
@@ -141,6 +141,16 @@ export const Options = Schema.Struct({
   serviceTiers: Schema.optional(Schema.Record(Schema.String, Factor)),
   /** Factors of regions beside `global` (1), `not_available` (1) and `us` (1.1), for token prices. */
   inferenceGeos: Schema.optional(Schema.Record(Schema.String, Factor)),
+  /**
+   * Factors of other platforms: the prices of the API times this hold for models by the names of that platform (`Model.platformOf`), unless they have prices
+   * of their own. Without one, such a name has no price.
+   */
+  platforms: Schema.optional(Schema.Struct({
+    bedrock: Schema.optional(Factor),
+    vertex: Schema.optional(Factor),
+    foundry: Schema.optional(Factor),
+    other: Schema.optional(Factor)
+  })),
   /** The region in which your workspace serves requests that name none, for ceilings and estimates. Default `global`. */
   defaultInferenceGeo: Schema.optional(Schema.String),
   /** The searches that a ceiling counts for a web search tool without `max_uses`. Default 10. */
@@ -198,6 +208,18 @@ const billedSince = Date.parse("2026-09-24")
 const isFree = (refusal: ModelRefusal, at: number): boolean =>
   refusal.beforeOutput && !(at >= billedSince && billedCategories.has(refusal.category))
 
+/** The cost of two models for one answer, rounded as a whole. */
+const together = (one: Cost, other: Cost): Cost => {
+  const picoUsd = { ...one.picoUsd }
+  for (const category of categories) picoUsd[category] += other.picoUsd[category]
+  return {
+    nanoUsd: rounded(Object.values(picoUsd).reduce((sum, share) => sum + share, 0)),
+    picoUsd,
+    cacheSavedNanoUsd: one.cacheSavedNanoUsd + other.cacheSavedNanoUsd,
+    isVerified: one.isVerified && other.isVerified
+  }
+}
+
 /** To nano-dollars, half up; exact below 2^53. */
 const rounded = (picoUsd: number): number => {
   const rest = ((picoUsd % 1000) + 1000) % 1000
@@ -237,6 +259,12 @@ const maxUnderestimate = 1.3
 /** The region that answers report when their model or account has no choice of regions. */
 const unstatedGeos = { not_available: 1, "": 1 }
 
+const factorsOf = ({ discount = 0, inferenceGeos, serviceTiers }: Options): Factors => ({
+  discount,
+  tiers: { standard: 1, batch: 0.5, ...serviceTiers },
+  geos: { global: 1, us: 1.1, ...unstatedGeos, ...inferenceGeos }
+})
+
 /**
  * Builds a price book. Throws for invalid options.
  *
@@ -249,63 +277,73 @@ export const make = (
 ): PriceBook["Service"] => {
   Schema.decodeUnknownSync(Options)(options)
   const { defaultInferenceGeo = "global", maxWebSearches = 10 } = options
-  const book = bookOf(prices(options, catalogue), {
-    discount: options.discount ?? 0,
-    tiers: { standard: 1, batch: 0.5, ...options.serviceTiers },
-    geos: { global: 1, us: 1.1, ...unstatedGeos, ...options.inferenceGeos }
-  }, catalogue)
+  const { book, elsewhere } = booksOf(
+    prices(options, catalogue),
+    factorsOf(options),
+    options.platforms ?? {},
+    catalogue
+  )
 
   const periodOf = (model: string, speed: string, at: number): Period | undefined => {
-    const periods = book.get(model)?.get(speed)
+    const periods = (book.get(model) ?? elsewhere(model))?.get(speed)
     let period = periods?.[0]
     for (const next of periods ?? []) if (next.from <= at) period = next
     return period === undefined || at >= period.until ? undefined : period
   }
 
-  return PriceBook.of({
-    cost: ({ at, isEstimated, model, refusal, usage }) => {
-      const { serviceTier = "standard", speed = "standard" } = usage
-      const { inferenceGeo = isEstimated === true ? defaultInferenceGeo : "global" } = usage
-      const prompt = Usage.promptTokens(usage)
-      let band: Band | undefined
-      for (const next of periodOf(model, speed, at)?.bands ?? []) {
-        if (prompt <= next.above && next.above > 0) continue
-        band = next
-        break
-      }
-      const rates = band?.rates.get(serviceTier)?.get(inferenceGeo)
-      if (band === undefined || rates === undefined) return undefined
-      if (refusal !== undefined && isFree(refusal, at)) {
-        const webSearch = usage.webSearchRequests * rates.webSearch
-        return {
-          nanoUsd: rounded(webSearch),
-          picoUsd: { ...nothing, webSearch },
-          cacheSavedNanoUsd: 0,
-          isVerified: webSearch === 0 || band.isVerified.webSearch
-        }
-      }
-      const picoUsd = {
-        input: usage.inputTokens * rates.input,
-        output: usage.outputTokens * rates.output,
-        cacheRead: usage.cacheReadTokens * rates.cacheRead,
-        cacheWrite5m: usage.cacheWrite5mTokens * rates.cacheWrite5m,
-        cacheWrite1h: usage.cacheWrite1hTokens * rates.cacheWrite1h,
-        webSearch: usage.webSearchRequests * rates.webSearch
-      }
-      const inputs = picoUsd.input + picoUsd.cacheRead + picoUsd.cacheWrite5m + picoUsd.cacheWrite1h
-      const { isVerified } = band
+  const cost: PriceBook["Service"]["cost"] = ({ at, isEstimated, model, refusal, usage }) => {
+    const { serviceTier = "standard", speed = "standard" } = usage
+    const { inferenceGeo = isEstimated === true ? defaultInferenceGeo : "global" } = usage
+    const prompt = Usage.promptTokens(usage)
+    let band: Band | undefined
+    for (const next of periodOf(model, speed, at)?.bands ?? []) {
+      if (prompt <= next.above && next.above > 0) continue
+      band = next
+      break
+    }
+    const rates = band?.rates.get(serviceTier)?.get(inferenceGeo)
+    if (band === undefined || rates === undefined) return undefined
+    if (refusal !== undefined && isFree(refusal, at)) {
+      const webSearch = usage.webSearchRequests * rates.webSearch
       return {
-        nanoUsd: rounded(inputs + picoUsd.output + picoUsd.webSearch),
-        picoUsd,
-        cacheSavedNanoUsd: rounded(prompt * rates.input - inputs),
-        isVerified: (usage.inputTokens === 0 || isVerified.input) &&
-          (usage.outputTokens === 0 || isVerified.output) &&
-          (usage.cacheReadTokens === 0 || isVerified.cacheRead) &&
-          (usage.cacheWrite5mTokens === 0 || isVerified.cacheWrite5m) &&
-          (usage.cacheWrite1hTokens === 0 || isVerified.cacheWrite1h) &&
-          (usage.webSearchRequests === 0 || isVerified.webSearch)
+        nanoUsd: rounded(webSearch),
+        picoUsd: { ...nothing, webSearch },
+        cacheSavedNanoUsd: 0,
+        isVerified: webSearch === 0 || band.isVerified.webSearch
       }
-    },
+    }
+    const picoUsd = {
+      input: usage.inputTokens * rates.input,
+      output: usage.outputTokens * rates.output,
+      cacheRead: usage.cacheReadTokens * rates.cacheRead,
+      cacheWrite5m: usage.cacheWrite5mTokens * rates.cacheWrite5m,
+      cacheWrite1h: usage.cacheWrite1hTokens * rates.cacheWrite1h,
+      webSearch: usage.webSearchRequests * rates.webSearch
+    }
+    const inputs = picoUsd.input + picoUsd.cacheRead + picoUsd.cacheWrite5m + picoUsd.cacheWrite1h
+    const { isVerified } = band
+    const own = {
+      nanoUsd: rounded(inputs + picoUsd.output + picoUsd.webSearch),
+      picoUsd,
+      cacheSavedNanoUsd: rounded(prompt * rates.input - inputs),
+      isVerified: (usage.inputTokens === 0 || isVerified.input) &&
+        (usage.outputTokens === 0 || isVerified.output) &&
+        (usage.cacheReadTokens === 0 || isVerified.cacheRead) &&
+        (usage.cacheWrite5mTokens === 0 || isVerified.cacheWrite5m) &&
+        (usage.cacheWrite1hTokens === 0 || isVerified.cacheWrite1h) &&
+        (usage.webSearchRequests === 0 || isVerified.webSearch)
+    }
+    return usage.others === undefined ? own : usage.others.reduce(
+      (sum: Cost | undefined, other) => {
+        const more = cost({ ...other, at, isEstimated })
+        return sum === undefined || more === undefined ? undefined : together(sum, more)
+      },
+      own
+    )
+  }
+
+  return PriceBook.of({
+    cost,
 
     ceiling: (request, { at, inputTokens, outputTokens }) => {
       const period = periodOf(request.model, request.speed ?? "standard", at)

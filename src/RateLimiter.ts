@@ -34,6 +34,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import { admitted, type Policy } from "./Attempt.ts"
 import type { RateLimitedLocallyError } from "./ClaudeError.ts"
+import { MaxRetryAfter } from "./internal/maxRetryAfter.ts"
 import { TenantLabel } from "./internal/metrics.ts"
 import * as Model from "./Model.ts"
 import * as Buckets from "./RateLimiter/internal/Buckets.ts"
@@ -77,7 +78,7 @@ export type {
  *   room for one of a higher class, and the newest of whoever has most waiting for one that has less in the same class; it fails with `queueFull`.
  * - `weights`: what tenants have of their class beside others (else users, else request types), by name. Default 1 each.
  * - `maxRetryAfter`: the longest pause that a call waits for when the API asks for one; else it fails at once. Default 60 seconds; in
- *   `ClaudeService.layer({ limiter: { ... } })`, that of `retry`.
+ *   `ClaudeService.layer`, that of the options of `retry`.
  * - `storeTimeout`: the longest that a call waits for the store. Default 250 milliseconds.
  * - `flushEvery`: how long what became of an attempt waits for an admission to go along with. Default 100 milliseconds.
  * - `processes`: how many processes share the limits, until the store first answers. Default 1.
@@ -199,7 +200,7 @@ const countTokens = "count-tokens"
 const maxGroups = 1_000
 
 /** Checked before anything is built: mistakes in options are defects. */
-const settings = (options: Options) => {
+const settings = (options: Options, maxRetryAfter: Duration.Input) => {
   const { burst = "1 minute", maxQueue = 10_000, weights = {} } = options
   const burstMillis = Duration.toMillis(burst)
   if (!(burstMillis >= 1 && burstMillis < Infinity)) {
@@ -213,7 +214,7 @@ const settings = (options: Options) => {
   return {
     burstMillis,
     maxQueue,
-    maxPauseMillis: Duration.toMillis(options.maxRetryAfter ?? "60 seconds"),
+    maxPauseMillis: Duration.toMillis(options.maxRetryAfter ?? maxRetryAfter),
     weights: new Map(Object.entries(weights)),
     timeoutMillis: Duration.toMillis(options.storeTimeout ?? "250 millis"),
     flushMillis: Duration.toMillis(options.flushEvery ?? "100 millis"),
@@ -252,7 +253,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     Context.add(Metric.CurrentMetricAttributes, yield* Metric.CurrentMetricAttributes),
     Context.add(TenantLabel, yield* TenantLabel)
   )
-  const { burstMillis, maxPauseMillis, maxQueue, weights, ...sharing } = settings(options)
+  const { burstMillis, maxPauseMillis, maxQueue, weights, ...sharing } = settings(options, yield* MaxRetryAfter)
   const open = store.isLocal === true ? local(store) : yield* Client.make({ step: store.step, ...sharing })
   let limitsOf = Limits.from(options.limits, catalogue)
   let tier = typeof options.limits === "string" ? options.limits : undefined

@@ -30,7 +30,14 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { CallContext } from "./CallContext.ts"
-import { type ApiError, type CircuitOpenError, DeadlineExceededError, isApiError, isRefusal } from "./ClaudeError.ts"
+import {
+  type ApiError,
+  type Billed,
+  type CircuitOpenError,
+  DeadlineExceededError,
+  isApiError,
+  isRefusal
+} from "./ClaudeError.ts"
 import { Budget } from "./RetryPolicy/internal/budget.ts"
 import * as History from "./RetryPolicy/internal/history.ts"
 
@@ -70,7 +77,8 @@ export interface ScheduleOptions {
 /**
  * Bounds retries across all calls. A retry costs one token. A call that succeeds brings back what its retries cost, and earns `earned` besides: so
  * brownouts, in which retries help, use up nothing, while at a dead API only first attempts go out once the tokens are spent, and as many retries as
- * come back with time, which is all that light traffic needs. Without a token, a failed attempt is not retried.
+ * come back with time, which is all that light traffic needs. Without a token, a failed attempt is not retried. Nor is it after 50
+ * retries, or half of `capacity` where that is more, without a call that succeeded.
  *
  * - `capacity`: tokens at the start and at most. Default 100.
  * - `earned`: tokens for each success. Default 0.1.
@@ -104,8 +112,8 @@ export interface Options extends ScheduleOptions {
 }
 
 /**
- * The next attempt: its number (1 for the first), the milliseconds waited before each retry, and how many attempts have moved to another key since
- * the last retry.
+ * The next attempt: its number (1 for the first), the milliseconds waited before each retry, how many attempts have moved to another key since
+ * the last retry, and what is known of those before: how they were billed at worst, and the last error of the API.
  *
  * @category models
  * @since 0.1.0
@@ -114,6 +122,8 @@ export interface Progress {
   readonly number: number
   readonly waitedMillis: ReadonlyArray<number>
   readonly moves: number
+  readonly billed: Billed
+  readonly lastError: ApiError | undefined
 }
 
 /**
@@ -132,11 +142,19 @@ export interface Listener {
 }
 
 /**
+ * Completes when attempts may go that the circuit has refused: it has closed, or its mode or its options were changed.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Changed = (refusal: CircuitOpenError) => Effect.Effect<void>
+
+/**
  * Runs the attempts of a call.
  *
  * - `ApiError`s are retried by the schedule; every other failure ends the call, except for the next.
- * - After a `CircuitOpenError` the call asks again when the circuit may admit it, as long as it has waited no longer than `circuitWait` for circuits,
- *   its deadline allows, and it may be retried at all. Nothing was sent, so this uses up neither a retry nor the retry budget.
+ * - After a `CircuitOpenError` the call asks again when the circuit may admit it, or soon after it has `changed`, as long as it has waited no longer
+ *   than `circuitWait` for circuits, its deadline allows, and it may be retried at all. Nothing was sent, so this uses up neither a retry nor the retry budget.
  * - A failure after which `mayMove` holds is followed by another attempt at once. That is no retry, and uses up nothing.
  * - A wait that would end after the deadline of the caller fails immediately with `DeadlineExceededError`. So does an attempt
  *   that fails after the deadline.
@@ -149,7 +167,8 @@ export class RetryPolicy extends Context.Service<RetryPolicy, {
   readonly retry: <A, E, R>(
     attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
     mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
-    listener?: Listener
+    listener?: Listener,
+    changed?: Changed
   ) => Effect.Effect<A, E | ApiError | DeadlineExceededError, R>
 }>()("effect-claude/RetryPolicy") {}
 
@@ -194,6 +213,8 @@ export const schedule = (options: ScheduleOptions = {}): Schedule.Schedule<numbe
     }
   }))
 }
+
+const unchanging: Changed = () => Effect.never
 
 const defaultCircuitWait = "15 seconds"
 
@@ -245,9 +266,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     retry: Effect.fnUntraced(function*<A, E, R>(
       attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
       mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
-      listener?: Listener
+      listener?: Listener,
+      changed: Changed = unchanging
     ) {
-      const { deadline = Infinity, priority, retries } = yield* CallContext
+      const context = yield* CallContext
+      const { priority, retries } = context
       const waitedMillis: Array<number> = []
       let step: Step | undefined
       let history = History.none
@@ -255,20 +278,21 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       let moves = 0
       // A retry has taken its token, and nothing was sent for it.
       let isPaidAhead = false
-      let circuitMillis = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
+      let circuitMillis = 0 // that it has waited for circuits
       const outOfTime = (attempts: number) => new DeadlineExceededError({ ...history, attempts })
       while (true) {
-        const began = deadline === Infinity ? 0 : yield* Clock.currentTimeMillis
-        if (began >= deadline) return yield* outOfTime(number - 1)
+        const began = context.deadline === undefined ? 0 : yield* Clock.currentTimeMillis
+        if (began >= (context.deadline ?? Infinity)) return yield* outOfTime(number - 1)
 
-        const result = yield* Effect.result(attempt({ number, waitedMillis, moves }))
+        const result = yield* Effect.result(attempt({ number, waitedMillis, moves, ...history }))
         if (Result.isSuccess(result)) {
-          budget.earn(waitedMillis.length)
+          if (budget.isDrawnOn) budget.earn(waitedMillis.length)
           return result.success
         }
         const error = result.failure
         const isSent = !isRefusal(error) && isApiError(error)
-        const failed = Effect.fail(isRefusal(error) || isSent ? History.inLightOf(history, error) : error)
+        const isPlain = history === History.none || !(isRefusal(error) || isSent)
+        const failed = Effect.fail(isPlain ? error : History.inLightOf(history, error))
         if (isSent) {
           history = History.after(history, error)
           isPaidAhead = false
@@ -279,13 +303,16 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
           continue
         }
         const now = yield* Clock.currentTimeMillis
+        const { deadline = Infinity } = context
         if (isOpenCircuit(error)) {
           // Those that were refused together do not come back together.
-          const wait = Math.max(1, Duration.toMillis(error.retryAfter)) + Math.ceil((yield* Random.next) * base)
-          circuitMillis -= wait
-          if (circuitMillis >= 0 && now + wait < deadline) {
+          const apart = Math.ceil((yield* Random.next) * base)
+          const wait = Math.max(1, Duration.toMillis(error.retryAfter)) + apart
+          const most = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
+          if (circuitMillis + wait <= most && now + wait < deadline) {
             listener?.retrying(error, wait)
-            yield* Effect.sleep(wait)
+            yield* Effect.raceFirst(Effect.sleep(wait), Effect.andThen(changed(error), Effect.sleep(apart)))
+            circuitMillis += Math.max(1, (yield* Clock.currentTimeMillis) - now)
             moves = 0
             continue
           }

@@ -22,13 +22,7 @@ import * as Schema from "effect/Schema"
 
 const Tokens = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
-/**
- * Decodes and encodes a `Usage`.
- *
- * @category schemas
- * @since 0.1.0
- */
-export const Usage = Schema.Struct({
+const categories = {
   /** Input that no cache served and none stored. */
   inputTokens: Tokens,
   /** Output, thinking included. */
@@ -42,7 +36,21 @@ export const Usage = Schema.Struct({
   /** What served the request, as reported: they decide the price. */
   serviceTier: Schema.optional(Schema.String),
   speed: Schema.optional(Schema.String),
-  inferenceGeo: Schema.optional(Schema.String)
+  inferenceGeo: Schema.optional(Schema.String),
+  /** Nobody said how long some cache writes live, and both times to live were asked for: they count as the longer one. */
+  isAssumed: Schema.optional(Schema.Boolean)
+}
+
+/**
+ * Decodes and encodes a `Usage`.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Usage = Schema.Struct({
+  ...categories,
+  /** What other models used for the same answer, such as advisors: each at its own price. It is in none of the other figures. */
+  others: Schema.optional(Schema.Array(Schema.Struct({ model: Schema.String, usage: Schema.Struct(categories) })))
 })
 
 /**
@@ -100,6 +108,18 @@ export interface Reported {
   readonly service_tier?: string | null | undefined
   readonly speed?: string | null | undefined
   readonly inference_geo?: string | null | undefined
+  readonly iterations?: ReadonlyArray<Iteration> | null | undefined
+}
+
+/**
+ * One of the inferences that made an answer: `type` is `message`, `compaction`, `advisor_message`, `fallback_message` or one to come.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Iteration extends Omit<Reported, "iterations"> {
+  readonly type: string
+  readonly model?: string | null | undefined
 }
 
 const tokens = (reported: number | null | undefined, before: number): number =>
@@ -120,38 +140,86 @@ const name = (reported: unknown, before: string | undefined): string | undefined
 /**
  * Takes over what `reported` says and keeps the rest of `self`.
  *
- * Totals overwrite, they never add: `message_delta` repeats the whole. Where only the total of cache writes is known,
- * all of it lives as long as was asked for (`askedTtl`, by default 5 minutes); later totals are split as the first one was. What is not a token
- * count is ignored.
+ * Totals overwrite, they never add: `message_delta` repeats the whole. Where only the total of cache writes is known, what came to it lives as long as was
+ * asked for (`askedTtl`; without it as long as the first ones, or 5 minutes). Where an answer lists its `iterations`, what is billed is their sum: the totals
+ * leave out compactions and advisors. What is not a token count is ignored.
  *
  * @category combinators
  * @since 0.1.0
  */
 export const merge = (self: Usage, reported: Reported, askedTtl?: () => "5m" | "1h" | undefined): Usage => {
-  const split = reported.cache_creation
+  const { cache_creation: split, iterations } = reported
   const written = tokens(reported.cache_creation_input_tokens, -1)
-  const isUnsplit = written > 0 && self.cacheWrite5mTokens + self.cacheWrite1hTokens === 0 &&
-    tokens(split?.ephemeral_5m_input_tokens, -1) + tokens(split?.ephemeral_1h_input_tokens, -1) === -2
-  const cacheWrite1hTokens = isUnsplit && askedTtl?.() === "1h"
-    ? written
-    : tokens(split?.ephemeral_1h_input_tokens, self.cacheWrite1hTokens)
+  const short = tokens(split?.ephemeral_5m_input_tokens, -1)
+  const long = tokens(split?.ephemeral_1h_input_tokens, -1)
+  const before = self.cacheWrite5mTokens + self.cacheWrite1hTokens
+  const growth = short + long === -2 ? written - before : 0
+  const isLong = growth > 0 &&
+    (askedTtl?.() ?? (before > 0 && self.cacheWrite5mTokens === 0 ? "1h" : "5m")) === "1h"
+  const kept1h = written < 0 ? self.cacheWrite1hTokens : Math.min(self.cacheWrite1hTokens, written)
+  const cacheWrite1hTokens = isLong ? self.cacheWrite1hTokens + growth : long < 0 ? kept1h : long
   const serviceTier = name(reported.service_tier, self.serviceTier)
   const speed = name(reported.speed, self.speed)
   const inferenceGeo = name(reported.inference_geo, self.inferenceGeo)
-  return {
+  const isAssumed = (isLong && self.cacheWrite5mTokens > 0) || (short + long === -2 && self.isAssumed === true)
+  const merged = {
     inputTokens: tokens(reported.input_tokens, self.inputTokens),
     outputTokens: tokens(reported.output_tokens, self.outputTokens),
     cacheReadTokens: tokens(reported.cache_read_input_tokens, self.cacheReadTokens),
-    cacheWrite5mTokens: tokens(
-      split?.ephemeral_5m_input_tokens,
-      written < 0 ? self.cacheWrite5mTokens : Math.max(0, written - cacheWrite1hTokens)
-    ),
+    cacheWrite5mTokens: short >= 0
+      ? short
+      : written < 0
+      ? self.cacheWrite5mTokens
+      : Math.max(0, written - cacheWrite1hTokens),
     cacheWrite1hTokens,
     thinkingTokens: tokens(reported.output_tokens_details?.thinking_tokens, self.thinkingTokens),
     webSearchRequests: tokens(reported.server_tool_use?.web_search_requests, self.webSearchRequests),
     ...(serviceTier === undefined ? undefined : { serviceTier }),
     ...(speed === undefined ? undefined : { speed }),
+    ...(inferenceGeo === undefined ? undefined : { inferenceGeo }),
+    ...(isAssumed ? { isAssumed } : undefined),
+    ...(self.others === undefined ? undefined : { others: self.others })
+  }
+  return Array.isArray(iterations) && iterations.length > 0 ? withIterations(merged, iterations, askedTtl) : merged
+}
+
+/** The last iteration of the answer's own model made the answer; advisors and models that declined have theirs. */
+const withIterations = (
+  totals: Usage,
+  reported: ReadonlyArray<unknown>,
+  askedTtl: (() => "5m" | "1h" | undefined) | undefined
+): Usage => {
+  const iterations = reported.flatMap((one): ReadonlyArray<Iteration> =>
+    typeof one === "object" && one !== null && isWhole(one) ? [one as Iteration] : [] // `merge` looks at each field
+  )
+  const own = ({ type }: Iteration) => type === "message" || type === "compaction" || type === "fallback_message"
+  let served: string | undefined
+  for (const iteration of iterations) if (own(iteration)) served = name(iteration.model, served)
+  let main = iterations.some(own) ? zero : totals
+  const others = new Map<string, Usage>()
+  for (const iteration of iterations) {
+    const { model } = iteration
+    const usage = fromReported({ ...iteration, iterations: undefined }, askedTtl)
+    // What names no model counts as the answer's own.
+    if (typeof model !== "string" || (model === served && own(iteration))) main = sum(main, usage)
+    else others.set(model, sum(others.get(model) ?? zero, usage))
+  }
+  const { cacheReadTokens, cacheWrite1hTokens, cacheWrite5mTokens, inputTokens, outputTokens } = main
+  const { inferenceGeo, serviceTier } = totals
+  const shared = {
+    ...(serviceTier === undefined ? undefined : { serviceTier }),
     ...(inferenceGeo === undefined ? undefined : { inferenceGeo })
+  }
+  return {
+    ...totals,
+    inputTokens,
+    outputTokens,
+    cacheReadTokens,
+    cacheWrite5mTokens,
+    cacheWrite1hTokens,
+    ...(others.size > 0 && {
+      others: Array.from(others, ([model, usage]) => ({ model, usage: { ...shared, ...usage } }))
+    })
   }
 }
 
@@ -193,5 +261,9 @@ export const sum = (self: Usage, that: Usage): Usage => ({
   ...(self.speed !== undefined && self.speed === that.speed ? { speed: self.speed } : undefined),
   ...(self.inferenceGeo !== undefined && self.inferenceGeo === that.inferenceGeo
     ? { inferenceGeo: self.inferenceGeo }
-    : undefined)
+    : undefined),
+  ...(self.isAssumed === true || that.isAssumed === true ? { isAssumed: true } : undefined),
+  ...(self.others === undefined && that.others === undefined
+    ? undefined
+    : { others: [...self.others ?? [], ...that.others ?? []] })
 })

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Schema, Stream } from "effect"
-import { ClaudeError, PriceBook, Usage } from "effect-claude"
+import { ClaudeError, Model, PriceBook, Usage } from "effect-claude"
 import * as Attempt from "effect-claude/Attempt"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 
@@ -117,6 +117,30 @@ describe("costOf", () => {
       meanOutput
     )
   const usage = Usage.make({ inputTokens: 1_000, outputTokens: 100 })
+
+  it("charges what other models used at their prices, or has no price, and an assumption is no exact figure", () => {
+    const other = (model: string) => ({ ...usage, others: [{ model, usage: Usage.make({ outputTokens: 10 }) }] })
+    const advised = Attempt.costOf(book, completed(other("claude-opus-5"), "claude-opus-5-5"), november)
+    assert.deepStrictEqual([advised?.cost?.nanoUsd, advised?.confidence], [6_000_000 + 250_000, "exact"])
+    assert.deepStrictEqual(advised?.cost?.picoUsd.output, 100 * 20_000_000 + 10 * 25_000_000)
+    assert.isUndefined(Attempt.costOf(book, completed(other("a-model-of-tomorrow"), "claude-opus-5-5"), november)?.cost)
+    const assumed = Attempt.costOf(book, completed({ ...usage, isAssumed: true }, "claude-opus-5-5"), november)
+    assert.strictEqual(assumed?.confidence, "estimated")
+  })
+
+  it("prices a model of another platform by its name there, whatever name the answer has", () => {
+    const vertex = "claude-haiku-4-5@20251001"
+    const prices = PriceBook.make({ prices: [{ model: vertex, input: 2, output: 10 }] })
+    const facts = Model.lookup(vertex)
+    const at = (served: string, model = vertex) => {
+      const attempt = { ...completed(usage, served), model, facts }
+      return Attempt.costOf(prices, attempt, november)?.cost?.nanoUsd
+    }
+    assert.strictEqual(at("claude-haiku-4-5-20251001"), 3_000_000)
+    assert.strictEqual(at(vertex), 3_000_000)
+    assert.strictEqual(at("claude-haiku-4-5-20251001", "claude-haiku-4-5"), 1_500_000)
+    assert.strictEqual(at("claude-opus-5"), 7_500_000)
+  })
 
   it("prices the model that served, exactly", () => {
     const charge = Attempt.costOf(book, completed(usage, "claude-opus-5"), november)

@@ -590,7 +590,10 @@ describe("Budget", () => {
       const wrong: ReadonlyArray<readonly [ReadonlyArray<Budget.BudgetOptions>, string]> = [
         [[{ ...all, limit: -1 }], "the limit of all must be from 0"],
         [[{ ...all, limit: NaN }], "the limit of all must be from 0"],
-        [[all, all], "two budgets have the same name"],
+        [
+          [all, { ...all, name: "team" }, { ...all, name: "team" }],
+          "two budgets have the name team; give each its own"
+        ],
         [[{ ...all, name: "" }], "each needs a name"],
         [[{ ...all, notifyAt: [0] }], "all cannot notify at 0 percent"],
         [[{ ...all, window: { calendar: "day", zone: "Mars/Base" } }], "Mars/Base is not a time zone"],

@@ -140,7 +140,10 @@ class Reference {
   private get roundSeconds() {
     const { doublings, halfOpenSeconds, openSeconds } = this.settings
     const longest = Math.max(halfOpenSeconds, openSeconds * 2 ** doublings)
-    return Math.min(longest, halfOpenSeconds * 2 ** (this.round - this.firstRound))
+    return Math.min(
+      longest,
+      halfOpenSeconds * 2 ** (this.round - this.firstRound)
+    )
   }
 
   waitMillis(now: number): number {
@@ -156,9 +159,9 @@ class Reference {
     return this.phase === "halfOpen" ? Math.min(wait, this.settings.halfOpenSeconds * 1_000) : wait
   }
 
-  /** Those that hang count as failed; they are looked for twice a second. */
+  /** Those that hang count as failed; they are looked for ten times a second. */
   private sweep(now: number) {
-    if (now - this.sweptAt < 500) return
+    if (now - this.sweptAt < 100) return
     this.sweptAt = now
     for (const ticket of this.admitted) {
       if (ticket.end !== "underway" || ticket.hung || now < ticket.at + hungMillis) continue
@@ -231,6 +234,10 @@ class Reference {
   }
 
   settle(ticket: Ticket, verdict: Verdict, now: number) {
+    // What has opened the circuit by its silence is answered after all.
+    const isRefuted = this.phase !== "closed" && ticket.hung && ticket.round === 0 &&
+      ticket.stretch === this.stretch - 1 && verdict?.failed === false
+    if (isRefuted) return this.tried(ticket, verdict, now)
     if (ticket.stretch !== this.stretch) return
     if (ticket.round === 0) {
       if (ticket.hung) {
@@ -241,6 +248,10 @@ class Reference {
       }
       return this.judge(now)
     }
+    this.tried(ticket, verdict, now)
+  }
+
+  private tried(ticket: Ticket, verdict: Verdict, now: number) {
     const isBad = verdict !== undefined && (verdict.failed || (verdict.slow && this.settings.slowPercent <= 100))
     if (verdict !== undefined && !isBad) {
       if (++this.proofs < Math.min(this.settings.successes, this.settings.trials)) return

@@ -57,6 +57,9 @@ const phase = Effect.map(state, (state) => state.phase)
 const refused = (retryAfter: Duration.Input) =>
   new CircuitOpenError({ group, retryAfter: Duration.fromInputUnsafe(retryAfter) })
 
+const held = (retryAfter: Duration.Input) =>
+  new CircuitOpenError({ group, retryAfter: Duration.fromInputUnsafe(retryAfter), isForced: true })
+
 const opened = Effect.andThen(call(down), call(down))
 
 describe("CircuitBreaker", () => {
@@ -645,11 +648,11 @@ describe("CircuitBreaker", () => {
       Effect.gen(function*() {
         const breaker = yield* CircuitBreaker.CircuitBreaker
         yield* breaker.open({ for: "2 hours" }, group)
-        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("2 hours"))
+        assert.deepStrictEqual(yield* Effect.flip(admit()), held("2 hours"))
         assert.deepInclude(yield* state, { mode: "forcedOpen", phase: "closed" })
         yield* admit({ model: "claude-opus-5-5" })
         yield* TestClock.adjust("119 minutes")
-        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), refused("1 minute"))
+        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), held("1 minute"))
         yield* TestClock.adjust("1 minute")
         assert.strictEqual((yield* state).mode, "normal")
         yield* call(completed)
@@ -670,8 +673,8 @@ describe("CircuitBreaker", () => {
       Effect.gen(function*() {
         const breaker = yield* CircuitBreaker.CircuitBreaker
         yield* breaker.setMode("forcedOpen", group)
-        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("40 seconds"))
-        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), refused("40 seconds"))
+        assert.deepStrictEqual(yield* Effect.flip(admit()), held("40 seconds"))
+        assert.deepStrictEqual(yield* Effect.flip(breaker.check(attempt())), held("40 seconds"))
         yield* admit({ model: "claude-opus-5-5" })
         yield* breaker.setMode("normal")
         yield* breaker.check(attempt())
@@ -738,6 +741,38 @@ describe("CircuitBreaker", () => {
         yield* settle(before, down)
         assert.deepInclude(yield* state, { calls: 1, failures: 0 })
       }).pipe(using({ failureRate: Infinity })))
+
+    it.effect("can be one of the mode too, and ends an opening sooner", () =>
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.CircuitBreaker
+        yield* opened
+        yield* breaker.update({ openDuration: "1 second", maxOpenDuration: "2 seconds" })
+        assert.deepStrictEqual(yield* Effect.flip(admit()), refused("2 seconds"))
+        yield* breaker.update({ mode: "observe" }, group)
+        yield* call(completed)
+        assert.deepInclude(yield* state, { mode: "observe" })
+        assert.deepInclude(yield* breaker.state("opus-5-5"), { mode: "normal" })
+        yield* breaker.update({ mode: "forcedOpen", consecutiveFailures: 3 })
+        assert.deepInclude(yield* Effect.flip(admit({ model: "claude-opus-5-5" })), { group: "opus-5-5" })
+      }).pipe(using(twoInARow)))
+
+    it.effect("holds for the store too, for all groups", () =>
+      Effect.gen(function*() {
+        const store = Layer.succeed(CircuitBreaker.Store, { step: () => Effect.never })
+        const breaker = Effect.gen(function*() {
+          const breaker = yield* CircuitBreaker.CircuitBreaker
+          yield* breaker.update({ storeTimeout: "3 seconds" }, "opus-5-5")
+          const fiber = yield* Effect.forkChild(admit())
+          yield* TestClock.adjust(2_999)
+          assert.isUndefined(fiber.pollUnsafe())
+          yield* TestClock.adjust(1)
+          assert.isDefined(fiber.pollUnsafe())
+        })
+        yield* Effect.provide(
+          breaker,
+          CircuitBreaker.layerNoDeps({}).pipe(Layer.provide(Layer.merge(api, store)))
+        )
+      }))
 
     it.effect("that makes no sense fails and changes nothing", () =>
       Effect.gen(function*() {

@@ -5,6 +5,7 @@ import { type CallContext } from "effect-claude/CallContext"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import type * as ClaudeError from "effect-claude/ClaudeError"
 import * as MessageStream from "effect-claude/MessageStream"
+import * as PriceBook from "effect-claude/PriceBook"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 import { TestClock } from "effect/testing"
@@ -49,6 +50,84 @@ describe("cache writes without a split", () => {
           const { cacheWrite1hTokens, cacheWrite5mTokens } = outcome.usage
           assert.deepStrictEqual([cacheWrite5mTokens, cacheWrite1hTokens], ttl === "1h" ? [0, 2_000] : [2_000, 0])
         }
+      }
+    }))
+})
+
+describe("what is billed", () => {
+  const iteration = (type: string, model: string | undefined, input: number, output: number) => ({
+    type,
+    ...(model === undefined ? undefined : { model }),
+    input_tokens: input,
+    output_tokens: output,
+    cache_read_input_tokens: 0,
+    cache_creation_input_tokens: 0,
+    cache_creation: null
+  })
+  const sonnet = "claude-sonnet-4-6"
+
+  it.effect.each([
+    {
+      name: "a compaction that the totals leave out",
+      model: sonnet,
+      ttl: undefined,
+      usage: { input_tokens: 23_000, output_tokens: 1_000 },
+      end: {
+        iterations: [iteration("compaction", undefined, 180_000, 3_500), iteration("message", undefined, 23_000, 1_000)]
+      },
+      nanoUsd: 676_500_000
+    },
+    {
+      name: "an advisor at the price of its own model",
+      model: sonnet,
+      ttl: undefined,
+      usage: { input_tokens: 2_000, output_tokens: 500 },
+      end: {
+        iterations: [
+          iteration("message", sonnet, 1_000, 100),
+          iteration("advisor_message", "claude-opus-4-8", 159_419, 7_805),
+          iteration("message", sonnet, 1_000, 400)
+        ]
+      },
+      nanoUsd: 1_005_720_000
+    },
+    {
+      name: "cache writes that came later, at the time to live that was asked for",
+      model: "claude-opus-5-5",
+      ttl: "1h" as const,
+      usage: {
+        input_tokens: 10,
+        output_tokens: 50,
+        cache_creation_input_tokens: 1_000,
+        cache_creation: { ephemeral_5m_input_tokens: 0, ephemeral_1h_input_tokens: 1_000 }
+      },
+      end: { cache_creation_input_tokens: 50_000, cache_creation: undefined },
+      nanoUsd: 401_040_000
+    }
+  ])("is $name, plain and streamed", ({ end, model, nanoUsd, ttl, usage }) =>
+    Effect.gen(function*() {
+      const request = {
+        ...hello,
+        model,
+        ...(ttl === undefined ? undefined : { cache_control: { type: "ephemeral" as const, ttl } })
+      }
+      const [plain, streamed] = [attemptOf(request), attemptOf(request)]
+      const whole = { ...message, model, usage: { ...usage, ...end } }
+      const events = [
+        { type: "message_start", message: { ...whole, content: [], stop_reason: null, usage } },
+        {
+          type: "message_delta",
+          delta: { stop_reason: "end_turn" },
+          usage: { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens, ...end }
+        },
+        { type: "message_stop" }
+      ]
+      const bytes = parts(events.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join(""))
+      yield* ClaudeApi.make({ fetch: fetchOf(() => json(whole)).fetch }).send(plain)
+      yield* Stream.runDrain(ClaudeApi.make({ fetch: fetchOf(() => sse(bytes)).fetch }).stream(streamed))
+      for (const attempt of [plain, streamed]) {
+        const charged = Attempt.costOf(PriceBook.make(), attempt, Date.parse("2026-11-22"))
+        assert.deepStrictEqual([charged?.cost?.nanoUsd, charged?.confidence], [nanoUsd, "exact"])
       }
     }))
 })
@@ -308,6 +387,34 @@ describe("send", () => {
       const { fetch } = fetchOf(never)
       const exit = yield* driven(ClaudeApi.make({ fetch }).send(attemptOf(hello, { deadline: 3000 })))
       assert.deepInclude(failure(exit), { reason: "timeout", limit: "deadline" })
+    }))
+
+  it.effect("ends each of many at its own time limit, whatever others of the same port wait for", () =>
+    Effect.gen(function*() {
+      const { fetch } = fetchOf(never)
+      const api = ClaudeApi.make({ fetch, timeouts: { idle: "7 seconds" } })
+      const ended: Array<readonly [number, number]> = []
+      const call = (deadline: number) =>
+        Effect.gen(function*() {
+          yield* Effect.exit(api.send(attemptOf(hello, { deadline })))
+          ended.push([deadline, yield* Clock.currentTimeMillis])
+        })
+      const first = yield* Effect.forEach(
+        [60_000, 9_000, 30_000, 2_000],
+        (deadline) => Effect.forkChild(call(deadline))
+      )
+      yield* settle
+      // Those that leave or come later change nothing for the others.
+      yield* Fiber.interrupt(first[2]!)
+      const other = Effect.provideService(call(5_000), Clock.Clock, { ...yield* Clock.Clock })
+      const later = yield* Effect.forEach([call(4_000), other], (each) => Effect.forkChild(each))
+      yield* settle
+      for (let second = 0; second < 60; second++) {
+        yield* TestClock.adjust("1 second")
+        yield* settle
+      }
+      yield* Fiber.awaitAll([...first, ...later])
+      assert.deepStrictEqual(ended, [2_000, 4_000, 5_000, 9_000, 60_000].map((at) => [at, at] as const))
     }))
 })
 

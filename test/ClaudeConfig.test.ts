@@ -41,6 +41,13 @@ describe("ClaudeConfig", () => {
       assert.deepStrictEqual(breaker?.openDuration, Duration.seconds(3))
     }))
 
+  it.effect("reads how long a call waits", () =>
+    Effect.gen(function*() {
+      const { retry } = yield* parse({ CLAUDE_RETRY_CAP: "9 seconds", CLAUDE_RETRY_CIRCUIT_WAIT: "40 seconds" })
+      assert.deepStrictEqual(retry?.cap, Duration.seconds(9))
+      assert.deepStrictEqual(retry?.circuitWait, Duration.seconds(40))
+    }))
+
   it.effect("reads budgets for all calls together", () =>
     Effect.gen(function*() {
       const { budget } = yield* parse({ CLAUDE_BUDGET_USD_PER_DAY: "2.5", CLAUDE_BUDGET_USD_PER_MONTH: "40" })
@@ -65,6 +72,15 @@ describe("ClaudeConfig", () => {
     { CLAUDE_REQUESTS_PER_MINUTE: "0" },
     { CLAUDE_OUTPUT_TOKENS_PER_MINUTE: "many" },
     { CLAUDE_LIMIT_QUEUE: "-1" },
+    { CLAUDE_BUDGET_USD_PER_DAY: "1e20" },
+    { CLAUDE_BUDGET_USD_PER_MONTH: " " },
+    { CLAUDE_TIMEOUT_CALL: "0 seconds" },
+    { CLAUDE_TIMEOUT_IDLE: "-1 minute" },
+    { CLAUDE_TIMEOUT_HEADERS: "999999999 weeks" },
+    { CLAUDE_BREAKER_OPEN_FOR: "0 seconds" },
+    { CLAUDE_BREAKER_WINDOW: "-5 seconds" },
+    { CLAUDE_RETRY_CIRCUIT_WAIT: "-5 seconds" },
+    { CLAUDE_LIMIT_QUEUE: " " },
     { CLAUDE_BUDGET_USD_PER_DAY: "0" },
     { CLAUDE_BUDGET_USD_PER_MONTH: "$5" },
     { CLAUDE_BREAKER: "maybe" },

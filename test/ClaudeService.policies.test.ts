@@ -157,6 +157,36 @@ describe("the breaker", () => {
       assert.strictEqual(state.requests, 2)
     }))
 
+  it.effect("lets those go soon that wait for it, when its mode or its options change or when it is reset", () =>
+    Effect.gen(function*() {
+      const changes: ReadonlyArray<
+        (breaker: CircuitBreaker.CircuitBreaker["Service"]) => Effect.Effect<void, unknown>
+      > = [
+        (breaker) => breaker.setMode("disabled"),
+        (breaker) => breaker.update({ mode: "observe" }),
+        (breaker) => breaker.update({ openDuration: 1, maxOpenDuration: 1 }),
+        (breaker) => breaker.reset("opus-4")
+      ]
+      for (const change of changes) {
+        const { fetch } = fetchOf((n) => n <= 2 ? apiError(500, "api_error") : json(message))
+        yield* Effect.gen(function*() {
+          const breaker = yield* CircuitBreaker.CircuitBreaker
+          yield* Effect.exit(ask)
+          yield* Effect.exit(ask)
+          const began = yield* Clock.currentTimeMillis
+          const waiting = yield* Effect.forkChild(
+            Effect.andThen(CallContext.annotate(ask, { retries: 1 }), Clock.currentTimeMillis)
+          )
+          yield* settle
+          yield* TestClock.adjust("2 seconds")
+          assert.isUndefined(waiting.pollUnsafe())
+          yield* change(breaker)
+          yield* TestClock.adjust("20 seconds")
+          assert.isAtMost((yield* Fiber.join(waiting)) - began, 3_100)
+        }).pipe(Effect.provide(under(fetch, strict)))
+      }
+    }))
+
   it.effect("is not closed by a request that cannot be encoded, which proves nothing", () =>
     Effect.gen(function*() {
       const { fetch, state } = fetchOf((n) => n <= 2 ? apiError(500, "api_error") : json(message))

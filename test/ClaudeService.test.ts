@@ -18,7 +18,7 @@ import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
-import type * as ClaudeError from "effect-claude/ClaudeError"
+import * as ClaudeError from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostOptimizer from "effect-claude/CostOptimizer"
@@ -29,6 +29,7 @@ import * as Monitor from "effect-claude/Monitor"
 import * as PriceBook from "effect-claude/PriceBook"
 import * as RateLimiter from "effect-claude/RateLimiter"
 import * as RetryPolicy from "effect-claude/RetryPolicy"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Simulator from "effect-claude/testing/Simulator"
 import * as SimulatorServer from "effect-claude/testing/SimulatorServer"
 import * as Usage from "effect-claude/Usage"
@@ -218,6 +219,27 @@ describe("stream", () => {
       const error = failure(exit)
       assert.deepInclude(error, { _tag: "StreamInterruptedError", billed: "yes" })
       assert.isTrue(error._tag === "StreamInterruptedError" && error.usage.outputTokens === 510)
+    }))
+
+  it.effect("tells of the attempts before it, and the worst of what they cost", () =>
+    Effect.gen(function*() {
+      const paid = new ClaudeError.ConnectionError({ reason: "truncated", billed: "yes" })
+      const exit = yield* driven(
+        Stream.runDrain(ClaudeService.stream(hello)).pipe(
+          Effect.provide(
+            ClaudeService.layer({
+              api: ClaudeTest.layerApi(paid, {
+                content: ["Hello."],
+                error: new ClaudeError.ServerError({ overloaded: true })
+              }),
+              keys
+            })
+          )
+        )
+      )
+      const error = failure(exit)
+      assert.deepInclude(error, { _tag: "StreamInterruptedError", attempts: 2, billed: "yes" })
+      assert.strictEqual(error._tag === "StreamInterruptedError" ? error.lastError?._tag : "", "ConnectionError")
     }))
 
   it.effect("ends at the deadline with what there was", () =>

@@ -153,6 +153,9 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
         start(["simulate", "--json", "--fault", "418,times=1,retry-after=9", "--answer", "Hello."]),
         here(["simulate", "--fault", "529,probability=2"])
       ], all)
+      const unread = yield* here(["simulate", "--replay", "package.json"])
+      assert.deepInclude(unread, { code: 2, out: "" })
+      assert.match(unread.err, /The recording cannot be read/)
       assert.deepInclude(wrong, { code: 2, out: "" })
       assert.match(wrong.err, /--fault 529,probability=2: probability is from 0 to 1/)
       yield* eventually(Effect.sync(() => served.said.out), (out) => out.includes("\n"))

@@ -13,7 +13,7 @@ import {
   Schema,
   Stream
 } from "effect"
-import { Attempt, PriceBook, Usage } from "effect-claude"
+import { Attempt, Model, PriceBook, Usage } from "effect-claude"
 import { AuthError, ServerError } from "effect-claude/ClaudeError"
 import * as CostLedger from "effect-claude/CostLedger"
 import { TestClock } from "effect/testing"
@@ -640,6 +640,45 @@ describe("CostLedger", () => {
         { user: "ada", tags: { team: "blue" } }
       ])
     }))
+
+  it.effect("reports on a model by its alias too, and one of your own", () =>
+    Effect.gen(function*() {
+      const store = yield* CostLedger.Store
+      const haiku = "claude-haiku-4-5-20251001"
+      yield* store.step({
+        _tag: "Write",
+        rows: [haiku, haiku, "ours-2026", "x"].map((model, n) => LedgerRows.row({ model, callId: `call-${n}` }))
+      })
+      const ledger = yield* CostLedger.CostLedger
+      const attempts = (model: string) =>
+        Effect.map(ledger.report({ from: 0, to: "2027-01-01", where: { model } }), ({ total }) => total.attempts)
+      assert.strictEqual(yield* attempts("claude-haiku-4-5"), 2)
+      assert.strictEqual(yield* attempts(haiku), 2)
+      assert.strictEqual(yield* attempts("ours"), 1)
+      assert.strictEqual(yield* attempts("x"), 1)
+      const bill = [{ day: "2026-10-24", model: "ours", nanoUsd: 450_000 }]
+      const { entries } = yield* ledger.reconcile(bill, { from: 0, to: Date.parse("2027-01-01") })
+      assert.deepStrictEqual(entries.flatMap(({ model, only }) => only === null ? [model] : []), ["ours-2026"])
+    }).pipe(Effect.provide(
+      CostLedger.layerNoDeps().pipe(
+        Layer.provideMerge(CostLedger.layerStoreMemory()),
+        Layer.provide(Prices.layer),
+        Layer.provide(Model.layerCatalogue([Model.make({ id: "ours-2026", aliases: ["ours"], group: "ours" })]))
+      )
+    )))
+
+  it.effect.each([
+    { name: "a field that does not exist", query: { where: { region: "eu" } } },
+    { name: "a dimension that does not exist", query: { by: "region" } },
+    { name: "a value that is no text", query: { where: { user: 7 } } },
+    { name: "a tag without a name", query: { by: { tag: null } } },
+    { name: "no date", query: { from: null } }
+  ])("refuses a query that came from elsewhere with $name", ({ query }) =>
+    Effect.gen(function*() {
+      const ledger = yield* CostLedger.CostLedger
+      const error = yield* Effect.flip(ledger.report(query as {})) // not what its type says
+      assert.strictEqual(error.reason, "query")
+    }).pipe(using()))
 
   it.effect("refuses settings that make no sense", () =>
     Effect.gen(function*() {

@@ -22,9 +22,16 @@ describe("CostReport", () => {
     Effect.gen(function*() {
       const { total } = yield* reportOf([
         { callId: "a", nanoUsd: 1, outcome: "failed", confidence: "derived" },
-        { callId: "a", attempt: 2, nanoUsd: 10, outcome: "failed", confidence: "estimated" },
+        { callId: "a", attempt: 2, nanoUsd: 10, outcome: "failed", confidence: "estimated", billed: "unknown" },
         { callId: "a", attempt: 3, nanoUsd: 100, cacheSavedNanoUsd: -3 },
-        { callId: "b", nanoUsd: 1_000, outcome: "aborted", confidence: "derived", optimizerSavedNanoUsd: 7 },
+        {
+          callId: "b",
+          nanoUsd: 1_000,
+          outcome: "aborted",
+          billed: "unknown",
+          confidence: "derived",
+          optimizerSavedNanoUsd: 7
+        },
         { callId: "c", nanoUsd: null, cacheSavedNanoUsd: null }
       ])
       assert.deepInclude(total, {
@@ -41,6 +48,7 @@ describe("CostReport", () => {
         retriesNanoUsd: 110,
         failedNanoUsd: 11,
         abortedNanoUsd: 1_000,
+        doubtfulNanoUsd: 1_010,
         cacheSavedNanoUsd: -3,
         optimizerSavedNanoUsd: 7
       })

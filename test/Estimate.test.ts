@@ -7,6 +7,7 @@ import type {
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import * as Estimate from "effect-claude/Estimate"
+import { deflateSync } from "node:zlib"
 
 const models = ["claude-sonnet-4-5", "claude-sonnet-5-5", "claude-of-tomorrow"]
 
@@ -377,6 +378,29 @@ describe("the pages of a PDF", () => {
       2
     )
     assert.strictEqual(pages("2 0 obj << /Type /Pages /Count 999999 >> endobj"), 600)
+  })
+
+  /** A stream of objects, as most programs write them. */
+  const stream = (objects: ReadonlyArray<string>, pack: (bytes: Buffer) => Buffer = deflateSync) => {
+    const offsets = objects.map((_, index) => objects.slice(0, index).join("\n").length + Math.min(index, 1))
+    const head = `${offsets.map((offset, index) => `${index + 10} ${offset}`).join(" ")} `
+    const packed = pack(Buffer.from(head + objects.join("\n"), "latin1"))
+    return `7 0 obj\n<</Filter/FlateDecode/First ${head.length}/N ${objects.length}/Length ${packed.length}/Type/ObjStm>>stream\r\n` +
+      `${packed.toString("latin1")}\r\nendstream\rendobj\n`
+  }
+
+  it("are read in packed objects too", () => {
+    const outlines = "<</Type/Outlines/Count 90>>"
+    const leaves = Array.from({ length: 3 }, (_, n) => `<</Type/Page/Parent 2 0 R/Contents ${n} 0 R>>`)
+    assert.strictEqual(pages(stream([outlines, "<</Type/Pages/Kids[3 0 R]/Count 23>>", outlines])), 23)
+    assert.strictEqual(pages(stream([outlines, ...leaves]) + stream(["<</Type/Pages/Count 2>>"])), 3)
+    assert.strictEqual(pages(stream(leaves) + page(9)), 4)
+  })
+
+  it("are not read in what is packed otherwise, or much", () => {
+    assert.strictEqual(pages(stream(["<</Type/Pages/Count 23>>"], (bytes) => Buffer.from(bytes).reverse())), 101)
+    assert.strictEqual(pages(stream(["<</Type/Pages/Count 23>>", " ".repeat(9_000_000)])), 101)
+    assert.strictEqual(pages(stream(["<</Type/Pages/Count 23>>"]) + stream(["<</A 1>>"], (bytes) => bytes)), 101)
   })
 
   it("follow from its length where it does not tell them", () => {

@@ -233,4 +233,60 @@ describe("models of your own", () => {
       Effect.provide(Model.layerCatalogue([Model.make({ id: "theirs" })])),
       Effect.provide(Model.layerCatalogue([ours]))
     ))
+
+  it.each([
+    ["us.anthropic.claude-sonnet-4-6-v1:0", "bedrock", "claude-sonnet-4-6"],
+    ["anthropic.claude-sonnet-4-6", "bedrock", "claude-sonnet-4-6"],
+    ["anthropic.claude-opus-4-6-v1", "bedrock", "claude-opus-4-6"],
+    ["global.anthropic.claude-haiku-4-5-20251001-v1:0", "bedrock", "claude-haiku-4-5-20251001"],
+    ["us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock", "claude-sonnet-4-5-20250929"],
+    ["anthropic.claude-sonnet-4-5-20250929-v1:0:200k", "bedrock", "claude-sonnet-4-5-20250929"],
+    ["bedrock/eu.anthropic.claude-opus-4-5-20251101-v1:0", "bedrock", "claude-opus-4-5-20251101"],
+    [
+      "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-6-v1:0",
+      "bedrock",
+      "claude-sonnet-4-6"
+    ],
+    ["arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-6-v1:0", "bedrock", "claude-sonnet-4-6"],
+    ["claude-haiku-4-5@20251001", "vertex", "claude-haiku-4-5-20251001"],
+    ["claude-opus-4-5@default", "vertex", "claude-opus-4-5-20251101"],
+    ["claude-sonnet-4-6@20260217", "vertex", "claude-sonnet-4-6"],
+    ["vertex_ai/claude-opus-5-5", "vertex", "claude-opus-5-5"],
+    [
+      "projects/p/locations/us-east5/publishers/anthropic/models/claude-haiku-4-5@20251001",
+      "vertex",
+      "claude-haiku-4-5-20251001"
+    ],
+    ["azure_ai/claude-sonnet-4-5", "foundry", "claude-sonnet-4-5-20250929"],
+    ["foundry/claude-opus-5-5", "foundry", "claude-opus-5-5"],
+    ["anthropic/claude-sonnet-4.6", "other", "claude-sonnet-4-6"],
+    ["Claude-Opus-5.5", "other", "claude-opus-5-5"]
+  ])("knows %s, which is of %s, as %s", (name, platform, id) => {
+    assert.strictEqual(Model.platformOf(name), platform)
+    assert.strictEqual(Model.lookup(name).id, id)
+    assert.strictEqual(Model.group(name), Model.group(id))
+    assert.strictEqual(Model.tokenizer(name), Model.tokenizer(id))
+    assert.isUndefined(Model.find(name))
+  })
+
+  it("takes no other name for that of a platform", () => {
+    for (const { aliases, id } of Model.catalogue.models) {
+      for (const name of [id, ...aliases]) assert.isUndefined(Model.platformOf(name), name)
+    }
+    const names = [
+      "",
+      "/",
+      "@",
+      "anthropic.",
+      "us.anthropic.claude-of-tomorrow-v1:0",
+      "claude-haiku-4-5@",
+      "x".repeat(1e6),
+      "a/".repeat(1e5)
+    ]
+    for (const name of names) {
+      if (name === "claude-haiku-4-5@") continue
+      assert.isUndefined(Model.platformOf(name))
+      assert.strictEqual(Model.lookup(name).id, name)
+    }
+  })
 })

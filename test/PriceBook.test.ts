@@ -698,4 +698,39 @@ describe("options", () => {
       const exit = yield* Effect.exit(read("other.json"))
       assert.isTrue(Exit.isFailure(exit) && Cause.hasFails(exit.cause))
     }))
+
+  describe("on other platforms", () => {
+    const bedrock = "us.anthropic.claude-sonnet-4-6-v1:0"
+    const vertex = "claude-haiku-4-5@20251001"
+    const usage = { inputTokens: 1_000, outputTokens: 100 }
+    const of = (options: PriceBook.Options) => (model: string) =>
+      PriceBook.make(options).cost({ model, usage: Usage.make(usage), at: november })?.nanoUsd
+
+    it("has no price until it is given one, and never none at all", () => {
+      for (const model of [bedrock, vertex, "azure_ai/claude-opus-5-5", "anthropic/claude-sonnet-4.6"]) {
+        assert.isUndefined(of({})(model))
+        assert.isUndefined(book.ceiling({ model, max_tokens: 10, messages: [] }, { ...usage, at: november }))
+      }
+    })
+
+    it("has the price that stands under the very name, which holds for nothing else", () => {
+      const priced = of({ prices: [{ model: bedrock, input: 3.3, output: 16.5 }] })
+      assert.strictEqual(priced(bedrock), 3_300_000 + 1_650_000)
+      assert.strictEqual(priced("claude-sonnet-4-6"), 3_000_000 + 1_500_000)
+      assert.isUndefined(priced("eu.anthropic.claude-sonnet-4-6-v1:0"))
+    })
+
+    it("has the prices of the API times the factor of the platform", () => {
+      const priced = of({
+        platforms: { bedrock: 1.1, vertex: 1 },
+        prices: [{ model: "global.anthropic.claude-opus-5-5", input: 1, output: 1 }]
+      })
+      assert.strictEqual(priced(bedrock), 3_300_000 + 1_650_000)
+      assert.strictEqual(priced(vertex), 1_000_000 + 500_000)
+      assert.strictEqual(priced("global.anthropic.claude-opus-5-5"), 1_100_000)
+      assert.strictEqual(priced("us.anthropic.claude-opus-5-5"), 4_400_000 + 2_200_000)
+      assert.isUndefined(priced("azure_ai/claude-opus-5-5"))
+      assert.isUndefined(priced("us.anthropic.claude-of-tomorrow"))
+    })
+  })
 })

@@ -7,10 +7,13 @@ import * as MapStore from "./utils/rateLimiterMapStore.ts"
 
 const perMinute = 100_000
 
-const minutes = 8
-
 /** Lets each call come to the process that it names. */
-const run = (calls: ReadonlyArray<Call>, processes: number, processOf: (call: Call, index: number) => number) =>
+const run = (
+  minutes: number,
+  calls: ReadonlyArray<Call>,
+  processes: number,
+  processOf: (call: Call, index: number) => number
+) =>
   Effect.gen(function*() {
     const store = yield* Layer.build(MapStore.layer(Effect.yieldNow))
     const limiters = yield* Effect.forEach(Array.from({ length: processes }), () =>
@@ -29,7 +32,7 @@ const run = (calls: ReadonlyArray<Call>, processes: number, processOf: (call: Ca
 const tenant = (index: number) => ({ context: { tenant: `t${index}` } })
 
 /** The first of five tenants has most of the demand, which is one and a half times the limit. */
-const crowd = (seed: number, part: number) => {
+const crowd = (minutes: number, seed: number, part: number) => {
   const next = chance(seed)
   return Array.from(
     { length: 5 },
@@ -44,24 +47,25 @@ const crowd = (seed: number, part: number) => {
 const indexOf = (call: Call) => Number(call.context?.tenant?.slice(1))
 
 const places = [
-  { where: "spread over the processes", least: 0.99, processOf: (_: Call, index: number) => index },
-  { where: "each in a process of its own", least: 0.99, processOf: indexOf },
+  { where: "spread over the processes", minutes: 5, least: 0.99, processOf: (_: Call, index: number) => index },
+  { where: "each in a process of its own", minutes: 5, least: 0.99, processOf: indexOf },
   // A process asks for one of its calls at a time, so the others do not see how many wait in it.
   {
     where: "the large one in all, the others in one",
+    minutes: 8,
     least: 0.75,
     processOf: (call: Call, index: number) => indexOf(call) === 0 ? index : 1
   }
 ]
 
 describe("RateLimiter, over several processes", () => {
-  for (const { least, processOf, where } of places) {
+  for (const { least, minutes, processOf, where } of places) {
     for (const part of [0.68, 0.95]) {
       it.effect.each(seeds)(
         `gives tenants with little demand all of it beside one with ${part} of it, ${where} (%i)`,
         (seed) =>
           Effect.gen(function*() {
-            const sent = yield* run(crowd(seed, part), 4, processOf)
+            const sent = yield* run(minutes, crowd(minutes, seed, part), 4, processOf)
             for (let index = 1; index < 5; index++) {
               const mine = sent.filter((call) => indexOf(call) === index && call.at < (minutes - 0.1) * 60_000)
               const got = mine.filter(({ sentAt }) => sentAt !== undefined).length
@@ -78,10 +82,11 @@ describe("RateLimiter, over several processes", () => {
 
   it.effect("shares among tenants, not among processes", () =>
     Effect.gen(function*() {
+      const minutes = 8
       const next = chance(1)
       const calls = [0, 1, 2].flatMap((index) => poisson(next, 100, minutes, { input: 1_000, ...tenant(index) }))
       // One tenant has a process for itself.
-      const sent = yield* run(calls, 2, (call) => Math.min(1, indexOf(call)))
+      const sent = yield* run(minutes, calls, 2, (call) => Math.min(1, indexOf(call)))
       const used = [0, 1, 2].map((index) =>
         sent.filter((call) => indexOf(call) === index && (call.sentAt ?? 0) > 60_000).length
       )

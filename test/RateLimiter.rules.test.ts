@@ -278,11 +278,11 @@ describe("RateLimiter, long pauses", () => {
         max_tokens: 64,
         messages: [{ role: "user", content: "Hi" }]
       })
-      const twice = (retry: RetryPolicy.Options) =>
+      const twice = (retry: RetryPolicy.Options, limiter: ClaudeService.Parts["limiter"] = {}) =>
         driven(
           Effect.provide(
             Effect.all([Effect.result(claude), Effect.result(claude)]),
-            Simulator.layerClaude({ answer: () => "Hello.", faults: [limitOnce] }, { retry })
+            Simulator.layerClaude({ answer: () => "Hello.", faults: [limitOnce] }, { retry, limiter } as {})
           )
         )
       const began = yield* Clock.currentTimeMillis
@@ -297,6 +297,14 @@ describe("RateLimiter, long pauses", () => {
         value: [{ failure: { _tag: "RateLimitError" } }, { success: "Hello." }]
       })
       assert.isAtLeast((yield* Clock.currentTimeMillis) - began, 90_000)
+      // A limiter that is given as a layer too, unless it has a bound of its own.
+      const patient = { maxRetryAfter: "2 minutes", retries: 0 } as const
+      assert.containSubset(yield* twice(patient, RateLimiter.layer()), {
+        value: [{ failure: { _tag: "RateLimitError" } }, { success: "Hello." }]
+      })
+      assert.containSubset(yield* twice(patient, RateLimiter.layer({ maxRetryAfter: "1 minute" })), {
+        value: [{}, { failure: { _tag: "RateLimitedLocallyError", reason: "paused" } }]
+      })
     }))
 })
 

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Schema } from "effect"
+import { Usage } from "effect-claude"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostReport from "effect-claude/CostReport"
 import * as Reconciliation from "effect-claude/Reconciliation"
@@ -91,7 +92,7 @@ describe("Reconciliation", () => {
       const text =
         "\uFEFFModel,ignored,USD,day,output_tokens\r\n\"a,\"\"b\",x,1.0000000019,2026-10-24,\r\n\nb,,-0.5,2026-10-24,7\r\nb,,,2026-10-24,1"
       assert.deepStrictEqual(yield* Reconciliation.fromCsv(text), [
-        { day: "2026-10-24", model: "a,\"b", nanoUsd: 1_000_000_001 },
+        { day: "2026-10-24", model: "a,\"b", nanoUsd: 1_000_000_002 },
         { day: "2026-10-24", model: "b", nanoUsd: -500_000_000, outputTokens: 8 }
       ])
     }))
@@ -100,23 +101,175 @@ describe("Reconciliation", () => {
     Effect.gen(function*() {
       const message = (text: string) => Effect.map(Effect.flip(Reconciliation.fromCsv(text)), ({ message }) => message)
       assert.include(yield* message("a,b\n"), "does not name the columns day and model")
-      assert.include(yield* message("day,model,usd\n2026-10-24,m,1e3\n"), "record 1 has usd \"1e3\"")
-      assert.include(yield* message("day,model,input_tokens\n2026-10-24,m,1.5\n"), "record 1 has input_tokens \"1.5\"")
+      assert.include(yield* message("day,model,usd\n2026-10-24,m,1e3\n"), "line 2, column 3: usd \"1e3\" is no amount")
+      assert.include(
+        yield* message("day,model,input_tokens\n2026-10-24,m,1.5\n"),
+        "line 2, column 3: input_tokens \"1.5\" is no amount"
+      )
       assert.include(yield* message("day,model\n24.10.2026,m\n"), "The bill cannot be parsed")
       const report = yield* Effect.flip(Reconciliation.fromUsageReport({ data: [{}] }))
       assert.include(report.message, "starting_at")
     }))
 
   it.effect.each([
-    { name: "a quote inside a cell", text: "day,model,usd\n2026-10-24,m,5\"00\n", detail: "line 2" },
-    { name: "text after a quoted cell", text: "day,model,usd\n2026-10-24,m,\"5\"00\n", detail: "line 2" },
-    { name: "a quote that is never closed", text: "day,model,usd\n2026-10-24,\"m,5\n", detail: "line 2" },
-    { name: "a thousands separator outside quotes", text: "day,model,usd\n2026-10-24,m,1,234.50\n", detail: "record 1" }
-  ])("refuses CSV that it could misread: $name", ({ detail, text }) =>
+    { name: "a quote inside a cell", text: "day,model,usd\n2026-10-24,m,5\"00\n", at: [2, 3] },
+    { name: "a quote inside a name", text: "day,model,usd\n2026-10-24,cl\"aude,5\n", at: [2, 2] },
+    { name: "text after a quoted cell", text: "day,model,usd\n2026-10-24,m,\"5\"00\n", at: [2, 3] },
+    { name: "a quote that is never closed", text: "day,model,usd\n2026-10-24,\"m,5\n", at: [2, 2] },
+    { name: "a thousands separator outside quotes", text: "day,model,usd\n2026-10-24,m,1,234.50\n", at: [2, 4] },
+    { name: "a thousands separator", text: "day,model,usd\n2026-10-24,m,\"1,234.50\"\n", at: [2, 3] },
+    { name: "a currency", text: "day,model,usd\n2026-10-24,m,$5\n", at: [2, 3] },
+    { name: "a formula", text: "day,model,usd\n2026-10-24,m,=1+1\n", at: [2, 3] },
+    {
+      name: "an amount behind cells of several lines",
+      text: "model,x,day,usd\r\n\r\n\"a\r\nb\",\"\n\",2026-10-24,1\r\nm,,2026-10-24,x",
+      at: [6, 4]
+    },
+    { name: "a day that does not exist", text: "day,model\n2026-10-24,m\n2026-02-30,m\n", at: [3, 1] },
+    { name: "no model", text: "model,day,usd\n,2026-10-24,1\n", at: [2, 1] },
+    { name: "a column twice", text: "day,model,usd,USD\n2026-10-24,m,1,2\n", at: [1, 4] },
+    { name: "dollars twice", text: "day,model,usd,nano_usd\n2026-10-24,m,1,2\n", at: [1, undefined] },
+    { name: "another separator", text: "day;model;usd\n2026-10-24;m;1\n", at: [1, undefined] },
+    { name: "nothing at all", text: "", at: [1, undefined] }
+  ])(
+    "refuses CSV that it could misread, and says where: $name",
+    ({ at: [line, column], text }) =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(Reconciliation.fromCsv(text))
+        assert.strictEqual(error._tag, "BillFormatError")
+        assert.deepStrictEqual([error.line, error.column], [line, column])
+        assert.include(error.message, `line ${line}`)
+      })
+  )
+
+  it.effect("reads amounts beyond 9 million dollars to the nano-dollar, and adds up what is less than one", () =>
     Effect.gen(function*() {
-      const error = yield* Effect.flip(Reconciliation.fromCsv(text))
-      assert.strictEqual(error._tag, "BillFormatError")
-      assert.include(error.detail, detail)
+      const [csv] = yield* Reconciliation.fromCsv(
+        "day,model,usd\n2026-10-24,m,9007199.254740993\n2026-10-24,m,0.0000000004\n2026-10-24,m,0.0000000002"
+      )
+      assert.strictEqual(csv?.nanoUsd, 9_007_199_254_740_994n)
+      const nano = yield* Reconciliation.fromCsv("day,model,nano_usd\n2026-10-24,m,9007199254740993\n")
+      assert.strictEqual(nano[0]?.nanoUsd, 9_007_199_254_740_993n)
+      assert.strictEqual(
+        (yield* Reconciliation.fromCsv("day,model,nano_usd\n2026-10-24,m,1234567890123"))[0]?.nanoUsd,
+        1_234_567_890_123
+      )
+      const { agrees, drift } = Reconciliation.compare([], [csv!, line({ nanoUsd: 1 })], range)
+      assert.deepStrictEqual([agrees, drift], [false, { nanoUsd: -9_007_199_254_740_995n }])
+      const codec = Schema.toCodecJson(Reconciliation.Line)
+      const json: unknown = JSON.parse(JSON.stringify(Schema.encodeSync(codec)(csv!)))
+      assert.deepStrictEqual(Schema.decodeUnknownSync(codec)(json), csv)
+    }))
+
+  const costs = (...results: ReadonlyArray<unknown>) => ({
+    data: [{ starting_at: "2026-10-24T00:00:00Z", ending_at: "2026-10-25T00:00:00Z", results }],
+    has_more: false,
+    next_page: null
+  })
+
+  it.effect("reads the cost report of the vendor, which is in cents, also where a usage report was meant", () =>
+    Effect.gen(function*() {
+      const report = costs(
+        { amount: "123.4500001", currency: "USD", cost_type: "tokens", model: "m", token_type: "output_tokens" },
+        { amount: "950000000.00000055", currency: "USD", cost_type: "tokens", model: "m" },
+        { amount: "1", currency: "USD", cost_type: "web_search", model: null }
+      )
+      const lines = [
+        { day: "2026-10-24", model: "m", nanoUsd: 9_500_001_234_500_007n },
+        { day: "2026-10-24", model: "", nanoUsd: 10_000_000 }
+      ]
+      assert.deepStrictEqual(yield* Reconciliation.fromCostReport(report), lines)
+      assert.deepStrictEqual(yield* Reconciliation.fromUsageReport(report), lines)
+    }))
+
+  it.effect.each([
+    { name: "another currency", report: costs({ amount: "1", currency: "EUR", model: "m" }), detail: "EUR" },
+    {
+      name: "no number",
+      report: costs({ amount: "1e3", model: "m" }),
+      detail: "\"1e3\" is no decimal number of cents"
+    },
+    { name: "not by model", report: costs({ amount: "1", currency: "USD", model: null }), detail: "group_by" },
+    { name: "a usage report", report: costs({ model: "m", output_tokens: 1 }), detail: "amount" },
+    { name: "no pages", report: [], detail: "no pages" },
+    { name: "no date", report: { data: [{ starting_at: "yesterday", results: [] }] }, detail: "yesterday" }
+  ])("refuses a cost report that it could misread: $name", ({ detail, report }) =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Reconciliation.fromCostReport(report))
+      assert.include(error.message, detail)
+    }))
+
+  it.effect("takes all pages of a report, and no part of them for the whole", () =>
+    Effect.gen(function*() {
+      const page = (day: string, next: string | null) => ({
+        data: [{ starting_at: `${day}T00:00:00Z`, results: [{ model: "m", output_tokens: 1 }] }],
+        has_more: next !== null,
+        next_page: next
+      })
+      const error = yield* Effect.flip(Reconciliation.fromUsageReport(page("2026-10-24", "page_2")))
+      assert.include(error.message, "read the next one (page=page_2) too")
+      assert.include(
+        (yield* Effect.flip(Reconciliation.fromUsageReport([page("2026-10-24", null), page("2026-10-25", "x")])))
+          .message,
+        "page=x"
+      )
+      const lines = yield* Reconciliation.fromUsageReport([page("2026-10-24", "page_2"), page("2026-10-25", null)])
+      assert.deepStrictEqual(lines.map(({ day, outputTokens }) => [day, outputTokens]), [["2026-10-24", 1], [
+        "2026-10-25",
+        1
+      ]])
+    }))
+
+  it.effect("agrees where a model that the bill lacks was not charged", () =>
+    Effect.gen(function*() {
+      const free = {
+        model: "claude-opus-5-5",
+        usage: Usage.zero,
+        nanoUsd: 0,
+        outcome: "failed",
+        error: "ServerError",
+        billed: "no"
+      } as const
+      assert.isTrue(
+        (yield* reconciled([{}, free], [line({ inputTokens: 100, outputTokens: 10, nanoUsd: 450_000 })])).agrees
+      )
+      assert.isTrue((yield* reconciled([free], [])).agrees)
+      assert.isFalse((yield* reconciled([{}, { ...free, nanoUsd: 1 }], [line({ nanoUsd: 450_000 })])).agrees)
+      assert.isFalse((yield* reconciled([{}, { ...free, nanoUsd: null }], [line({ nanoUsd: 450_000 })])).agrees)
+    }))
+
+  it.effect("compares what a bill states: dollars alone, or tokens alone", () =>
+    Effect.gen(function*() {
+      const other = { model: "claude-opus-5-5", nanoUsd: 7 }
+      const dollars = yield* reconciled([{}, other], [
+        line({ nanoUsd: 450_000 }),
+        line({ model: "claude-fable-5", nanoUsd: 1 })
+      ])
+      assert.deepStrictEqual(dollars.drift, { nanoUsd: 6 })
+      assert.deepStrictEqual(dollars.entries.map(({ categories }) => Object.keys(categories)), [["nanoUsd"], [
+        "nanoUsd"
+      ], ["nanoUsd"]])
+      const tokens = yield* reconciled([{}, other], [line({ outputTokens: 10 })])
+      assert.deepStrictEqual(tokens.drift, { outputTokens: 10 })
+    }))
+
+  it.effect("knows a model by its alias, on either side", () =>
+    Effect.gen(function*() {
+      const id = "claude-haiku-4-5-20251001"
+      const rows = [{ model: id }, { model: id }]
+      const result = yield* reconciled(rows, [
+        line({ model: "claude-haiku-4-5", nanoUsd: 450_000 }),
+        line({ model: id, nanoUsd: 450_000 })
+      ])
+      assert.isTrue(result.agrees)
+      assert.deepStrictEqual(result.entries.map(({ model }) => model), [id])
+      const figures = { ...CostReport.nothing, nanoUsd: 5 }
+      const recorded = [{ day: "2026-10-24", model: "claude-haiku-4-5", figures }, {
+        day: "2026-10-24",
+        model: id,
+        figures
+      }]
+      assert.isTrue(Reconciliation.compare(recorded, [line({ model: id, nanoUsd: 10 })], range).agrees)
     }))
 
   it.effect("reads the usage report of the vendor", () =>

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Duration, Effect, Exit, Fiber, Schedule, Schema } from "effect"
+import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Schedule, Schema } from "effect"
 import * as CallContext from "effect-claude/CallContext"
 import {
   type ApiError,
@@ -179,6 +179,20 @@ describe("the retry budget", () => {
       yield* TestClock.adjust("1 hour")
       yield* Fiber.join(all)
       assert.strictEqual(requests, 1050)
+    }))
+
+  it.effect("is spent to a half, or to 50 tokens, where nothing succeeds, and further after a success", () =>
+    Effect.gen(function*() {
+      for (const [capacity, most] of [[40, 40], [100, 50], [300, 150]] as const) {
+        const policy = yield* RetryPolicy.make({ retries: 1, budget: { capacity, earned: 0, perMinute: 0 } })
+        const retries = Effect.map(
+          Effect.replicateEffect(attemptsOf(policy, [reset, reset]), 400),
+          (all) => all.filter(({ times }) => times.length === 2).length
+        )
+        assert.strictEqual(yield* retries, most)
+        yield* policy.retry(() => Effect.void)
+        assert.strictEqual(yield* retries, Math.min(most, capacity - most))
+      }
     }))
 
   it.effect("is earned by successes, up to its capacity", () =>
@@ -389,6 +403,30 @@ describe("an open circuit", () => {
       assert.deepStrictEqual(yield* Effect.forEach(["interactive", "standard", "bulk"] as const, attempts), [1, 2, 3])
       const none = yield* RetryPolicy.make({ circuitWait: "0 seconds" })
       assert.strictEqual((yield* inTime(meeting(none, refused(1)))).times.length, 1)
+    }))
+
+  it.effect("that lets calls go sooner is not waited for longer", () =>
+    Effect.gen(function*() {
+      const policy = yield* RetryPolicy.make({ budget: { capacity: 1 } })
+      const change = yield* Deferred.make<void>()
+      const times: Array<number> = []
+      const call = policy.retry(
+        () =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            const seconds = [12, 14, 5][times.push(now) - 1]
+            return seconds === undefined ? Effect.void : Effect.fail(refused(`${seconds} seconds`))
+          }),
+        undefined,
+        undefined,
+        ({ retryAfter }) => Duration.toSeconds(retryAfter) > 10 ? Deferred.await(change) : Effect.never
+      )
+      const fiber = yield* Effect.forkChild(call)
+      yield* TestClock.adjust("4 seconds")
+      yield* Deferred.succeed(change, undefined)
+      yield* TestClock.adjust("20 seconds")
+      assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)), "14 seconds are more than what is left of 15")
+      assert.lengthOf(times, 2)
+      assert.isTrue(times[1]! >= 4_000 && times[1]! <= 4_500, "apart from others")
     }))
 
   it.effect("is waited for in steps that end, whatever wait it names", () =>

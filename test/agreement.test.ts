@@ -1,4 +1,7 @@
-/** The ledger and the bill of the simulated API, after twenty thousand calls among faults: in memory, SQLite and PostgreSQL. */
+/**
+ * The ledger and the bill of the simulated API, after thousands of calls among faults: in memory, SQLite and PostgreSQL. `AGREEMENT_CALLS=20000` is the
+ * long run.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { Array as Arr, Context, Effect, Fiber, Layer, Random, Redacted, Stream } from "effect"
 import * as Attempt from "effect-claude/Attempt"
@@ -14,12 +17,12 @@ import { settle } from "./utils/http.ts"
 import * as TestPostgres from "./utils/postgres.ts"
 import * as TestSqlite from "./utils/sqlite.ts"
 
-const calls = 20_000
+const calls = Number(process.env["AGREEMENT_CALLS"] ?? 6_000)
 const workers = 64
 
-/** The cache reads of Sonnet 5.5 become cheaper at midnight. */
-const start = Date.parse("2026-10-06T23:57:30Z")
+/** The cache reads of Sonnet 5.5 become cheaper at midnight, in the midst of the calls. */
 const midnight = Date.parse("2026-10-07T00:00:00Z")
+const start = midnight - calls * 7.5
 
 const { Fault } = Simulator
 
@@ -99,17 +102,17 @@ const agree = (name: string, rows: ReadonlyArray<Row>, bill: Simulator.Bill, req
   const headless = rows.filter(({ confidence, requestId }) => requestId === undefined && confidence !== "exact")
   assert.isAtMost(unnamed.length, headless.length)
   const free = rows.filter(({ billed }) => billed === "no")
-  assert.isAbove(free.length, 100)
+  assert.isAbove(free.length, calls / 200)
   for (const { nanoUsd, requestId } of free) {
     assert.strictEqual(nanoUsd, 0)
     assert.isFalse(requestId !== undefined && billed.has(requestId))
   }
   for (const what of ["derived", "estimated"] as const) {
-    assert.isAbove(rows.filter(({ confidence }) => confidence === what).length, 100, `${name}: ${what}`)
+    assert.isAbove(rows.filter(({ confidence }) => confidence === what).length, calls / 200, `${name}: ${what}`)
   }
-  for (const at of [start, midnight]) assert.isAbove(rows.filter((row) => row.at >= at).length, 1_000)
+  for (const at of [start, midnight]) assert.isAbove(rows.filter((row) => row.at >= at).length, calls / 20)
   assert.isAbove(rows.filter(({ usage }) => usage.cacheReadTokens > 0).length, calls / 2)
-  assert.isAbove(rows.filter(({ attempt }) => attempt > 1).length, 500)
+  assert.isAbove(rows.filter(({ attempt }) => attempt > 1).length, calls / 40)
 }
 
 describe("the bill agrees with the ledger", () => {

@@ -70,7 +70,7 @@ describe("charges and the simulator's bill", () => {
         const at = Date.parse(day)
         yield* TestClock.setTime(at)
         const { bill, fetch } = yield* Simulator.Simulator
-        const api = ClaudeApi.make({ fetch })
+        const api = ClaudeApi.make({ fetch, headers: { "anthropic-beta": "fast-mode-2026-02-01" } })
         const book = PriceBook.make()
         for (const call of calls) {
           const attempt = toSend(requestOf(call))

@@ -119,6 +119,11 @@ const stream = async (response: ServerResponse): Promise<void> => {
 const serve = () => {
   let connections = 0
   const server = createServer(async (request, response) => {
+    // A collector of telemetry, which takes whatever comes.
+    if (request.url !== "/v1/messages") {
+      request.resume()
+      return response.end()
+    }
     let body = ""
     for await (const chunk of request.setEncoding("utf8")) body += chunk
     if (JSON.parse(body).stream === true) return stream(response)

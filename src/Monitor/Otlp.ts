@@ -41,6 +41,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Headers from "effect/http/Headers"
+import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
@@ -48,8 +49,10 @@ import * as Layer from "effect/Layer"
 import * as EffectOtlp from "effect/observability/Otlp"
 import type * as OtlpExporter from "effect/observability/OtlpExporter"
 import * as OtlpSerialization from "effect/observability/OtlpSerialization"
+import type { TraceData } from "effect/observability/OtlpTracer"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import { encode } from "./internal/otlpTraces.ts"
 
 /**
  * - `endpoint`: base URL of the collector, `OTEL_EXPORTER_OTLP_ENDPOINT`. Signals go to `/v1/traces`, `/v1/metrics` and `/v1/logs` below it.
@@ -128,6 +131,15 @@ const bounded = (timeoutMillis: number) => {
   )
 }
 
+/** Spans are many, and Effect's own encoder takes longer for those of a call than the call does. */
+const protobuf = Layer.effect(
+  OtlpSerialization.OtlpSerialization,
+  Effect.map(OtlpSerialization.OtlpSerialization, (all) => ({
+    ...all,
+    traces: (data: TraceData) => HttpBody.uint8Array(encode(data), "application/x-protobuf")
+  }))
+).pipe(Layer.provide(OtlpSerialization.layerProtobuf))
+
 /**
  * Exports what Effect records. It fails with `ConfigError` where a variable or an option does not mean anything.
  *
@@ -149,7 +161,7 @@ export const layer = (options: Options = {}): Layer.Layer<OtlpExporter.Flusher, 
     )
     return EffectOtlp.layerFromConfig(headers.length === 0 ? {} : { headers }).pipe(
       Layer.provide([
-        protocol === "http/json" ? OtlpSerialization.layerJson : OtlpSerialization.layerProtobuf,
+        protocol === "http/json" ? OtlpSerialization.layerJson : protobuf,
         Layer.effect(HttpClient.HttpClient, Effect.map(HttpClient.HttpClient, bounded(timeoutMillis))).pipe(
           Layer.provide(FetchHttpClient.layer)
         )

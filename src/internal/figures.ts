@@ -11,6 +11,7 @@ const Sum = Schema.Int
  * - `nanoUsd`: integer nano-dollars, the sum of `exactNanoUsd`, `derivedNanoUsd` and `estimatedNanoUsd`.
  * - `retriesNanoUsd`, `failedNanoUsd`, `abortedNanoUsd`: the part of `nanoUsd` spent on attempts after the first, on failed attempts and on
  *   aborted ones. A retry may have failed too, so they overlap.
+ * - `doubtfulNanoUsd`: the part of `nanoUsd` of which nobody knows whether the API charges for it (`billed: "unknown"`); the bill will say.
  * - `cacheSavedNanoUsd`: saved by prompt caching; `optimizerSavedNanoUsd`: the optimizer's estimate of what it saved.
  */
 export const Figures = Schema.Struct({
@@ -27,6 +28,7 @@ export const Figures = Schema.Struct({
   retriesNanoUsd: Sum,
   failedNanoUsd: Sum,
   abortedNanoUsd: Sum,
+  doubtfulNanoUsd: Sum,
   cacheSavedNanoUsd: Sum,
   optimizerSavedNanoUsd: Sum,
   inputTokens: Sum,

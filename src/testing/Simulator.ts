@@ -1,6 +1,8 @@
 /**
  * A simulated Claude API: it checks keys and requests, counts tokens, caches prompts, enforces rate limits with their headers,
- * answers plain and streamed, bills, and fails on demand. It needs no network and no money.
+ * answers plain and streamed, bills, and fails on demand. It needs no network and no money. Without an answerer it answers what a request
+ * asks for: it calls tools, gives JSON in the format that was asked for, and thinks. It keeps message threads, and has batches, files, models
+ * and reports. `docs/simulator.md` tells all of it.
  *
  * It answers through a `fetch` that runs on the `Clock` of the fiber that built it, so that a program that uses the vendor's SDK runs
  * under `TestClock`. `effect-claude/testing/SimulatorServer` answers over HTTP from the same state.
@@ -42,6 +44,7 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import type * as ClaudeService from "../ClaudeService.ts"
 import * as Model from "../Model.ts"
+import type { Exchange } from "./Recording.ts"
 import type { Answerer } from "./simulator/internal/Answer.ts"
 import type { Bill } from "./simulator/internal/Bill.ts"
 import type { Limits, LimitsOf, Ramp } from "./simulator/internal/Buckets.ts"
@@ -94,7 +97,10 @@ export type Latency = Duration.Input | { readonly median: Duration.Input; readon
 export interface Options {
   /** The keys that it accepts. Default: {@link apiKey} with the label `default`, of the organization `org_sim` and the workspace `wrkspc_sim`. */
   readonly keys?: ReadonlyArray<Key> | undefined
-  /** What it answers. Default: an answer that repeats the question, followed by words up to a seeded length. */
+  /**
+   * What it answers. Default: what the request asks for: a call of a tool with input that fits its schema, then a text; JSON that fits the format;
+   * thinking where it may; else a text that repeats the question, followed by words up to a seeded length.
+   */
   readonly answer?: Answerer | undefined
   /** Times before the first token and for each token. Default: none: answers are immediate. */
   readonly latency?: { readonly firstToken?: Latency | undefined; readonly perToken?: Latency | undefined } | undefined
@@ -121,6 +127,11 @@ export interface Options {
    * Default: no time.
    */
   readonly batchTime?: Duration.Input | undefined
+  /**
+   * What requests that were recorded are answered with, as `Recording.parse` reads it: those of the same method, path and body. Equal requests get
+   * their answers in the order of the recording, the last one again and again. They are not on the bill. Default: nothing.
+   */
+  readonly recording?: ReadonlyArray<Exchange> | undefined
 }
 
 /**
@@ -206,6 +217,7 @@ export const make = Effect.fnUntraced(
       billRows: options.billRows ?? 10_000,
       cacheEntries: options.cacheEntries ?? 10_000,
       remembered: 1_000,
+      recording: options.recording ?? [],
       batchMillis: options.batchTime === undefined ? 0 : millis(options.batchTime),
       now: () => clock.currentTimeMillisUnsafe(),
       wait: (millis, resume) => run(Effect.andThen(clock.sleep(Duration.millis(millis)), Effect.sync(resume)))

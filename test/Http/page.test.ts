@@ -172,11 +172,11 @@ describe.runIf(isInstalled)("the status page", () => {
         const page = yield* open(yield* launch, url)
         yield* see(page, "#link", "live")
         for (let minute = 0; minute < 10; minute++) {
-          yield* pass(45, 3)
+          yield* pass(45, 2)
           yield* inject(Fault.Status({ status: 529 }), { probability: 0.4 })
-          yield* pass(10, 3)
+          yield* pass(10, 2)
           yield* clearFaults
-          yield* pass(5, 3)
+          yield* pass(5, 2)
           yield* see(page, "#up", `up ${minute + 1} min`)
         }
         yield* see(page, "#minute-calls", /^1\d\d$/)

@@ -89,15 +89,24 @@ describe.skipIf(!TestPrometheus.isInstalled)("a service to which everything happ
       const { address } = yield* HttpServer.HttpServer
       assert(address._tag === "InetAddressV4")
       const prometheus = yield* TestPrometheus.server(`127.0.0.1:${address.port}`)
-      const missing = Effect.filter(queries, ([, expr]) =>
-        Effect.map(prometheus.query(concrete(expr)), (samples) =>
-          samples.every(({ value }) => Number.isNaN(value))))
+      let left: typeof queries = queries
+      const missing = Effect.suspend(() =>
+        Effect.filter(
+          left,
+          ([, expr]) =>
+            Effect.map(
+              prometheus.query(concrete(expr)),
+              (samples) => samples.every(({ value }) => Number.isNaN(value))
+            ),
+          { concurrency: 8 }
+        )
+      )
       yield* Effect.forkScoped(Effect.forEach(Array(2_000).keys(), call, { concurrency: 40, discard: true }))
-      const left = yield* Effect.repeat(Effect.delay(missing, "1 second"), {
-        until: (left) =>
-          left.length === 0,
-        times: 15
-      })
+      const again = Effect.tap(Effect.delay(missing, "1 second"), (missing) =>
+        Effect.sync(() => {
+          left = missing
+        }))
+      yield* Effect.repeat(again, { until: (left) => left.length === 0, times: 40 })
       assert.deepStrictEqual(left, [])
-    }).pipe(Effect.scoped, Effect.provide(served), Effect.provide(Logger.layer([]))), 30_000)
+    }).pipe(Effect.scoped, Effect.provide(served), Effect.provide(Logger.layer([]))), 60_000)
 })

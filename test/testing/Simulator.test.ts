@@ -21,11 +21,16 @@ const client = Effect.map(
   ({ fetch }) => new Anthropic({ apiKey: Simulator.apiKey, fetch, maxRetries: 0, logLevel: "off" })
 )
 
-const create = Effect.fnUntraced(function*(params: Partial<MessageCreateParamsNonStreaming> = {}) {
+const fastMode = { "anthropic-beta": "fast-mode-2026-02-01" }
+
+const create = Effect.fnUntraced(function*(
+  params: Partial<MessageCreateParamsNonStreaming> = {},
+  headers: Readonly<Record<string, string>> = {}
+) {
   const { messages } = yield* client
   // what the SDK rejects with is its own error or the one of fetch, and both are looked at by field
   return yield* Effect.tryPromise({
-    try: (signal) => messages.create({ ...ask, ...params }, { signal }),
+    try: (signal) => messages.create({ ...ask, ...params }, { signal, headers }),
     catch: (error) => error as APIError
   })
 })
@@ -147,6 +152,7 @@ describe("Simulator", () => {
     const user = (content: unknown) => ({ role: "user", content })
     const assistant = (content: unknown) => ({ role: "assistant", content })
     const cached = (ttl: string) => ({ type: "text", text: "x", cache_control: { type: "ephemeral", ttl } })
+    const look = { name: "look", input_schema: { type: "object" } }
     const toolUse = { type: "tool_use", id: "t1", name: "look", input: {} }
     const toolResult = { type: "tool_result", tool_use_id: "t1", content: "a stone" }
     const document = { type: "document", source: { type: "text", media_type: "text/plain", data: "x" } }
@@ -189,8 +195,8 @@ describe("Simulator", () => {
       ["a tool result without its tool use", { messages: [user([toolResult])] }, 400],
       ["a prefill", { messages: [user("x"), assistant("The")] }, 400],
       ["a prefill of an old model", { model: "claude-opus-4-5", messages: [user("x"), assistant("The")] }, 200],
-      ["a forced tool", { tools: [{ name: "look" }], tool_choice: { type: "any" } }, 400],
-      ["a forced tool of an older model", { model: "claude-opus-5", tool_choice: { type: "any" } }, 200],
+      ["a forced tool", { tools: [look], tool_choice: { type: "any" } }, 400],
+      ["a forced tool of an older model", { model: "claude-opus-5", tools: [look], tool_choice: { type: "any" } }, 200],
       ["disabled thinking", { thinking: { type: "disabled" } }, 400],
       ["disabled thinking of an older model", { model: "claude-opus-5", thinking: { type: "disabled" } }, 200],
       ["a thinking budget", { max_tokens: 5_000, thinking: { type: "enabled", budget_tokens: 2_000 } }, 400],
@@ -460,11 +466,18 @@ describe("Simulator", () => {
             Number(JSON.parse(_.text).input_tokens))
         const plain = yield* count({})
         assert.strictEqual((yield* count({ system: text(400) })) - plain, 130)
-        assert.isAbove((yield* count({ tools: [{ name: "look", input_schema: {} }] })) - plain, 300)
+        assert.isAbove((yield* count({ tools: [{ name: "look", input_schema: { type: "object" } }] })) - plain, 300)
         const content = (block: object) =>
           count({ messages: [...ask.messages, { role: "user", content: [block] }] })
-        assert.strictEqual((yield* content({ type: "image", source: {} })) - plain, 1_504)
-        const pdf = { type: "document", source: { type: "base64", data: "A".repeat(2_400) } }
+        assert.strictEqual(
+          (yield* content({ type: "image", source: { type: "base64", media_type: "image/png", data: "AAAA" } })) -
+            plain,
+          1_504
+        )
+        const pdf = {
+          type: "document",
+          source: { type: "base64", media_type: "application/pdf", data: "A".repeat(2_400) }
+        }
         assert.strictEqual((yield* content(pdf)) - plain, 104)
       }).pipe(using()))
   })
@@ -492,6 +505,34 @@ describe("Simulator", () => {
         assert.deepStrictEqual(yield* usage({ system: system() }), read)
         const [first, second] = yield* rows
         assert.deepStrictEqual([first?.usage.cacheWrite5m, second?.usage.cacheRead], [1_300, 1_300])
+      }).pipe(using()))
+
+    it.effect("takes breakpoints inside tool results, and finds them again when the mark has moved on", () =>
+      Effect.gen(function*() {
+        const use = (id: string) => ({
+          role: "assistant" as const,
+          content: [{ type: "tool_use" as const, id, name: "look", input: {} }]
+        })
+        const result = (id: string, mark: boolean) => {
+          const part = {
+            type: "text" as const,
+            text: text(4_000),
+            ...(mark ? { cache_control: { type: "ephemeral" as const } } : {})
+          }
+          return {
+            role: "user" as const,
+            content: [{ type: "tool_result" as const, tool_use_id: id, content: [part] }]
+          }
+        }
+        const messages = (marked: boolean) => [...ask.messages, use("t1"), result("t1", marked)]
+        const first = yield* usage({ messages: messages(true) })
+        assert.isAbove(first.written!, 1_300)
+        assert.deepInclude(yield* usage({ messages: messages(true) }), { read: first.written, written: 0 })
+        const moved = yield* usage({ messages: [...messages(false), use("t2"), result("t2", true)] })
+        assert.strictEqual(moved.read, first.written)
+        assert.isAbove(moved.written!, 1_300)
+        const five = Array.from({ length: 5 }, (_, i) => [use(`t${i}`), result(`t${i}`, true)]).flat()
+        assert.strictEqual((yield* send({ ...ask, messages: [...ask.messages, ...five] })).status, 400)
       }).pipe(using()))
 
     it.effect("forgets a prefix five minutes after its last use, or an hour", () =>
@@ -1219,8 +1260,8 @@ describe("Simulator", () => {
         yield* create({ ...opus, inference_geo: "us" })
         yield* create({ ...opus, speed: "fast" })
         yield* create(dear)
-        yield* create({ ...dear, speed: "fast" })
-        yield* create({ ...dear, speed: "fast", inference_geo: "us" })
+        yield* create({ ...dear, speed: "fast" }, fastMode)
+        yield* create({ ...dear, speed: "fast", inference_geo: "us" }, fastMode)
         yield* create({ ...dear, model: "in-house" })
         yield* create({ ...opus, inference_geo: "moon" })
         yield* send(opus, {}, "/v1/messages/count_tokens")

@@ -8,7 +8,9 @@ import {
   ClaudeApi,
   ClaudeError,
   ClaudeService,
+  CostLedger,
   MessageStream,
+  Monitor,
   Usage
 } from "effect-claude"
 import type * as ClaudeConfig from "effect-claude/ClaudeConfig"
@@ -151,6 +153,9 @@ export interface Weather {
 /** Where limits are not known yet, calls that hang hold up others; that is not the matter here. */
 const limiter = { limits: { requestsPerMinute: 1_000_000 } }
 
+/** What keeps records of calls decides about none. */
+const dry = { monitor: Monitor.layerOff, ledger: CostLedger.layerOff }
+
 /** What was seen while a service worked in this weather. */
 export const watched = (
   { call = () => create, fate, options, perSecond, seconds, seed }: Weather
@@ -186,7 +191,7 @@ export const watched = (
       if (typeof perSecond === "object") {
         for (let caller = 0; caller < perSecond.callers; caller++) {
           const pause = Effect.suspend(() =>
-            Effect.sleep(1 + lot() * 10)
+            Effect.sleep(perSecond.pauseMillis * (0.5 + lot()))
           )
           yield* Effect.forkScoped(Effect.forever(Effect.andThen(one, pause)))
         }
@@ -205,7 +210,7 @@ export const watched = (
       yield* TestClock.adjust(seconds * 1_000 + 400_000)
     })
     yield* Effect.scoped(program).pipe(
-      Effect.provide(ClaudeService.layerWithParts({ limiter, ...options, api, keys: [ClaudeTest.key] })),
+      Effect.provide(ClaudeService.layerWithParts({ limiter, ...dry, ...options, api, keys: [ClaudeTest.key] })),
       Random.withSeed(`weather ${seed}`)
     )
     return { sent, calls, transitions }

@@ -11,6 +11,7 @@ import type { PriceBook } from "../../PriceBook.ts"
 import { accountText, type Budget, type Subject, valueOf } from "./budgets.ts"
 import type { Client } from "./client.ts"
 import type { Account, Batch, Decision, Refused, Reply, Reserve, Settlement } from "./data.ts"
+import { nearestTo } from "./nearest.ts"
 import type { Refusals } from "./refusals.ts"
 import type { Telemetry } from "./telemetry.ts"
 
@@ -167,9 +168,9 @@ export const make = Effect.fnUntraced(function*(settings: Settings): Effect.fn.R
     const accounts = accountsFor(configured.budgets, attempt)
     if (accounts.length === 0) return undefined
     const ceiling = attempt.ceilingNanoUsd ??= ceilingOf(settings, attempt, now)
-    return ceiling !== undefined || unpriced === "allow"
-      ? { nanoUsd: ceiling ?? 0, accounts }
-      : new UnpricedModelError({ model: attempt.model, attempts: attempt.number - 1 })
+    if (ceiling !== undefined || unpriced === "allow") return { nanoUsd: ceiling ?? 0, accounts }
+    const nearest = nearestTo(attempt.model, settings.catalogue.models)
+    return new UnpricedModelError({ model: attempt.model, nearest, attempts: attempt.number - 1 })
   }
 
   const settleWith = (attempt: MessageAttempt, reserved: Settlement): Settle =>

@@ -238,9 +238,9 @@ export const budgetsOf = (
   countsLapsed: boolean
 ): ReadonlyArray<Budget> => {
   const budgets = options.map((budget) => budgetOf(budget, catalogue, countsLapsed))
-  return new Set(budgets.map(({ name }) => name)).size === budgets.length
-    ? budgets
-    : wrong("two budgets have the same name")
+  const names = budgets.map(({ name }) => name)
+  const twice = names.find((name, index) => names.indexOf(name) !== index)
+  return twice === undefined ? budgets : wrong(`two budgets have the name ${twice}; give each its own`)
 }
 
 /** An account in words, such as `tenant acme`; undefined where the budget is not divided. */

@@ -185,7 +185,7 @@ export interface Reply {
 /**
  * Lets one attempt go, at `at` (milliseconds since the epoch of time). Its verdict counts only in the `epoch` in which it was admitted. `round` is 0
  * for a closed circuit, else the round of half-open calls; `slot` is where a window of this `unit` counts it. From `hungAt` on it counts as failed, as
- * long as it has no verdict.
+ * long as it has no verdict. From `quietAt` on its silence says something, as much as `usual` says.
  */
 export interface Permit {
   readonly _tag: "Permit"
@@ -195,6 +195,8 @@ export interface Permit {
   readonly slot: number
   readonly unit: number
   hungAt: number
+  quietAt: number
+  usual: { readonly silence: (millis: number) => number } | undefined
 }
 
 /** Refuses an attempt for `waitMillis`: until the open time ends or, where it `isHalfOpen`, until the calls in flight must have a verdict. */
@@ -202,6 +204,8 @@ export interface Refusal {
   readonly _tag: "Refusal"
   readonly isHalfOpen: boolean
   readonly waitMillis: number
+  /** Somebody holds it open. */
+  readonly isForced?: true
 }
 
 export type Admission = Permit | Refusal

@@ -33,6 +33,8 @@ export const isClosedPermit = (permit: Permit): permit is ClosedPermit => permit
 export class Follower {
   phase: Phase = "closed"
   epoch = 0
+  /** The epoch that ended when it opened. */
+  private openedFrom = 0
   protected inFlight = new InFlight(0)
   /** What the store is yet to be told about slots. */
   protected tally = new Tally()
@@ -95,6 +97,7 @@ export class Follower {
     const { phase: from } = this
     const isNew = epoch !== this.epoch
     if (isNew) {
+      if (phase !== "closed") this.openedFrom = this.epoch
       this.inFlight = new InFlight(0)
       this.restart()
     }
@@ -158,7 +161,8 @@ export class Follower {
 
   /** Counts those that had no verdict in time. Whether there were any. */
   protected sweep(now: number): boolean {
-    const hung = this.inFlight.sweep(now)
+    const { consecutiveFailures, minimumCalls } = this.ruling
+    const hung = this.inFlight.sweep(now, Math.min(consecutiveFailures, minimumCalls))
     for (const permit of hung) this.mark(permit, 0, 1, 0)
     return hung.length > 0
   }
@@ -183,6 +187,12 @@ export class Follower {
     return this.isTripped || this.newestBad > permit.slot - this.length
   }
 
+  /** An attempt by whose silence the circuit has opened was answered after all: the API does answer. */
+  protected refuted(permit: Permit, result: Result | undefined): boolean {
+    return this.phase !== "closed" && permit.epoch === this.openedFrom && isClosedPermit(permit) && permit.refutes &&
+      result !== undefined && !isFailure(result)
+  }
+
   /** An attempt that was a success failed after all. Whether the circuit may open by that. */
   protected turned(permit: Permit): boolean {
     if (permit.epoch !== this.epoch || !isClosedPermit(permit)) return false
@@ -203,9 +213,12 @@ export class Follower {
 
   /** The permit of a half-open call. */
   protected trial({ epoch, granted }: Reply, now: number): Permit {
-    return { _tag: "Permit", epoch, round: granted, at: now, slot: 0, unit: 0, hungAt: Infinity }
+    return { _tag: "Permit", epoch, round: granted, at: now, slot: 0, unit: 0, ...never }
   }
 }
+
+/** The silence of a half-open call says nothing. */
+const never = { hungAt: Infinity, quietAt: Infinity, usual: undefined }
 
 const refused = ({ phase, waitMillis }: Reply): Refusal => ({
   _tag: "Refusal",
@@ -248,7 +261,9 @@ export class LocalCircuit extends Follower implements Circuit {
   }
 
   settle(permit: Permit, result: Result | undefined): Effect.Effect<void> {
-    if (permit.epoch !== this.epoch) return Effect.void
+    if (permit.epoch !== this.epoch) {
+      return this.refuted(permit, result) ? this.report([{ round: 0, result }]) : Effect.void
+    }
     if (!isClosedPermit(permit)) return this.report([{ round: permit.round, result }])
     return this.end(permit, result) ? this.report([]) : Effect.void
   }

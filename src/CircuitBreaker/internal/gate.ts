@@ -1,7 +1,4 @@
-/**
- * The circuit of one group as attempts meet it: which of them it admits, and what their ends say about the API. How long calls of a kind usually take
- * says what a caller who left before the answer shows.
- */
+/** The circuit of one group as attempts meet it: which of them it admits, and what their ends and their silence say about the API. */
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -11,7 +8,8 @@ import { admitted, type Attempt, nothing, onContent, type Settle, waited } from 
 import { CircuitOpenError } from "../../ClaudeError.ts"
 import type * as Model from "../../Model.ts"
 import type { Admission, Change, Circuit, Permit, Refusal, Result } from "./circuit.ts"
-import type { Mode, Settings } from "./options.ts"
+import { resultOf } from "./inFlight.ts"
+import { type Mode, type Options, resolve, type Resolved, type Settings } from "./options.ts"
 
 /** The newest calls of a kind that are known. */
 const callsKnown = 64
@@ -22,28 +20,37 @@ const answersNeeded = 10
 /** So many of the calls are answered in the usual time. */
 const usualShare = 0.9
 
-/** What counts as long where nothing is known about such calls. */
+/** What counts as long where nothing is known about any calls. */
 const firstMillis = 60_000
+
+/** Calls of a kind of which nothing is known may take so many times as long as those of other kinds. */
+const unknownFactor = 2
 
 /** No attempt counts as failed before this only because it takes long. */
 const hungMillis = 120_000
 
-/** A caller with a deadline will probably leave after so much of it and so many times the usual time. */
-const hungShare = 1 / 3
-const hungFactor = 1.5
+/** Silence says nothing to a caller before so much of the time that it has. */
+const patience = 0.1
 
 /**
  * The newest calls of one kind: how long it was until they were answered or, where their caller left before that, how long they were waited for at
  * least. Callers who were judged to have left late are not among them: they say something about the API, and not about such calls.
  */
-class Usual {
+export class Usual {
   private readonly times: Array<number> = []
   private readonly answered: Array<boolean> = []
   private oldest = 0
-  private known: number | undefined
+  private learnt = unknown
   private isKnown = true
+  private readonly others: Usual | undefined
+
+  /** `others`: calls of all kinds, by which this one is judged until it is known. */
+  constructor(others?: Usual) {
+    this.others = others
+  }
 
   add(millis: number, isAnswered: boolean): void {
+    this.others?.add(millis, isAnswered)
     this.times[this.oldest] = millis
     this.answered[this.oldest] = isAnswered
     this.oldest = (this.oldest + 1) % callsKnown
@@ -52,43 +59,73 @@ class Usual {
 
   /** The time in which nine of ten calls are answered, of those that were waited for as long; undefined where that is not known. */
   get millis(): number | undefined {
-    if (!this.isKnown) {
-      this.known = this.learn()
-      this.isKnown = true
-    }
-    return this.known
+    const { known, others } = this
+    if (known !== unknown || others?.millis === undefined) return known.usual
+    return unknownFactor * others.millis
   }
 
-  private learn(): number | undefined {
+  /** How much it says that a call is not answered after `millis`: the negative logarithm of the share of those that take longer. */
+  silence(millis: number): number {
+    const { known: { answers }, others } = this
+    if (answers.length === 0) return others?.silence(millis / unknownFactor) ?? 0
+    let before = 0
+    for (const [index, answer] of answers.entries()) {
+      if (answer.millis > millis) break
+      before = index + 1
+    }
+    return before === 0 ? 0 : answers[before - 1]!.silence
+  }
+
+  private get known(): Learnt {
+    if (!this.isKnown) {
+      this.learnt = this.learn()
+      this.isKnown = true
+    }
+    return this.learnt
+  }
+
+  private learn(): Learnt {
     const { answered, times } = this
     // Who left after so long was not answered in that time.
     const all = times.map((millis, index) => ({ millis, isAnswered: answered[index] === true }))
       .sort((a, b) => a.millis - b.millis || Number(b.isAnswered) - Number(a.isAnswered))
-    const answers = all.filter(({ isAnswered }) => isAnswered).length
-    if (answers < answersNeeded) return undefined
-    let within = 0
+    const answers: Array<{ readonly millis: number; readonly silence: number }> = []
+    let usual: number | undefined
+    let silence = 0
     for (const [index, { isAnswered, millis }] of all.entries()) {
       if (!isAnswered) continue
-      within++
       const later = all.length - index - 1
-      if (within >= usualShare * (within + later)) return millis
+      // One more may take for ever.
+      silence += Math.log((later + 2) / (later + 1))
+      answers.push({ millis, silence })
+      if (usual === undefined && answers.length >= usualShare * (answers.length + later)) usual = millis
     }
-    return undefined
+    return answers.length < answersNeeded ? unknown : { usual, answers }
   }
 }
+
+/** What is known about calls of one kind: the usual time, and how much it says that one is not answered after so long. */
+interface Learnt {
+  readonly usual: number | undefined
+  readonly answers: ReadonlyArray<{ readonly millis: number; readonly silence: number }>
+}
+
+const unknown: Learnt = { usual: undefined, answers: [] }
 
 /** What is usual for each kind of call of one circuit. It is forgotten with each recovery: an API that was down may answer more slowly. */
 class Usuals {
   private kinds = new WeakMap<object, Usual>()
+  private all = new Usual()
 
   forget(): void {
     this.kinds = new WeakMap()
+    this.all = new Usual()
   }
 
   private of(attempt: Attempt): Usual {
     const kind = attempt.endpoint === "messages" ? attempt.kind : this
     let usual = this.kinds.get(kind)
-    if (usual === undefined) this.kinds.set(kind, usual = new Usual())
+    if (usual === undefined) this.kinds.set(kind, usual = new Usual(this.all))
     return usual
   }
 
@@ -105,20 +142,23 @@ class Usuals {
   }
 
   /**
-   * When an attempt that is sent now counts as failed, as long as it is not answered: after two minutes and as much time as twice its `max_tokens` take
-   * at the pace of such calls; and sooner for a caller with a deadline, who has waited for a third of it and half as long again as usual.
+   * Says when an attempt that is sent now counts as failed, as long as it is not answered: after two minutes and as much time as twice its `max_tokens`
+   * take at the pace of such calls. Where its caller has a deadline, what is known about such calls says how much its silence means.
    */
-  hungAt(attempt: Attempt, now: number): number {
-    if (attempt.endpoint !== "messages") return now + hungMillis
-    const { context: { deadline = Infinity }, estimate, kind } = attempt
-    const usual = deadline === Infinity ? undefined : this.of(attempt).millis
-    if (usual !== undefined) {
-      const soon = Math.max(hungFactor * usual, hungShare * (deadline - now))
-      if (now + soon < deadline) return now + soon
+  watch(attempt: Attempt, permit: Permit): void {
+    const { at } = permit
+    if (attempt.endpoint !== "messages") {
+      permit.hungAt = at + hungMillis
+      return
+    }
+    const { context: { deadline }, estimate, kind } = attempt
+    if (deadline !== undefined) {
+      permit.usual = this.of(attempt)
+      permit.quietAt = at + patience * (deadline - at)
     }
     let millis = hungMillis
     while (kind.producedIn(millis) < 2 * estimate.maxOutputTokens && millis < 3_600_000) millis *= 2
-    return now + millis
+    permit.hungAt = at + millis
   }
 }
 
@@ -149,12 +189,10 @@ const isDown = (attempt: Attempt): boolean => {
     (outcome.error._tag === "ConnectionError" || outcome.error._tag === "ServerError")
 }
 
-const resultOf = (isFailed: boolean, isSlow: boolean): Result =>
-  isFailed ? isSlow ? "slowFailure" : "failure" : isSlow ? "slowSuccess" : "success"
-
 /** The circuit of one group as attempts meet it. */
 export class Gate {
-  settings: Settings
+  options: Options
+  private settings: Settings
   readonly group: Model.Group
   readonly circuit: Circuit
   private readonly around: Around
@@ -164,10 +202,16 @@ export class Gate {
   private forcedUntil = -Infinity
   /** Done at the next change, for callers that wait for it. */
   private news: Deferred.Deferred<void> | undefined
+  /** Done when attempts may go that were refused. */
+  private release: Deferred.Deferred<void> | undefined
 
-  constructor(group: Model.Group, mode: Mode, circuit: Circuit, settings: Settings, around: Around) {
+  /** Completes when attempts may go that were refused: it has closed, or its mode or its rules were changed. */
+  readonly released: Effect.Effect<void> = Effect.suspend(() => Deferred.await(this.release ??= Deferred.makeUnsafe()))
+
+  constructor(group: Model.Group, options: Options, circuit: Circuit, settings: Settings, around: Around) {
     this.group = group
-    this.ownMode = mode
+    this.options = options
+    this.ownMode = options.mode ?? "normal"
     this.circuit = circuit
     this.settings = settings
     this.around = around
@@ -181,19 +225,30 @@ export class Gate {
   setMode(mode: Mode): void {
     this.ownMode = mode
     this.forcedUntil = -Infinity
-    this.wake()
+    this.letGo()
   }
 
   /** Refuses everything until then. */
   forceOpen(until: number): void {
     this.forcedUntil = until
-    this.wake()
+    this.letGo()
+  }
+
+  /** Acts by these options from now on, save for their mode; gives the durations that concern the store. */
+  update(options: Options): Omit<Resolved, "rules" | "settings"> {
+    const { rules, settings, ...times } = resolve(options)
+    this.options = options
+    this.circuit.rules = rules
+    this.settings = settings
+    this.letGo()
+    return times
   }
 
   /** Another phase of the circuit, or a permit that came back. */
   changed({ from, to }: Change): void {
-    if (from !== "closed" && to === "closed") this.usuals.forget()
-    this.wake()
+    if (from === "closed" || to !== "closed") return this.wake()
+    this.usuals.forget()
+    this.letGo()
   }
 
   /** Attempts come and go: the circuit is closed, as far as this process knows, and nothing was said from outside. */
@@ -237,6 +292,12 @@ export class Gate {
     return this.around.clock.currentTimeMillisUnsafe()
   }
 
+  private letGo(): void {
+    if (this.release !== undefined) Deferred.doneUnsafe(this.release, Effect.void)
+    this.release = undefined
+    this.wake()
+  }
+
   private wake(): void {
     if (this.news !== undefined) Deferred.doneUnsafe(this.news, Effect.void)
     this.news = undefined
@@ -246,7 +307,8 @@ export class Gate {
   private get forced(): Refusal | undefined {
     if (this.mode !== "forcedOpen") return undefined
     const left = this.forcedUntil - this.now()
-    return { _tag: "Refusal", isHalfOpen: false, waitMillis: left > 0 ? left : this.circuit.rules.maxOpenDuration }
+    const waitMillis = left > 0 ? left : this.circuit.rules.maxOpenDuration
+    return { _tag: "Refusal", isHalfOpen: false, waitMillis, isForced: true }
   }
 
   /**
@@ -257,7 +319,7 @@ export class Gate {
     const { circuit, usuals } = this
     const began = permit.at
     let hasContent = false
-    permit.hungAt = usuals.hungAt(attempt, began)
+    usuals.watch(attempt, permit)
     if (attempt.endpoint === "messages") {
       onContent(attempt, (now) => {
         if (this.mode === "disabled") return
@@ -325,11 +387,12 @@ export class Gate {
   })
 
   /** A half-open circuit may close before its round ends: asking again is worth it earlier. */
-  private refuse(attempt: Attempt, { isHalfOpen, waitMillis }: Refusal): CircuitOpenError {
+  private refuse(attempt: Attempt, { isForced, isHalfOpen, waitMillis }: Refusal): CircuitOpenError {
     const { halfOpenDuration } = this.circuit.rules
     return new CircuitOpenError({
       group: this.group,
       retryAfter: Duration.millis(isHalfOpen ? Math.min(waitMillis, halfOpenDuration) : waitMillis),
+      isForced,
       attempts: attempt.number - 1
     })
   }

@@ -4,6 +4,9 @@ import { slotCount, windowsKept } from "./window.ts"
 
 export const isFailure = (result: Result): boolean => result === "failure" || result === "slowFailure"
 
+export const resultOf = (isFailed: boolean, isSlow: boolean): Result =>
+  isFailed ? isSlow ? "slowFailure" : "failure" : isSlow ? "slowSuccess" : "success"
+
 export const isSlow = (result: Result): boolean => result === "slowSuccess" || result === "slowFailure"
 
 /**
@@ -22,10 +25,15 @@ export interface ClosedPermit extends Permit, Place {
   next: Place
   /** It has counted as failed, since it had no verdict in time. */
   isHung: boolean
+  /** An answer after that refutes what its silence said. */
+  refutes: boolean
 }
 
 /** How often attempts are looked through for those without a verdict in time, in milliseconds. */
-const sweepMillis = 500
+const sweepMillis = 100
+
+/** Attempts in a row are too silent where an API that answers as usual would leave all of them without an answer once in a million times. */
+const maxSilence = Math.log(1e6)
 
 /**
  * The attempts of a closed circuit in one epoch, in the order in which they were admitted.
@@ -55,7 +63,10 @@ export class InFlight {
       slot,
       unit,
       hungAt: Infinity,
+      quietAt: Infinity,
+      usual: undefined,
       isHung: false,
+      refutes: false,
       previous,
       next: end,
       head,
@@ -87,21 +98,41 @@ export class InFlight {
     next.broken ||= permit.broken
   }
 
-  /** Those that had no verdict in time, each once. They count as failed from now on. */
-  sweep(now: number): ReadonlyArray<ClosedPermit> {
+  /** Those that had no verdict in time, each once. They count as failed from now on. `needed` attempts in a row may be too silent together. */
+  sweep(now: number, needed: number): ReadonlyArray<ClosedPermit> {
     if (now - this.sweptAt < sweepMillis && now >= this.sweptAt) return none
     this.sweptAt = now
-    const hung: Array<ClosedPermit> = []
-    let permit = this.end.previous
-    while (permit !== undefined) {
-      if (now >= permit.hungAt) hung.push(permit)
-      permit = permit.previous
-    }
-    for (const permit of hung) {
-      permit.isHung = true
-      this.settle(permit, "failure")
+    const hung = this.silent(now, needed)
+    // The first of them may be from before the silence began.
+    for (const [index, permit] of hung.entries()) this.hang(permit, index < hung.length / 2)
+    for (let permit = this.end.previous; permit !== undefined; permit = permit.previous) {
+      if (now < permit.hungAt) continue
+      this.hang(permit, true)
+      hung.push(permit)
     }
     return hung
+  }
+
+  private hang(permit: ClosedPermit, refutes: boolean): void {
+    permit.isHung = true
+    permit.refutes = refutes
+    this.settle(permit, "failure")
+  }
+
+  /** All in flight of the row that goes on now, the newest first, where that none of them is answered says that none will be. */
+  private silent(now: number, needed: number): Array<ClosedPermit> {
+    const row: Array<ClosedPermit> = []
+    let silence = 0
+    let length = this.end.tail
+    let place: Place = this.end
+    while (!place.broken && place.previous !== undefined) {
+      const permit = place.previous
+      row.push(permit)
+      length += 1 + permit.tail
+      if (now >= permit.quietAt) silence += permit.usual?.silence(now - permit.at) ?? 0
+      place = permit
+    }
+    return length >= needed && silence >= maxSilence ? row : []
   }
 
   /** The consecutive failures that an attempt admitted now would go on with, if those in flight came to nothing. */

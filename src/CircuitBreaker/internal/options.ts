@@ -91,9 +91,6 @@ export interface Options {
   readonly staleAfter?: Duration.Input | undefined
 }
 
-/** What can be changed while a breaker runs: thresholds and durations of circuits. */
-export type Changes = Omit<Options, "mode" | "storeTimeout" | "syncInterval" | "staleAfter">
-
 /** What an option may be, its default as a plain number, and how that is said. */
 interface Kind {
   readonly standard: number
@@ -248,3 +245,10 @@ export const resolve = (options: Options): Resolved => {
     staleAfter: of("staleAfter")
   }
 }
+
+/** What concerns the store, which all circuits of a breaker have in common. */
+export const ofStore = ({ staleAfter, storeTimeout, syncInterval }: Options): Options => ({
+  ...(staleAfter === undefined ? undefined : { staleAfter }),
+  ...(storeTimeout === undefined ? undefined : { storeTimeout }),
+  ...(syncInterval === undefined ? undefined : { syncInterval })
+})

@@ -31,14 +31,14 @@ import { proposalOf, saved } from "./saved.ts"
 /** The most verdicts of half-open calls that wait to be reported; the oldest make room. */
 const maxPending = 1_000
 
-/** What the circuits of one breaker share: the way to the store, and how long they wait for it. Times are milliseconds. */
+/** What the circuits of one breaker share: the way to the store, and how long they wait for it. Times are milliseconds, and may change. */
 export interface Link {
   readonly client: StoreClient<Batch, Reply>
   readonly clock: Clock.Clock
   readonly run: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
-  readonly storeTimeout: number
-  readonly syncInterval: number
-  readonly staleAfter: number
+  storeTimeout: number
+  syncInterval: number
+  staleAfter: number
   /** One circuit tries whether a lost store is back; the others leave it alone until that is known. */
   isTrying: boolean
 }
@@ -48,18 +48,23 @@ const phases: ReadonlySet<Reply["phase"]> = new Set(["closed", "open", "halfOpen
 export const makeLink = (
   step: (batch: Batch) => Effect.Effect<Reply, unknown>,
   options: Omit<Link, "client" | "isTrying">
-): Link => ({
-  ...options,
-  isTrying: false,
-  client: new StoreClient({
-    name: "CircuitBreaker",
-    step,
-    timeoutMillis: options.storeTimeout,
-    isReply: ({ epoch, now, phase, waitMillis }) =>
-      phases.has(phase) && Number.isFinite(epoch) && Number.isFinite(now) && Number.isFinite(waitMillis),
-    whileLost: "Until it does, each process decides by what it sees itself."
-  })
-})
+): Link => {
+  const link: Link = {
+    ...options,
+    isTrying: false,
+    client: new StoreClient({
+      name: "CircuitBreaker",
+      step,
+      get timeoutMillis() {
+        return link.storeTimeout
+      },
+      isReply: ({ epoch, now, phase, waitMillis }) =>
+        phases.has(phase) && Number.isFinite(epoch) && Number.isFinite(now) && Number.isFinite(waitMillis),
+      whileLost: "Until it does, each process decides by what it sees itself."
+    })
+  }
+  return link
+}
 
 /** What the store is yet to be told about the half-open calls of one epoch; `isUrgent` is what others should know at once. */
 interface Pending {
@@ -117,8 +122,9 @@ export class SharedCircuit extends Follower implements Circuit {
 
   settle(permit: Permit, result: Result | undefined): Effect.Effect<void> {
     const now = this.now()
-    if (permit.epoch !== this.epoch) this.touch(now)
-    else if (isClosedPermit(permit)) {
+    if (permit.epoch !== this.epoch) {
+      if (this.refuted(permit, result)) this.tried({ round: 0, result }, now)
+    } else if (isClosedPermit(permit)) {
       const mayOpen = this.end(permit, result)
       if (!this.isShared) {
         if (mayOpen) this.judge(now)
@@ -127,8 +133,7 @@ export class SharedCircuit extends Follower implements Circuit {
           (isFailure(result) || (isSlow(result) && this.rules.slowCallRate <= 1))
         if (isBad || this.isTripped) this.noted().isUrgent = true
       }
-    } else if (this.isShared) this.tell({ round: permit.round, result })
-    else this.stepAlone(this.batch(false, [{ round: permit.round, result }], undefined, this.mine.take()), now)
+    } else this.tried({ round: permit.round, result }, now)
     this.touch(now)
     this.later()
     return Effect.void
@@ -325,6 +330,12 @@ export class SharedCircuit extends Follower implements Circuit {
   private noted(): Pending {
     if (this.pending.epoch !== this.epoch) this.pending = nothing(this.epoch)
     return this.pending
+  }
+
+  /** Tells the verdict of a half-open call to whoever decides. */
+  private tried(trial: Trial, now: number): void {
+    if (this.isShared) this.tell(trial)
+    else this.stepAlone(this.batch(false, [trial], undefined, this.mine.take()), now)
   }
 
   /** The verdict of a half-open call, for the store. */

@@ -12,8 +12,10 @@ import {
   ServerError
 } from "../../ClaudeError.ts"
 import type { Request } from "../../Request.ts"
-import { redact } from "./redact.ts"
+import { codeIn, isPage, part, saidIn, text, typeOf } from "./errorBody.ts"
+import { redact, token } from "./redact.ts"
 import * as ResponseHeaders from "./responseHeaders.ts"
+import { Unsendable } from "./sendable.ts"
 
 /** The request that failed. */
 export interface Sent {
@@ -22,9 +24,12 @@ export interface Sent {
   /** The key and the values of headers, which an answer may repeat. */
   readonly secrets: ReadonlyArray<string>
   readonly key: Key | undefined
+  readonly requestId: string | undefined
   /** The rate limits that the headers of the response report. */
   readonly limits: Limits | undefined
   readonly now: number
+  /** Where it went. */
+  readonly baseUrl: string
 }
 
 interface Reply {
@@ -34,45 +39,6 @@ interface Reply {
   readonly body: unknown
   readonly billed: Billed
 }
-
-const text = (value: unknown): string | undefined => typeof value === "string" && value !== "" ? value : undefined
-
-const part = (value: unknown, key: string): unknown =>
-  Predicate.isObject(value) ? (value as Record<string, unknown>)[key] : undefined // read-only look at unknown JSON
-
-/** Where gateways and other servers keep the text of an error, the most telling first. */
-const textFields = [
-  "message",
-  "Message",
-  "errorMessage",
-  "error_description",
-  "detail",
-  "msg",
-  "error",
-  "errors",
-  "fault",
-  "faultstring",
-  "description",
-  "reason",
-  "title"
-]
-
-/** The text of an error, wherever it stands in a body. */
-const saidIn = (body: unknown, depth = 0): string | undefined => {
-  if (typeof body === "string") return text(body.slice(0, maxSaid).replace(/[\s\p{Cc}]+/gu, " ").trim())
-  if (depth > 4 || typeof body !== "object" || body === null) return undefined
-  const parts: ReadonlyArray<unknown> = Array.isArray(body)
-    ? body.slice(0, 4)
-    : textFields.flatMap((field) => Object.hasOwn(body, field) ? [part(body, field)] : [])
-  for (const value of parts) {
-    const said = saidIn(value, depth + 1)
-    if (said !== undefined) return said
-  }
-  return undefined
-}
-
-/** The most characters of a text that are looked at. */
-const maxSaid = 4_096
 
 /** The only messages that are matched: these cases differ in nothing else. */
 const spendLimitMessage = /^You have reached your specified (workspace )?API usage limits/
@@ -113,7 +79,26 @@ const kindOfType: Readonly<Record<string, Kind>> = {
   rate_limit_error: "rateLimit",
   overloaded_error: "overloaded",
   timeout_error: "server",
-  api_error: "server"
+  api_error: "server",
+  // What services of AWS call their errors, whatever their status.
+  ThrottlingException: "rateLimit",
+  TooManyRequestsException: "rateLimit",
+  LimitExceededException: "rateLimit",
+  RequestLimitExceeded: "rateLimit",
+  ServiceQuotaExceededException: "rateLimit",
+  ProvisionedThroughputExceededException: "rateLimit",
+  ServiceUnavailableException: "overloaded",
+  ModelNotReadyException: "overloaded",
+  ModelTimeoutException: "server",
+  ModelErrorException: "server",
+  ModelStreamErrorException: "server",
+  InternalServerException: "server",
+  InternalFailure: "server",
+  AccessDeniedException: "permission",
+  UnrecognizedClientException: "authentication",
+  InvalidSignatureException: "authentication",
+  MissingAuthenticationTokenException: "authentication",
+  ExpiredTokenException: "authentication"
 }
 
 const kindOfStatus = (status: number): Kind => {
@@ -158,44 +143,49 @@ const emptiest = (limits: Limits | undefined): RateLimitError["limit"] => {
   return first.dimension
 }
 
-/** The type of an error, also of one without its envelope. */
-const typeOf = (body: unknown): string | undefined => {
-  const type = text(part(part(body, "error"), "type"))
-  const own = text(part(body, "type"))
-  return type ?? (own?.endsWith("_error") === true ? own : undefined)
-}
+/** What says something about limits, size or time, whoever wrote it. */
+const meantByAnybody: ReadonlySet<number> = new Set([408, 413, 429, 431])
 
-/** The HTTP status that a body names. */
-const codeIn = (body: unknown): number | undefined => {
-  const codes = [
-    part(part(body, "error"), "code"),
-    part(part(body, "error"), "status"),
-    part(body, "code"),
-    part(body, "status")
-  ]
-  return codes.map(Number).find((code) => Number.isInteger(code) && code >= 400 && code < 600)
+/** Whether a 4xx comes from somebody before the API, so that it says nothing about key and request. */
+const isForeign = (status: number | undefined, body: unknown, page: boolean): boolean =>
+  status !== undefined && status >= 400 && status < 500 && !meantByAnybody.has(status) &&
+  (page || status === 407 || (status === 403 && typeof body === "string"))
+
+/** What is told of an error: its text, and who answered where that was hardly the API. */
+const detailOf = (
+  said: string | undefined,
+  isForeign: boolean,
+  isNotFound: boolean,
+  sent: Sent
+): string | undefined => {
+  const text = said === undefined ? undefined : redact(said, sent.request, sent.secrets)
+  if (isForeign) return `${sent.baseUrl} answered ${text === undefined ? "with a page or nothing" : `"${text}"`}`
+  return isNotFound ? `${text ?? "nothing is there"} (is the base URL ${sent.baseUrl} right?)` : text
 }
 
 const fromReply = (reply: Reply, sent: Sent): ApiError => {
+  const { headers, status } = reply
   const body: unknown = Array.isArray(reply.body) ? reply.body[0] : reply.body
-  const error = part(body, "error")
-  const errorType = typeOf(body)
-  const errorCode = text(part(part(error, "details"), "error_code"))
-  const said = saidIn(body)
-  const headers = reply.headers
+  const errorType = typeOf(body, headers)
+  const errorCode = text(part(part(part(body, "error"), "details"), "error_code"))
+  const isPageBody = isPage(body, headers)
+  const said = isPageBody ? undefined : saidIn(body)
+  const foreign = isForeign(status, body, isPageBody)
   const fields = {
-    status: reply.status,
-    errorType,
-    errorCode,
-    requestId: headers?.get("request-id") ?? text(part(body, "request_id")),
-    detail: said === undefined ? undefined : redact(said, sent.request, sent.secrets),
+    status,
+    errorType: token(errorType, sent.secrets),
+    errorCode: token(errorCode, sent.secrets),
+    requestId: sent.requestId ?? token(part(body, "request_id"), sent.secrets),
+    // The API has a type for what is not found.
+    detail: detailOf(said, foreign || isPageBody, status === 404 && errorType === undefined, sent),
     retryAfter: headers === undefined ? undefined : ResponseHeaders.retryAfter(headers, sent.now),
     shouldRetry: headers === undefined ? undefined : ResponseHeaders.shouldRetry(headers),
     billed: reply.billed,
     attempts: sent.attempts
   }
+  if (foreign) return new ConnectionError({ ...fields, reason: "malformed" })
   const key = { keyLabel: sent.key?.label, keyGroup: sent.key?.group }
-  const kind = kindOf(reply.status ?? codeIn(body), errorType, errorCode, said)
+  const kind = kindOf(status ?? codeIn(body), errorType, errorCode, said)
   switch (kind) {
     case "authentication":
     case "permission":
@@ -259,19 +249,29 @@ const codeOf = (error: unknown, depth = 0): string | undefined => {
     codeOf((part(error, "errors") as ReadonlyArray<unknown> | undefined)?.[0], depth + 1) // `AggregateError.errors`
 }
 
+/** What a proxy answered that opened no tunnel. */
+const proxyStatusOf = (error: unknown, depth = 0): string | undefined => {
+  if (depth > 5 || !Predicate.isObject(error)) return undefined
+  const said = /^Proxy response \((\d{3})\)/.exec(String(part(error, "message")))
+  return said?.[1] ?? proxyStatusOf(part(error, "cause"), depth + 1)
+}
+
 /** A failure of the connection by its code; `fallback` where it has none. */
 export const fromConnection = (
   error: unknown,
   fallback: { readonly reason: Reason; readonly billed: Billed },
-  sent: Sent,
-  headers?: Headers
+  sent: Sent
 ): ConnectionError => {
-  const code = codeOf(error)
-  const reason = (code === undefined ? undefined : reasonOfCode(code)) ?? fallback.reason
+  const code = token(codeOf(error), sent.secrets)
+  const proxyStatus = proxyStatusOf(error)
+  const reason = proxyStatus === undefined
+    ? (code === undefined ? undefined : reasonOfCode(code)) ?? fallback.reason
+    : "refused"
   return new ConnectionError({
     reason,
     code,
-    requestId: headers?.get("request-id") ?? undefined,
+    detail: proxyStatus === undefined ? undefined : `the proxy answered ${proxyStatus}`,
+    requestId: sent.requestId,
     billed: notConnected.has(reason) || isUnconnected(error) ? "no" : fallback.billed,
     attempts: sent.attempts
   })
@@ -279,6 +279,10 @@ export const fromConnection = (
 
 /** What a proxy answers when the API, which it reached, gave no answer in time or none that it understood. */
 const waitedInVain: ReadonlySet<number> = new Set([504, 520, 524, 598, 599])
+
+/** The body that was no JSON, which the SDK puts behind the status. */
+const textOf = ({ message, status }: APIError): string | undefined =>
+  message === `${status} status code (no body)` ? undefined : message.slice(`${status} `.length)
 
 /** What the SDK rejected a request with, before any body was read. */
 export const fromSdk = (error: unknown, sent: Sent): ApiError => {
@@ -291,27 +295,28 @@ export const fromSdk = (error: unknown, sent: Sent): ApiError => {
       return fromConnection(error, { reason: "unknown", billed: "unknown" }, sent)
     }
     if (error.status !== undefined && error.status < 400) {
-      const requestId = headers?.get("request-id") ?? undefined
       return new ConnectionError({
         reason: "malformed",
         status: error.status,
-        requestId,
+        requestId: sent.requestId,
         // The API redirects nobody.
         billed: "no",
         attempts: sent.attempts
       })
     }
+    const body = error.error ?? textOf(error)
     // A body that is not the API's comes from a proxy that did not reach it, unless it says that it waited for the API in vain.
     const isDoubtful = waitedInVain.has(error.status ?? 0) && !Predicate.isObject(error.error)
     return fromReply(
-      { status: error.status, headers, body: error.error, billed: isDoubtful ? "unknown" : "no" },
+      { status: error.status, headers, body, billed: isDoubtful ? "unknown" : "no" },
       sent
     )
   }
   if (error instanceof AnthropicError) {
     return new BadRequestError({ detail: redact(error.message, sent.request, sent.secrets), attempts: sent.attempts })
   }
-  return new BadRequestError({ detail: "the request cannot be encoded as JSON over HTTP", attempts: sent.attempts })
+  const detail = error instanceof Unsendable ? error.message : "the request cannot be encoded as JSON over HTTP"
+  return new BadRequestError({ detail, attempts: sent.attempts })
 }
 
 /** The SDK wraps what `fetch` throws. Any other error happened while the request was built, so nothing was sent. */

@@ -8,54 +8,48 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
-import * as Redacted from "effect/Redacted"
 import * as Tracer from "effect/Tracer"
-import { type Attempt, type Limit, type Limits, type ModelRefusal, Outcome } from "../../Attempt.ts"
-import { type ApiError, type Billed, ConnectionError, isApiError } from "../../ClaudeError.ts"
-import type { Request } from "../../Request.ts"
+import { type Attempt, type Limit, type ModelRefusal, Outcome } from "../../Attempt.ts"
+import { type ApiError, isApiError } from "../../ClaudeError.ts"
 import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
+import { isPageType, looksLikePage } from "./errorBody.ts"
+import * as Failures from "./failures.ts"
 import * as Misread from "./misread.ts"
+import { harmlessName, token } from "./redact.ts"
 
-/** Time limits, in milliseconds, and the most bytes that are read of an answer. */
+/** Time limits, in milliseconds, and who watches them; the most bytes that are read of an answer, and where requests go. */
 export interface Bounds {
+  readonly baseUrl: string
   readonly headers: number
   readonly firstContent: number
   readonly idle: number
   readonly call: number
   readonly maxBytes: number
+  /** Of all exchanges of the port. */
+  readonly watch: Watch
 }
 
-type TimeLimit = NonNullable<ConnectionError["limit"]>
-
-export interface Exchange {
-  readonly attempt: Attempt
-  /** The request, so that errors do not repeat it. */
-  readonly request: Partial<Request> | undefined
+export interface Exchange extends Failures.Asked {
   readonly bounds: Bounds
   readonly controller: AbortController
-  readonly clock: Clock.Clock
   /** The span that the request belongs to. */
   readonly span: Tracer.AnySpan | undefined
   /** Milliseconds since the epoch. */
   readonly began: number
-  /** Of the response, also where it is an error; undefined until it arrives. */
-  headers: Headers | undefined
-  requestId: string | undefined
-  limits: Limits | undefined
-  /** Whether an answer that takes too long from here on cost money. */
-  billed: Billed
+  /** When it began and when its caller leaves, in milliseconds of the monotonic clock, which no correction of the system's time moves. */
+  start: number
+  readonly deadline: number
   /** The request could not be made, so nothing left this process. */
   isUnsent: boolean
-  /** The time limit that expires next, and when, in milliseconds since the epoch. */
-  timeLimit: TimeLimit
+  /** When its time limit expires, in milliseconds of the monotonic clock. */
   until: number
   /** Ends the current wait for the API with a failure; without effect once that wait is over. */
   expire: ((failure: Effect.Effect<never, ApiError>) => void) | undefined
-  watch: Fiber.Fiber<never> | undefined
+  readonly watch: Watch
 }
 
 /** What an answer used, and which model gave it. */
@@ -72,11 +66,16 @@ export interface Used {
 
 export const unused: Used = { usage: Usage.zero, model: undefined, stopReason: undefined, refusal: undefined }
 
+/** Milliseconds of the monotonic clock. */
+export const elapsed = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
 /** Opens an exchange; the caller closes it. */
 export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bounds): Effect.Effect<Exchange> =>
   Effect.contextWith((context: Context.Context<never>) => {
     const clock = Context.get(context, Clock.Clock)
     const began = clock.currentTimeMillisUnsafe()
+    const start = elapsed(clock)
+    const { watch } = bounds
     const self: Exchange = {
       attempt,
       request,
@@ -85,6 +84,9 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       clock,
       span: Context.getOrUndefined(context, Tracer.ParentSpan),
       began,
+      start,
+      deadline: start - began + (attempt.context.deadline ?? Infinity),
+      carried: attempt.context.headers,
       headers: undefined,
       requestId: undefined,
       limits: undefined,
@@ -93,10 +95,11 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       timeLimit: "deadline",
       until: Infinity,
       expire: undefined,
-      watch: undefined
+      // Exchanges of one port nearly always follow one clock.
+      watch: watch.clock === undefined || watch.clock === clock ? watch : new Watch(bounds.idle)
     }
-    setLimit(self, "headers", began + bounds.headers, false)
-    self.watch = Effect.runForkWith(context)(watch(self))
+    setLimit(self, "headers", start + bounds.headers, false)
+    self.watch.add(self)
     return Effect.succeed(self)
   })
 
@@ -104,16 +107,16 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
 const unwanted = new DOMException("nobody waits for the answer", "AbortError")
 
 /** Ends the request on the wire, unless its answer was read to the end. */
-export const close = (self: Exchange, ended: boolean): Effect.Effect<void> => {
+export const close = (self: Exchange, ended: boolean): void => {
   if (!ended) self.controller.abort(unwanted)
-  return self.watch === undefined ? Effect.void : Fiber.interrupt(self.watch)
+  self.watch.delete(self)
 }
 
 /** Sets the next time limit: the one that is given, or one of the whole exchange that expires earlier. */
-const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: boolean): void => {
-  const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
-  const firstContent = hasContent ? Infinity : began + bounds.firstContent
-  const call = began + bounds.call
+export const setLimit = (self: Exchange, given: Failures.TimeLimit, until: number, hasContent: boolean): void => {
+  const { bounds, deadline, start } = self
+  const firstContent = hasContent ? Infinity : start + bounds.firstContent
+  const call = start + bounds.call
   self.until = Math.min(until, deadline, firstContent, call)
   self.timeLimit = self.until === until
     ? given
@@ -124,62 +127,80 @@ const setLimit = (self: Exchange, given: TimeLimit, until: number, hasContent: b
     : "call"
 }
 
-const expired = (self: Exchange): Effect.Effect<never, ApiError> =>
-  Effect.fail(
-    new ConnectionError({
-      reason: self.timeLimit === "idle" ? "idle" : "timeout",
-      limit: self.timeLimit,
-      requestId: self.requestId,
-      billed: self.billed,
-      attempts: self.attempt.number
-    })
-  )
+/** A timer that is later than this tells of a process that did not run: a laptop slept. */
+const maxLateMillis = 1000
+
+/** How long a connection that lives may need to be heard after that. */
+const awakeMillis = 30_000
+
+/** Gives the time in which this process did not run back to all time limits, save the deadline of the caller. */
+const awake = (self: Exchange, lateMillis: number): void => {
+  const more = lateMillis + Math.min(self.bounds.idle, awakeMillis)
+  self.start += more
+  if (self.timeLimit !== "deadline") self.until = Math.min(self.until + more, self.deadline)
+  if (self.until === self.deadline) self.timeLimit = "deadline"
+}
 
 /**
- * Ends each wait for the API at its time limit. One fiber serves the whole exchange, since a timer for each read costs more
- * than the read. It wakes whenever the current limit can expire, and at least once every `idle`: no limit that is set in
- * between can expire before that.
+ * Ends the waits of exchanges at their time limits. One fiber serves all that are open, since a timer for each costs more than many reads. It wakes
+ * whenever a limit can expire, and at least once every `idle`: no limit that is set in between can expire before that.
  */
-const watch = Effect.fnUntraced(function*(self: Exchange) {
-  const { attempt: { context: { deadline = Infinity } }, began, bounds } = self
-  while (true) {
-    const now = self.clock.currentTimeMillisUnsafe()
-    if (now >= self.until) self.expire?.(expired(self))
-    let next = now + bounds.idle
-    for (const at of [self.until, deadline, began + bounds.call]) if (at > now && at < next) next = at
-    yield* Effect.sleep(Math.max(1, next - now))
+export class Watch {
+  private readonly idle: number
+  private readonly open = new Set<Exchange>()
+  private fiber: Fiber.Fiber<never> | undefined
+  private wakeAt = Infinity
+  /** The clock of those that are open. */
+  clock: Clock.Clock | undefined
+
+  constructor(idle: number) {
+    this.idle = idle
   }
-})
 
-const sent = (self: Exchange): ApiErrors.Sent => ({
-  attempts: self.attempt.number,
-  request: self.request,
-  secrets: [
-    ...(self.attempt.key === undefined ? [] : [Redacted.value(self.attempt.key.secret)]),
-    ...Object.values(self.attempt.context.headers)
-  ],
-  key: self.attempt.key,
-  limits: self.limits,
-  now: self.clock.currentTimeMillisUnsafe()
-})
+  add(self: Exchange): void {
+    this.open.add(self)
+    if (self.until < this.wakeAt) this.restart(self.clock)
+  }
 
-/** The answer ended before it was complete. */
-export const truncated = (self: Exchange, billed: Billed, cause?: unknown): ConnectionError =>
-  ApiErrors.fromConnection(cause, { reason: "truncated", billed }, sent(self), self.headers)
+  delete(self: Exchange): void {
+    this.open.delete(self)
+    if (this.open.size === 0) this.restart(undefined)
+  }
 
-/** The reply did not come from the API. */
-export const malformed = (self: Exchange, billed: Billed = "unknown", detail?: string): ConnectionError =>
-  new ConnectionError({
-    reason: "malformed",
-    detail,
-    requestId: self.requestId,
-    billed,
-    attempts: self.attempt.number
+  private restart(clock: Clock.Clock | undefined): void {
+    this.fiber?.interruptUnsafe()
+    this.clock = clock
+    this.wakeAt = Infinity
+    this.fiber = clock && Effect.runForkWith(Context.make(Clock.Clock, clock))(this.run(clock))
+  }
+
+  private readonly run = Effect.fnUntraced(function*(this: Watch, clock: Clock.Clock) {
+    while (true) {
+      const now = elapsed(clock)
+      let next = now + this.idle
+      const due: Array<Exchange> = []
+      for (const self of this.open) {
+        const { bounds, deadline, start, until } = self
+        if (now >= until) due.push(self)
+        for (const at of [until, deadline, start + bounds.call]) if (at > now && at < next) next = at
+      }
+      this.wakeAt = next
+      for (const self of due) self.expire?.(Failures.expired(self))
+      yield* Effect.sleep(Math.max(1, Math.ceil(next - now)))
+      const lateMillis = elapsed(clock) - next
+      if (lateMillis <= maxLateMillis) continue
+      for (const self of this.open) awake(self, lateMillis)
+      // What arrived meanwhile is read first.
+      yield* Effect.sleep(1)
+    }
   })
+}
 
-/** An error of the API that came after a head of 200. */
-export const refused = (self: Exchange, body: unknown): ApiError =>
-  ApiErrors.fromBody(body, self.headers ?? new Headers(), "unknown", sent(self))
+/** A name from the answer; undefined where it is none, or may be something that the request carries. */
+export const named = (self: Exchange, name: string | null | undefined): string | undefined =>
+  name === self.attempt.model || (typeof name === "string" && harmlessName.test(name))
+    ? name
+    : token(name, Failures.secretsOf(self))
 
 /** Starts the request, with the SDK's method and options for it. */
 export type Send = (self: Exchange) => Promise<Response>
@@ -187,75 +208,54 @@ export type Send = (self: Exchange) => Promise<Response>
 type Resume<A> = (result: Effect.Effect<A, ApiError>) => void
 
 /** Sends the request; `onHead` runs as soon as the head of the response is there, unless the time for it expired. It has to `hear` it. */
-const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
-  if (self.began >= self.until) return resume(expired(self))
+export const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
+  if (self.start >= self.until) return resume(Failures.expired(self))
   self.expire = resume
   // Inside a promise, where what the SDK throws is a rejection too.
   Promise.resolve(self).then(send).then(onHead, (cause: unknown) => {
     hear(self, ApiErrors.headersOf(cause))
     self.isUnsent = ApiErrors.isUnsent(cause)
-    resume(Effect.failSync(() => ApiErrors.fromSdk(cause, sent(self))))
+    resume(Effect.failSync(() => ApiErrors.fromSdk(cause, Failures.sent(self))))
   })
 }
 
+/** The names of the headers of one rate limit. */
+const limitHeaders = (family: string) => ({
+  limit: `anthropic-ratelimit-${family}-limit`,
+  remaining: `anthropic-ratelimit-${family}-remaining`,
+  reset: `anthropic-ratelimit-${family}-reset`
+})
+
+const families = {
+  requests: limitHeaders("requests"),
+  tokens: limitHeaders("tokens"),
+  inputTokens: limitHeaders("input-tokens"),
+  outputTokens: limitHeaders("output-tokens")
+}
+
 /** Keeps what the headers of the response say. */
-const hear = (self: Exchange, headers: Headers | undefined): void => {
+export const hear = (self: Exchange, headers: Headers | undefined): void => {
   if (headers === undefined) return
   self.headers = headers
-  self.requestId = headers.get("request-id") ?? undefined
-  const requests = limitOf(headers, "requests")
-  const tokens = limitOf(headers, "tokens")
-  const inputTokens = limitOf(headers, "input-tokens")
-  const outputTokens = limitOf(headers, "output-tokens")
+  self.requestId = named(self, headers.get("request-id"))
+  const requests = limitOf(headers, families.requests)
+  const tokens = limitOf(headers, families.tokens)
+  const inputTokens = limitOf(headers, families.inputTokens)
+  const outputTokens = limitOf(headers, families.outputTokens)
   if ((requests ?? tokens ?? inputTokens ?? outputTokens) === undefined) return
   self.limits = { requests, tokens, inputTokens, outputTokens }
 }
 
 /** One rate limit; undefined where it was not sent or makes no sense. */
-const limitOf = (headers: Headers, family: string): Limit | undefined => {
-  const total = headers.get(`anthropic-ratelimit-${family}-limit`)
-  const left = headers.get(`anthropic-ratelimit-${family}-remaining`)
+const limitOf = (headers: Headers, { limit, remaining, reset }: typeof families.requests): Limit | undefined => {
+  const total = headers.get(limit)
+  if (total === null) return undefined
+  const left = headers.get(remaining)
   // Longer numbers are invalid, and with some 300 digits not finite.
-  if (total === null || left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
-  const reset = Date.parse(headers.get(`anthropic-ratelimit-${family}-reset`) ?? "")
-  return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(reset) ? undefined : reset }
+  if (left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
+  const resetAt = Date.parse(headers.get(reset) ?? "")
+  return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(resetAt) ? undefined : resetAt }
 }
-
-/** Sends the request and gives its response as soon as the head is there. */
-export const head = (self: Exchange, send: Send): Effect.Effect<Response, ApiError> =>
-  Effect.callback((resume) =>
-    begin(self, send, resume, (response) => {
-      hear(self, response.headers)
-      resume(Effect.succeed(response))
-    })
-  )
-
-/** One read of the body, without a time limit for silence. */
-export const read = (
-  self: Exchange,
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  billed: Billed
-): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
-  Effect.callback((resume) => {
-    self.expire = resume
-    reader.read().then(
-      (chunk) => resume(Effect.succeed(chunk)),
-      (cause) => resume(Effect.failSync(() => truncated(self, billed, cause)))
-    )
-  })
-
-/** One read of the body, within the time limits: those for silence, for the call, and until the first content. */
-export const readInTime = (
-  self: Exchange,
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  billed: Billed,
-  hasContent: boolean
-): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
-  Effect.suspend(() => {
-    const now = self.clock.currentTimeMillisUnsafe()
-    setLimit(self, "idle", now + self.bounds.idle, hasContent)
-    return now >= self.until ? expired(self) : read(self, reader, billed)
-  })
 
 /** A request that is answered by one JSON value: how it is sent, what its answer looks like, and what that used. */
 export interface Plain<A extends object> {
@@ -290,22 +290,22 @@ export const plain = <A extends object>(
           const whole = Misread.whole(text + utf8.decode())
           resume(Option.isSome(whole) ? decoded(self, whole, text, type, is) : Effect.suspend(failure))
         }
-        const lost = (cause: unknown) => endedBy(() => Effect.fail(truncated(self, "yes", cause)))
+        const lost = (cause: unknown) => endedBy(() => Effect.fail(Failures.truncated(self, "yes", cause)))
         const onChunk = (chunk: ReadableStreamReadResult<Uint8Array>): void => {
           if (chunk.done) {
             text += utf8.decode()
             return resume(decoded(self, parsed(text), text, type, is))
           }
           bytes += chunk.value.byteLength
-          if (bytes > bounds.maxBytes) return resume(Effect.fail(malformed(self, "yes")))
+          if (bytes > bounds.maxBytes) return resume(Effect.fail(Failures.malformed(self, "yes")))
           text += utf8.decode(chunk.value, { stream: true })
           readMore()
         }
         const readMore = (): void => {
           if (reader === undefined) return resume(decoded(self, Option.none(), "", type, is))
-          const now = self.clock.currentTimeMillisUnsafe()
+          const now = elapsed(self.clock)
           setLimit(self, "idle", now + bounds.idle, true)
-          if (now >= self.until) return endedBy(() => expired(self))
+          if (now >= self.until) return endedBy(() => Failures.expired(self))
           reader.read().then(onChunk, lost)
         }
         begin(self, send, resume, (response) => {
@@ -321,7 +321,8 @@ export const plain = <A extends object>(
     (self, exit) => {
       if (Exit.isSuccess(exit)) completed(self, used(exit.value))
       else failed(self, unused, exit.cause)
-      return close(self, Exit.isSuccess(exit))
+      close(self, Exit.isSuccess(exit))
+      return Effect.void
     }
   )
 
@@ -329,9 +330,6 @@ export const plain = <A extends object>(
 export const isMessage = (body: object): body is Message =>
   "content" in body && Array.isArray(body.content) && body.content.every(Predicate.isObject) &&
   (("type" in body && body.type === "message") || ("role" in body && body.role === "assistant"))
-
-/** The API writes no pages: whoever wrote one did not reach it. */
-export const isPage = (contentType: string): boolean => /^(text\/html|application\/xhtml)/i.test(contentType)
 
 const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
 
@@ -346,22 +344,22 @@ export const decoded = <A extends object>(
   if (Option.isNone(body)) {
     const whole = Misread.whole(text)
     if (Option.isSome(whole)) return decoded(self, whole, text, type, is)
-    if (isPage(type) || /^\s*<(!doctype|html)/i.test(text)) return Effect.fail(malformed(self, "no"))
-    return Effect.fail(/^application\/json\b/.test(type) ? truncated(self, "yes") : malformed(self))
+    if (isPageType(type) || looksLikePage(text)) return Effect.fail(Failures.page(self))
+    return Effect.fail(/^application\/json\b/.test(type) ? Failures.truncated(self, "yes") : Failures.malformed(self))
   }
   const { value } = body
   if (Array.isArray(value)) return decoded(self, Option.some(value[0]), text, type, is)
-  if (!Predicate.isObject(value)) return Effect.fail(malformed(self))
-  if ("error" in value && value.error !== null) return Effect.fail(refused(self, value))
-  return is(value) ? Effect.succeed(value) : Effect.fail(malformed(self))
+  if (!Predicate.isObject(value)) return Effect.fail(Failures.malformed(self))
+  if ("error" in value && value.error !== null) return Effect.fail(Failures.refused(self, value))
+  return is(value) ? Effect.succeed(value) : Effect.fail(Failures.malformed(self))
 }
 
 /** Records that the whole answer arrived. */
 export const completed = (self: Exchange, { isEstimated, model, refusal, stopReason, usage }: Used): void => {
   self.attempt.outcome = Outcome.Completed({
     usage,
-    model,
-    stopReason,
+    model: named(self, model),
+    stopReason: named(self, stopReason),
     limits: self.limits,
     requestId: self.requestId,
     ...(refusal === undefined ? undefined : { refusal }),
@@ -382,7 +380,7 @@ export const failed = (self: Exchange, used: Used, cause: Cause.Cause<ApiError |
         usage,
         error: reason.error,
         limits: self.limits,
-        model,
+        model: named(self, model),
         ...(hasHiddenOutput === true ? { hasHiddenOutput } : undefined)
       })
     }

@@ -1,6 +1,7 @@
 /** Answers that are not what was asked for, and yet answers: events for a plain call, one JSON value for a stream, and what follows either. */
 import type { ContentBlock, Message } from "@anthropic-ai/sdk/resources/messages"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import type { MessageAttempt } from "../../Attempt.ts"
 import * as Estimate from "../../Estimate.ts"
 import { accumulate, type Event } from "../../MessageStream.ts"
@@ -61,31 +62,29 @@ export const counted = (
   return { ...reported, outputTokens: Math.min(Estimate.textTokens(text, facts.tokenizer), estimate.maxOutputTokens) }
 }
 
-/** A block as it starts, and what its deltas bring. */
+/** A block as it starts, and what its deltas bring. One that is not what its type says comes as it is. */
 const growing = (block: ContentBlock): readonly [start: object, ...deltas: ReadonlyArray<object>] => {
-  switch (block.type) {
-    case "text": {
-      const { citations, text, ...start } = block
-      return [
-        { ...start, text: "", citations: citations && [] },
-        { type: "text_delta", text },
-        ...(citations ?? []).map((citation) => ({ type: "citations_delta", citation }))
-      ]
-    }
-    case "thinking": {
-      const { signature, thinking, ...start } = block
-      return [
-        { ...start, thinking: "", signature: "" },
-        { type: "thinking_delta", thinking },
-        { type: "signature_delta", signature }
-      ]
-    }
-    case "tool_use":
-    case "server_tool_use":
-      return [{ ...block, input: {} }, { type: "input_json_delta", partial_json: JSON.stringify(block.input) }]
-    default:
-      return [block]
+  if (block.type === "text" && Predicate.isString(block.text)) {
+    const { citations, text, ...start } = block
+    const cited = Array.isArray(citations) ? citations : []
+    return [
+      { ...start, text: "", citations: citations && [] },
+      { type: "text_delta", text },
+      ...cited.map((citation) => ({ type: "citations_delta", citation }))
+    ]
   }
+  if (block.type === "thinking" && Predicate.isString(block.thinking) && Predicate.isString(block.signature)) {
+    const { signature, thinking, ...start } = block
+    return [
+      { ...start, thinking: "", signature: "" },
+      { type: "thinking_delta", thinking },
+      { type: "signature_delta", signature }
+    ]
+  }
+  if ((block.type === "tool_use" || block.type === "server_tool_use") && Predicate.isObject(block.input)) {
+    return [{ ...block, input: {} }, { type: "input_json_delta", partial_json: JSON.stringify(block.input) }]
+  }
+  return [block]
 }
 
 /** A message as the stream of events that adds up to it. */

@@ -14,10 +14,13 @@ import { type Event, isContent } from "../../MessageStream.ts"
 import type * as Model from "../../Model.ts"
 import { cacheTtl } from "../../PriceBook.ts"
 import * as Usage from "../../Usage.ts"
+import { isPageType } from "./errorBody.ts"
 import * as EventStream from "./eventStream.ts"
 import * as Exchange from "./exchange.ts"
+import * as Failures from "./failures.ts"
 import { HiddenOutput } from "./hiddenOutput.ts"
 import * as Misread from "./misread.ts"
+import * as Reading from "./reading.ts"
 
 /** The most bytes of a stream that are decoded at once, before and after its first content. */
 const firstStep = 1024
@@ -160,7 +163,7 @@ const aborted = (exchange: Exchange.Exchange, received: Received): Outcome => ({
     return exchange.limits
   },
   get model() {
-    return received.model
+    return Exchange.named(exchange, received.model)
   },
   get requestId() {
     return exchange.requestId
@@ -194,7 +197,7 @@ const pull = (
   let failure: Effect.Effect<never, ApiError> | undefined
 
   /** Reads what follows the last event, so that the connection can serve the next call. */
-  const end = Exchange.read(exchange, reader, "yes").pipe(
+  const end = Reading.read(exchange, reader, "yes").pipe(
     Effect.timeoutOption(endMillis),
     Effect.option,
     Effect.andThen((last) => {
@@ -242,19 +245,19 @@ const pull = (
     if (broken !== undefined) {
       return Effect.fail(
         broken._tag === "Refused"
-          ? Exchange.refused(exchange, broken.body)
-          : Exchange.malformed(exchange, "unknown", broken.detail)
+          ? Failures.refused(exchange, broken.body)
+          : Failures.malformed(exchange, "unknown", broken.detail)
       )
     }
     if (decoder.whole()) return end
     if (unread !== undefined) return decoded(unread)
     if (failure !== undefined) return failure
-    return Effect.matchEffect(Exchange.readInTime(exchange, reader, "unknown", received.hasContent), {
+    return Effect.matchEffect(Reading.inTime(exchange, reader, "unknown", received.hasContent), {
       onFailure: (error) => ended(Effect.fail(error)),
       onSuccess: (read) => {
         if (read.done) return ended(Effect.suspend(() => Effect.fail(cut())))
         received.bytes += read.value.byteLength
-        if (received.bytes > exchange.bounds.maxBytes) return Effect.fail(Exchange.malformed(exchange))
+        if (received.bytes > exchange.bounds.maxBytes) return Effect.fail(Failures.malformed(exchange))
         return chunk(read.value)
       }
     })
@@ -262,7 +265,7 @@ const pull = (
 
   /** A body without any event is no answer, unless it is called one. */
   const cut = (): ApiError =>
-    decoder.begun() || isTyped ? Exchange.truncated(exchange, "unknown") : Exchange.malformed(exchange)
+    decoder.begun() || isTyped ? Failures.truncated(exchange, "unknown") : Failures.malformed(exchange)
 
   return next
 }
@@ -278,20 +281,19 @@ export const stream = (
     const exchange = yield* Effect.acquireRelease(
       Exchange.open(attempt, attempt.request, bounds),
       (exchange) =>
-        Effect.suspend(() => {
+        Effect.sync(() => {
           received.close()
-          return Exchange.close(exchange, received.ended)
+          Exchange.close(exchange, received.ended)
         })
     )
     attempt.sentAt = exchange.began
     attempt.outcome = aborted(exchange, received)
     const recorded = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Effect.onError(effect, (cause) => Effect.sync(() => Exchange.failed(exchange, received, cause)))
-    const response = yield* recorded(Exchange.head(exchange, send))
+    const response = yield* recorded(Reading.head(exchange, send))
     const type = (response.headers.get("content-type") ?? "").toLowerCase()
-    if (response.body === null || Exchange.isPage(type)) {
-      return yield* recorded(Effect.fail(Exchange.malformed(exchange, Exchange.isPage(type) ? "no" : "unknown")))
-    }
+    if (isPageType(type)) return yield* recorded(Effect.fail(Failures.page(exchange)))
+    if (response.body === null) return yield* recorded(Effect.fail(Failures.malformed(exchange)))
     const isTyped = type.startsWith("text/event-stream")
     return Stream.fromPull(
       Effect.succeed(recorded(pull(exchange, received, response.body.getReader(), isTyped, bounds.pings)))

@@ -7,17 +7,49 @@ const maxWaitMillis = 366 * 24 * 60 * 60 * 1000
 const wait = (millis: number): Duration.Duration | undefined =>
   Number.isFinite(millis) && millis > 0 && millis <= maxWaitMillis ? Duration.millis(Math.ceil(millis)) : undefined
 
+/** The three spellings of a date in HTTP, and that of ISO. */
+const dates = new RegExp(
+  [
+    String.raw`(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,\s+[\w :-]+?GMT`,
+    String.raw`(?:mon|tue|wed|thu|fri|sat|sun)\s+[a-z]{3}\s+\d{1,2}\s+[\d:]+\s+\d{4}`,
+    String.raw`\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)?`
+  ].join("|"),
+  "gi"
+)
+
+/** The time of a date, in milliseconds since the epoch; where it names no zone it is of GMT. */
+const timeOf = (date: string): number =>
+  Date.parse(/GMT|Z$|[+-]\d\d:?\d\d$/i.test(date) ? date : `${date}${date.includes("T") ? "Z" : " GMT"}`)
+
+/** The longest of several waits. */
+const longest = (waits: ReadonlyArray<Duration.Duration | undefined>): Duration.Duration | undefined =>
+  waits.reduce(
+    (longest, wait) =>
+      longest === undefined || (wait !== undefined && Duration.isGreaterThan(wait, longest)) ? wait : longest,
+    undefined
+  )
+
+const number = (text: string): number => /^\s*[-+]?[\d.]+\s*$/.test(text) ? Number.parseFloat(text) : NaN
+
+/** Longer values are no header of a server in its right mind. */
+const maxLength = 256
+
 /**
- * `retry-after-ms`, else `retry-after` in seconds, as an HTTP date or as an ISO date; undefined where there is none,
- * or one that is invalid or in the past.
+ * `retry-after-ms`, else `retry-after` in seconds, as an HTTP date or as an ISO date; the longest of several. A date counts from the `Date` of
+ * the same response, since the clock of the server may differ from ours. Undefined where there is none, or one that is invalid or in the past.
  */
 export const retryAfter = (headers: Headers, now: number): Duration.Duration | undefined => {
-  const millis = headers.get("retry-after-ms")
-  const inMillis = millis === null ? undefined : wait(Number.parseFloat(millis))
+  const millis = (headers.get("retry-after-ms") ?? "").slice(0, maxLength).split(",")
+  const inMillis = longest(millis.map((text) => wait(number(text))))
   if (inMillis !== undefined) return inMillis
-  const text = headers.get("retry-after")?.trim()
-  if (text === undefined || text === "") return undefined
-  return /^[-+\d.]+$/.test(text) ? wait(Number.parseFloat(text) * 1000) : wait(Date.parse(text) - now)
+  const text = (headers.get("retry-after") ?? "").slice(0, maxLength)
+  if (text === "") return undefined
+  const sent = Date.parse(headers.get("date") ?? "")
+  const from = Number.isNaN(sent) ? now : sent
+  return longest([
+    ...(text.match(dates) ?? []).map((date) => wait(timeOf(date) - from)),
+    ...text.replace(dates, "").split(",").map((text) => wait(number(text) * 1000))
+  ])
 }
 
 /** The header `x-should-retry`. */

@@ -1,12 +1,15 @@
 /**
  * The `fetch` of the port when the user gives none. On Node it is `undici` without the parts of the standard that the SDK
  * does not need, which take more than half of the processor time of a call: a connection pool that ends with its scope,
- * without time limits besides those of the port. It does not follow redirects and asks for no compression. Elsewhere it is
- * the global `fetch`.
+ * without time limits besides those of the port. It does not follow redirects and asks for no compression, but reads what is compressed all the
+ * same. Elsewhere it is the global `fetch`.
  */
+import type * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Undici from "undici"
+import { type Decompressor, decompressor } from "./decompressed.ts"
+import * as Proxy from "./proxy.ts"
 
 type Chunk = ReadableStreamReadResult<Uint8Array>
 
@@ -16,7 +19,20 @@ const highWaterMark = 64 * 1024
 /** The most that is read of an answer that is taken as a text: those of errors. */
 const maxText = 1024 * 1024
 
-type Fields = Record<string, string | Array<string> | undefined>
+type Fields = Readonly<Record<string, string | Array<string> | undefined>>
+
+/**
+ * The headers of an answer as they came, by names in lower case: what the SDK and the port read of `Headers`, without their copies and checks, which take
+ * as long as the rest of a response.
+ */
+const headersOf = (fields: Fields): Pick<Headers, "get" | "has"> & { readonly entries: () => Iterable<unknown> } => ({
+  get: (name) => {
+    const value = fields[name] ?? fields[name.toLowerCase()]
+    return typeof value === "string" ? value : Array.isArray(value) ? value.join(", ") : null
+  },
+  has: (name) => Object.hasOwn(fields, name.toLowerCase()),
+  entries: () => Object.entries(fields).values()
+})
 
 /**
  * A request of `undici`, and the part of its `Response` that the SDK and the port read. It is its own body, and the reader of it:
@@ -35,6 +51,8 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   private pieces: Array<Uint8Array> = []
   private size = 0
   private end: "open" | "done" | Error = "open"
+  /** Where the answer is compressed. */
+  private compressed: Decompressor | undefined
   private waiting: { readonly resolve: (chunk: Chunk) => void; readonly reject: (error: Error) => void } | undefined
 
   constructor(
@@ -52,25 +70,45 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
 
   /** The signal was aborted. */
   handleEvent(): void {
-    const error = aborted()
-    this.controller?.abort(error)
-    this.failed(error)
+    this.controller?.abort(aborted)
+    this.compressed?.destroy()
+    this.failed(aborted)
   }
 
   onRequestStart(controller: Undici.Dispatcher.DispatchController): void {
     this.controller = controller
-    if (this.signal?.aborted === true) controller.abort(aborted())
+    if (this.signal?.aborted === true) controller.abort(aborted)
   }
 
-  onResponseStart(_: Undici.Dispatcher.DispatchController, status: number, fields: Fields): void {
+  onResponseStart(controller: Undici.Dispatcher.DispatchController, status: number, fields: Fields): void {
     if (status < 200) return
+    const encoding = fields["content-encoding"]
+    if (encoding !== undefined) this.decompress(controller, encoding)
     this.status = status
     this.ok = status < 300
-    this.headers = new Headers(fields as Record<string, string>) // which joins lists with commas
+    this.headers = this.ok
+      ? headersOf(fields) as unknown as Headers // nothing else of an answer's is read
+      : new Headers(Object.entries(fields) as Array<[string, string]>) // joins lists with commas; of HTTP/2 there is a symbol too
     this.arrived(this)
   }
 
-  onResponseData(controller: Undici.Dispatcher.DispatchController, piece: Uint8Array): void {
+  private decompress(controller: Undici.Dispatcher.DispatchController, encoding: string | Array<string>): void {
+    this.compressed = decompressor(encoding, controller, {
+      data: (piece) => this.compressed && this.onResponseData(this.compressed, piece),
+      end: () => {
+        this.compressed = undefined
+        this.onResponseEnd()
+      },
+      failed: (error) => {
+        controller.abort(error)
+        this.onResponseError(controller, error)
+      }
+    })
+  }
+
+  onResponseData(controller: Pick<Undici.Dispatcher.DispatchController, "pause">, piece: Uint8Array): void {
+    const { compressed } = this
+    if (compressed !== undefined && controller !== compressed) return compressed.data(piece)
     if (this.waiting !== undefined) {
       this.waiting.resolve({ done: false, value: piece })
       this.waiting = undefined
@@ -82,6 +120,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
+    if (this.compressed !== undefined) return this.compressed.end()
     this.signal?.removeEventListener("abort", this)
     this.end = "done"
     this.waiting?.resolve({ done: true, value: undefined })
@@ -91,6 +130,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   onResponseError(_: Undici.Dispatcher.DispatchController, error: Error): void {
     this.signal?.removeEventListener("abort", this)
     this.end = error
+    this.compressed?.destroy()
     this.failed(error)
     this.waiting?.reject(error)
     this.waiting = undefined
@@ -104,7 +144,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
       this.pieces = []
       this.size = 0
       // Pieces may arrive before this returns.
-      if (paused && this.end === "open") this.controller?.resume()
+      if (paused && this.end === "open") (this.compressed ?? this.controller)?.resume()
       return Promise.resolve({ done: false, value })
     }
     if (this.end === "done") return Promise.resolve({ done: true, value: undefined })
@@ -117,16 +157,20 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   getReader(): this {
     return this
   }
+}
 
-  text(): Promise<string> {
-    const utf8 = new TextDecoder()
-    const more = (text: string): Promise<string> =>
-      this.read().then((chunk) => {
-        if (chunk.done || text.length > maxText) return text + utf8.decode()
-        return more(text + utf8.decode(chunk.value, { stream: true }))
-      })
-    return more("")
-  }
+/** A body as a text, of which no more than `maxText` is read. */
+export const textOf = (
+  reader: { readonly read: () => Promise<Chunk>; readonly cancel?: () => unknown }
+): Promise<string> => {
+  const utf8 = new TextDecoder()
+  const more = (text: string): Promise<string> =>
+    reader.read().then((chunk) => {
+      if (!chunk.done && text.length <= maxText) return more(text + utf8.decode(chunk.value, { stream: true }))
+      if (!chunk.done) reader.cancel?.()
+      return text + utf8.decode()
+    })
+  return more("")
 }
 
 const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
@@ -139,21 +183,34 @@ const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => 
   return all
 }
 
-const aborted = (): Error => new DOMException("The request was aborted.", "AbortError")
+/** One for all: an error made on the spot keeps its call stack, and with it the body, alive. */
+const aborted: Error = new DOMException("The request was aborted.", "AbortError")
 
-const fetchOver = (agent: Undici.Agent) => (url: string, init: RequestInit): Promise<Reply> =>
-  new Promise((resolve, reject) => {
+/** A proxy of `undici` takes no `Headers`. */
+const asRecord = (headers: Headers): Record<string, string> => Object.fromEntries(headers)
+
+const fetchOver = (agent: Undici.Dispatcher, isProxied: boolean) => {
+  // Nearly all calls go to one place.
+  let last = { url: "", origin: "", path: "" }
+  const placeOf = (url: string): typeof last => {
     const { origin, pathname, search } = new URL(url)
-    const signal = init.signal ?? undefined
-    if (signal?.aborted === true) return reject(aborted())
-    agent.dispatch({
-      origin,
-      path: pathname + search,
-      method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
-      headers: init.headers as Headers, // the SDK hands over what it built
-      body: (init.body as string | undefined) ?? null // requests for messages are JSON
-    }, new Reply(url, signal, resolve, reject))
-  })
+    return last = { url, origin, path: pathname + search }
+  }
+  return (url: string, init: RequestInit): Promise<Reply> =>
+    new Promise((resolve, reject) => {
+      const { origin, path } = last.url === url ? last : placeOf(url)
+      const signal = init.signal ?? undefined
+      const headers = init.headers as Headers // the SDK hands over what it built
+      if (signal?.aborted === true) return reject(aborted)
+      agent.dispatch({
+        origin,
+        path,
+        method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
+        headers: isProxied ? asRecord(headers) : headers,
+        body: (init.body as string | undefined) ?? null // requests for messages are JSON
+      }, new Reply(url, signal, resolve, reject))
+    })
+}
 
 /** What `engines` of the package asks for, and `undici` cannot do without. */
 const oldestNode = [22, 19] as const
@@ -182,15 +239,14 @@ const isTooOld = (version: string): boolean => {
 const load = (name: string): Promise<typeof Undici> => import(/* @vite-ignore */ /* webpackIgnore: true */ name)
 
 /** A pool whose connections are closed with the scope. */
-const pool = ({ Agent }: typeof Undici): Effect.Effect<typeof globalThis.fetch, never, Scope.Scope> =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.sync(() => new Agent({ headersTimeout: 0, bodyTimeout: 0 })),
-      (agent) => Effect.promise(() => agent.destroy())
-    ),
-    // What is left out of `Response` is read by nobody behind this `fetch`.
-    (agent) => fetchOver(agent) as unknown as typeof globalThis.fetch
-  )
+const pool =
+  ({ agent, isProxied }: Proxy.Connections) =>
+  (undici: typeof Undici): Effect.Effect<typeof globalThis.fetch, never, Scope.Scope> =>
+    Effect.map(
+      Effect.acquireRelease(Effect.sync(() => agent(undici)), (agent) => Effect.promise(() => agent.destroy())),
+      // What is left out of `Response` is read by nobody behind this `fetch`.
+      (agent) => fetchOver(agent, isProxied) as unknown as typeof globalThis.fetch
+    )
 
 /** An error that prints as one line: where it was made says nothing. */
 const tooOld = (version: string): Error => {
@@ -203,12 +259,15 @@ const notLoaded = "undici could not be loaded, so the global fetch is used, whos
   "sends nothing for 5 minutes. Install undici beside the bundle, or give ClaudeApi a fetch."
 
 /** The transport of this runtime; undefined where it is the global `fetch`. A version of Node that is too old is a defect. */
-export const make: Effect.Effect<typeof globalThis.fetch | undefined, never, Scope.Scope> = Effect.suspend(() => {
-  const version = nodeVersion()
-  if (version === undefined) return Effect.undefined
-  if (isTooOld(version)) return Effect.die(tooOld(version))
-  return Effect.matchEffect(Effect.tryPromise(() => load("undici")), {
-    onFailure: () => Effect.as(Effect.logWarning(notLoaded), undefined),
-    onSuccess: pool
+export const make = (
+  options: Proxy.Options = {}
+): Effect.Effect<typeof globalThis.fetch | undefined, Config.ConfigError, Scope.Scope> =>
+  Effect.flatMap(Proxy.connections(options), (connections) => {
+    const version = nodeVersion()
+    if (version === undefined) return Effect.undefined
+    if (isTooOld(version)) return Effect.die(tooOld(version))
+    return Effect.matchEffect(Effect.tryPromise(() => load("undici")), {
+      onFailure: () => Effect.as(Effect.logWarning(notLoaded), undefined),
+      onSuccess: pool(connections)
+    })
   })
-})

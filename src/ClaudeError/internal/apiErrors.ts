@@ -119,7 +119,8 @@ export class ConnectionError
   declare readonly lastError?: ApiError | undefined
   /** No other attempt changes what a foreign reply says, or a time limit that the answer itself exceeds. */
   get isRetryable(): boolean {
-    const isFinal = (this.reason === "malformed" && this.billed !== "no") ||
+    const isRefused = this.status !== undefined && this.status >= 400 && this.status < 500
+    const isFinal = (this.reason === "malformed" && (this.billed !== "no" || isRefused)) ||
       (this.limit === "call" && this.billed === "yes")
     return this.shouldRetry ?? !isFinal
   }

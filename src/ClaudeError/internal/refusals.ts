@@ -23,12 +23,17 @@ export class CircuitOpenError
     /** The model group whose circuit is open. */
     group: Schema.String,
     retryAfter: Schema.DurationFromMillis,
+    /** Somebody holds it open, by the mode `forcedOpen` or by `CircuitBreaker.open`; the API may be well. */
+    isForced: Schema.optional(Schema.Boolean),
     ...callFields
   })
 {
   readonly isRetryable: boolean = false
   override get message(): string {
-    return `The circuit of ${this.group} is open after too many failures. ${tryAgain(this.retryAfter)}`
+    return this.isForced === true
+      ? `The circuit of ${this.group} is held open, by its mode forcedOpen or by CircuitBreaker.open, whatever the API does. ` +
+        `Set its mode to normal. ${tryAgain(this.retryAfter)}`
+      : `The circuit of ${this.group} is open after too many failures. ${tryAgain(this.retryAfter)}`
   }
 }
 
@@ -149,13 +154,16 @@ export class BudgetUnavailableError
 export class UnpricedModelError
   extends Schema.TaggedError<UnpricedModelError>("effect-claude/UnpricedModelError")("UnpricedModelError", {
     model: Schema.String,
+    /** The model with a price whose name is nearly the same. */
+    nearest: optionalString,
     ...callFields
   })
 {
   readonly isRetryable: boolean = false
   readonly retryAfter: Duration.Duration | undefined = undefined
   override get message(): string {
-    return `There is no price for ${this.model}, and a budget needs one. Add it to the price book.`
+    const nearest = this.nearest === undefined ? "" : ` Is ${this.nearest} meant?`
+    return `There is no price for ${this.model}, and a budget needs one.${nearest} Correct its name, or add it to the price book.`
   }
 }
 

@@ -20,7 +20,7 @@ import * as Model from "../../Model.ts"
 import type * as Monitor from "../../Monitor.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
-import type { Progress, RetryPolicy } from "../../RetryPolicy.ts"
+import type { Changed, Progress, RetryPolicy } from "../../RetryPolicy.ts"
 import * as Deprecation from "./deprecation.ts"
 import { previousOf } from "./previous.ts"
 import { type CallReport, type MessageCall, reportOf } from "./reports.ts"
@@ -32,13 +32,14 @@ export interface Parts {
   readonly api: Pick<ClaudeApi["Service"], "send">
   readonly retries: RetryPolicy["Service"]
   readonly mayMove: KeyPool["Service"]["mayMove"]
+  readonly changed: Changed
   readonly monitor: Pick<Monitor.Monitor["Service"], "call">
   readonly kinds: Attempt.CallKinds
 }
 
 /** Makes the calls of a service that are answered as a whole. */
 export const make = Effect.fnUntraced(function*(parts: Parts) {
-  const { api, book, kinds, mayMove, monitor, perAttempt, retries } = parts
+  const { api, book, changed, kinds, mayMove, monitor, perAttempt, retries } = parts
   const { lookup } = yield* Model.Catalogue
   const { begin, beginMessage, sanitize, start } = yield* beginnings(kinds)
 
@@ -56,7 +57,8 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
         return call.attempt(attempt, Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress))))
       },
       (error) => mayMove(last, error),
-      call
+      call,
+      changed
     )
   }
 

@@ -13,6 +13,7 @@ import type { Refusal } from "../../ClaudeError.ts"
 import * as CostLedger from "../../CostLedger.ts"
 import * as CostOptimizer from "../../CostOptimizer.ts"
 import * as InputSanitizer from "../../InputSanitizer.ts"
+import { MaxRetryAfter } from "../../internal/maxRetryAfter.ts"
 import * as KeyPool from "../../KeyPool.ts"
 import * as KeyStore from "../../KeyStore.ts"
 import * as Model from "../../Model.ts"
@@ -200,26 +201,24 @@ const keysOf = (keys: Keys): ReadonlyArray<Key> =>
 
 const isKeys = (given: Keys | KeyOptions): given is Keys => Redacted.isRedacted(given) || Array.isArray(given)
 
-/** A wait for keys or for the end of a pause is bounded like one for the server. */
-const boundOf = (retry: unknown) => {
+/** A wait for keys or for the end of a pause is bounded like one for the server, also in layers that are given. */
+const boundOf = (retry: unknown): Layer.Layer<never> => {
   const { maxRetryAfter } = (Layer.isLayer(retry) ? {} : retry ?? {}) as RetryPolicy.Options // as `part` has it
-  return { maxRetryAfter }
+  return maxRetryAfter === undefined ? Layer.empty : Layer.succeed(MaxRetryAfter, maxRetryAfter)
 }
 
-const poolWith = (retry: unknown, options: KeyPool.Options = {}) => KeyPool.layer({ ...boundOf(retry), ...options })
-
 /** The pool that a layer gives, or one over the store that it gives. */
-const poolFrom = (retry: unknown, given: Layer.Layer<KeyPool.KeyPool | KeyStore.KeyStore, unknown, Shared>) =>
+const poolFrom = (given: Layer.Layer<KeyPool.KeyPool | KeyStore.KeyStore, unknown, Shared>) =>
   Layer.flatMap(given, (context) => {
     const services = Layer.succeedContext(context) // of one of them
     return Option.isSome(Context.getOption(context, KeyPool.KeyPool))
       ? services
-      : Layer.provide(poolWith(retry), services)
+      : Layer.provide(KeyPool.layer(), services)
   })
 
-const poolOf = (retry: unknown) => (given: Keys | KeyOptions = {}) => {
+const poolOf = (given: Keys | KeyOptions = {}) => {
   const { keys, ...options }: KeyOptions = isKeys(given) ? { keys: given } : given
-  const pool = poolWith(retry, options)
+  const pool = KeyPool.layer(options)
   return keys === undefined
     ? Layer.provide(pool, KeyStore.layerEnv)
     // Keys that the program has cannot fail to be read; a mistake in them is a defect, like one in options.
@@ -244,13 +243,10 @@ export const layer = (parts: AnyParts): Layer.Layer<PartsServices, unknown, unkn
   ) as Layer.Layer<ClaudeApi.ClaudeApi | PriceBook.PriceBook, unknown, unknown> // neither needs the other
   const made = Layer.mergeAll(
     Layer.isLayer(parts.keys)
-      ? poolFrom(parts.retry, parts.keys as Layer.Layer<KeyPool.KeyPool | KeyStore.KeyStore, unknown, Shared>) // one of both
-      : part(parts.keys, poolOf(parts.retry)),
+      ? poolFrom(parts.keys as Layer.Layer<KeyPool.KeyPool | KeyStore.KeyStore, unknown, Shared>) // one of both
+      : part(parts.keys, poolOf),
     part(parts.retry, RetryPolicy.layer),
-    part(
-      parts.limiter,
-      (options?: RateLimiter.Options) => RateLimiter.layer({ ...boundOf(parts.retry), ...options })
-    ),
+    part(parts.limiter, RateLimiter.layer),
     part(parts.breaker, CircuitBreaker.layer),
     part(parts.budget, (options?: Budget.Options) => options === undefined ? Budget.layerOff : Budget.layer(options)),
     part(parts.ledger, CostLedger.layer),
@@ -260,7 +256,11 @@ export const layer = (parts: AnyParts): Layer.Layer<PartsServices, unknown, unkn
     ),
     part(parts.sanitizer, () => InputSanitizer.layerOff),
     Layer.succeed(Policies, policies)
-  ).pipe(Layer.provideMerge(part(parts.monitor, Monitor.layer)), Layer.provideMerge(shared))
+  ).pipe(
+    Layer.provideMerge(part(parts.monitor, Monitor.layer)),
+    Layer.provideMerge(shared),
+    Layer.provide(boundOf(parts.retry))
+  )
   return models.length === 0 ? made : Layer.provideMerge(made, Model.layerCatalogue(models))
 }
 

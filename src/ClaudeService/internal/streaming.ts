@@ -24,7 +24,7 @@ import * as MessageStream from "../../MessageStream.ts"
 import type { Call, Monitor, Operation, Start } from "../../Monitor.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
-import type { Progress, RetryPolicy } from "../../RetryPolicy.ts"
+import type { Changed, Progress, RetryPolicy } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
 import { previousOf } from "./previous.ts"
 import { type MessageCall, reportOf, type StreamReport } from "./reports.ts"
@@ -36,6 +36,7 @@ type EventPull = Pull.Pull<Events, ApiError | Refusal>
 /** An attempt whose stream has begun: what was read of it, and the rest. */
 interface Opened {
   readonly attempt: Attempt.MessageAttempt
+  readonly progress: Progress
   readonly first: ReadonlyArray<MessageStream.Event>
   readonly rest: EventPull
 }
@@ -65,7 +66,7 @@ const untilContent = (
 /** Gives what was held back and then the rest; from here on a failure carries what had arrived. */
 const afterContent = (
   book: PriceBook["Service"],
-  { attempt, first, rest }: Opened,
+  { attempt, first, progress, rest }: Opened,
   call: Call,
   failed: (error: StreamError) => void
 ): Stream.Stream<MessageStream.Event, StreamError> => {
@@ -90,7 +91,10 @@ const afterContent = (
       const usage = attempt.outcome._tag === "NotSent" ? Usage.zero : attempt.outcome.usage
       return Effect.flatMap(Clock.currentTimeMillis, (now) => {
         const costNanoUsd = Attempt.costOf(book, attempt, now)?.cost?.nanoUsd
-        const interrupted = new StreamInterruptedError({ partial, usage, cause, costNanoUsd, attempts: attempt.number })
+        const { billed: billedBefore, lastError } = progress
+        const { number: attempts } = attempt
+        const before = { attempts, billedBefore, lastError }
+        const interrupted = new StreamInterruptedError({ partial, usage, cause, costNanoUsd, ...before })
         failed(interrupted)
         return Effect.fail(interrupted)
       })
@@ -106,7 +110,7 @@ const afterContent = (
 }
 
 /** Before any attempt. */
-const none: Progress = { number: 1, moves: 0, waitedMillis: [] }
+const none: Progress = { number: 1, moves: 0, waitedMillis: [], billed: "no", lastError: undefined }
 
 interface Parts {
   readonly book: PriceBook["Service"]
@@ -114,6 +118,7 @@ interface Parts {
   readonly api: Pick<ClaudeApi["Service"], "stream">
   readonly retries: RetryPolicy["Service"]
   readonly mayMove: KeyPool["Service"]["mayMove"]
+  readonly changed: Changed
   readonly monitor: Pick<Monitor["Service"], "callScoped">
   readonly start: (
     operation: Operation,
@@ -143,11 +148,12 @@ const endOf = (phase: Phase, outcome: Attempt.Outcome): StreamReport["outcome"] 
     : "aborted"
 
 /** Makes the streams of a service: each attempt under its policies, up to its first content retried transparently. */
-export const make = ({ api, begin, book, mayMove, monitor, perAttempt, retries, start }: Parts) => {
+export const make = ({ api, begin, book, changed, mayMove, monitor, perAttempt, retries, start }: Parts) => {
   /** Opens a stream up to its first content; a failure gives back all that its policies took. */
   const open = (
     call: Call,
     attempt: Attempt.MessageAttempt,
+    progress: Progress,
     callScope: Scope.Scope
   ): Effect.Effect<Opened, ApiError | Refusal> =>
     Effect.uninterruptibleMask((restore) =>
@@ -157,7 +163,9 @@ export const make = ({ api, begin, book, mayMove, monitor, perAttempt, retries, 
           call.attemptScoped(
             attempt,
             Stream.toPull(Attempt.guardStream(perAttempt, attempt, api.stream(attempt))).pipe(
-              Effect.flatMap((rest) => Effect.map(restore(untilContent(rest)), (first) => ({ attempt, first, rest }))),
+              Effect.flatMap((rest) =>
+                Effect.map(restore(untilContent(rest)), (first) => ({ attempt, progress, first, rest }))
+              ),
               Effect.tap(() =>
                 Effect.map(Clock.currentTimeMillis, (now) => {
                   Attempt.contentArrived(attempt, now)
@@ -208,11 +216,12 @@ export const make = ({ api, begin, book, mayMove, monitor, perAttempt, retries, 
                   const previous = last && previousOf(last[0])
                   const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous }
                   last = [attempt, progress]
-                  return open(recorded, attempt, scope)
+                  return open(recorded, attempt, progress, scope)
                 },
                 (error) =>
                   mayMove(last?.[0], error),
-                recorded
+                recorded,
+                changed
               ),
               (exit) =>
                 Effect.sync(() => {

@@ -4,10 +4,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
+import * as Recording from "../../testing/Recording.ts"
 import * as Simulator from "../../testing/Simulator.ts"
 import * as SimulatorServer from "../../testing/SimulatorServer.ts"
 import { CommandError, UsageError } from "./failure.ts"
 import * as Faults from "./faults.ts"
+import { readText } from "./input.ts"
 import { result } from "./output.ts"
 
 export interface Input {
@@ -18,13 +20,19 @@ export interface Input {
   readonly firstToken: Duration.Duration | undefined
   readonly perToken: Duration.Duration | undefined
   readonly answer: string | undefined
+  readonly replay: string | undefined
   readonly seed: string | undefined
 }
 
-const optionsOf = (input: Input, faults: ReadonlyArray<Simulator.Rule>): Simulator.Options => {
+const optionsOf = (
+  input: Input,
+  faults: ReadonlyArray<Simulator.Rule>,
+  recording: ReadonlyArray<Recording.Exchange>
+): Simulator.Options => {
   const { answer, firstToken, perToken, requestsPerMinute, seed, tier } = input
   return {
     faults,
+    recording,
     seed,
     latency: { firstToken, perToken },
     answer: answer === undefined ? undefined : () => answer,
@@ -46,8 +54,13 @@ export const simulate = Effect.fnUntraced(function*(input: Input) {
   if (input.tier !== undefined && input.requestsPerMinute !== undefined) {
     return yield* new UsageError({ message: "Give --tier or --requests-per-minute, not both." })
   }
+  const recording = input.replay === undefined
+    ? []
+    : yield* Effect.flatMap(readText(input.replay), Recording.parse).pipe(
+      Effect.catchTag("RecordingError", ({ message }) => Effect.fail(new UsageError({ message })))
+    )
   const server = SimulatorServer.layer({ port: input.port }).pipe(
-    Layer.provide(Simulator.layer(optionsOf(input, faults)))
+    Layer.provide(Simulator.layer(optionsOf(input, faults, recording)))
   )
   yield* Effect.gen(function*() {
     const { url } = yield* SimulatorServer.SimulatorServer

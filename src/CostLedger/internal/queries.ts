@@ -37,7 +37,7 @@ const matching = ({ tags = {}, ...fields }: Where): ((row: Row) => boolean) | un
 }
 
 const count = (sums: Figures.Sums, row: Row): void => {
-  const { attempt, confidence, outcome, usage } = row
+  const { attempt, billed, confidence, outcome, usage } = row
   const nanoUsd = row.nanoUsd ?? 0
   sums.attempts++
   if (attempt === 1) sums.calls++
@@ -47,6 +47,7 @@ const count = (sums: Figures.Sums, row: Row): void => {
   sums.nanoUsd += nanoUsd
   sums[`${confidence}NanoUsd`] += nanoUsd
   if (outcome !== "completed") sums[`${outcome}NanoUsd`] += nanoUsd
+  if (billed === "unknown") sums.doubtfulNanoUsd += nanoUsd
   sums.cacheSavedNanoUsd += row.cacheSavedNanoUsd ?? 0
   sums.optimizerSavedNanoUsd += row.optimizerSavedNanoUsd ?? 0
   sums.inputTokens += usage.inputTokens

@@ -13,7 +13,7 @@ import {
 } from "../../Attempt.ts"
 import type * as Feed from "../../internal/feed.ts"
 import { firstOf, nameOf } from "../../internal/text.ts"
-import { find } from "../../Model.ts"
+import type { Catalogue } from "../../Model.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Usage } from "../../Usage.ts"
 import type { CostLedgerError } from "./client.ts"
@@ -62,13 +62,17 @@ const amount = (nanoUsd: number | undefined): number | null => {
   return Number.isSafeInteger(rounded) ? rounded : null
 }
 
+/** As it is stored: what other models used is in the cost alone. */
 const usageOf = (usage: Usage): Usage => {
   const speed = storable(usage.speed)
   const serviceTier = storable(usage.serviceTier)
   const inferenceGeo = storable(usage.inferenceGeo)
-  return speed === usage.speed && serviceTier === usage.serviceTier && inferenceGeo === usage.inferenceGeo
-    ? usage
-    : { ...usage, inferenceGeo, serviceTier, speed }
+  const isStorable = speed === usage.speed && serviceTier === usage.serviceTier &&
+    inferenceGeo === usage.inferenceGeo &&
+    usage.others === undefined && usage.isAssumed === undefined
+  if (isStorable) return usage
+  const { isAssumed: _, others: __, ...rest } = usage
+  return { ...rest, inferenceGeo, serviceTier, speed }
 }
 
 const noTags: Row["tags"] = {}
@@ -99,7 +103,14 @@ const endOf = (outcome: Ended): Pick<Row, "outcome" | "error" | "stopReason" | "
 }
 
 /** What is written of an attempt that was sent. */
-const rowOf = (attempt: MessageAttempt, outcome: Ended, cost: AttemptCost, at: number, endedAt: number): Row => {
+const rowOf = (
+  attempt: MessageAttempt,
+  outcome: Ended,
+  cost: AttemptCost,
+  at: number,
+  endedAt: number,
+  catalogue: Catalogue
+): Row => {
   const { context, optimized } = attempt
   return {
     callId: storable(attempt.callId),
@@ -113,7 +124,7 @@ const rowOf = (attempt: MessageAttempt, outcome: Ended, cost: AttemptCost, at: n
     key: named(attempt.key?.label),
     askedModel: named(optimized?.askedModel ?? attempt.model),
     sentModel: named(attempt.model),
-    model: named(cost.model === attempt.model ? attempt.facts.id : find(cost.model)?.id ?? cost.model),
+    model: named(cost.model === attempt.model ? attempt.facts.id : catalogue.lookup(cost.model).id),
     rules: optimized === undefined ? noRules : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule)),
     optimizerSavedNanoUsd: optimized === undefined
       ? null
@@ -129,6 +140,7 @@ const rowOf = (attempt: MessageAttempt, outcome: Ended, cost: AttemptCost, at: n
 /** Writes the row of each attempt that was sent, once it has ended. */
 export const make = (
   book: PriceBook["Service"],
+  catalogue: Catalogue,
   clock: Clock.Clock,
   writer: Writer,
   feed: Feed.Feed<Row>
@@ -143,7 +155,7 @@ export const make = (
       const at = attempt.sentAt ?? admittedAt
       const cost = costOf(book, attempt, at)
       if (cost === undefined) return Effect.void
-      const row = rowOf(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe())
+      const row = rowOf(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe(), catalogue)
       const written = writer.write(row)
       return feed.subscribers === 0 ? written : Effect.andThen(feed.publish(row), written)
     })

@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as CostReport from "../../CostReport.ts"
 import * as Figures from "../../internal/figures.ts"
 import { nameOf } from "../../internal/text.ts"
@@ -18,13 +19,45 @@ const monthMillis = 30 * 86_400_000
 
 const utc = DateTime.zoneMakeOffset(0)
 
+const name = Schema.optional(Schema.String)
+
+const Where = Schema.Struct({
+  model: name,
+  user: name,
+  tenant: name,
+  requestType: name,
+  key: name,
+  tags: Schema.optional(Schema.Record(Schema.String, Schema.String))
+})
+
+/** What a query says beside its dates. It may come from outside, whatever its type says. */
+const Asked = Schema.Struct({
+  by: Schema.optional(Schema.Union([
+    Schema.Literals(["model", "user", "tenant", "requestType", "key", "day", "hour"]),
+    Schema.Struct({ tag: Schema.String })
+  ])),
+  where: Schema.optional(Where),
+  zone: name
+})
+
+const decode = Schema.decodeUnknownEffect(Asked, { onExcessProperty: "error" })
+
+const checked = ({ by, where, zone }: CostReport.Query): Effect.Effect<typeof Asked.Type, CostLedgerError> =>
+  Effect.mapError(
+    decode({ by, where, zone }),
+    ({ message }) => new CostLedgerError({ reason: "query", cause: new RangeError(message) })
+  )
+
 const isOf = <A>(found: Option.Option<A>, what: string): Effect.Effect<A, CostLedgerError> =>
   Option.isSome(found)
     ? Effect.succeed(found.value)
     : Effect.fail(new CostLedgerError({ reason: "query", cause: new RangeError(what) }))
 
 const instantOf = (input: DateTime.DateTime.Input, name: string): Effect.Effect<number, CostLedgerError> =>
-  Effect.map(isOf(DateTime.make(input), `${name} is not a valid date`), DateTime.toEpochMillis)
+  Effect.map(
+    isOf(input === null ? Option.none() : DateTime.make(input), `${name} is not a valid date`),
+    DateTime.toEpochMillis
+  )
 
 const costliestFirst = (one: CostReport.Group, other: CostReport.Group): number =>
   other.nanoUsd - one.nanoUsd || other.attempts - one.attempts || ((one.key ?? "") < (other.key ?? "") ? -1 : 1)
@@ -48,8 +81,13 @@ const aggregated = (
   )
 
 /** By names as rows have them. */
-const whereOf = ({ tags = {}, ...fields }: CostReport.Where = {}): CostReport.Where => {
-  const wanted = Object.entries(fields).flatMap(([name, value]) => value === undefined ? [] : [[name, nameOf(value)]])
+const whereOf = (
+  { tags = {}, ...fields }: CostReport.Where = {},
+  idOf: (model: string) => string
+): CostReport.Where => {
+  const wanted = Object.entries(fields).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, nameOf(name === "model" ? idOf(value) : value)]]
+  )
   const wantedTags = Object.entries(tags).map(([name, value]) => [nameOf(name), nameOf(value)])
   return {
     ...Object.fromEntries(wanted),
@@ -65,21 +103,23 @@ const occupied = (ask: Ask, { from, to }: Range): Effect.Effect<Range, CostLedge
       ? { from, to: from }
       : { from: Math.max(from, span.oldest), to: Math.min(to, span.newest + 1) })
 
-/** `flush` runs before the store is read; `missingRows` is how many rows this process lost. */
+/** `flush` runs before the store is read; `missingRows` is how many rows this process lost; `idOf` is the id of a model by any of its names. */
 export const make = (
   ask: Ask,
   flush: Effect.Effect<void, CostLedgerError>,
-  missingRows: () => number
+  missingRows: () => number,
+  idOf: (model: string) => string
 ) => ({
   report: Effect.fn("CostLedger.report")(function*(query: CostReport.Query = {}) {
-    const by = typeof query.by === "object" ? { tag: nameOf(query.by.tag) } : query.by
-    const where = whereOf(query.where)
+    const asked = yield* checked(query)
+    const by = typeof asked.by === "object" ? { tag: nameOf(asked.by.tag) } : asked.by
+    const where = whereOf(asked.where, idOf)
     const now = yield* Clock.currentTimeMillis
     const to = query.to === undefined ? now + 1 : yield* instantOf(query.to, "to")
     const from = query.from === undefined ? to - monthMillis : yield* instantOf(query.from, "from")
-    const zone = query.zone === undefined
+    const zone = asked.zone === undefined
       ? utc
-      : yield* isOf(DateTime.zoneFromString(query.zone), `unknown time zone ${query.zone}`)
+      : yield* isOf(DateTime.zoneFromString(asked.zone), `unknown time zone ${asked.zone}`)
     yield* flush
     const byTime = by === "day" || by === "hour"
     const range = yield* occupied(ask, { from, to })
@@ -106,7 +146,7 @@ export const make = (
     return new CostReport.Report({
       from,
       to,
-      by: CostReport.nameOf(query.by),
+      by: CostReport.nameOf(asked.by),
       groups: byTime ? found : found.sort(costliestFirst),
       total,
       missingRows: missingRows()
@@ -121,6 +161,6 @@ export const make = (
     yield* aggregated(ask, days, "model", {}, ({ label }, group) => {
       recorded.push({ day: label, model: group.key ?? "", figures: group })
     })
-    return Reconciliation.compare(recorded, bill, range)
+    return Reconciliation.compare(recorded, bill, range, idOf)
   })
 })

@@ -78,6 +78,7 @@ const sums: Readonly<Record<keyof Figures, readonly [what: string, where?: strin
   retriesNanoUsd: ["nano_usd", "attempt <> 1"],
   failedNanoUsd: ["nano_usd", "outcome = 'failed'"],
   abortedNanoUsd: ["nano_usd", "outcome = 'aborted'"],
+  doubtfulNanoUsd: ["nano_usd", "billed = 'unknown'"],
   cacheSavedNanoUsd: ["cache_saved_nano_usd"],
   optimizerSavedNanoUsd: ["optimizer_saved_nano_usd"],
   inputTokens: ["input_tokens"],
@@ -102,6 +103,7 @@ export const summed = [
   "\"at\"",
   "attempt",
   "outcome",
+  "billed",
   "confidence",
   ...new Set(Sums.names.flatMap((name) => sums[name][0] === "1" ? [] : [sums[name][0]]))
 ].join(", ")

@@ -1,14 +1,24 @@
 /** A store of keys that are given. */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import type { Key } from "../../Attempt.ts"
 import { print, wrongSecret } from "./document.ts"
 import { manage } from "./manage.ts"
 import { own } from "./own.ts"
 import { KeyStoreError } from "./source.ts"
 
-export const fixed = (name: string, keys: ReadonlyArray<Key>, changes?: Stream.Stream<ReadonlyArray<Key>>) => {
+/** White space and a byte order mark come along where a key is read from a file. They are no part of it. */
+const trimmed = (keys: ReadonlyArray<Key>): ReadonlyArray<Key> =>
+  keys.map((key) => {
+    const { label, secret } = key
+    const text = Redacted.value(secret)
+    return text === text.trim() ? key : { ...key, secret: Redacted.make(text.trim(), { label }) }
+  })
+
+export const fixed = (name: string, given: ReadonlyArray<Key>, changed?: Stream.Stream<ReadonlyArray<Key>>) => {
+  const keys = trimmed(given)
+  const changes = changed && Stream.map(changed, trimmed)
   const secrets = Object.fromEntries(keys.map((key) => [key.label, {
     secret: print(key.label, [key]),
     expiresAt: key.expiresAt,

@@ -239,7 +239,7 @@ export const models: ReadonlyArray<Model> = [
     tokenizer: "dense",
     releasedOn: "2026-07-24",
     retiresNotBefore: "2027-07-24",
-    rejects: ["prefill", "sampling"],
+    rejects: ["prefill", "sampling", "fastModeWithoutBeta"],
     fastMode: "available",
     toolPromptTokens: { auto: 286, forced: 406 },
     prices: [
@@ -256,7 +256,7 @@ export const models: ReadonlyArray<Model> = [
     minCacheableTokens: 1_024,
     releasedOn: "2026-05-28",
     retiresNotBefore: "2027-05-28",
-    rejects: ["prefill", "sampling"],
+    rejects: ["prefill", "sampling", "fastModeWithoutBeta"],
     fastMode: "available",
     thinksByDefault: false,
     toolPromptTokens: { auto: 290, forced: 410 },

@@ -63,6 +63,7 @@ export interface Limits {
  * - `sampling`: `temperature`, `top_p` or `top_k` other than the default, under any API version.
  * - `inferenceGeo`: the field `inference_geo`.
  * - `highEffortBetweenTools`: `thinking` of type `between_tools` at an effort above `high`.
+ * - `fastModeWithoutBeta`: `speed: "fast"` without the beta `fast-mode-2026-02-01`.
  * - `editedThinking`: thinking blocks after turns that were edited since, or from another line of models.
  *
  * @category models
@@ -76,6 +77,7 @@ export type Rejection =
   | "sampling"
   | "inferenceGeo"
   | "highEffortBetweenTools"
+  | "fastModeWithoutBeta"
   | "editedThinking"
 
 /**

@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import * as Attempt from "../../Attempt.ts"
 import type { CallContext } from "../../CallContext.ts"
-import { type ApiError, type CircuitOpenError, isApiError } from "../../ClaudeError.ts"
+import type { ApiError, CircuitOpenError } from "../../ClaudeError.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
@@ -49,6 +49,8 @@ export interface Surroundings {
   readonly version: Conventions
   /** Where there is nobody, nothing needs to be published. */
   readonly feed: { readonly subscribers: number }
+  /** Those that have begun and not ended. */
+  readonly active: Set<Recorder>
   readonly publish: (happening: Happening, at: number) => void
 }
 
@@ -70,8 +72,14 @@ const retryReason = (error: ApiError): string =>
     ? error.overloaded ? "overloaded" : "server"
     : "other"
 
-const statusOf = (exit: Exit.Exit<unknown, unknown>): Status =>
-  Exit.isSuccess(exit) ? "success" : Cause.hasInterruptsOnly(exit.cause) ? "cancelled" : "error"
+const succeeded = { status: "success", failure: undefined } as const
+
+const failureOf = (
+  cause: Cause.Cause<unknown>
+): { readonly status: Status; readonly failure: Failure | undefined } => ({
+  status: Cause.hasInterruptsOnly(cause) ? "cancelled" : "error",
+  failure: ofCause(cause)
+})
 
 const isMessage = (value: unknown): value is Message =>
   typeof value === "object" && value !== null && "type" in value && value.type === "message" && "id" in value
@@ -112,6 +120,7 @@ export class Recorder {
     this.span = span
     this.to = to
     this.began = to.clock.currentTimeMillisUnsafe()
+    to.active.add(this)
     this.series = to.series.of(start.model)
     to.series.active.modifyUnsafe(1, to.services)
     if (to.feed.subscribers === 0) return
@@ -293,11 +302,11 @@ export class Recorder {
 
   /** Counts the call and publishes its record. */
   end(exit: Exit.Exit<unknown, unknown>): CallRecord {
-    const { clock, feed, publish, series, services } = this.to
+    const { active, clock, feed, publish, series, services } = this.to
     const now = clock.currentTimeMillisUnsafe()
+    active.delete(this)
     if (this.waiting !== undefined) this.endWait(this.waiting, now)
-    const { failure, status } = this.stopped ??
-      { status: statusOf(exit), failure: Exit.isFailure(exit) ? ofCause(exit.cause) : undefined }
+    const { failure, status } = this.stopped ?? (Exit.isSuccess(exit) ? succeeded : failureOf(exit.cause))
     const record = this.recordOf(status, failure, now)
     series.active.modifyUnsafe(-1, services)
     series.overhead.updateUnsafe(record.overheadMillis / 1_000, services)
@@ -341,7 +350,7 @@ export class Recorder {
       error: failure?.error,
       fault: failure?.fault,
       message: cause?.message,
-      httpStatus: isApiError(cause) ? cause.status : undefined,
+      httpStatus: cause !== undefined && "status" in cause ? cause.status : undefined,
       stopReason: outcome?._tag === "Completed" ? outcome.stopReason : undefined,
       latencyMillis,
       firstTokenMillis: this.firstTokenMillis,

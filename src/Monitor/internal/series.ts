@@ -30,9 +30,10 @@ const byVersion: Readonly<Record<Conventions, (attributes: Attributes, ended: At
     const chunk = seriesOf(metrics.firstChunk, attributes)
     const input = seriesOf(metrics.usage, { ...attributes, "gen_ai.token.type": "input" })
     const output = seriesOf(metrics.usage, { ...attributes, "gen_ai.token.type": "output" })
-    return ({ firstTokenMillis, latencyMillis, usage }, services) => {
+    return ({ attempts, firstTokenMillis, latencyMillis, usage }, services) => {
       seconds.updateUnsafe(latencyMillis / 1_000, services)
       if (firstTokenMillis !== undefined) chunk.updateUnsafe(firstTokenMillis / 1_000, services)
+      if (attempts === 0) return
       const prompt = promptTokens(usage)
       if (prompt + usage.outputTokens === 0) return
       input.updateUnsafe(prompt, services)

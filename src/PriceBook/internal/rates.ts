@@ -2,7 +2,7 @@
  * Precomputed prices: the pico-dollars of one token by model, speed, period and prompt length.
  */
 import type { Category, Price } from "../../internal/price.ts"
-import type { Catalogue } from "../../Model.ts"
+import { type Catalogue, platformOf } from "../../Model.ts"
 
 const perMillion = 1_000_000
 
@@ -31,7 +31,8 @@ export interface Period {
   readonly bands: Array<Band>
 }
 
-export const idOf = (model: string, { lookup }: Catalogue): string => lookup(model).id
+/** The name of a model on another platform stands for that platform alone. */
+export const idOf = (model: string, { find }: Catalogue): string => find(model)?.id ?? model
 
 export const startOf = (price: Price): number => price.from === undefined ? -Infinity : Date.parse(price.from)
 
@@ -98,7 +99,7 @@ export interface Factors {
   readonly geos: Readonly<Record<string, number>>
 }
 
-export const bookOf = (
+const bookOf = (
   prices: ReadonlyArray<Price>,
   { discount, geos, tiers }: Factors,
   catalogue: Catalogue
@@ -136,4 +137,27 @@ export const bookOf = (
     for (const alias of aliases) book.set(alias, speeds)
   }
   return book
+}
+
+/** The prices of the API, and how to find those of a model by its name on another platform: the prices of the API times the factor of the platform. */
+export const booksOf = (
+  prices: ReadonlyArray<Price>,
+  factors: Factors,
+  platforms: Readonly<Record<string, number | undefined>>,
+  catalogue: Catalogue
+): { readonly book: Book; readonly elsewhere: (model: string) => ReturnType<Book["get"]> } => {
+  const books = new Map(
+    Object.entries(platforms).flatMap(([name, factor]) => {
+      if (factor === undefined) return []
+      const geos = Object.fromEntries(Object.entries(factors.geos).map(([geo, own]) => [geo, own * factor]))
+      return [[name, bookOf(prices, { ...factors, geos }, catalogue)] as const]
+    })
+  )
+  return {
+    book: bookOf(prices, factors, catalogue),
+    elsewhere: (model) => {
+      const platform = books.size === 0 ? undefined : platformOf(model, catalogue)
+      return platform === undefined ? undefined : books.get(platform)?.get(catalogue.lookup(model).id)
+    }
+  }
 }

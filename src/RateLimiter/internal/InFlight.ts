@@ -90,12 +90,12 @@ const mostOf = (attempt: Attempt): { readonly input: number; readonly output: nu
 const countedOf = (attempt: Attempt, usage: Usage) => {
   const input = countedInput(attempt, usage)
   const output = usage.outputTokens
-  // Most answers are far below what is costlier to find.
-  if (
-    attempt.endpoint === "messages" && input <= attempt.estimate.inputTokens &&
-    output <= attempt.estimate.maxOutputTokens
-  ) {
-    return { input, output, isOdd: false }
+  // Most answers are below what one sample can use.
+  if (attempt.endpoint === "messages") {
+    const { estimate, facts } = attempt
+    const isUsual = input <= Math.max(facts.contextTokens ?? maxContextTokens, estimate.inputTokens) &&
+      output <= estimate.maxOutputTokens
+    if (isUsual) return { input, output, isOdd: false }
   }
   const most = mostOf(attempt)
   return {

@@ -1,11 +1,43 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { redact as redactbing } from "../../../src/ClaudeApi/internal/redact.ts"
+import { Base64, Base64Url, Hex } from "effect/encoding"
+import { redact as redacting, token } from "../../../src/ClaudeApi/internal/redact.ts"
 
-const redact = (text: string, request: Parameters<typeof redactbing>[1], secrets: ReadonlyArray<string> = []) =>
-  redactbing(text, request, secrets)
+const redact = (text: string, request: Parameters<typeof redacting>[1], secrets: ReadonlyArray<string> = []) =>
+  redacting(text, request, secrets)
 
 const asking = (content: string) => ({ messages: [{ role: "user" as const, content }] })
+
+/** Ways in which an answer may write down what it was sent. */
+const writings: ReadonlyArray<readonly [name: string, write: (text: string) => string]> = [
+  ["as it is", (text) => text],
+  ["in lower case", (text) => text.toLowerCase()],
+  ["in upper case", (text) => text.toUpperCase()],
+  ["for a URL", encodeURIComponent],
+  [
+    "every byte for a URL",
+    (text) => Array.from(new TextEncoder().encode(text), (byte) => `%${byte.toString(16).padStart(2, "0")}`).join("")
+  ],
+  ["for a form", (text) => new URLSearchParams({ text }).toString()],
+  ["for a URL twice", (text) => encodeURIComponent(encodeURIComponent(text))],
+  ["as JSON within JSON", (text) => JSON.stringify(JSON.stringify(text))],
+  [
+    "as escapes of JSON",
+    (text) =>
+      Array.from({ length: text.length }, (_, i) => `\\u${text.charCodeAt(i).toString(16).padStart(4, "0")}`).join("")
+  ],
+  ["as numbers of HTML", (text) => Array.from(text, (char) => `&#${char.codePointAt(0)};`).join("")],
+  [
+    "as hexadecimal numbers of HTML",
+    (text) => Array.from(text, (char) => `&#x${char.codePointAt(0)?.toString(16)};`).join("")
+  ],
+  ["decomposed", (text) => text.normalize("NFD")],
+  ["composed", (text) => text.normalize("NFC")],
+  ["in full width", (text) => text.replace(/[!-~]/g, (char) => String.fromCharCode(char.charCodeAt(0) + 0xfee0))],
+  ["wrapped", (text) => text.replace(/.{10}/gu, "$&\n  ")],
+  ["with characters of no width", (text) => Array.from(text).join("\u200b")],
+  ["spaced", (text) => Array.from(text).join(" ")]
+]
 
 describe("redact", () => {
   it("keeps what the API says about the shape of a request", () => {
@@ -32,7 +64,7 @@ describe("redact", () => {
       metadata: { user_id: "mallory@example.com" }
     }
     for (const leak of ["the house is called Elderwood", "balance of account 5512-9", "mallory@example.com"]) {
-      assert.match(redact(`bad: ${leak}`, request) ?? "", /^bad: ?…$/)
+      assert.match(redact(`bad: ${leak}`, request), /^bad: ?…$/)
     }
   })
 
@@ -50,7 +82,7 @@ describe("redact", () => {
         "no4111111111111111"
       ]
     ) {
-      const left = redact(`bad: ${leak}`, request)?.toLowerCase() ?? ""
+      const left = redact(`bad: ${leak}`, request).toLowerCase()
       for (const word of ["hunter2", "口令是芝麻开门", "411111"]) assert.notInclude(left, word)
     }
   })
@@ -62,14 +94,7 @@ describe("redact", () => {
         input_schema: { type: "object" as const, properties: { maidenName: { const: "Smithson" } } }
       }]
     }
-    assert.match(redact("unknown maidenName of Smithson", request) ?? "", /^unknown ?… ?of ?…$/)
-  })
-
-  it("leaves out the key and the headers of the attempt", () => {
-    assert.strictEqual(
-      redact("Received API Key = gw-Vb81xq0, tok-77aa", undefined, ["gw-Vb81xq0", "tok-77aa"]),
-      "Received API Key = …, …"
-    )
+    assert.match(redact("unknown maidenName of Smithson", request), /^unknown ?… ?of ?…$/)
   })
 
   it("does not count an encoded file as content", () => {
@@ -78,17 +103,114 @@ describe("redact", () => {
     assert.strictEqual(redact("image exceeds 5 MB maximum", request), "image exceeds 5 MB maximum")
   })
 
-  it("cuts long texts", () => {
-    assert.isAtMost(redact("x ".repeat(500), undefined)?.length ?? 0, 301)
+  it("cuts long texts, after it looked at them", () => {
+    assert.isAtMost(redact("x ".repeat(500), undefined).length, 301)
+    const secret = "gw-7Vb81xq0Lr55Tz9cQm3P"
+    for (let before = 250; before < 310; before++) {
+      assert.notInclude(redact(`${"x".repeat(before)}${secret} and more`, undefined, [secret]), secret.slice(0, 8))
+    }
+    const many = redact(`${`${secret} `.repeat(300)}`, undefined, [secret])
+    for (let at = 0; at + 8 <= secret.length; at++) assert.notInclude(many, secret.slice(at, at + 8))
   })
 
-  it("tells nothing of a request that is too large to compare, but its size", () => {
-    const request = asking("word ".repeat(300_000))
-    assert.isUndefined(redact("cannot parse word word word", request))
+  it.each(writings)("finds secrets and content that were written %s", (name, write) => {
+    const key = "sk-ant-api03-Vb81xq0Lr55Tz9cQm3PdXw"
+    const token = "Gw/7Kf+2 Jq9%Ze=4Nh&8Tt"
+    const prompt = "Żółta kaczka i Zoë ate 47 crêpes in Ålesund"
+    const left = redact(`before: ${write(key)}, ${write(token)} and ${write(prompt)} after`, asking(prompt), [
+      key,
+      token
+    ])
+    assert.match(left, /^before: .*after$/s, name)
+    assert.notMatch(left.replace(/…/g, "").slice(8), /[a-z0-9]{6}/i, name)
+  })
+
+  it.each([
+    ["base64", Base64.encode],
+    ["base64 for URLs", Base64Url.encode],
+    ["base64 behind a name", (text: string) => Base64.encode(`user:${text}`)],
+    ["wrapped base64", (text: string) => Base64.encode(text).replace(/.{19}/g, "$&\r\n")],
+    ["hexadecimal", Hex.encode],
+    ["spaced hexadecimal", (text: string) => Hex.encode(text).replace(/../g, "$& ")]
+  ])("finds secrets in %s", (_, encode) => {
+    const key = "gw-7Vb81xq0Lr55Tz9cQm3P"
+    for (const before of ["bad: ", "bad token=", "x"]) {
+      const left = redact(`${before}${encode(key)}`, undefined, [key])
+      const shown = encode(key).replace(/\s/g, "")
+      for (let at = 0; at + 16 <= shown.length; at++) {
+        assert.notInclude(left.replace(/\s/g, ""), shown.slice(at, at + 16))
+      }
+    }
+  })
+
+  it("finds every part of a secret of eight characters, and short secrets as a whole", () => {
+    const key = "sk-ant-api03-Vb81xq0Lr55Tz9cQm3PdXw"
+    for (let at = 0; at + 8 <= key.length; at++) {
+      assert.strictEqual(redact(`key ${key.slice(at, at + 8)}...`, undefined, [key]), "key …...")
+    }
     assert.strictEqual(
-      redact("prompt is too long: 300007 tokens > 200000 maximum", request),
-      "prompt is too long: 300007 tokens > 200000 maximum"
+      redact("Received gw-Vb81xq0, tok-77 and pin1", undefined, ["gw-Vb81xq0", "tok-77", "pin1"]),
+      "Received …, … and …"
     )
+    assert.strictEqual(redact("a short one says nothing: abc", undefined, ["abc"]), "a short one says nothing: abc")
+  })
+
+  it.each([
+    [
+      "messages.166: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_01A09q90qw90lq917835lq9. Each `tool_use` block must have a corresponding `tool_result` block in the next message.",
+      "messages.166: `tool_use` ids were found without `tool_result` blocks immediately after: "
+    ],
+    ["prompt is too long: 205351 tokens > 200000 maximum", "prompt is too long: 205351 tokens > 200000 maximum"],
+    ["messages.4.content.1.image.source.base64: image exceeds 5 MB maximum: 6871234 bytes > 5242880 bytes", undefined],
+    ["max_tokens: 300000 > 128000, which is the maximum allowed number of output tokens for the model", undefined]
+  ])("keeps what the API says of a request of any size: %s", (said, kept) => {
+    const words =
+      `${said} I ate forty cakes on a rainy Tuesday and found the maximum of tool_use messages without images `
+    for (const size of [100, 250_000, 2_000_000, 12_000_000]) {
+      const request = {
+        messages: [{
+          role: "user" as const,
+          content: [
+            {
+              type: "tool_result" as const,
+              tool_use_id: "toolu_01A09q90qw90lq917835lq9",
+              content: "found without blocks"
+            },
+            { type: "text" as const, text: words.slice(said.length).repeat(Math.ceil(size / words.length)) }
+          ]
+        }]
+      }
+      const left = redact(said, request)
+      assert.isTrue(left.startsWith(kept ?? said), left)
+      assert.notInclude(left, "toolu_01A09q90")
+      assert.notInclude(redact(`${said}: I ate forty cakes on a rainy Tuesday`, request), "cakes")
+    }
+  })
+
+  it("looks at no more of hostile texts than it can in a bounded number of steps", () => {
+    const request = asking("Dürfte ich um ein paar Kekse bitten, `sehr` \"gern\" 47 % \\u0041 ".repeat(4_000))
+    const before = process.cpuUsage().user
+    for (
+      const piece of [
+        "\"ab\"'cd'`",
+        "%41",
+        "\\u0041",
+        "%25",
+        "\\\\",
+        "&#65;",
+        "`",
+        "a",
+        "QUJD",
+        "sk-",
+        "é",
+        "\u200b",
+        "\ud800"
+      ]
+    ) {
+      redact(piece.repeat(300_000), request, ["gw-7Vb81xq0Lr55Tz9cQm3P", "x".repeat(16_000)])
+    }
+    // Of processor time. A pass over all of one of these texts for each of its characters would take hours.
+    assert.isAtMost(process.cpuUsage().user - before, 5_000_000)
   })
 
   it.effect.prop(
@@ -96,11 +218,50 @@ describe("redact", () => {
     { before: Schema.String, content: Schema.String, after: Schema.String },
     ({ after, before, content }) =>
       Effect.sync(() => {
-        const redactbed = redact(`${before} ${content} ${after}`, asking(content)) ?? ""
+        const left = redact(`${before} ${content} ${after}`, asking(content))
         for (let i = 0; i + 16 <= content.length; i++) {
           const run = content.slice(i, i + 16)
-          if (!run.includes("…")) assert.isFalse(redactbed.includes(run), run)
+          if (!run.includes("…") && run.trim().length > 8) assert.isFalse(left.includes(run), run)
         }
       })
   )
+})
+
+describe("token", () => {
+  it("takes names alone", () => {
+    for (
+      const name of [
+        "req_011CSHoEeqs5C35K2UUqR7Fy",
+        "claude-haiku-4-5@20251001",
+        "us.anthropic.claude:0",
+        "a/b",
+        "overloaded_error"
+      ]
+    ) {
+      assert.strictEqual(token(name, ["sk-ant-api03-Vb81xq0Lr55Tz9cQm3PdXw"]), name)
+    }
+    for (
+      const name of ["", "two words", "<html>", "a\nb", "é", "x".repeat(129), 7, null, undefined, { a: 1 }, "\u202ea"]
+    ) {
+      assert.isUndefined(token(name, []))
+    }
+  })
+
+  it("takes none that has a part of a secret, however it is written", () => {
+    const key = "sk-ant-api03-Vb81xq0Lr55Tz9cQm3PdXw"
+    for (
+      const said of [
+        key,
+        `req_${key}`,
+        key.toLowerCase(),
+        key.slice(4, 14),
+        Base64.encode(key),
+        Base64Url.encode(`k:${key}`),
+        Hex.encode(key)
+      ]
+    ) {
+      assert.isUndefined(token(said, [key]), said)
+    }
+    assert.isUndefined(token("req-tok-77", ["tok-77"]))
+  })
 })

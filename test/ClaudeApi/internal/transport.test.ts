@@ -33,16 +33,18 @@ const serving = (answer: (request: IncomingMessage, response: ServerResponse) =>
   )
 
 /** The transport of Node. */
-const pool = Effect.flatMap(Effect.map(Transport.make, Option.fromUndefinedOr), Effect.fromOption)
+const pool = Effect.flatMap(Effect.map(Transport.make(), Option.fromUndefinedOr), Effect.fromOption)
 
 /** The transport where the runtime says so of itself. */
 const make = (globals: { readonly process: unknown; readonly navigator: unknown }) =>
   Effect.acquireRelease(
     Effect.sync(() => Object.entries(globals).forEach(([name, value]) => vi.stubGlobal(name, value))),
     () => Effect.sync(vi.unstubAllGlobals)
-  ).pipe(Effect.andThen(Transport.make), Effect.scoped, Effect.exit)
+  ).pipe(Effect.andThen(Transport.make()), Effect.scoped, Effect.exit)
 
-const text = (response: Response) => Effect.promise(() => response.text())
+const textOf = (response: Response) => Transport.textOf(response.body!.getReader())
+
+const text = (response: Response) => Effect.promise(() => textOf(response))
 
 const post = (fetch: typeof globalThis.fetch, url: string, signal?: AbortSignal) =>
   Effect.tryPromise({
@@ -95,7 +97,7 @@ describe("transport", () => {
       })
       const fetch = yield* pool
       const response = yield* post(fetch, server.url)
-      const exit = yield* Effect.exit(Effect.tryPromise(() => response.text()))
+      const exit = yield* Effect.exit(Effect.tryPromise(() => textOf(response)))
       assert.isTrue(Exit.isFailure(exit))
     }).pipe(TestClock.withLive))
 
@@ -112,7 +114,7 @@ describe("transport", () => {
       const controller = new AbortController()
       const response = yield* post(fetch, server.url, controller.signal)
       controller.abort()
-      assert.isTrue(Exit.isFailure(yield* Effect.exit(Effect.tryPromise(() => response.text()))))
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(Effect.tryPromise(() => textOf(response)))))
       while (server.connections.open > 0) yield* Effect.sleep(5)
     }).pipe(TestClock.withLive))
 

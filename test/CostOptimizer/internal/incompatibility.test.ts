@@ -17,11 +17,13 @@ const find = (id: string): Model.Model => {
   return model ?? assert.fail(`${id} is not in the catalogue`)
 }
 
+const tools = [{ name: "look", input_schema: { type: "object" as const } }]
+
 const variants: ReadonlyArray<[string, Partial<MessageCreateParamsNonStreaming> & Record<string, unknown>]> = [
   ["nothing special", {}],
-  ["any tool", { tool_choice: { type: "any" } }],
-  ["a tool by name", { tool_choice: { type: "tool", name: "look" } }],
-  ["a free choice of tools", { tool_choice: { type: "auto" } }],
+  ["any tool", { tools, tool_choice: { type: "any" } }],
+  ["a tool by name", { tools, tool_choice: { type: "tool", name: "look" } }],
+  ["a free choice of tools", { tools, tool_choice: { type: "auto" } }],
   ["no thinking", { thinking: { type: "disabled" } }],
   ["adaptive thinking", { thinking: { type: "adaptive" } }],
   ["a thinking budget", { thinking: { type: "enabled", budget_tokens: 2_048 } }],
@@ -51,6 +53,7 @@ describe("incompatibility", () => {
         const request = { ...ask, ...fields, model: model.id }
         const checked = Validate.check(request, {
           version: "2023-06-01",
+          betas: "fast-mode-2026-02-01",
           counting: false,
           marked: false,
           extra: new Set(),

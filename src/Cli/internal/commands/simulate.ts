@@ -40,6 +40,12 @@ export const simulate = Command.make("simulate", {
       Flag.withDescription("The answer to everything. Default: words that repeat the question")
     )
   ),
+  replay: Flags.optional(
+    Flag.String("replay").pipe(
+      Flag.withMetavar("file"),
+      Flag.withDescription("Answer recorded requests as in this HAR file or JSON lines")
+    )
+  ),
   seed: Flags.optional(Flag.String("seed").pipe(Flag.withDescription("Of lengths and faults, so that runs repeat")))
 }, (input) => lazily(() => import("../simulate.ts"), ({ simulate }) => simulate(input))).pipe(
   Command.withDescription(

@@ -4,6 +4,7 @@
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Model from "../../../Model.ts"
+import type { Exchange } from "../../Recording.ts"
 import * as Batches from "./Batches.ts"
 import * as Bill from "./Bill.ts"
 import * as Buckets from "./Buckets.ts"
@@ -15,6 +16,7 @@ import * as Files from "./Files.ts"
 import * as Keys from "./Keys.ts"
 import * as Messages from "./Messages.ts"
 import * as Models from "./Models.ts"
+import * as Replay from "./Replay.ts"
 import * as Reports from "./Reports.ts"
 import * as Route from "./Route.ts"
 import * as Spend from "./Spend.ts"
@@ -49,6 +51,7 @@ export interface CoreOptions extends Messages.MessageOptions {
   readonly bodyLimit: number
   readonly billRows: number
   readonly cacheEntries: number
+  readonly recording: ReadonlyArray<Exchange>
   /** How long a batch takes. */
   readonly batchMillis: number
   readonly wait: Step.Wait
@@ -200,6 +203,7 @@ const endpoints = (
     messages,
     now,
     threads: Threads.make(options.remembered),
+    replay: Replay.make(options.recording),
     resources: {
       "/v1/messages/batches": batches,
       "/v1/models": Models.make(catalogue, today),

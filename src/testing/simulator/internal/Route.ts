@@ -7,6 +7,7 @@ import type * as Compose from "./Compose.ts"
 import type * as Files from "./Files.ts"
 import * as Keys from "./Keys.ts"
 import type * as Messages from "./Messages.ts"
+import type { Replay } from "./Replay.ts"
 import type { Resource } from "./Resource.ts"
 import * as Step from "./Step.ts"
 import type * as Threads from "./Threads.ts"
@@ -32,6 +33,7 @@ interface Parts {
   readonly messages: ReturnType<typeof Messages.make>
   readonly threads: ReturnType<typeof Threads.make>
   readonly files: ReturnType<typeof Files.make>
+  readonly replay: Replay
   /** What is below `/v1`, by the part of the path that names it. */
   readonly resources: Readonly<Record<string, Resource>>
   /** Models that exist beside those of the catalogue. */
@@ -52,7 +54,7 @@ export type Respond = (
 
 const json = { "content-type": "application/json" }
 
-/** A body that says that it is compressed is not read: the API has codes of its own for it. */
+/** Why a body that says that it is compressed is not read. */
 const encoded = (header: Incoming["header"]): Wire.Refusal | undefined => {
   const encoding = header("content-encoding") ?? "identity"
   return encoding === "identity" || encoding === ""
@@ -92,7 +94,7 @@ export const check = (
 }
 
 export const make = (parts: Parts): Respond => {
-  const { keys, messages, now, resources, threads } = parts
+  const { keys, messages, now, replay, resources, threads } = parts
 
   const answer = (
     { body: text, header, path }: Incoming,
@@ -103,8 +105,10 @@ export const make = (parts: Parts): Respond => {
     headers: Record<string, string>
   ): Step.Step | Iterable<Step.Step> => {
     const refused = (refusal: Wire.Refusal) => Step.refused(refusal, id, headers)
+    const unread = encoded(header)
+    if (unread !== undefined) return refused(unread)
     if (parsed === undefined || Result.isFailure(parsed)) {
-      return refused(encoded(header) ?? Wire.refuse(400, "The request body is not valid JSON."))
+      return refused(Wire.refuse(400, "The request body is not valid JSON."))
     }
     const betas = header("anthropic-beta") ?? ""
     const counting = path.includes("/count_tokens")
@@ -140,6 +144,8 @@ export const make = (parts: Parts): Respond => {
     const headers = { "request-id": id, ...Keys.headers(key) }
     const suspended = Keys.suspended(key)
     if (suspended !== undefined) return Step.refused(suspended, id, headers)
+    const recorded = replay(method, path, parsed, headers)
+    if (recorded !== undefined) return recorded
     if (place === undefined) return answer(incoming, parsed, key, served, id, headers)
     const body = parsed === undefined || Result.isFailure(parsed) ? undefined : parsed.success
     const bytes = incoming.bytes ?? new TextEncoder().encode(incoming.body)

@@ -1,7 +1,7 @@
 /**
  * Token counting of the simulator: one token for each four UTF-16 code units, rounded up for each piece, and 1.3 times that with the
- * dense tokenizer. A message costs 4 more, a request with tools 300 more, an image 1,500, and a document one token for each 24
- * characters of its base64 data.
+ * dense tokenizer. A message costs 4 more, a request with tools 300 more, an image 1,500, as does a document by URL or of
+ * an uploaded file, and any other document one token for each 24 characters of its base64 data.
  */
 import * as Predicate from "effect/Predicate"
 import * as Model from "../../../Model.ts"
@@ -33,14 +33,15 @@ export const ofBlock = (block: Block, tokenizer: Model.Tokenizer): number => {
       return 1_500
     case "document": {
       const source = sourceOf(block)
-      return source["type"] === "text"
-        ? ofLength(characters(source["data"]), tokenizer)
-        : Math.ceil(characters(source["data"]) / 24)
+      if (source["type"] === "text") return ofLength(characters(source["data"]), tokenizer)
+      if (source["type"] === "content") return ofLength(characters(source["content"]), tokenizer)
+      return source["type"] === "base64" ? Math.ceil(characters(source["data"]) / 24) : 1_500
     }
     case "tool_use":
       return ofLength(characters(block["name"]) + characters(block["input"]), tokenizer)
     case "tool_result": {
       const content = block["content"]
+      if (typeof content === "number") return 0 // its blocks were counted one by one
       return Array.isArray(content)
         ? content.reduce((sum: number, part) => sum + ofBlock(part, tokenizer), 0)
         : ofLength(characters(content), tokenizer)
@@ -55,6 +56,10 @@ export interface Segment {
   readonly tokens: number
   readonly value: unknown
 }
+
+/** The blocks in a tool result: a breakpoint may stand at each of them. */
+const within = ({ content, type }: Block): ReadonlyArray<Block> =>
+  type === "tool_result" && Array.isArray(content) ? content : []
 
 /** The pieces of the prompt in the order in which the cache reads them: tools, system, messages. */
 export const segments = (body: Body, tokenizer: Model.Tokenizer): ReadonlyArray<Segment> => {
@@ -72,7 +77,14 @@ export const segments = (body: Body, tokenizer: Model.Tokenizer): ReadonlyArray<
   else body.system?.forEach((block) => push(block, 0))
   for (const { content, role } of body.messages) {
     if (typeof content === "string") push({ type: "text", text: content }, 4, { type: "text", text: content, role })
-    else content.forEach((block, index) => push(block, index === 0 ? 4 : 0, { ...block, role }))
+    else {
+      content.forEach((block, index) => {
+        const inner = within(block)
+        for (const part of inner) push(part, 0, { ...part, role, of: block["tool_use_id"] })
+        const rest = inner.length === 0 ? block : { ...block, content: inner.length }
+        push(rest, index === 0 ? 4 : 0, { ...rest, role })
+      })
+    }
   }
   return out
 }

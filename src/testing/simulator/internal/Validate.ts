@@ -3,8 +3,11 @@
  */
 import * as Predicate from "effect/Predicate"
 import * as Model from "../../../Model.ts"
+import * as Blocks from "./Blocks.ts"
 import { ttlOf } from "./Cache.ts"
+import * as Fields from "./Fields.ts"
 import * as Thinking from "./Thinking.ts"
+import * as Tools from "./Tools.ts"
 import type { Block, Body, Refusal, Turn } from "./Wire.ts"
 import { refuse } from "./Wire.ts"
 
@@ -12,7 +15,7 @@ const current = "2026-10-21"
 const versions = new Set(["2023-06-01", current])
 const roles = new Set(["user", "assistant", "system"])
 
-const bad = (message: string): Refusal => refuse(400, message)
+const { bad } = Fields
 const isBlock = (value: unknown): value is Block => Predicate.isObject(value) && typeof value["type"] === "string"
 const isBlocks = (value: unknown): value is ReadonlyArray<Block> => Array.isArray(value) && value.every(isBlock)
 const blocksOf = (turn: Turn | undefined): ReadonlyArray<Block> =>
@@ -63,8 +66,15 @@ const shape = (body: unknown): Refusal | undefined => {
 }
 
 const pairing = (messages: ReadonlyArray<Turn>): Refusal | undefined => {
+  const used = new Set<unknown>()
   for (let i = 0; i < messages.length; i++) {
     const blocks = blocksOf(messages[i])
+    if (blocks.length === 0 && i > 0 && blocksOf(messages[i - 1]).length === 0) continue
+    for (const { id, type } of blocks) {
+      if (type !== "tool_use") continue
+      if (used.has(id)) return bad(`messages.${i}: \`tool_use\` ids must be unique: ${String(id)}.`)
+      used.add(id)
+    }
     const before = messages[i - 1]?.role === "assistant"
       ? blocksOf(messages[i - 1]).filter((block) => block.type === "tool_use").map((block) => block["id"])
       : []
@@ -77,6 +87,10 @@ const pairing = (messages: ReadonlyArray<Turn>): Refusal | undefined => {
         }. Each one must have a ` +
           "corresponding `tool_use` block in the previous message."
       )
+    }
+    const twice = results.find((id, at) => results.indexOf(id) !== at)
+    if (twice !== undefined) {
+      return bad(`messages.${i}: each tool_use must have a single result. Found several for ${String(twice)}.`)
     }
     const unanswered = before.filter((id) => !results.includes(id))
     if (unanswered.length > 0) {
@@ -104,11 +118,15 @@ const isControl = (control: unknown): boolean =>
   Predicate.isObject(control) && control["type"] === "ephemeral" &&
     (control["ttl"] === undefined || control["ttl"] === "5m" || control["ttl"] === "1h")
 
+/** The blocks in a tool result, which may have breakpoints of their own. */
+const within = ({ content, type }: Block): ReadonlyArray<Block> =>
+  type === "tool_result" && isBlocks(content) ? content : []
+
 const breakpoints = (body: Body): Refusal | undefined => {
   const markable = [
     ...(body.tools ?? []),
     ...(typeof body.system === "string" ? [] : body.system ?? []),
-    ...body.messages.flatMap(blocksOf),
+    ...body.messages.flatMap(blocksOf).flatMap((block) => [...within(block), block]),
     body
   ]
   if (!markable.every((part) => isControl(part["cache_control"]))) {
@@ -154,7 +172,13 @@ const sampling = (body: Body, version: string, model: Model.Model): Refusal | un
     : undefined
 }
 
-const quirks = (body: Body, model: Model.Model): Refusal | undefined => {
+/** A turn that the API paused amid its own tools is sent back as it is, to be continued. */
+const isPaused = (turn: Turn): boolean => {
+  const last = blocksOf(turn).at(-1)?.type
+  return last === "server_tool_use" || last?.endsWith("_tool_result") === true
+}
+
+const quirks = (body: Body, model: Model.Model, betas: string): Refusal | undefined => {
   const rejects = (what: Model.Rejection) => model.rejects.includes(what)
   const choice = Predicate.isObject(body["tool_choice"]) ? body["tool_choice"]["type"] : undefined
   if ((choice === "any" || choice === "tool") && rejects("forcedToolChoice")) {
@@ -174,10 +198,12 @@ const quirks = (body: Body, model: Model.Model): Refusal | undefined => {
   ) {
     return bad("thinking: type 'between_tools' is supported by this model at effort 'high' or below.")
   }
-  const speed: unknown = body.speed ?? "standard"
-  if (speed !== "standard" && speed !== "fast") return bad("speed: Input should be 'standard' or 'fast'")
+  const { speed } = body
+  if (speed === "fast" && rejects("fastModeWithoutBeta") && !Fields.isIn(betas, ["fast-mode-"])) {
+    return bad("speed: Extra inputs are not permitted")
+  }
   if (speed === "fast" && model.fastMode === "refused") return bad("speed: 'fast' is not supported by this model.")
-  if (body.messages.at(-1)!.role === "assistant" && rejects("prefill")) {
+  if (body.messages.at(-1)!.role === "assistant" && rejects("prefill") && !isPaused(body.messages.at(-1)!)) {
     return bad("This model does not support assistant message prefill. The conversation must end with a user message.")
   }
   if (body["inference_geo"] !== undefined && body["inference_geo"] !== null && rejects("inferenceGeo")) {
@@ -230,7 +256,7 @@ export const check = (
     readonly now: number
   }
 ): Refusal | Checked => {
-  const { catalogue, counting, extra, marked, now, version } = options
+  const { betas = "", catalogue, counting, extra, marked, now, version } = options
   if (version === undefined) return bad("anthropic-version: header is required")
   if (!versions.has(version)) return bad(`anthropic-version: "${version}" is not a valid version`)
   const wrong = shape(body)
@@ -242,12 +268,16 @@ export const check = (
   if (isMissing || Model.lifecycleAt(model, now) === "retired") {
     return refuse(404, `model: ${checked.model}`)
   }
-  return (counting ? undefined : output(checked, model)) ??
+  return Fields.problem(checked, counting, betas) ??
+    (counting ? undefined : output(checked, model)) ??
     sampling(checked, version, model) ??
+    Blocks.systemProblem(checked.system, betas) ??
+    Blocks.problem(checked.messages, betas) ??
     contents(checked.messages, version) ??
+    Tools.problem(checked, betas) ??
     pairing(checked.messages) ??
     thinking(checked.messages, model) ??
     (marked ? breakpoints(checked) : undefined) ??
-    quirks(checked, model) ??
+    quirks(checked, model, betas) ??
     { body: checked, model, marked }
 }

@@ -1,0 +1,41 @@
+/** How a streamed answer is read: its head, then one piece after the other. */
+import * as Effect from "effect/Effect"
+import type { ApiError, Billed } from "../../ClaudeError.ts"
+import * as Exchange from "./exchange.ts"
+import * as Failures from "./failures.ts"
+
+/** Sends the request and gives its response as soon as the head is there. */
+export const head = (self: Exchange.Exchange, send: Exchange.Send): Effect.Effect<Response, ApiError> =>
+  Effect.callback((resume) =>
+    Exchange.begin(self, send, resume, (response) => {
+      Exchange.hear(self, response.headers)
+      resume(Effect.succeed(response))
+    })
+  )
+
+/** One read of the body, without a time limit for silence. */
+export const read = (
+  self: Exchange.Exchange,
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  billed: Billed
+): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
+  Effect.callback((resume) => {
+    self.expire = resume
+    reader.read().then(
+      (chunk) => resume(Effect.succeed(chunk)),
+      (cause) => resume(Effect.failSync(() => Failures.truncated(self, billed, cause)))
+    )
+  })
+
+/** One read of the body, within the time limits: those for silence, for the call, and until the first content. */
+export const inTime = (
+  self: Exchange.Exchange,
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  billed: Billed,
+  hasContent: boolean
+): Effect.Effect<ReadableStreamReadResult<Uint8Array>, ApiError> =>
+  Effect.suspend(() => {
+    const now = Exchange.elapsed(self.clock)
+    Exchange.setLimit(self, "idle", now + self.bounds.idle, hasContent)
+    return now >= self.until ? Failures.expired(self) : read(self, reader, billed)
+  })

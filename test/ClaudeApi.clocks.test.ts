@@ -1,0 +1,231 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Clock, Effect, Exit, Fiber, Layer, Stream } from "effect"
+import * as CallContext from "effect-claude/CallContext"
+import * as ClaudeService from "effect-claude/ClaudeService"
+import { TestClock } from "effect/testing"
+import { answer, fetchOf, hello, json, message, over, settle } from "./utils/http.ts"
+
+const hour = 3_600_000
+
+/** A clock over the one of tests whose system time can be set, and which can stand for a process that did not run. */
+const shiftable = Effect.gen(function*() {
+  const clock = yield* Clock.Clock
+  const shift = { system: 0, both: 0 }
+  const currentTimeMillisUnsafe = () => clock.currentTimeMillisUnsafe() + shift.system + shift.both
+  const currentTimeNanosUnsafe = () => BigInt(currentTimeMillisUnsafe()) * 1_000_000n
+  const monotonicTimeNanosUnsafe = () => clock.monotonicTimeNanosUnsafe() + BigInt(shift.both) * 1_000_000n
+  const own: Clock.Clock = {
+    currentTimeMillisUnsafe,
+    currentTimeMillis: Effect.sync(currentTimeMillisUnsafe),
+    currentTimeNanosUnsafe,
+    currentTimeNanos: Effect.sync(currentTimeNanosUnsafe),
+    monotonicTimeNanosUnsafe,
+    monotonicTimeNanos: Effect.sync(monotonicTimeNanosUnsafe),
+    sleep: (duration) => clock.sleep(duration)
+  }
+  return {
+    /** Sets the system's time. */
+    set: (millis: number) => Effect.sync(() => void (shift.system += millis)),
+    /** Time passes while nothing runs. */
+    suspend: (millis: number) => Effect.sync(() => void (shift.both += millis)),
+    layer: Layer.succeed(Clock.Clock, own)
+  }
+})
+
+const limits = { headers: "3 seconds", firstContent: "10 seconds", idle: "1 second", call: "5 seconds" } as const
+
+const service = (fetch: typeof globalThis.fetch, timeouts: object = limits) =>
+  over(fetch, { api: { timeouts }, retry: { retries: 0 } })
+
+const bytes = (text: string) => new TextEncoder().encode(text)
+const events = answer.toString().split("\n\n").filter((part) => part !== "").map((part) => bytes(`${part}\n\n`))
+
+/** An answer whose bytes come when they are sent. */
+const slow = (contentType: string) => {
+  let controller: ReadableStreamDefaultController<Uint8Array> | undefined
+  const body = new ReadableStream<Uint8Array>({ start: (given) => void (controller = given) })
+  return {
+    fetch: fetchOf(() => new Response(body, { headers: { "content-type": contentType } })).fetch,
+    send: (piece: Uint8Array) => Effect.sync(() => controller?.enqueue(piece)),
+    end: Effect.sync(() => controller?.close())
+  }
+}
+
+const tagOf = (exit: Exit.Exit<unknown, unknown> | undefined): string | undefined => {
+  if (exit === undefined) return "running"
+  if (Exit.isSuccess(exit)) return "success"
+  const error = Cause.squash(exit.cause) as { readonly _tag?: string; readonly cause?: { readonly limit?: string } }
+  return error._tag
+}
+
+const pass = (seconds: number) =>
+  Effect.gen(function*() {
+    for (let i = 0; i < seconds * 4; i++) {
+      yield* settle
+      yield* TestClock.adjust("250 millis")
+    }
+    yield* settle
+  })
+
+describe.each([["back", -hour], ["forward", hour]] as const)("the system's time set %s by an hour", (_, shift) => {
+  it.effect("keeps the time limits of a stream that stalls", () =>
+    Effect.gen(function*() {
+      const clock = yield* shiftable
+      const { fetch, send } = slow("text/event-stream")
+      const fiber = yield* Stream.runDrain(ClaudeService.stream(hello)).pipe(
+        Effect.provide(service(fetch)),
+        Effect.provide(clock.layer),
+        Effect.forkChild
+      )
+      yield* settle
+      for (const piece of events.slice(0, 4)) yield* send(piece)
+      yield* pass(0.5)
+      yield* clock.set(shift)
+      yield* pass(0.25)
+      assert.strictEqual(tagOf(fiber.pollUnsafe()), "running")
+      yield* pass(2)
+      assert.strictEqual(tagOf(fiber.pollUnsafe()), "StreamInterruptedError")
+    }))
+
+  it.effect("keeps the limit of a whole call", () =>
+    Effect.gen(function*() {
+      const clock = yield* shiftable
+      const { fetch, send } = slow("application/json")
+      const fiber = yield* ClaudeService.create(hello).pipe(
+        Effect.provide(service(fetch)),
+        Effect.provide(clock.layer),
+        Effect.forkChild
+      )
+      yield* pass(0.5)
+      yield* clock.set(shift)
+      for (let i = 0; i < 8; i++) {
+        yield* send(bytes(" "))
+        assert.strictEqual(tagOf(fiber.pollUnsafe()), "running")
+        yield* pass(0.5)
+      }
+      yield* pass(1.5)
+      assert.strictEqual(tagOf(fiber.pollUnsafe()), "ConnectionError")
+    }))
+
+  it.effect("lets healthy calls and streams go on, with a deadline and without", () =>
+    Effect.gen(function*() {
+      for (const deadline of ["30 seconds", Infinity] as const) {
+        const clock = yield* shiftable
+        const plain = slow("application/json")
+        const streamed = slow("text/event-stream")
+        const run = <A, E>(call: Effect.Effect<A, E, ClaudeService.ClaudeService>, fetch: typeof globalThis.fetch) =>
+          call.pipe(
+            CallContext.withDeadline(deadline),
+            Effect.provide(service(fetch)),
+            Effect.provide(clock.layer),
+            Effect.forkChild
+          )
+        const call = yield* run(ClaudeService.create(hello), plain.fetch)
+        const stream = yield* run(Stream.runDrain(ClaudeService.stream(hello)), streamed.fetch)
+        yield* settle
+        for (const [i, piece] of events.entries()) {
+          if (i === 3) yield* clock.set(shift)
+          yield* streamed.send(piece)
+          yield* plain.send(bytes(" "))
+          if (i < 10) yield* pass(0.25)
+        }
+        yield* streamed.end
+        yield* plain.send(bytes(JSON.stringify(message)))
+        yield* plain.end
+        yield* pass(0.5)
+        assert.strictEqual(tagOf(call.pollUnsafe()), "success")
+        assert.strictEqual(tagOf(stream.pollUnsafe()), "success")
+      }
+    }))
+
+  it.effect("keeps a deadline through retries", () =>
+    Effect.gen(function*() {
+      const clock = yield* shiftable
+      const { fetch, state } = fetchOf((n) => n < 3 ? json({}, 500) : json(message))
+      const never = fetchOf(() => json({}, 500))
+      const run = (fetch: typeof globalThis.fetch) =>
+        ClaudeService.create(hello).pipe(
+          CallContext.withDeadline("20 seconds"),
+          Effect.provide(over(fetch, { retry: { retries: 100, budget: false }, breaker: { mode: "disabled" } })),
+          Effect.provide(clock.layer),
+          Effect.forkChild
+        )
+      const fiber = yield* run(fetch)
+      const hopeless = yield* run(never.fetch)
+      yield* settle
+      yield* clock.set(shift)
+      yield* pass(19)
+      assert.strictEqual(tagOf(fiber.pollUnsafe()), "success")
+      assert.strictEqual(state.requests, 3)
+      yield* pass(2)
+      assert.strictEqual(tagOf(hopeless.pollUnsafe()), "DeadlineExceededError")
+    }))
+})
+
+describe("a process that did not run for 30 seconds", () => {
+  it.effect("loses no call and no stream that still lives", () =>
+    Effect.gen(function*() {
+      const clock = yield* shiftable
+      const plain = slow("application/json")
+      const streamed = slow("text/event-stream")
+      let respond: ((response: Response) => void) | undefined
+      const late = fetchOf(() => new Promise<Response>((resolve) => void (respond = resolve)))
+      const run = <A, E>(call: Effect.Effect<A, E, ClaudeService.ClaudeService>, fetch: typeof globalThis.fetch) =>
+        call.pipe(Effect.provide(service(fetch)), Effect.provide(clock.layer), Effect.forkChild)
+      const fibers = [
+        yield* run(ClaudeService.create(hello), plain.fetch),
+        yield* run(Stream.runDrain(ClaudeService.stream(hello)), streamed.fetch),
+        yield* run(ClaudeService.create(hello), late.fetch)
+      ]
+      yield* settle
+      for (const piece of events.slice(0, 4)) yield* streamed.send(piece)
+      yield* pass(0.5)
+      yield* clock.suspend(30_000)
+      yield* pass(0.75)
+      for (const fiber of fibers) assert.strictEqual(tagOf(fiber.pollUnsafe()), "running")
+      for (const piece of events.slice(4)) yield* streamed.send(piece)
+      yield* streamed.end
+      yield* plain.send(bytes(JSON.stringify(message)))
+      yield* plain.end
+      respond?.(json(message))
+      yield* pass(0.5)
+      for (const fiber of fibers) assert.strictEqual(tagOf(fiber.pollUnsafe()), "success")
+    }))
+
+  it.effect("still gives up what is dead", () =>
+    Effect.gen(function*() {
+      const clock = yield* shiftable
+      const { fetch, send } = slow("text/event-stream")
+      const fiber = yield* Stream.runDrain(ClaudeService.stream(hello)).pipe(
+        Effect.provide(service(fetch)),
+        Effect.provide(clock.layer),
+        Effect.forkChild
+      )
+      yield* settle
+      for (const piece of events.slice(0, 4)) yield* send(piece)
+      yield* pass(0.5)
+      yield* clock.suspend(30_000)
+      yield* pass(3)
+      assert.strictEqual(tagOf(fiber.pollUnsafe()), "StreamInterruptedError")
+    }))
+
+  it.effect("uses the answer that arrived before it woke after the deadline", () =>
+    Effect.gen(function*() {
+      const clock = yield* shiftable
+      const plain = slow("application/json")
+      const fiber = yield* ClaudeService.create(hello).pipe(
+        CallContext.withDeadline("20 seconds"),
+        Effect.provide(service(plain.fetch)),
+        Effect.provide(clock.layer),
+        Effect.forkChild
+      )
+      yield* pass(0.5)
+      yield* clock.suspend(30_000)
+      yield* TestClock.adjust("500 millis")
+      yield* plain.send(bytes(JSON.stringify(message)))
+      yield* plain.end
+      yield* settle
+      yield* pass(0.5)
+      assert.strictEqual(tagOf(yield* Effect.exit(Fiber.join(fiber))), "success")
+    }))
+})
