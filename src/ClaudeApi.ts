@@ -74,6 +74,9 @@ export interface Timeouts {
  *   a key are ignored.
  * - `traceparent`: sends the span of the attempt along, as W3C Trace Context, for a gateway that goes on with the trace. Default `false`.
  * - `maxBytes`: the largest answer that is read, after it was decompressed. Default 64 MiB; a larger one fails as `malformed`.
+ * - `proxy`: the URL of an HTTP or SOCKS5 proxy, which may be `Redacted`; `true` for those of the environment (`HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in
+ *   either case), `false` for none. Default `true` where `NODE_USE_ENV_PROXY=1` or `--use-env-proxy` says so to Node, else `false`.
+ * - `http2`: takes HTTP/2 where the server has it, instead of HTTP/1.1 alone. Default `false`. Neither this nor `proxy` changes a `fetch` of yours.
  * - `pings`: streams give pings as events of the type `ping` too, for servers that keep their own clients waiting; those before the first
  *   content come with it. Default `false`.
  *
@@ -87,6 +90,8 @@ export interface Options {
   readonly fetch?: typeof globalThis.fetch | undefined
   readonly traceparent?: boolean | undefined
   readonly maxBytes?: number | undefined
+  readonly proxy?: boolean | string | Redacted.Redacted<string> | undefined
+  readonly http2?: boolean | undefined
   readonly pings?: boolean | undefined
 }
 
@@ -353,11 +358,11 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
 const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.ConfigError, Scope.Scope> =>
   Effect.gen(function*() {
     yield* Settings.check(options.baseUrl ?? defaultBaseUrl, options.headers ?? {})
-    return make({ ...options, fetch: options.fetch ?? (yield* Transport.make) })
+    return make({ ...options, fetch: options.fetch ?? (yield* Transport.make(options)) })
   })
 
 /**
- * The port over the API at `baseUrl`. A base URL that is not an absolute `http` or `https` URL fails the layer with
+ * The port over the API at `baseUrl`. A base URL that is not an absolute `http` or `https` URL, or a proxy that is no URL, fails the layer with
  * `ConfigError`. Without `fetch` it keeps connections of its own, which are closed with the layer; a
  * Node older than 22.19 is then a defect.
  *

@@ -411,17 +411,17 @@ const rows: ReadonlyArray<Row> = [
     billed: "unknown",
     fields: { reason: "timeout" }
   },
-  ...[
-    "Client network socket disconnected before secure TLS connection was established",
-    "Proxy response (407) !== 200 when HTTP Tunneling"
-  ].map((text): Row => ({
+  ...([
+    ["Client network socket disconnected before secure TLS connection was established", "reset"],
+    ["Proxy response (407) !== 200 when HTTP Tunneling", "refused"]
+  ] as const).map(([text, reason]): Row => ({
     name: `a failure with the message: ${text}`,
     answer: failing(
       Object.assign(new TypeError("fetch failed"), { cause: Object.assign(new Error(text), { code: "ECONNRESET" }) })
     ),
     tag: "ConnectionError",
     retryable: true,
-    fields: { reason: "reset" }
+    fields: { reason }
   })),
   {
     name: "a handshake in another protocol",

@@ -120,6 +120,8 @@ describe("somebody before the API who answered", () => {
     ["404 with a page without a type", () => json(`\n${page}`, 404, { "content-type": "" })],
     ["405 with XHTML", () => json("<?xml version=\"1.0\"?><html/>", 405, { "content-type": "application/xhtml+xml" })],
     ["407 with a page", () => json(page, 407, { "content-type": "text/html" })],
+    ["407 of a proxy", () => json("Proxy authentication required", 407, { "content-type": "text/plain" })],
+    ["407 of a proxy without a word", () => json("", 407, { "proxy-authenticate": "Basic" })],
     ["200 with a page", () => json(page, 200, { "content-type": "text/html" })]
   ]
   for (const [name, answer] of foreign) {

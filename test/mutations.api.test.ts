@@ -48,7 +48,7 @@ const service = Effect.gen(function*() {
     retry: { retries: 0 },
     breaker: CircuitBreaker.layerOff,
     limiter: RateLimiter.layerOff,
-    monitor: { log: false }
+    monitor: { log: false, content: "spans" }
   }))
   const claude = Context.get(context, ClaudeService.ClaudeService)
   const ledger = Context.get(context, CostLedger.CostLedger)

@@ -149,7 +149,7 @@ const meantByAnybody: ReadonlySet<number> = new Set([408, 413, 429, 431])
 /** Whether a 4xx comes from somebody before the API, so that it says nothing about key and request. */
 const isForeign = (status: number | undefined, body: unknown, page: boolean): boolean =>
   status !== undefined && status >= 400 && status < 500 && !meantByAnybody.has(status) &&
-  (page || (status === 403 && typeof body === "string"))
+  (page || status === 407 || (status === 403 && typeof body === "string"))
 
 /** What is told of an error: its text, and who answered where that was hardly the API. */
 const detailOf = (
@@ -159,7 +159,7 @@ const detailOf = (
   sent: Sent
 ): string | undefined => {
   const text = said === undefined ? undefined : redact(said, sent.request, sent.secrets)
-  if (isForeign) return `${sent.baseUrl} answered ${text === undefined ? "with a page" : `"${text}"`}`
+  if (isForeign) return `${sent.baseUrl} answered ${text === undefined ? "with a page or nothing" : `"${text}"`}`
   return isNotFound ? `${text ?? "nothing is there"} (is the base URL ${sent.baseUrl} right?)` : text
 }
 
@@ -249,6 +249,13 @@ const codeOf = (error: unknown, depth = 0): string | undefined => {
     codeOf((part(error, "errors") as ReadonlyArray<unknown> | undefined)?.[0], depth + 1) // `AggregateError.errors`
 }
 
+/** What a proxy answered that opened no tunnel. */
+const proxyStatusOf = (error: unknown, depth = 0): string | undefined => {
+  if (depth > 5 || !Predicate.isObject(error)) return undefined
+  const said = /^Proxy response \((\d{3})\)/.exec(String(part(error, "message")))
+  return said?.[1] ?? proxyStatusOf(part(error, "cause"), depth + 1)
+}
+
 /** A failure of the connection by its code; `fallback` where it has none. */
 export const fromConnection = (
   error: unknown,
@@ -256,10 +263,14 @@ export const fromConnection = (
   sent: Sent
 ): ConnectionError => {
   const code = token(codeOf(error), sent.secrets)
-  const reason = (code === undefined ? undefined : reasonOfCode(code)) ?? fallback.reason
+  const proxyStatus = proxyStatusOf(error)
+  const reason = proxyStatus === undefined
+    ? (code === undefined ? undefined : reasonOfCode(code)) ?? fallback.reason
+    : "refused"
   return new ConnectionError({
     reason,
     code,
+    detail: proxyStatus === undefined ? undefined : `the proxy answered ${proxyStatus}`,
     requestId: sent.requestId,
     billed: notConnected.has(reason) || isUnconnected(error) ? "no" : fallback.billed,
     attempts: sent.attempts

@@ -4,10 +4,12 @@
  * without time limits besides those of the port. It does not follow redirects and asks for no compression, but reads what is compressed all the
  * same. Elsewhere it is the global `fetch`.
  */
+import type * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Undici from "undici"
 import { type Decompressor, decompressor } from "./decompressed.ts"
+import * as Proxy from "./proxy.ts"
 
 type Chunk = ReadableStreamReadResult<Uint8Array>
 
@@ -86,7 +88,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
     this.ok = status < 300
     this.headers = this.ok
       ? headersOf(fields) as unknown as Headers // nothing else of an answer's is read
-      : new Headers(fields as Record<string, string>) // which joins lists with commas
+      : new Headers(Object.entries(fields) as Array<[string, string]>) // joins lists with commas; of HTTP/2 there is a symbol too
     this.arrived(this)
   }
 
@@ -184,7 +186,10 @@ const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => 
 /** One for all: an error made on the spot keeps its call stack, and with it the body, alive. */
 const aborted: Error = new DOMException("The request was aborted.", "AbortError")
 
-const fetchOver = (agent: Undici.Agent) => {
+/** A proxy of `undici` takes no `Headers`. */
+const asRecord = (headers: Headers): Record<string, string> => Object.fromEntries(headers)
+
+const fetchOver = (agent: Undici.Dispatcher, isProxied: boolean) => {
   // Nearly all calls go to one place.
   let last = { url: "", origin: "", path: "" }
   const placeOf = (url: string): typeof last => {
@@ -195,12 +200,13 @@ const fetchOver = (agent: Undici.Agent) => {
     new Promise((resolve, reject) => {
       const { origin, path } = last.url === url ? last : placeOf(url)
       const signal = init.signal ?? undefined
+      const headers = init.headers as Headers // the SDK hands over what it built
       if (signal?.aborted === true) return reject(aborted)
       agent.dispatch({
         origin,
         path,
         method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
-        headers: init.headers as Headers, // the SDK hands over what it built
+        headers: isProxied ? asRecord(headers) : headers,
         body: (init.body as string | undefined) ?? null // requests for messages are JSON
       }, new Reply(url, signal, resolve, reject))
     })
@@ -233,15 +239,14 @@ const isTooOld = (version: string): boolean => {
 const load = (name: string): Promise<typeof Undici> => import(/* @vite-ignore */ /* webpackIgnore: true */ name)
 
 /** A pool whose connections are closed with the scope. */
-const pool = ({ Agent }: typeof Undici): Effect.Effect<typeof globalThis.fetch, never, Scope.Scope> =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.sync(() => new Agent({ headersTimeout: 0, bodyTimeout: 0 })),
-      (agent) => Effect.promise(() => agent.destroy())
-    ),
-    // What is left out of `Response` is read by nobody behind this `fetch`.
-    (agent) => fetchOver(agent) as unknown as typeof globalThis.fetch
-  )
+const pool =
+  ({ agent, isProxied }: Proxy.Connections) =>
+  (undici: typeof Undici): Effect.Effect<typeof globalThis.fetch, never, Scope.Scope> =>
+    Effect.map(
+      Effect.acquireRelease(Effect.sync(() => agent(undici)), (agent) => Effect.promise(() => agent.destroy())),
+      // What is left out of `Response` is read by nobody behind this `fetch`.
+      (agent) => fetchOver(agent, isProxied) as unknown as typeof globalThis.fetch
+    )
 
 /** An error that prints as one line: where it was made says nothing. */
 const tooOld = (version: string): Error => {
@@ -254,12 +259,15 @@ const notLoaded = "undici could not be loaded, so the global fetch is used, whos
   "sends nothing for 5 minutes. Install undici beside the bundle, or give ClaudeApi a fetch."
 
 /** The transport of this runtime; undefined where it is the global `fetch`. A version of Node that is too old is a defect. */
-export const make: Effect.Effect<typeof globalThis.fetch | undefined, never, Scope.Scope> = Effect.suspend(() => {
-  const version = nodeVersion()
-  if (version === undefined) return Effect.undefined
-  if (isTooOld(version)) return Effect.die(tooOld(version))
-  return Effect.matchEffect(Effect.tryPromise(() => load("undici")), {
-    onFailure: () => Effect.as(Effect.logWarning(notLoaded), undefined),
-    onSuccess: pool
+export const make = (
+  options: Proxy.Options = {}
+): Effect.Effect<typeof globalThis.fetch | undefined, Config.ConfigError, Scope.Scope> =>
+  Effect.flatMap(Proxy.connections(options), (connections) => {
+    const version = nodeVersion()
+    if (version === undefined) return Effect.undefined
+    if (isTooOld(version)) return Effect.die(tooOld(version))
+    return Effect.matchEffect(Effect.tryPromise(() => load("undici")), {
+      onFailure: () => Effect.as(Effect.logWarning(notLoaded), undefined),
+      onSuccess: pool(connections)
+    })
   })
-})

@@ -33,14 +33,14 @@ const serving = (answer: (request: IncomingMessage, response: ServerResponse) =>
   )
 
 /** The transport of Node. */
-const pool = Effect.flatMap(Effect.map(Transport.make, Option.fromUndefinedOr), Effect.fromOption)
+const pool = Effect.flatMap(Effect.map(Transport.make(), Option.fromUndefinedOr), Effect.fromOption)
 
 /** The transport where the runtime says so of itself. */
 const make = (globals: { readonly process: unknown; readonly navigator: unknown }) =>
   Effect.acquireRelease(
     Effect.sync(() => Object.entries(globals).forEach(([name, value]) => vi.stubGlobal(name, value))),
     () => Effect.sync(vi.unstubAllGlobals)
-  ).pipe(Effect.andThen(Transport.make), Effect.scoped, Effect.exit)
+  ).pipe(Effect.andThen(Transport.make()), Effect.scoped, Effect.exit)
 
 const textOf = (response: Response) => Transport.textOf(response.body!.getReader())
 
