@@ -213,23 +213,32 @@ export const toTable = (report: Report): string => {
     .join("\n")
 }
 
-/** A spreadsheet would run a text that begins like a formula. */
+/** A spreadsheet runs a text that begins like a formula, in the signs of any script and behind blanks. */
+const formula = /^[\s\p{Cc}]*[=+\-@%|\uFF1D\uFF0B\uFF0D\uFF20]/u
+
+/** Text that no spreadsheet splits or changes, whatever it takes for a separator. */
+const plain = /^[\w.@:/ -]*$/
+
 const cell = (text: string): string => {
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll("\"", "\"\"")}"` : safe
+  const safe = formula.test(text) ? `'${text}` : text
+  return plain.test(safe) ? safe : `"${safe.replaceAll("\"", "\"\"")}"`
 }
 
 /**
- * The groups as CSV (RFC 4180) with all figures, exact: money in integer nano-dollars. A key that a spreadsheet would take for a formula
- * has an apostrophe before it; a missing one is empty.
+ * The groups as CSV (RFC 4180) with all figures, exact: money in integer nano-dollars. Where there are no groups, the total is the only line. The last column,
+ * `missingRows`, is that of the report on every line. A key that a spreadsheet would take for a formula has an apostrophe before it; a missing one is empty.
  *
  * @category formats
  * @since 0.1.0
  */
-export const toCsv = (report: Report): string =>
+export const toCsv = ({ by, groups, missingRows, total }: Report): string =>
   [
-    [report.by ?? "key", ...names],
-    ...report.groups.map((group) => [group.key ?? "", ...names.map((name) => String(group[name]))])
+    [by ?? "key", ...names, "missingRows"],
+    ...(groups.length > 0 ? groups : [{ key: null, ...total }]).map((group) => [
+      group.key ?? "",
+      ...names.map((name) => String(group[name])),
+      String(missingRows)
+    ])
   ].map(([key = "", ...figures]) => [cell(key), ...figures].join(",") + "\r\n").join("")
 
 const encode = Schema.encodeSync(Schema.toCodecJson(Report))

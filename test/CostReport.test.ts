@@ -135,8 +135,69 @@ describe("CostReport", () => {
       const lines = CostReport.toCsv(report).split("\r\n").map((line) =>
         line.replace(/^(.*?),(\d+|attempts),.*$/, "$1")
       )
-      assert.deepStrictEqual(lines, ["user", "'=cmd()", "\"a,\"\"b\"\"\"", "", ""])
+      assert.deepStrictEqual(lines, ["user", "\"'=cmd()\"", "\"a,\"\"b\"\"\"", "", ""])
     }))
+
+  it("is CSV that no spreadsheet runs or splits, whatever its separator", () => {
+    const texts = [
+      "a;b",
+      "a|b",
+      "a\tb",
+      "x;=cmd()",
+      "=1+1",
+      "+1",
+      "-1",
+      "@sum",
+      " =1",
+      "\u3000=1",
+      "\uFF1D1",
+      "\uFF0B1",
+      "\uFF0D1",
+      "\uFF201",
+      "%x",
+      "|x",
+      "it's",
+      "plain-1.2_3@x:y/z"
+    ]
+    const report = new CostReport.Report({
+      from: 0,
+      to: 1,
+      by: "tag a;=b",
+      groups: texts.map((key) => ({ key, ...CostReport.nothing })),
+      total: CostReport.nothing,
+      missingRows: 0
+    })
+    const [header, ...cells] = CostReport.toCsv(report).split("\r\n").map((line) => line.split(",")[0])
+    assert.strictEqual(header, "\"tag a;=b\"")
+    assert.deepStrictEqual(cells.slice(0, -1), [
+      ...["a;b", "a|b", "a\tb", "x;=cmd()"].map((text) => `"${text}"`),
+      ...texts.slice(4, 16).map((text) => `"'${text}"`),
+      "\"it's\"",
+      "plain-1.2_3@x:y/z"
+    ])
+  })
+
+  it("says in CSV how many rows are missing, also where nothing else is to be said", () => {
+    const csv = (groups: ReadonlyArray<CostReport.Group>, by: string | null) => {
+      const total = { ...CostReport.nothing, nanoUsd: 5 }
+      return CostReport.toCsv(new CostReport.Report({ from: 0, to: 1, by, groups, total, missingRows: 7 }))
+        .trimEnd().split("\r\n").map((line) => line.split(","))
+    }
+    const [header = [], ...lines] = csv(
+      [{ key: "a", ...CostReport.nothing }, { key: "b", ...CostReport.nothing }],
+      "user"
+    )
+    assert.strictEqual(header.at(-1), "missingRows")
+    assert.deepStrictEqual(lines.map((line) => [line[0], line.length, line.at(-1)]), [["a", header.length, "7"], [
+      "b",
+      header.length,
+      "7"
+    ]])
+    for (const by of ["user", null]) {
+      const [names = [], line = [], ...more] = csv([], by)
+      assert.deepStrictEqual([line[0], line[names.indexOf("nanoUsd")], line.at(-1), more.length], ["", "5", "7", 0])
+    }
+  })
 
   it.effect("is JSON and back", () =>
     Effect.gen(function*() {
