@@ -238,7 +238,7 @@ export const hear = (self: Exchange, headers: Headers | undefined): void => {
   if (headers === undefined) return
   self.headers = headers
   const requestId = headers.get("request-id")
-  self.requestId = requestId === null ? undefined : named(self, requestId)
+  self.requestId = requestId === null || harmlessName.test(requestId) ? requestId ?? undefined : named(self, requestId)
   const requests = limitOf(headers, families.requests)
   const tokens = limitOf(headers, families.tokens)
   const inputTokens = limitOf(headers, families.inputTokens)
