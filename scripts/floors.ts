@@ -33,6 +33,8 @@ const floors = {
   edges: [
     "Budget/Sql",
     "CircuitBreaker/Redis",
+    "ClaudeLanguageModel",
+    "ClaudeLanguageModel/Tools",
     "Cli",
     "CostLedger/Sql",
     "Http",

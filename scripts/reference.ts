@@ -36,6 +36,8 @@ const order = [
   "Monitor",
   "Monitor/Otlp",
   "Monitor/Prometheus",
+  "ClaudeLanguageModel",
+  "ClaudeLanguageModel/Tools",
   "Health",
   "Http",
   "Http/Server"
