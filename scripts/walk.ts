@@ -91,7 +91,7 @@ const service = (baseUrl: string, usd: number) =>
 /** Until the background has done what it does after a call. */
 const settled = Effect.sleep("2.5 seconds")
 
-/** Counts one call after twenty that fill every cache. */
+/** Counts one call after twenty that fill every cache: the shortest of three, since now and then a call begins a new second or minute of some sum. */
 const walk = async (baseUrl: string, usd: number): Promise<Walk> => {
   const session = new Session()
   session.connect()
@@ -110,13 +110,16 @@ const walk = async (baseUrl: string, usd: number): Promise<Walk> => {
   const call = Effect.exit(ClaudeService.create(request))
   await runtime.runPromise(Effect.andThen(Effect.replicateEffect(call, 20, { discard: true }), settled))
   take()
-  const exit = await runtime.runPromise(call)
-  await runtime.runPromise(settled)
-  const found = take()
+  const walks: Array<Walk> = []
+  while (walks.length < 3) {
+    const exit = await runtime.runPromise(call)
+    await runtime.runPromise(settled)
+    walks.push(take())
+    if (Exit.isSuccess(exit) !== usd > 1) throw new Error(`Not the call that was meant: ${JSON.stringify(exit)}`)
+  }
   await runtime.dispose()
   session.disconnect()
-  if (Exit.isSuccess(exit) !== usd > 1) throw new Error(`Not the call that was meant: ${JSON.stringify(exit)}`)
-  return found
+  return walks.reduce((least, found) => functionsOf(found) < functionsOf(least) ? found : least)
 }
 
 if (import.meta.main) {
