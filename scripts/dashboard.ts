@@ -364,6 +364,14 @@ const depth: ReadonlyArray<readonly [row: string, panels: ReadonlyArray<Panel>]>
       }]
     },
     {
+      title: "Circuits: refusals",
+      description: "Attempts a second that a circuit refused, so that they were not sent.",
+      type: "timeseries",
+      unit: "reqps",
+      stack: true,
+      queries: [{ expr: `sum by (group) (${rate("anthropic_circuit_refusals_total")})`, legend: "{{group}}" }]
+    },
+    {
       title: "Moves to another key",
       description: "Attempts a minute that were followed immediately by another one with another key.",
       type: "timeseries",

@@ -193,13 +193,18 @@ const keyOf = (baseUrl: string, group: Model.Group): string => {
 /** The values of the gauge. */
 const phaseCodes: Readonly<Record<Phase, number>> = { closed: 0, halfOpen: 1, open: 2 }
 
-/** Shows the phase of a circuit, which is closed at first, and counts its transitions. */
+/** Shows the phase of a circuit, which is closed at first, and counts its transitions and refusals; the latter from 0, so that rates know the first. */
 const showing = (group: Model.Group, services: Context.Context<never>) => {
   const gauge = Metrics.gauge(Metrics.metrics.circuit, { group })
+  const refusals = Metrics.counter(Metrics.metrics.circuitRefusals, { group })
   gauge.updateUnsafe(phaseCodes.closed, services)
-  return (from: Phase, to: Phase): void => {
-    gauge.updateUnsafe(phaseCodes[to], services)
-    if (from !== to) Metrics.counter(Metrics.metrics.transitions, { group, to }).updateUnsafe(1, services)
+  refusals.updateUnsafe(0, services)
+  return {
+    changed: (from: Phase, to: Phase): void => {
+      gauge.updateUnsafe(phaseCodes[to], services)
+      if (from !== to) Metrics.counter(Metrics.metrics.transitions, { group, to }).updateUnsafe(1, services)
+    },
+    refused: (): void => refusals.updateUnsafe(1, services)
   }
 }
 
@@ -228,7 +233,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     const changed = (change: Change) => {
       const { at, from, openMillis, to } = change
       const openDuration = to === "open" ? Duration.millis(openMillis) : undefined
-      shows(from, to)
+      shows.changed(from, to)
       if (from !== to) run(feed.publish({ group, from, to, at, openDuration }))
       gate.changed(change)
     }
@@ -236,7 +241,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     const circuit = store.isLocal === true
       ? new LocalCircuit(store.step, clock, key, rules, changed, chance)
       : new Shared.SharedCircuit(link, key, rules, changed, chance)
-    const gate = new Gate(group, options, circuit, settings, { clock, run })
+    const gate = new Gate(group, options, circuit, settings, { clock, run, refused: shows.refused })
     gates.set(group, gate)
   }
   // The groups of every catalogue end with "other".

@@ -137,6 +137,10 @@ export const isWhole = (reported: Reported | null | undefined): boolean =>
 const name = (reported: unknown, before: string | undefined): string | undefined =>
   typeof reported === "string" ? reported : before
 
+/** A name of the API for how it served a request. They are short; anything else may repeat what only the request should carry. */
+const shortName = (reported: unknown, before: string | undefined): string | undefined =>
+  typeof reported === "string" && /^[a-z][a-z0-9_-]{0,15}$/.test(reported) ? reported : before
+
 /**
  * Takes over what `reported` says and keeps the rest of `self`.
  *
@@ -158,9 +162,9 @@ export const merge = (self: Usage, reported: Reported, askedTtl?: () => "5m" | "
     (askedTtl?.() ?? (before > 0 && self.cacheWrite5mTokens === 0 ? "1h" : "5m")) === "1h"
   const kept1h = written < 0 ? self.cacheWrite1hTokens : Math.min(self.cacheWrite1hTokens, written)
   const cacheWrite1hTokens = isLong ? self.cacheWrite1hTokens + growth : long < 0 ? kept1h : long
-  const serviceTier = name(reported.service_tier, self.serviceTier)
-  const speed = name(reported.speed, self.speed)
-  const inferenceGeo = name(reported.inference_geo, self.inferenceGeo)
+  const serviceTier = shortName(reported.service_tier, self.serviceTier)
+  const speed = shortName(reported.speed, self.speed)
+  const inferenceGeo = shortName(reported.inference_geo, self.inferenceGeo)
   const isAssumed = (isLong && self.cacheWrite5mTokens > 0) || (short + long === -2 && self.isAssumed === true)
   const merged = {
     inputTokens: tokens(reported.input_tokens, self.inputTokens),

@@ -1,8 +1,8 @@
 /** Answers that were paid for and come in another shape than they should: each is used, and not bought again. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Stream } from "effect"
+import { Clock, Effect, Exit, Schema, Stream } from "effect"
 import type * as ClaudeConfig from "effect-claude/ClaudeConfig"
-import type * as ClaudeError from "effect-claude/ClaudeError"
+import * as ClaudeError from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as MessageStream from "effect-claude/MessageStream"
@@ -404,6 +404,14 @@ describe("two answers that a proxy spliced", () => {
     assert.deepInclude(accumulator.message(), { id: "msg_2" })
     assert.deepStrictEqual(accumulator.message()?.content.map(({ type }) => type), ["text"])
   })
+
+  it.effect("cross a wire as an error, whatever numbers came", () =>
+    Effect.gen(function*() {
+      const body = bodyOf([started(), ...answered.slice(1, 4)]).replace("\"input_tokens\":9", "\"input_tokens\":9e999")
+      const { exit } = yield* calling(streamed(body), stream)
+      const encode = Schema.encodeUnknownExit(Schema.toCodecJson(ClaudeError.StreamError))
+      assert.isTrue(Exit.isSuccess(encode(errorOf(exit))))
+    }))
 
   it.effect("without a start are no answer", () =>
     Effect.gen(function*() {

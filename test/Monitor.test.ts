@@ -149,12 +149,14 @@ describe("metrics", () => {
       assert.deepInclude(yield* metrics, {
         [`anthropic_circuit_state{group=${group}}`]: 2,
         [`anthropic_circuit_transitions_total{group=${group},to=open}`]: 1,
+        [`anthropic_circuit_refusals_total{group=${group}}`]: 0,
         "anthropic_circuit_state{group=other}": 0
       })
       const exit = yield* driven(ClaudeService.create(hello))
       assert.isTrue(Exit.isSuccess(exit))
       const all = yield* metrics
       assert.strictEqual(all[`anthropic_circuit_state{group=${group}}`], 0)
+      assert.strictEqual(all[`anthropic_circuit_refusals_total{group=${group}}`], 1)
       assert.strictEqual(
         (all["anthropic_wait_seconds{for=circuit,priority=standard,tenant=other}"] as { count: number }).count,
         1
@@ -162,6 +164,36 @@ describe("metrics", () => {
     }).pipe(Effect.provide(over([failed, "Back."], {
       breaker: { consecutiveFailures: 1, openDuration: "2 seconds" }
     }))))
+
+  it.effect("count what circuits refuse, by group, and have as many series however much that is", () =>
+    Effect.gen(function*() {
+      const refusals = (group: string) =>
+        Effect.map(metrics, (all) => all[`anthropic_circuit_refusals_total{group=${group}}`])
+      const { group } = Model.lookup(model)
+      const error = yield* Effect.flip(ClaudeService.create(hello))
+      assert.strictEqual(error._tag, "CircuitOpenError")
+      yield* Effect.flip(Stream.runDrain(ClaudeService.stream(hello)))
+      yield* Effect.exit(ClaudeService.create({ ...hello, model: "claude-of-tomorrow" }))
+      const refused = Effect.forEach(Array(50), () => Effect.exit(ClaudeService.create(hello)))
+      yield* refused
+      const before = Object.keys(yield* metrics)
+      yield* refused
+      assert.deepStrictEqual([yield* refusals(group), yield* refusals("other")], [102, 1])
+      assert.deepStrictEqual(Object.keys(yield* metrics), before)
+    }).pipe(Effect.provide(over([forever("Never.")], {
+      breaker: { mode: "forcedOpen" },
+      retry: { circuitWait: 0 }
+    }))))
+
+  it.effect("count nothing as refused that a circuit only observes", () =>
+    Effect.gen(function*() {
+      yield* Effect.exit(ClaudeService.create(hello))
+      yield* ClaudeService.create(hello)
+      assert.deepInclude(yield* metrics, {
+        [`anthropic_circuit_state{group=${Model.lookup(model).group}}`]: 2,
+        [`anthropic_circuit_refusals_total{group=${Model.lookup(model).group}}`]: 0
+      })
+    }).pipe(Effect.provide(over([failed, "Sent."], { breaker: { consecutiveFailures: 1, mode: "observe" } }))))
 
   it.effect("show limits, what is left of them, and who waits", () =>
     Effect.gen(function*() {

@@ -222,6 +222,12 @@ export const metrics = {
     description: "Changes of the phase of a circuit",
     labels: { group: "group", to: "to" }
   },
+  circuitRefusals: {
+    name: "anthropic_circuit_refusals_total",
+    type: "counter",
+    description: "Attempts that a circuit refused, so that they were not sent",
+    labels: { group: "group" }
+  },
   budgetRemaining: {
     name: "anthropic_budget_remaining_usd",
     type: "gauge",

@@ -103,12 +103,12 @@ const kinds: ReadonlyArray<readonly [name: string, tool: Tool.Any, wire: object]
   [
     "a tool of the API that has no name here",
     Tool.providerDefined({
-      id: "anthropic.oracle_20270101",
-      customName: "Oracle",
-      providerName: "oracle",
-      args: Schema.Struct({ truth: Schema.Boolean })
-    })({ truth: true }),
-    { type: "oracle_20270101", name: "oracle", truth: true }
+      id: "anthropic.web_fetch_20260209",
+      customName: "Fetch",
+      providerName: "web_fetch",
+      args: Schema.Struct({ max_uses: Schema.Int })
+    })({ max_uses: 1 }),
+    { type: "web_fetch_20260209", name: "web_fetch", max_uses: 1 }
   ]
 ]
 

@@ -162,9 +162,10 @@ class Usuals {
   }
 }
 
-/** What all gates of a breaker share. */
+/** What is around a gate: `refused` is told of each refusal. */
 export interface Around {
   readonly clock: Clock.Clock
+  readonly refused: () => void
   readonly run: (effect: Effect.Effect<void>) => void
 }
 
@@ -388,10 +389,10 @@ export class Gate {
 
   /** A half-open circuit may close before its round ends: asking again is worth it earlier. */
   private refuse(attempt: Attempt, { isForced, isHalfOpen, waitMillis }: Refusal): CircuitOpenError {
-    const { halfOpenDuration } = this.circuit.rules
+    this.around.refused()
     return new CircuitOpenError({
       group: this.group,
-      retryAfter: Duration.millis(isHalfOpen ? Math.min(waitMillis, halfOpenDuration) : waitMillis),
+      retryAfter: Duration.millis(isHalfOpen ? Math.min(waitMillis, this.circuit.rules.halfOpenDuration) : waitMillis),
       isForced,
       attempts: attempt.number - 1
     })

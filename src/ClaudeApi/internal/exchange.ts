@@ -237,7 +237,8 @@ const families = {
 export const hear = (self: Exchange, headers: Headers | undefined): void => {
   if (headers === undefined) return
   self.headers = headers
-  self.requestId = named(self, headers.get("request-id"))
+  const requestId = headers.get("request-id")
+  self.requestId = requestId === null || harmlessName.test(requestId) ? requestId ?? undefined : named(self, requestId)
   const requests = limitOf(headers, families.requests)
   const tokens = limitOf(headers, families.tokens)
   const inputTokens = limitOf(headers, families.inputTokens)
@@ -358,8 +359,8 @@ export const decoded = <A extends object>(
 export const completed = (self: Exchange, { isEstimated, model, refusal, stopReason, usage }: Used): void => {
   self.attempt.outcome = Outcome.Completed({
     usage,
-    model: named(self, model),
-    stopReason: named(self, stopReason),
+    model: model === self.attempt.model ? model : named(self, model),
+    stopReason: stopReason === "end_turn" ? stopReason : named(self, stopReason),
     limits: self.limits,
     requestId: self.requestId,
     ...(refusal === undefined ? undefined : { refusal }),

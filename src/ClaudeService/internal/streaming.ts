@@ -1,4 +1,5 @@
 /** A stream that is held back until its first content, and carries what had arrived when it breaks later. */
+import type { Message } from "@anthropic-ai/sdk/resources/messages"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -79,7 +80,8 @@ const afterContent = (
   const following = Effect.catch(
     Effect.map(rest, noted),
     (error): Effect.Effect<never, StreamError | Cause.Done> => {
-      const partial = accumulator.message()
+      // A number beyond all bounds came as JSON and has none: with it the error would cross no wire.
+      const partial = accumulator.message() && JSON.parse(JSON.stringify(accumulator.message())) as Message
       if (Cause.isDone(error)) return Effect.fail(error)
       if (!isApiError(error) || partial === undefined) {
         failed(error)

@@ -49,6 +49,7 @@ const toolOf = (body: Body, asked: string): Tool | undefined => {
 
 /** The first document that may be cited, as a citation of its beginning. */
 const citation = (body: Body): unknown => {
+  if (body.messages.every(({ content }) => typeof content === "string")) return undefined
   const blocks = body.messages.flatMap(({ content, role }) =>
     typeof content === "string" || role !== "user" ? [] : content
   )

@@ -8,6 +8,7 @@ import * as Http from "node:http"
 import type { AddressInfo } from "node:net"
 import type { Core } from "./Core.ts"
 import { drive } from "./Drive.ts"
+import type { Step, Steps } from "./Step.ts"
 
 /** How many characters of a stream are gathered before they are written, as long as nothing waits. */
 const gather = 16_384
@@ -15,12 +16,47 @@ const gather = 16_384
 /** Ends the open answers of a server. */
 type Live = Set<() => void>
 
+const sendWhole = (response: Http.ServerResponse, status: number, headers: Record<string, string>, body: string) => {
+  response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(body) })
+  response.end(body)
+}
+
+/** Answers a request: at once where the first step is the whole answer, as for most calls, else step by step. */
 const answer = (
   core: Core,
   live: Live,
   request: Http.IncomingMessage,
   response: Http.ServerResponse,
   body: Buffer | undefined
+) => {
+  const isText = core.isText(request.headers["content-type"])
+  const steps = core.accept({
+    method: request.method ?? "GET",
+    path: request.url ?? "/",
+    origin: `http://${request.headers.host ?? "127.0.0.1"}`,
+    header: (name) => {
+      const value = request.headers[name]
+      return typeof value === "string" ? value : value?.[0]
+    },
+    body: isText ? body?.toString() ?? "" : "",
+    bytes: isText ? undefined : body,
+    tooLarge: body === undefined
+  })
+  const first = steps.next()
+  if (first._tag !== "Head" || first.body === undefined) return follow(core, live, request, response, first, steps)
+  const { body: whole, headers, status } = first
+  // an answer that cannot be sent ends like a server that crashed, for this request only
+  if (Result.isFailure(Result.try(() => sendWhole(response, status, headers, whole)))) request.socket.destroy()
+}
+
+/** Sends an answer of several steps, of which the first was taken. */
+const follow = (
+  core: Core,
+  live: Live,
+  request: Http.IncomingMessage,
+  response: Http.ServerResponse,
+  first: Step,
+  rest: Steps
 ) => {
   let held: Array<string | Uint8Array> = []
   let size = 0
@@ -35,27 +71,22 @@ const answer = (
     size = 0
     return response.write(out)
   }
-  const isText = core.isText(request.headers["content-type"])
-  const steps = core.accept({
-    method: request.method ?? "GET",
-    path: request.url ?? "/",
-    origin: `http://${request.headers.host ?? "127.0.0.1"}`,
-    header: (name) => {
-      const value = request.headers[name]
-      return typeof value === "string" ? value : value?.[0]
+  let next: Step | undefined = first
+  const steps: Steps = {
+    next: () => {
+      const step = next ?? rest.next()
+      next = undefined
+      return step
     },
-    body: isText ? body?.toString() ?? "" : "",
-    bytes: isText ? undefined : body,
-    tooLarge: body === undefined
-  })
+    abort: rest.abort
+  }
   const driver = drive(steps, core.wait, {
     head: (status, headers, whole) => {
       if (whole === undefined) {
         response.writeHead(status, headers)
         return true
       }
-      response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(whole) })
-      response.end(whole)
+      sendWhole(response, status, headers, whole)
       return false
     },
     data: (data) => {
