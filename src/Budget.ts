@@ -223,6 +223,13 @@ export const layerStoreMemory = (
 export const layerStoreEventually = <E, R>(store: Layer.Layer<Store, E, R>): Layer.Layer<Store, never, R> =>
   Layer.effect(Store, Eventually.make(Store, store))
 
+/** Those that do not end are of no use after a crash, and those without any length would be renewed without a pause. */
+const leaseOf = (lease: Duration.Input = "2 minutes"): number => {
+  const millis = Math.ceil(Duration.toMillis(lease))
+  if (millis >= 1 && millis < Infinity) return millis
+  throw new RangeError(`Budget: lease must be finite and at least 1 ms, and is ${millis} ms`)
+}
+
 /** How many settlements are queued while the store does not answer. */
 const maxSettlements = 100_000
 
@@ -238,7 +245,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const catalogue = yield* Model.Catalogue
   const clock = yield* Clock.Clock
   const owner = (yield* Random.nextIntBetween(0, 2 ** 52)).toString(36)
-  const leaseMillis = Math.ceil(Duration.toMillis(options.lease ?? "2 minutes"))
+  const leaseMillis = leaseOf(options.lease)
   const timeoutMillis = Duration.toMillis(options.timeout ?? "2 seconds")
   const waitMillis = Duration.toMillis(options.waitForRoom ?? 0)
   const countsLapsed = (options.lapsed ?? (options.reserveOutput === "learned" ? "released" : "spent")) === "spent"

@@ -39,6 +39,7 @@ import { ClaudeApi } from "./ClaudeApi.ts"
 import type { ApiError, CircuitOpenError } from "./ClaudeError.ts"
 import * as Feed from "./internal/feed.ts"
 import { TenantLabel } from "./internal/metrics.ts"
+import { nameOf } from "./internal/text.ts"
 import * as Model from "./Model.ts"
 import { type Content, contentAttributes, contentOf, type Settings as Shown } from "./Monitor/internal/content.ts"
 import type { Event, GiveUp, Happening, Status } from "./Monitor/internal/events.ts"
@@ -176,7 +177,7 @@ const settingsOf = Effect.fnUntraced(function*(options: Options) {
   if (sample !== undefined && !(sample >= 0 && sample <= 1)) {
     throw new RangeError(`Monitor: log.sample must be a number from 0 to 1, and is ${sample}`)
   }
-  const tenants = new Set(options.tenants)
+  const tenants = new Set(options.tenants?.map(nameOf))
   if (tenants.size > maxTenants) {
     throw new RangeError(
       `Monitor: there can be ${maxTenants} tenants that label metrics, and there are ${tenants.size}`

@@ -36,6 +36,7 @@ import { admitted, type Policy } from "./Attempt.ts"
 import type { RateLimitedLocallyError } from "./ClaudeError.ts"
 import { MaxRetryAfter } from "./internal/maxRetryAfter.ts"
 import { TenantLabel } from "./internal/metrics.ts"
+import { nameOf } from "./internal/text.ts"
 import * as Model from "./Model.ts"
 import * as Buckets from "./RateLimiter/internal/Buckets.ts"
 import type { BucketSet, Levels, Reserved } from "./RateLimiter/internal/BucketSet.ts"
@@ -215,7 +216,7 @@ const settings = (options: Options, maxRetryAfter: Duration.Input) => {
     burstMillis,
     maxQueue,
     maxPauseMillis: Duration.toMillis(options.maxRetryAfter ?? maxRetryAfter),
-    weights: new Map(Object.entries(weights)),
+    weights: new Map(Object.entries(weights).map(([name, weight]) => [nameOf(name), weight])),
     timeoutMillis: Duration.toMillis(options.storeTimeout ?? "250 millis"),
     flushMillis: Duration.toMillis(options.flushEvery ?? "100 millis"),
     processes: Math.max(1, options.processes || 1)

@@ -226,6 +226,10 @@ describe("Budget", () => {
         "BudgetInputError Budget: what is credited to all must be from 0 to 9,000,000 US dollars, not NaN.",
         "BudgetInputError Budget: a credit to users cannot be for the instant Infinity."
       ])
+      for (const lease of [0, -1, NaN, Infinity]) {
+        const exit = yield* Effect.exit(Layer.build(Budget.layer({ budgets: [all], lease })))
+        assert.include(String(exit), "Budget: lease must be finite and at least 1 ms, and is")
+      }
       const build = Effect.exit(Layer.build(Budget.layer({ budgets: [{ ...all, limits: { acme: 1 } }] })))
       assert.include(
         String(yield* build),

@@ -234,7 +234,8 @@ describe("metrics", () => {
       const call = (tenant: string) => CallContext.annotate(ClaudeService.create(hello), { tenant })
       yield* TestClock.adjust("2 seconds")
       yield* ClaudeService.create(hello)
-      const acme = yield* Effect.forkChild(call("acme"), { startImmediately: true })
+      const named = "ac\ufffdme"
+      const acme = yield* Effect.forkChild(call("ac\0me"), { startImmediately: true })
       const first = yield* Effect.forkChild(call("t-0"), { startImmediately: true })
       const before = (yield* Metric.snapshot).length
       const others = yield* Effect.forEach(
@@ -243,22 +244,22 @@ describe("metrics", () => {
       )
       const queue = `anthropic_rate_limit_queue{group=${Model.lookup(model).group},priority=standard`
       const all = yield* metrics
-      assert.deepStrictEqual([all[`${queue},tenant=acme}`], all[`${queue},tenant=other}`]], [1, 501])
+      assert.deepStrictEqual([all[`${queue},tenant=${named}}`], all[`${queue},tenant=other}`]], [1, 501])
       assert.strictEqual((yield* Metric.snapshot).length, before)
       yield* TestClock.adjust("1 second")
       yield* Fiber.interruptAll([acme, first, ...others])
       const after = yield* metrics
-      assert.deepStrictEqual([after[`${queue},tenant=acme}`], after[`${queue},tenant=other}`]], [0, 0])
+      assert.deepStrictEqual([after[`${queue},tenant=${named}}`], after[`${queue},tenant=other}`]], [0, 0])
       assert.hasAllKeys(
         Object.fromEntries(Object.entries(after).filter(([name]) => /(wait_seconds|queue)\{.*tenant/.test(name))),
-        ["acme", "other"].flatMap((tenant) => [
+        [named, "other"].flatMap((tenant) => [
           `${queue},tenant=${tenant}}`,
           `anthropic_wait_seconds{for=limits,priority=standard,tenant=${tenant}}`
         ])
       )
     }).pipe(Effect.provide(over([forever("In time.")], {
       limiter: { limits: { requestsPerMinute: 1 } },
-      monitor: { tenants: ["acme"], log: false }
+      monitor: { tenants: ["ac\0me"], log: false }
     }))))
 
   it.effect("are of at most 50 tenants", () =>

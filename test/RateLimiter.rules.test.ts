@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Duration, Effect, Exit, Fiber, Logger, Redacted } from "effect"
 import * as Attempt from "effect-claude/Attempt"
-import type { CallContext } from "effect-claude/CallContext"
+import * as CallContext from "effect-claude/CallContext"
 import { RateLimitError } from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as RateLimiter from "effect-claude/RateLimiter"
@@ -13,7 +13,7 @@ import { TestClock } from "effect/testing"
 import { driven } from "./utils/http.ts"
 import { type Call, chance, poisson, quantile, seeds, traffic, waits } from "./utils/limiterTraffic.ts"
 
-interface Sketch extends Partial<CallContext> {
+interface Sketch extends Partial<CallContext.CallContext> {
   readonly input?: number
   readonly maxOutput?: number
   readonly kind?: Attempt.CallKind
@@ -370,7 +370,12 @@ describe("RateLimiter, charges", () => {
 })
 
 /** Five tenants or users or request types of equal share; the first has most of the demand, which is one and a half times the limit. */
-const crowd = (seed: number, part: number, minutes: number, nameOf: (index: number) => Partial<CallContext>) => {
+const crowd = (
+  seed: number,
+  part: number,
+  minutes: number,
+  nameOf: (index: number) => Partial<CallContext.CallContext>
+) => {
   const next = chance(seed)
   const demand = 1.5 * 100
   return Array.from(
@@ -393,7 +398,7 @@ describe("RateLimiter, fair shares inside a class", () => {
       return yield* traffic(calls, length, () => limiter)
     }).pipe(limited({ limits, ...options }))
 
-  const kinds: ReadonlyArray<readonly [string, (index: number) => Partial<CallContext>]> = [
+  const kinds: ReadonlyArray<readonly [string, (index: number) => Partial<CallContext.CallContext>]> = [
     ["tenants", (index) => ({ tenant: `t${index}`, user: "everybody" })],
     ["users", (index) => ({ user: `u${index}`, requestType: "any" })],
     ["request types", (index) => ({ requestType: `r${index}` })],
@@ -505,6 +510,26 @@ describe("RateLimiter, fair shares inside a class", () => {
       const sent = yield* run(calls, {}, 5)
       assert.isTrue(sent.every(({ sentAt }) => sentAt !== undefined))
     }))
+
+  it.effect.each(["é".repeat(300), "a\0b"])(
+    "weighs tenants by the names that are given, whatever these are (%#)",
+    (name) =>
+      Effect.gen(function*() {
+        const served: Record<string, number> = { [name]: 0, other: 0 }
+        const ask = (tenant: string) =>
+          ClaudeService.create(ClaudeTest.hello).pipe(
+            CallContext.annotate({ tenant }),
+            Effect.tap(Effect.sync(() => served[tenant]!++))
+          )
+        for (let n = 0; n < 100; n++) yield* Effect.forEach([name, "other"], (tenant) => Effect.forkChild(ask(tenant)))
+        yield* TestClock.adjust("100 seconds")
+        assert.approximately(served[name]! / (served[name]! + served["other"]!), 0.75, 0.03)
+      }).pipe(Effect.provide(ClaudeService.layerWithParts({
+        api: ClaudeTest.layerApi(ClaudeTest.forever("Yes.")),
+        keys: [ClaudeTest.key],
+        limiter: { limits: { requestsPerMinute: 60 }, burst: "1 second", weights: { [name]: 3 } }
+      })))
+  )
 
   it.effect("refuses weights that make no sense", () =>
     Effect.gen(function*() {

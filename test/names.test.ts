@@ -38,12 +38,12 @@ const stores = {
   })
 }
 
-const over = (ledger: Layer.Layer<CostLedger.CostLedger, unknown, PriceBook.PriceBook>) =>
+const over = (ledger: Layer.Layer<CostLedger.CostLedger, unknown, PriceBook.PriceBook>, options = budgets) =>
   ClaudeService.layerWithParts({
     api: ClaudeTest.layerApi(ClaudeTest.forever("Yes.")),
     keys: [ClaudeTest.key],
     limiter: { limits: "scale" },
-    budget: { budgets },
+    budget: { budgets: options },
     ledger
   })
 
@@ -96,6 +96,29 @@ describe("names of callers", () => {
       const rows = yield* Stream.runCollect((yield* CostLedger.CostLedger).rows({ from: 0, to: Infinity }))
       assert.strictEqual(new Set(rows.map(({ requestType }) => requestType)).size, 150)
     }).pipe(Effect.provide(over(CostLedger.layer()))), 60_000)
+
+  it.effect("mean the same in options as in calls, however long they are and whatever is in them", () =>
+    Effect.gen(function*() {
+      const names = ["é".repeat(300), "a\0b"]
+      for (const name of names) {
+        const options: ReadonlyArray<Budget.BudgetOptions> = [
+          { name: "divided", per: { tag: name }, limit: 1 },
+          { name: "tagged", limit: 1, filter: { tags: { [name]: [name] } } },
+          { name: "begins", limit: 1, filter: { tenant: [`${name.slice(0, 2)}*`] } }
+        ]
+        const states = yield* Effect.gen(function*() {
+          yield* ClaudeService.create(ClaudeTest.hello).pipe(
+            CallContext.annotate({ tenant: name, tags: { [name]: name } })
+          )
+          return yield* (yield* Budget.Budget).snapshot
+        }).pipe(Effect.provide(Layer.fresh(over(CostLedger.layer(), options))))
+        for (const { account, budget, spentNanoUsd } of states) {
+          assert.isAbove(spentNanoUsd, 0, budget)
+          assert.strictEqual(account, budget === "divided" ? nameOf(name) : "")
+        }
+        assert.lengthOf(states, 3)
+      }
+    }))
 
   it("have at most 200 bytes, stay apart, and stay as they are", () => {
     for (const unit of ["x", "é", "日", "😀", "\ud800", "\n"]) {

@@ -178,14 +178,20 @@ const matchesOf = ({ tags, ...filter }: Filter, { lookup }: Catalogue): Budget["
   const tests = [
     // The keys of a filter without `tags` are dimensions.
     ...Object.entries(filter).map(([name, values]) => [name as "tenant" | "user" | "model" | "key", values] as const),
-    ...Object.entries(tags ?? {}).map(([tag, values]) => [{ tag }, values] as const)
+    ...Object.entries(tags ?? {}).map(([tag, values]) => [{ tag: nameOf(tag) }, values] as const)
   ].flatMap(([dimension, values]) =>
     values === undefined
       ? []
       : [{
         dimension,
         holds: isOneOf(
-          values.map((value) => dimension === "model" ? lookup(value).id : value.endsWith("*") ? value : nameOf(value))
+          values.map((value) =>
+            dimension === "model"
+              ? lookup(value).id
+              : value.endsWith("*")
+              ? `${nameOf(value.slice(0, -1))}*`
+              : nameOf(value)
+          )
         )
       }]
   )
@@ -222,7 +228,7 @@ const budgetOf = (options: BudgetOptions, catalogue: Catalogue, countsLapsed: bo
   return {
     name,
     window,
-    dimension: per,
+    dimension: typeof per === "object" ? { tag: nameOf(per.tag) } : per,
     isOfKey: per === "key" || filter?.key !== undefined,
     matches: filter === undefined ? undefined : matchesOf(filter, catalogue),
     whole: per === undefined ? account("") : undefined,
