@@ -58,9 +58,8 @@ interface Ticket {
   hung: boolean
 }
 
-/** Nobody knows how long such attempts take, so they hang after two minutes, and nobody leaves late before one. */
+/** Nobody knows how long such attempts take, so they hang after two minutes. */
 const hungMillis = 120_000
-const lateMillis = 60_000
 
 /** The rules of a circuit over everything it ever saw, with no thought to what that costs. */
 class Reference {
@@ -70,6 +69,7 @@ class Reference {
   stretch = 0
   /** Those that were let in while it was closed, in the order in which they were sent. */
   private admitted: Array<Ticket> = []
+  private forgotten = -Infinity
   private sweptAt = -Infinity
   openings: Array<{ readonly at: number; readonly seconds: number }> = []
   private closedAt = 0
@@ -80,9 +80,26 @@ class Reference {
   private roundAt = 0
   private running = 0
   private proofs = 0
+  /** How long the newest callers since the last recovery waited, and whether for an answer. */
+  private waits: Array<{ readonly millis: number; readonly isAnswered: boolean }> = []
 
   constructor(settings: Settings) {
     this.settings = settings
+  }
+
+  waited(millis: number, isAnswered: boolean) {
+    this.waits = [...this.waits, { millis, isAnswered }].slice(-64)
+  }
+
+  /** Who waits for longer leaves late: each attempt is of a kind of its own, which may take twice as long as nine of ten others, or a minute. */
+  get lateMillis(): number {
+    const answers = this.waits.filter(({ isAnswered }) => isAnswered).map(({ millis }) => millis)
+    const usual = answers.filter((time) => {
+      const known = answers.filter((millis) => millis <= time).length
+      const longer = this.waits.filter(({ isAnswered, millis }) => millis > time || (millis === time && !isAnswered))
+      return known >= 0.9 * (known + longer.length)
+    })
+    return answers.length < 10 || usual.length === 0 ? 60_000 : 2 * Math.min(...usual)
   }
 
   /** How many attempts or milliseconds a slot has, and how many slots a window. */
@@ -106,9 +123,10 @@ class Reference {
   /** The attempts of the window that ends with a slot, as far as they are remembered. */
   private windowTo(last: number, now: number): ReadonlyArray<Ticket> {
     const { length } = this.slots
-    const forgotten = this.slotAt(now) - 7 * length
+    // What was too old once is not remembered again when the newest attempt turns out to be none.
+    this.forgotten = Math.max(this.forgotten, this.slotAt(now) - 7 * length)
     return this.admitted.filter(({ end, slot }) =>
-      end !== "nothing" && slot > Math.max(last - length, forgotten) && slot <= last
+      end !== "nothing" && slot > Math.max(last - length, this.forgotten) && slot <= last
     )
   }
 
@@ -124,6 +142,7 @@ class Reference {
     this.phase = phase
     this.stretch++
     this.admitted = []
+    this.forgotten = -Infinity
     this.sweptAt = -Infinity
   }
 
@@ -256,6 +275,7 @@ class Reference {
     if (verdict !== undefined && !isBad) {
       if (++this.proofs < Math.min(this.settings.successes, this.settings.trials)) return
       this.closedAt = now
+      this.waits = []
       return this.step("closed")
     }
     if (this.phase !== "halfOpen" || ticket.round < this.firstRound) return
@@ -268,6 +288,7 @@ class Reference {
   }
 
   reset() {
+    if (this.phase !== "closed") this.waits = []
     this.step("closed")
     this.phase = "closed"
     this.openings = []
@@ -333,10 +354,13 @@ describe("CircuitBreaker, against a reference", () => {
           else yield* Deferred.succeed(call.end, outcome)
           yield* Fiber.await(call.fiber)
           running = running.filter((other) => other !== call)
-          const slow = now - call.at > slowMillis
+          const millis = now - call.at
+          const slow = millis > slowMillis
           const isLeft = interrupt || outcome._tag === "Aborted"
+          const isLate = isLeft && millis > reference.lateMillis
+          if (isLeft ? !isLate : outcome._tag === "Completed") reference.waited(millis, !isLeft)
           const verdict = isLeft
-            ? now - call.at >= lateMillis ? { failed: true, slow } : undefined
+            ? isLate ? { failed: true, slow } : undefined
             : isFailed === undefined
             ? undefined
             : { failed: isFailed, slow }

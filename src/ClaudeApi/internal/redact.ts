@@ -227,7 +227,7 @@ export const redact = (
 const name = /^[A-Za-z0-9][A-Za-z0-9_.:@/+=-]{0,127}$/
 
 /** Names that no secret is, so that they need no look at any. */
-export const harmlessName = /^(req_\w{1,64}|end_turn|max_tokens|stop_sequence|tool_use|pause_turn|refusal)$/
+export const harmlessName = /^(?:req_\w{1,24}|end_turn|max_tokens|stop_sequence|tool_use|pause_turn|refusal)$/
 
 const lettersIn = (reading: Reading): string => String.fromCharCode(...lettersOf(reading).codes)
 
