@@ -91,7 +91,7 @@ class Reference {
     this.waits = [...this.waits, { millis, isAnswered }].slice(-64)
   }
 
-  /** Who waits for longer leaves late: each attempt is of a kind of its own, which may take twice as long as nine of ten others, or a minute. */
+  /** Who waits for as long leaves late: each attempt is of a kind of its own, which may take twice as long as nine of ten others, or a minute. */
   get lateMillis(): number {
     const answers = this.waits.filter(({ isAnswered }) => isAnswered).map(({ millis }) => millis)
     const usual = answers.filter((time) => {
@@ -357,7 +357,7 @@ describe("CircuitBreaker, against a reference", () => {
           const millis = now - call.at
           const slow = millis > slowMillis
           const isLeft = interrupt || outcome._tag === "Aborted"
-          const isLate = isLeft && millis > reference.lateMillis
+          const isLate = isLeft && millis > 0 && millis >= reference.lateMillis
           if (isLeft ? !isLate : outcome._tag === "Completed") reference.waited(millis, !isLeft)
           const verdict = isLeft
             ? isLate ? { failed: true, slow } : undefined

@@ -136,7 +136,7 @@ class Usuals {
   /** Whether a caller who left after `millis` had waited for longer than such calls usually take. */
   leftLate(attempt: Attempt, millis: number): boolean {
     const usual = this.of(attempt)
-    const isLate = millis > (usual.millis ?? firstMillis)
+    const isLate = millis > 0 && millis >= (usual.millis ?? firstMillis)
     if (!isLate) usual.add(millis, false)
     return isLate
   }
