@@ -13,9 +13,10 @@ import {
   Schema,
   Stream
 } from "effect"
-import { Attempt, Model, PriceBook, Usage } from "effect-claude"
+import { Attempt, ClaudeService, Model, PriceBook, Usage } from "effect-claude"
 import { AuthError, ServerError } from "effect-claude/ClaudeError"
 import * as CostLedger from "effect-claude/CostLedger"
+import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { TestClock } from "effect/testing"
 import { all } from "./suites/CostLedgerStore.ts"
 import * as Attempts from "./utils/attempts.ts"
@@ -594,6 +595,19 @@ describe("CostLedger", () => {
       yield* TestClock.adjust("11 minutes")
       assert.deepStrictEqual((yield* rows).map(({ callId }) => callId), ["late"])
     }).pipe(using({ keepFor: "1 hour", keepRows: 2_500 })))
+
+  it.effect("writes what is kept in memory at once: 20,000 calls in a row at a port that does not wait lose no row", () =>
+    Effect.gen(function*() {
+      yield* Effect.replicateEffect(ClaudeService.create(ClaudeTest.hello), 20_000, { discard: true })
+      const ledger = yield* CostLedger.CostLedger
+      const { evictedRows, ...rest } = yield* ledger.status
+      assert.deepStrictEqual(rest, { pendingRows: 0, lostRows: 0, isDown: false })
+      assert.isAtLeast(evictedRows, 10_000)
+    }).pipe(
+      Effect.provide(
+        ClaudeService.layerWithParts({ api: ClaudeTest.layerApi(ClaudeTest.forever("Hi.")), keys: [ClaudeTest.key] })
+      )
+    ))
 
   it.effect("says when a bounded store evicts rows", () => {
     const log = logged()
