@@ -14,13 +14,13 @@ import { type Event, isContent } from "../../MessageStream.ts"
 import type * as Model from "../../Model.ts"
 import { cacheTtl } from "../../PriceBook.ts"
 import * as Usage from "../../Usage.ts"
+import * as Chunks from "./chunks.ts"
 import { isPageType } from "./errorBody.ts"
 import * as EventStream from "./eventStream.ts"
 import * as Exchange from "./exchange.ts"
 import * as Failures from "./failures.ts"
 import { HiddenOutput } from "./hiddenOutput.ts"
 import * as Misread from "./misread.ts"
-import * as Reading from "./reading.ts"
 
 /** The most bytes of a stream that are decoded at once, before and after its first content. */
 const firstStep = 1024
@@ -197,7 +197,7 @@ const pull = (
   let failure: Effect.Effect<never, ApiError> | undefined
 
   /** Reads what follows the last event, so that the connection can serve the next call. */
-  const end = Reading.read(exchange, reader, "yes").pipe(
+  const end = Chunks.read(exchange, reader, "yes").pipe(
     Effect.timeoutOption(endMillis),
     Effect.option,
     Effect.andThen((last) => {
@@ -252,7 +252,7 @@ const pull = (
     if (decoder.whole()) return end
     if (unread !== undefined) return decoded(unread)
     if (failure !== undefined) return failure
-    return Effect.matchEffect(Reading.inTime(exchange, reader, "unknown", received.hasContent), {
+    return Effect.matchEffect(Chunks.inTime(exchange, reader, "unknown", received.hasContent), {
       onFailure: (error) => ended(Effect.fail(error)),
       onSuccess: (read) => {
         if (read.done) return ended(Effect.suspend(() => Effect.fail(cut())))
@@ -290,7 +290,7 @@ export const stream = (
     attempt.outcome = aborted(exchange, received)
     const recorded = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Effect.onError(effect, (cause) => Effect.sync(() => Exchange.failed(exchange, received, cause)))
-    const response = yield* recorded(Reading.head(exchange, send))
+    const response = yield* recorded(Chunks.head(exchange, send))
     const type = (response.headers.get("content-type") ?? "").toLowerCase()
     if (isPageType(type)) return yield* recorded(Effect.fail(Failures.page(exchange)))
     if (response.body === null) return yield* recorded(Effect.fail(Failures.malformed(exchange)))
