@@ -34,6 +34,7 @@ import type { Attempt, MessageAttempt } from "./Attempt.ts"
 import { isUnconnected } from "./ClaudeApi/internal/apiError.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
 import * as Misread from "./ClaudeApi/internal/misread.ts"
+import * as Proxy from "./ClaudeApi/internal/proxy.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
 import * as Sendable from "./ClaudeApi/internal/sendable.ts"
 import * as Settings from "./ClaudeApi/internal/settings.ts"
@@ -260,6 +261,7 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
   const idle = Duration.toMillis(options.timeouts?.idle ?? "2 minutes")
   const bounds: Exchange.Bounds = {
     baseUrl,
+    secrets: Proxy.secrets(options),
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
     firstContent: Duration.toMillis(options.timeouts?.firstContent ?? Infinity),
     idle,

@@ -24,6 +24,8 @@ import { harmlessName, token } from "./redact.ts"
 /** Time limits, in milliseconds, and who watches them; the most bytes that are read of an answer, and where requests go. */
 export interface Bounds {
   readonly baseUrl: string
+  /** Users and passwords of proxies. */
+  readonly secrets: ReadonlyArray<string>
   readonly headers: number
   readonly firstContent: number
   readonly idle: number
@@ -233,6 +235,9 @@ const families = {
   outputTokens: limitHeaders("output-tokens")
 }
 
+/** The bytes of a chunk; no number where a `fetch` of one's own gives anything else. */
+export const sizeOf = ({ value }: { readonly value: Uint8Array | undefined }): number => value?.byteLength ?? NaN
+
 /** Keeps what the headers of the response say. */
 export const hear = (self: Exchange, headers: Headers | undefined): void => {
   if (headers === undefined) return
@@ -297,8 +302,8 @@ export const plain = <A extends object>(
             text += utf8.decode()
             return resume(decoded(self, parsed(text), text, type, is))
           }
-          bytes += chunk.value.byteLength
-          if (bytes > bounds.maxBytes) return resume(Effect.fail(Failures.malformed(self, "yes")))
+          bytes += sizeOf(chunk)
+          if (!(bytes <= bounds.maxBytes)) return resume(Effect.fail(Failures.malformed(self, "yes")))
           text += utf8.decode(chunk.value, { stream: true })
           readMore()
         }
