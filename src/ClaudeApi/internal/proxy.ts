@@ -38,7 +38,6 @@ const isProxyUrl = (text: string): boolean => {
   return /^(https?|socks5?):$/.test(protocol) && Option.isSome(decoded(`${username} ${password}`))
 }
 
-
 /** Says nothing of the URL, which may have a password. */
 const refusal = (where: string): Config.ConfigError =>
   new Config.ConfigError(new SourceError({ message: `${where}: expected the URL of a proxy, http, https or socks5` }))
@@ -66,9 +65,7 @@ export const connections = (
   if (proxy === false) return Effect.succeed({ agent: ({ Agent }) => new Agent(own), isProxied: false })
   const proxied = { headersTimeout: 0, bodyTimeout: 0, allowH2: http2, requestTls: { allowH2: http2, preferH2: http2 } }
   if (proxy === true) {
-    const wrong = variables.find((name) =>
-      variable(name) !== "" && !isProxyUrl(variable(name))
-    )
+    const wrong = variables.find((name) => variable(name) !== "" && !isProxyUrl(variable(name)))
     return wrong === undefined
       ? Effect.succeed({ agent: ({ EnvHttpProxyAgent }) => new EnvHttpProxyAgent(proxied), isProxied: true })
       : Effect.fail(refusal(wrong))
