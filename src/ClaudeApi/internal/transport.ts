@@ -233,13 +233,15 @@ export const ofFetch =
     const controller = new AbortController()
     waiting.whenOver = () => controller.abort(aborted)
     if (waiting.isOver) return Promise.reject(aborted)
-    return (fetch ?? globalThis.fetch)(url, {
+    const init: RequestInit = {
       method,
       headers: new Headers(headers),
       redirect: "manual",
       signal: controller.signal,
       ...(body === undefined ? undefined : { body })
-    }).then((response) => {
+    }
+    // What it throws is a rejection too, and it may answer at once.
+    return new Promise<Response>((resolve) => resolve((fetch ?? globalThis.fetch)(url, init))).then((response) => {
       if (response.body === null || typeof response.body.getReader === "function") return response
       throw new TypeError("fetch gave a body that is not a ReadableStream")
     })
