@@ -238,9 +238,6 @@ export const begin = <A>(self: Exchange, make: Make, resume: Resume<A>, onHead: 
   Promise.resolve(self).then(make).then(send, unmade)
 }
 
-/** The bytes of a chunk; no number where a `fetch` of one's own gives anything else. */
-export const sizeOf = ({ value }: { readonly value: Uint8Array | undefined }): number => value?.byteLength ?? NaN
-
 /** Keeps what the headers of the response say. */
 const hear = (self: Exchange, headers: Headers): void => {
   self.headers = headers
@@ -288,7 +285,8 @@ export const plain = <A extends object>(
             text += utf8.decode()
             return resume(decoded(self, parsed(text), text, type, is))
           }
-          bytes += sizeOf(chunk)
+          // A `fetch` of one's own may give anything: what has no length is no answer.
+          bytes += chunk.value?.byteLength ?? NaN
           if (!(bytes <= bounds.maxBytes)) return resume(Effect.fail(Failures.malformed(self, "yes")))
           text += utf8.decode(chunk.value, { stream: true })
           readMore()
