@@ -229,15 +229,18 @@ export const ofFetch =
     const controller = new AbortController()
     waiting.whenOver = () => controller.abort(aborted)
     if (waiting.isOver) return Promise.reject(aborted)
-    return (fetch ?? globalThis.fetch)(url, {
+    const init: RequestInit = {
       method,
       headers: new Headers(headers),
       redirect: "manual",
       signal: controller.signal,
       ...(body === undefined ? undefined : { body })
-    }).then((response) => {
-      if (response.body === null || typeof response.body.getReader === "function") return response
-      throw new TypeError("fetch gave a body that is not a ReadableStream")
+    }
+    // Inside a promise, where what a `fetch` throws is a rejection too.
+    return Promise.resolve().then(() => (fetch ?? globalThis.fetch)(url, init)).then((response) => {
+      const { body } = response
+      if (body === null || (typeof body.getReader === "function" && !body.locked)) return response
+      throw new TypeError("fetch gave a body that is no ReadableStream, or one that somebody reads")
     })
   }
 
