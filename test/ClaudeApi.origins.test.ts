@@ -185,6 +185,12 @@ describe("a fetch of one's own", () => {
         () => ({}) as Response,
         () => undefined as unknown as Response,
         () => {
+          const locked = new Response("{}")
+          locked.body?.getReader()
+          return locked
+        },
+        () => new Response(new ReadableStream({ start: (body) => body.enqueue("{} as text") })),
+        () => {
           throw new Error("no")
         }
       ]

@@ -232,7 +232,7 @@ export const begin = <A>(self: Exchange, make: Make, resume: Resume<A>, onHead: 
     resume(Effect.failSync(() => ApiErrors.unmade(cause, Failures.sent(self))))
   }
   const send = (wire: Wire): void => {
-    self.bounds.send(wire, self).then(answered, broken)
+    self.bounds.send(wire, self).then(answered).catch(broken)
   }
   // Inside a promise, where what is thrown is a rejection too.
   Promise.resolve(self).then(make).then(send, unmade)
@@ -296,7 +296,7 @@ export const plain = <A extends object>(
           const now = elapsed(self.clock)
           setLimit(self, "idle", now + bounds.idle, true)
           if (now >= self.until) return endedBy(() => Failures.expired(self))
-          reader.read().then(onChunk, lost)
+          reader.read().then(onChunk).catch(lost)
         }
         begin(self, make, resume, (response) => {
           self.billed = "yes"
