@@ -29,7 +29,7 @@ const floors = {
     "RateLimiter",
     "RetryPolicy"
   ],
-  composition: ["Claude", "ClaudeConfig", "ClaudeService", "Health", "index"],
+  composition: ["Claude", "ClaudeConfig", "ClaudeService", "Health", "StructuredOutput", "index"],
   edges: [
     "Budget/Sql",
     "CircuitBreaker/Redis",
