@@ -260,7 +260,7 @@ const streamed = (loop: Loop): Stream.Stream<MessageStream.Event, unknown, unkno
     const accumulator = MessageStream.accumulate()
     let isWhole = false
     const events = Stream.unwrap(Effect.map(ClaudeService, (claude) =>
-      claude.streamWithReport(loop.request(), ({ outcome: _, ...took }) =>
+      claude.streamWithReport(loop.request(), ({ outcome: _outcome, ...took }) =>
         Effect.sync(() =>
           loop.report(took)
         ))))
