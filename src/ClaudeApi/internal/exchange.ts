@@ -26,6 +26,8 @@ import { textOf, type Transport, type Waiting, type Wire } from "./transport.ts"
 /** Where requests go and how; time limits, in milliseconds, and who watches them; the most bytes that are read of an answer. */
 export interface Bounds {
   readonly baseUrl: string
+  /** Users and passwords of proxies. */
+  readonly secrets: ReadonlyArray<string>
   readonly send: Transport
   readonly headers: number
   readonly firstContent: number
@@ -283,8 +285,9 @@ export const plain = <A extends object>(
             text += utf8.decode()
             return resume(decoded(self, parsed(text), text, type, is))
           }
-          bytes += chunk.value.byteLength
-          if (bytes > bounds.maxBytes) return resume(Effect.fail(Failures.malformed(self, "yes")))
+          // A `fetch` of one's own may give anything: what has no length is no answer.
+          bytes += chunk.value?.byteLength ?? NaN
+          if (!(bytes <= bounds.maxBytes)) return resume(Effect.fail(Failures.malformed(self, "yes")))
           text += utf8.decode(chunk.value, { stream: true })
           readMore()
         }
