@@ -32,7 +32,6 @@ const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
 /** The environment of a command that has a key for the simulator of the test, and nothing else. */
 const environment = Effect.map(SimulatorServer.SimulatorServer, ({ url }) => ({
   PATH: process.env["PATH"],
-  NODE_NO_WARNINGS: "1", // Node 22 says that node:sqlite is experimental, and other things about colours
   XDG_CONFIG_HOME: "/none",
   ANTHROPIC_API_KEY: Simulator.apiKey,
   ANTHROPIC_BASE_URL: url
