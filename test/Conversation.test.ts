@@ -303,7 +303,7 @@ describe("a streamed loop of three tools", () => {
           )
         }
       }),
-    20_000
+    60_000
   )
 })
 

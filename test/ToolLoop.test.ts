@@ -1,14 +1,7 @@
 import type { Message, Tool } from "@anthropic-ai/sdk/resources/messages"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Data, Deferred, Effect, Exit, Fiber, Ref, Schema, Stream } from "effect"
-import {
-  CallContext,
-  type ClaudeError,
-  type ClaudeService,
-  MessageStream,
-  type Request,
-  ToolLoop
-} from "effect-claude"
+import { CallContext, type ClaudeError, type ClaudeService, MessageStream, type Request, ToolLoop } from "effect-claude"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Simulator from "effect-claude/testing/Simulator"
 import { TestClock } from "effect/testing"
