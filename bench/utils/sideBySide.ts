@@ -2,6 +2,7 @@
 import Anthropic from "@anthropic-ai/sdk"
 import { ManagedRuntime, Redacted } from "effect"
 import * as ClaudeService from "../../src/ClaudeService.ts"
+import type * as RateLimiter from "../../src/RateLimiter.ts"
 import type { Row } from "../run.ts"
 
 const apiKey = "sk-ant-bench"
@@ -10,9 +11,9 @@ const apiKey = "sk-ant-bench"
 export const sdk = (baseURL: string): Anthropic => new Anthropic({ apiKey, baseURL })
 
 /** `ClaudeService` with its default policies. */
-export const service = (baseUrl: string) =>
+export const service = (baseUrl: string, limiter?: RateLimiter.Options) =>
   ManagedRuntime.make(
-    ClaudeService.layer({ api: { baseUrl }, keys: Redacted.make(apiKey) })
+    ClaudeService.layer({ api: { baseUrl }, keys: Redacted.make(apiKey), ...(limiter && { limiter }) })
   )
 
 /** Runs all of a slice, and gives what it wants a median of: microseconds until the first event of each stream. */
@@ -70,7 +71,7 @@ export const alternate = async (
   return pairs
 }
 
-const peer = "@anthropic-ai/sdk"
+export const peer = "@anthropic-ai/sdk"
 
 /** Reports both figures and the median of what ours is to theirs in each pair. */
 export const compare = (
