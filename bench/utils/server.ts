@@ -128,7 +128,7 @@ const serve = () => {
   const server = createServer(async (request, response) => {
     if (request.url === "/open/v1/messages") return open(response)
     // A collector of telemetry, which takes whatever comes.
-    if (request.url !== "/v1/messages") {
+    if (request.url?.startsWith("/v1/messages") !== true) {
       request.resume()
       return response.end()
     }
