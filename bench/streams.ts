@@ -8,7 +8,7 @@ import * as ClaudeService from "../src/ClaudeService.ts"
 import type { Run } from "./run.ts"
 import { openStreams } from "./utils/openStreams.ts"
 import { events, start } from "./utils/server.ts"
-import { alternate, compare, median, peer, sdk, service, workers } from "./utils/sideBySide.ts"
+import { alternate, compare, median, sdk, sdkName, service, workers } from "./utils/sideBySide.ts"
 
 const request = {
   model: "claude-sonnet-5-5",
@@ -89,7 +89,7 @@ export const run: Run = async (report) => {
         pairs,
         { ...row, n: rounds * count },
         { figure: "time_to_first_event_us", unit: "us", ratio: "time_to_first_event_ratio" },
-        ({ firstMicros }) => firstMicros
+        ({ noted }) => median(noted)
       )
       if (concurrency > 1) continue
       const before = await server.connections()
@@ -108,8 +108,14 @@ export const run: Run = async (report) => {
     const row = { case: `${openCount} open`, n: pairs.length }
     const mebibytes = { ...row, metric: "memory_mib", unit: "MiB" }
     report({ ...mebibytes, value: median(pairs.map(({ ours }) => ours)) / 2 ** 20, peer: "effect-claude" })
-    report({ ...mebibytes, value: median(pairs.map(({ theirs }) => theirs)) / 2 ** 20, peer })
-    report({ ...row, metric: "memory_ratio", value: median(pairs.map(({ ratio }) => ratio)), unit: "ratio", peer })
+    report({ ...mebibytes, value: median(pairs.map(({ theirs }) => theirs)) / 2 ** 20, peer: sdkName })
+    report({
+      ...row,
+      metric: "memory_ratio",
+      value: median(pairs.map(({ ratio }) => ratio)),
+      unit: "ratio",
+      peer: sdkName
+    })
   } finally {
     await runtime.dispose()
     server.stop()
