@@ -27,6 +27,7 @@ const sender: Sender = {
   process: "me",
   call: 1,
   acknowledged: 0,
+  answered: 0,
   abandoned: [],
   reserved: zero,
   epoch: 0,
@@ -234,6 +235,7 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the limiter", () => {
                 const last = process.call
                 yield* step({}, {
                   acknowledged: one.lost ? Math.max(0, last - 2) : last,
+                  answered: one.lost ? last + 1 : last,
                   abandoned: one.known ? [last, last - 1] : [],
                   epoch: one.lost ? 1 : 0,
                   known: one.known ? known : undefined,
