@@ -37,7 +37,7 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Redis from "effect/persistence/Redis"
+import type * as Redis from "effect/persistence/Redis"
 import * as CircuitBreaker from "../CircuitBreaker.ts"
 import type { ClaudeApi } from "../ClaudeApi.ts"
 import * as RedisScript from "../internal/redisScript.ts"

@@ -41,7 +41,7 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Redis from "effect/persistence/Redis"
+import type * as Redis from "effect/persistence/Redis"
 import * as RedisScript from "../internal/redisScript.ts"
 import * as RateLimiter from "../RateLimiter.ts"
 import * as script from "./internal/script.ts"

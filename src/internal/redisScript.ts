@@ -1,6 +1,5 @@
 /** Runs Lua on one key in Redis. */
 import * as Effect from "effect/Effect"
-import * as Encoding from "effect/Encoding"
 import * as Redis from "effect/persistence/Redis"
 
 /**
@@ -10,7 +9,7 @@ import * as Redis from "effect/persistence/Redis"
 export const make = Effect.fnUntraced(function*<A>(lua: string) {
   const { send } = yield* Redis.Redis
   const digest = yield* Effect.promise(() => crypto.subtle.digest("SHA-1", new TextEncoder().encode(lua)))
-  const hash = Encoding.encodeHex(new Uint8Array(digest))
+  const hash = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("")
   return (key: string, argument: string): Effect.Effect<A, Redis.RedisError> =>
     Effect.catchIf(
       send<A>("EVALSHA", hash, "1", key, argument),

@@ -1,8 +1,7 @@
 /** Several servers of Redis as one: a cluster whose slots move, and a primary with a replica that takes over. */
-import { NodeRedis } from "@effect/platform-node"
 import { Context, Effect, Layer, type Scope } from "effect"
 import { Redis } from "effect/persistence"
-import { createCluster } from "redis"
+import { createClient, createCluster } from "redis"
 import { eventually } from "./eventually.ts"
 import { freePort } from "./freePort.ts"
 import { type Proxy, proxy } from "./proxy.ts"
@@ -10,8 +9,38 @@ import * as TestRedis from "./redis.ts"
 
 type Send = Redis.Redis["Service"]["send"]
 
-const sendTo = (server: TestRedis.Server): Effect.Effect<Send, never, Scope.Scope> =>
-  Effect.map(Layer.build(TestRedis.connection(server)), (context) => Context.get(context, Redis.Redis).send)
+/** What a client of Redis does here: commands alone. */
+const over = (
+  connect: Effect.Effect<{ readonly destroy: () => void }, never, Scope.Scope>,
+  command: (args: [string, ...Array<string>]) => Promise<unknown>
+) =>
+  Effect.flatMap(connect, () =>
+    Redis.make({
+      send: <A>(...args: [string, ...Array<string>]) =>
+        Effect.tryPromise({
+          try: () => command(args) as Promise<A>, // whoever asks knows what the answer is
+          catch: (cause) => new Redis.RedisError({ cause })
+        }),
+      subscribe: () => Effect.die("not for subscriptions"),
+      connect: Effect.die("not for connections of one caller")
+    }))
+
+/** A client that is back soon after its connection broke, and that ends at once, whatever it waits for. */
+const connection = (url: string): Layer.Layer<Redis.Redis> =>
+  Layer.effect(
+    Redis.Redis,
+    Effect.suspend(() => {
+      const client = createClient({ url, socket: { reconnectStrategy: () => 20 } }).on("error", () => {})
+      return over(
+        Effect.acquireRelease(Effect.promise(() => client.connect()), () => Effect.sync(() => client.destroy())),
+        (args) => client.sendCommand(args)
+      )
+    })
+  )
+
+/** A way to command a server, which comes back when the server does. */
+export const sendTo = ({ url }: TestRedis.Server): Effect.Effect<Send, never, Scope.Scope> =>
+  Effect.map(Layer.build(connection(url)), (context) => Context.get(context, Redis.Redis).send)
 
 /** One node of a cluster, and a way to command it. */
 interface Node {
@@ -87,22 +116,13 @@ export const cluster: Effect.Effect<Cluster, Redis.RedisError, Scope.Scope> = Ef
 export const clusterConnection = (urls: ReadonlyArray<string>): Layer.Layer<Redis.Redis> =>
   Layer.effect(
     Redis.Redis,
-    Effect.gen(function*() {
+    Effect.suspend(() => {
       const client = createCluster({ rootNodes: urls.map((url) => ({ url })) }).on("error", () => {})
-      yield* Effect.acquireRelease(
-        Effect.promise(() => client.connect()),
-        () => Effect.promise(() => client.close())
-      )
-      return yield* Redis.make({
+      return over(
+        Effect.acquireRelease(Effect.promise(() => client.connect()), () => Effect.sync(() => client.destroy())),
         // The third argument of EVAL and of EVALSHA is the key.
-        send: <A>(command: string, ...args: ReadonlyArray<string>) =>
-          Effect.tryPromise({
-            try: () => client.sendCommand<A>(args[2], false, [command, ...args]),
-            catch: (cause) => new Redis.RedisError({ cause })
-          }),
-        subscribe: () => Effect.die("not for subscriptions"),
-        connect: Effect.die("not for connections of one caller")
-      })
+        (args) => client.sendCommand(args[3], false, args)
+      )
     })
   )
 
@@ -118,6 +138,10 @@ export interface Pair {
   readonly cut: Effect.Effect<void, Redis.RedisError>
   /** The primary crashes, and the replica takes over with what it has. */
   readonly takeOver: Effect.Effect<void, Redis.RedisError>
+  /** What was the primary starts again, as a replica. */
+  readonly rejoin: Effect.Effect<void, Redis.RedisError>
+  /** Commands whoever is primary. */
+  readonly send: Send
 }
 
 export const pair: Effect.Effect<Pair, Redis.RedisError, Scope.Scope> = Effect.gen(function*() {
@@ -152,10 +176,15 @@ export const pair: Effect.Effect<Pair, Redis.RedisError, Scope.Scope> = Effect.g
       yield* follow
     }),
     cut: Effect.asVoid(Effect.suspend(() => replica.send("REPLICAOF", "127.0.0.1", "1"))),
-    takeOver: Effect.andThen(Effect.suspend(() => primary.server.kill), promote)
+    takeOver: Effect.andThen(Effect.suspend(() => primary.server.kill), promote),
+    rejoin: Effect.gen(function*() {
+      yield* replica.server.start
+      yield* follow
+      yield* isFollowing
+    }),
+    send: (command, ...args) => Effect.suspend(() => primary.send(command, ...args))
   }
 })
 
-/** A client that is back soon after its connection broke. */
-export const pairConnection = ({ url }: Pair): Layer.Layer<Redis.Redis> =>
-  Layer.fresh(Layer.orDie(NodeRedis.layer({ url, socket: { reconnectStrategy: () => 10 } })))
+/** A client of whoever is primary. */
+export const pairConnection = ({ url }: Pair): Layer.Layer<Redis.Redis> => connection(url)

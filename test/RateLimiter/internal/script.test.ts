@@ -11,6 +11,7 @@ import type { Batch, Reply, Report, Sender, Ticket } from "../../../src/RateLimi
 import * as wire from "../../../src/RateLimiter/internal/wire.ts"
 import { between } from "../../utils/between.ts"
 import * as TestRedis from "../../utils/redis.ts"
+import { runs } from "../../utils/thorough.ts"
 
 /** The script with its clock in our hands. */
 const script = Redis.script(
@@ -295,7 +296,7 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the limiter", () => {
             }
           }
         }),
-      { arbitrary: { runs: 800, size: 80 }, timeout: 120_000 }
+      { arbitrary: { runs: runs(800), size: 80 }, timeout: 120_000 }
     )
 
     it.effect("came by all there is", () =>
