@@ -1,6 +1,6 @@
 /**
  * Processes that share limits, circuits, ledger and budgets, among all faults at once, and a watcher outside of them:
- * `npm run bench -- soak [--minutes 3] [--seed 1]`. A third of the time they share one Redis, a third a primary with a replica that takes over, a third a
+ * `npm run bench -- soak [--minutes 4] [--seed 1]`. A third of the time they share one Redis, a third a primary with a replica that takes over, a third a
  * cluster of three; and one PostgreSQL.
  *
  * - `survived`: how often each thing happened, and how calls ended.
@@ -18,6 +18,12 @@ import { kinds, type Shared } from "./soak/redis.ts"
 import { deadlineMillis, type Rest, start, tightModel, tightUsd, type Worker } from "./soak/worker.ts"
 
 const processes = 3
+
+/** What it takes to start, to come to rest twice and to end. */
+const aroundMillis = 45_000
+
+/** The longest that the event loop may be busy: an answer of thirty megabytes is parsed in one go, by anybody. */
+const busyMillis = 1_000
 const { Fault } = Simulator
 
 /** What the API does wrong by itself. */
@@ -105,7 +111,7 @@ const grown = (before: Rest, after: Rest): ReadonlyArray<string> => {
 export const run: Run = async (report) => {
   const { values } = parseArgs({
     args: process.argv.slice(3),
-    options: { minutes: { type: "string", default: "3" }, seed: { type: "string", default: "1" } }
+    options: { minutes: { type: "string", default: "4" }, seed: { type: "string", default: "1" } }
   })
   const seed = Number(values.seed)
   const phaseMillis = Math.min(30, Number(values.minutes)) * 60_000 / kinds.length
@@ -211,7 +217,7 @@ export const run: Run = async (report) => {
           )
           book.holds(
             "event loop is free",
-            late < 10_000 && vitals.delayMillis < 500,
+            late < 10_000 && vitals.delayMillis < busyMillis,
             () => `${task.name}: ${late} ms, p99 ${vitals.delayMillis} ms`
           )
         }
@@ -261,7 +267,7 @@ export const run: Run = async (report) => {
       }
     }
     const names = Object.keys(happenings)
-    const end = performance.now() + Math.max(10_000, phaseMillis - 30_000)
+    const end = performance.now() + Math.max(10_000, phaseMillis - aroundMillis)
     const lane = async (mine: ReadonlyArray<string>) => {
       // Each at least once, as far as there is time, then by chance.
       const order = [...mine].sort(() => dice.next() - 0.5)
