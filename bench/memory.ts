@@ -4,20 +4,46 @@
  *
  * - `heap_growth`: to be at most 1.02.
  */
-import { Effect, Layer, Redacted } from "effect"
+import type { Message } from "@anthropic-ai/sdk/resources/messages"
+import { Effect, Layer, Redacted, Stream } from "effect"
 import * as Attempt from "../src/Attempt.ts"
 import * as Budget from "../src/Budget.ts"
 import * as CallContext from "../src/CallContext.ts"
 import { ClaudeApi } from "../src/ClaudeApi.ts"
 import * as ClaudeService from "../src/ClaudeService.ts"
+import * as CostOptimizer from "../src/CostOptimizer.ts"
 import * as Monitor from "../src/Monitor.ts"
-import * as ClaudeTest from "../src/testing/ClaudeTest.ts"
 import * as Usage from "../src/Usage.ts"
 import type { Run } from "./run.ts"
 
 const first = 10_000
 const last = Number(process.argv[3] ?? 1_000_000)
 const model = "claude-sonnet-5-5"
+
+const message: Message = {
+  id: "msg_1",
+  type: "message",
+  role: "assistant",
+  model,
+  content: [{ type: "text", text: "Hello.", citations: null }],
+  container: null,
+  diagnostics: null,
+  stop_reason: "end_turn",
+  stop_sequence: null,
+  stop_details: null,
+  usage: {
+    cache_creation: null,
+    cache_creation_input_tokens: null,
+    cache_read_input_tokens: null,
+    inference_geo: null,
+    input_tokens: 20,
+    output_tokens: 10,
+    output_tokens_details: null,
+    server_tool_use: null,
+    service_tier: null,
+    speed: null
+  }
+}
 
 /** Nothing is remembered of a call. */
 const api = Layer.succeed(ClaudeApi, {
@@ -31,9 +57,9 @@ const api = Layer.succeed(ClaudeApi, {
         requestId: `req_${attempt.callId}`,
         stopReason: "end_turn"
       })
-      return ClaudeTest.reply
+      return message
     }),
-  stream: () => Effect.die("not asked for") as never,
+  stream: () => Stream.die("not asked for"),
   countTokens: () => Effect.die("not asked for"),
   models: () => Effect.die("not asked for"),
   model: () => Effect.die("not asked for")
@@ -43,7 +69,7 @@ const layer = ClaudeService.layerWithParts({
   api,
   keys: [Redacted.make("sk-ant-one"), Redacted.make("sk-ant-two")],
   limiter: {},
-  optimizer: {},
+  optimizer: { rules: [CostOptimizer.cacheBreakpoints()] },
   budget: {
     budgets: [{ name: "all", limit: 1e6 }, {
       name: "tenants",
