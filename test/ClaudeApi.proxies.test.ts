@@ -272,14 +272,14 @@ describe.skipIf(!Certificate.isInstalled)("HTTP/2", () => {
   it.effect("has the same errors, time limits and interruptions", () =>
     Effect.gen(function*() {
       const api = yield* secured
-      const layer = service(api.url, { http2: true, timeouts: { idle: "100 millis" } })
+      const layer = service(api.url, { http2: true, timeouts: { idle: "1 second" } })
       yield* Effect.gen(function*() {
         const overloaded = yield* Effect.flip(ClaudeService.create({ ...hello, max_tokens: 529 }))
         assert.deepInclude(overloaded, { _tag: "ServerError", overloaded: true, status: 529, requestId: "req_529" })
         const stalled = yield* Effect.flip(Stream.runDrain(ClaudeService.stream({ ...hello, max_tokens: 1 })))
         assert.strictEqual(stalled._tag, "StreamInterruptedError")
         const late = ClaudeService.stream({ ...hello, max_tokens: 1 }).pipe(
-          CallContext.withDeadlineStream("50 millis"),
+          CallContext.withDeadlineStream("500 millis"),
           Stream.runDrain
         )
         assert.strictEqual((yield* Effect.flip(late))._tag, "StreamInterruptedError")

@@ -154,8 +154,10 @@ const awake = (self: Exchange, lateMillis: number): void => {
 export class Watch {
   private readonly idle: number
   private readonly open = new Set<Exchange>()
-  private fiber: Fiber.Fiber<never> | undefined
+  private fiber: Fiber.Fiber<void> | undefined
   private wakeAt = Infinity
+  /** Counts the fibers: only the last one goes on. */
+  private turn = 0
   /** The clock of those that are open. */
   clock: Clock.Clock | undefined
 
@@ -175,13 +177,18 @@ export class Watch {
 
   private restart(clock: Clock.Clock | undefined): void {
     this.fiber?.interruptUnsafe()
+    this.fiber = undefined
     this.clock = clock
     this.wakeAt = Infinity
-    this.fiber = clock && Effect.runForkWith(Context.make(Clock.Clock, clock))(this.run(clock))
+    const turn = ++this.turn
+    if (clock === undefined) return
+    const fiber = Effect.runForkWith(Context.make(Clock.Clock, clock))(this.run(clock, turn))
+    // Whoever was waiting goes on at once, and may have begun the next exchange.
+    if (turn === this.turn) this.fiber = fiber
   }
 
-  private readonly run = Effect.fnUntraced(function*(this: Watch, clock: Clock.Clock) {
-    while (true) {
+  private readonly run = Effect.fnUntraced(function*(this: Watch, clock: Clock.Clock, turn: number) {
+    while (turn === this.turn) {
       const now = elapsed(clock)
       let next = now + this.idle
       const due: Array<Exchange> = []
@@ -192,6 +199,7 @@ export class Watch {
       }
       this.wakeAt = next
       for (const self of due) self.expire?.(Failures.expired(self))
+      if (turn !== this.turn) return
       yield* Effect.sleep(Math.max(1, Math.ceil(next - now)))
       const lateMillis = elapsed(clock) - next
       if (lateMillis <= maxLateMillis) continue
