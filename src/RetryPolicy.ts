@@ -33,6 +33,7 @@ import { CallContext } from "./CallContext.ts"
 import {
   type ApiError,
   type Billed,
+  type CallError,
   type CircuitOpenError,
   DeadlineExceededError,
   isApiError,
@@ -142,6 +143,21 @@ export interface Listener {
 }
 
 /**
+ * Where else a call may be made than at the model that it asks for.
+ *
+ * - `next`: after a failure, whether another attempt follows at once: `on`, elsewhere, or `back` where the call has been before, which makes what failed
+ *   since of no account. `pay` takes a token of the retry budget, where there is one, for an attempt that repeats one of this call.
+ * - `begin`: the next attempt is the first after a wait.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Elsewhere {
+  readonly next: (error: CallError, pay: () => boolean) => "on" | "back" | undefined
+  readonly begin: () => void
+}
+
+/**
  * Completes when attempts may go that the circuit has refused: it has closed, or its mode or its options were changed.
  *
  * @category models
@@ -156,6 +172,8 @@ export type Changed = (refusal: CircuitOpenError) => Effect.Effect<void>
  * - After a `CircuitOpenError` the call asks again when the circuit may admit it, or soon after it has `changed`, as long as it has waited no longer
  *   than `circuitWait` for circuits, its deadline allows, and it may be retried at all. Nothing was sent, so this uses up neither a retry nor the retry budget.
  * - A failure after which `mayMove` holds is followed by another attempt at once. That is no retry, and uses up nothing.
+ * - So is one after which `elsewhere` knows a `next` attempt. Where that fails too, and those after it, the call goes on as if the first of them had failed
+ *   alone: its error decides about waits and retries, and is the error of the call.
  * - A wait that would end after the deadline of the caller fails immediately with `DeadlineExceededError`. So does an attempt
  *   that fails after the deadline.
  * - The error of a call is its last one; `lastError` is the error of the API before that, and `billed` the worst of all attempts.
@@ -168,7 +186,8 @@ export class RetryPolicy extends Context.Service<RetryPolicy, {
     attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
     mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
     listener?: Listener,
-    changed?: Changed
+    changed?: Changed,
+    elsewhere?: Elsewhere
   ) => Effect.Effect<A, E | ApiError | DeadlineExceededError, R>
 }>()("effect-claude/RetryPolicy") {}
 
@@ -241,6 +260,11 @@ const waitBy = (step: Step, now: number, error: ApiError): Effect.Effect<number>
     onFailure: Effect.failCause
   })
 
+const isCallError = (error: unknown): error is CallError => isApiError(error) || isRefusal(error)
+
+const errorOf = <E>(history: History.History, error: E): E =>
+  history === History.none || !isCallError(error) ? error : History.inLightOf(history, error)
+
 const hintOf = (error: ApiError): number => error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter)
 
 /**
@@ -267,41 +291,65 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
       attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
       mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
       listener?: Listener,
-      changed: Changed = unchanging
+      changed: Changed = unchanging,
+      elsewhere?: Elsewhere
     ) {
       const context = yield* CallContext
       const { priority, retries } = context
       const waitedMillis: Array<number> = []
       let step: Step | undefined
       let history = History.none
-      let number = 1
+      let sent = 0
       let moves = 0
-      // A retry has taken its token, and nothing was sent for it.
+      let tokens = 0 // that it has taken
+      // A token was taken for an attempt, and nothing was sent for it.
       let isPaidAhead = false
       let circuitMillis = 0 // that it has waited for circuits
-      const outOfTime = (attempts: number) => new DeadlineExceededError({ ...history, attempts })
+      /** The failure that made the call go elsewhere, and what was before it. */
+      let first: History.Failed | undefined
+      const outOfTime = () => new DeadlineExceededError({ ...history, attempts: sent })
+      const pay = () => {
+        if (!isPaidAhead && budget.take()) {
+          isPaidAhead = true
+          tokens++
+        }
+        return isPaidAhead
+      }
       while (true) {
         const began = context.deadline === undefined ? 0 : yield* Clock.currentTimeMillis
-        if (began >= (context.deadline ?? Infinity)) return yield* outOfTime(number - 1)
+        if (began >= (context.deadline ?? Infinity)) return yield* outOfTime()
 
-        const result = yield* Effect.result(attempt({ number, waitedMillis, moves, ...history }))
+        const result = yield* Effect.result(attempt({ number: sent + 1, waitedMillis, moves, ...history }))
         if (Result.isSuccess(result)) {
-          if (budget.isDrawnOn) budget.earn(waitedMillis.length)
+          if (budget.isDrawnOn) budget.earn(tokens)
           return result.success
         }
-        const error = result.failure
-        const isSent = !isRefusal(error) && isApiError(error)
-        const isPlain = history === History.none || !(isRefusal(error) || isSent)
-        const failed = Effect.fail(isPlain ? error : History.inLightOf(history, error))
-        if (isSent) {
-          history = History.after(history, error)
+        const before = history
+        const last = result.failure
+        if (isApiError(last)) {
+          sent++
+          history = History.after(history, last)
           isPaidAhead = false
         }
-        if (mayMove !== undefined && (yield* mayMove(error))) {
+        if (mayMove !== undefined && (yield* mayMove(last))) {
           moves++
-          if (isSent) number++
           continue
         }
+        if (elsewhere !== undefined && isCallError(last)) {
+          const next = elsewhere.next(last, pay)
+          if (next !== undefined) {
+            first = next === "back" ? undefined : first ?? { error: last, before }
+            moves = 0
+            continue
+          }
+        }
+        const error = first === undefined ? last : first.error as E | ApiError // it was one of them
+        const ended = first === undefined ? errorOf(before, last) : History.ofFirst(first, history, sent) as E | ApiError
+        const failed = Effect.suspend(() => {
+          if (isPaidAhead) budget.giveBack()
+          return Effect.fail(ended)
+        })
+        first = undefined
         const now = yield* Clock.currentTimeMillis
         const { deadline = Infinity } = context
         if (isOpenCircuit(error)) {
@@ -314,13 +362,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
             yield* Effect.raceFirst(Effect.sleep(wait), Effect.andThen(changed(error), Effect.sleep(apart)))
             circuitMillis += Math.max(1, (yield* Clock.currentTimeMillis) - now)
             moves = 0
+            elsewhere?.begin()
             continue
           }
         }
-        if (!isSent) {
-          if (isPaidAhead) budget.giveBack()
-          return yield* failed
-        }
+        if (!isApiError(error)) return yield* failed
 
         step ??= yield* Schedule.toStep(rulesOf(retries))
         const hint = hintOf(error)
@@ -328,23 +374,22 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         const wait = mayWait ? Math.max(hint, yield* waitBy(step, now, error)) : Infinity
         if (deadline < Infinity && (now >= deadline || (wait < Infinity && now + wait >= deadline))) {
           if (error.isRetryable) listener?.gaveUp(error, "deadline")
-          return yield* outOfTime(number)
+          return yield* outOfTime()
         }
         // A wait without end is the end of a schedule.
         if (wait === Infinity) {
           if (error.isRetryable) listener?.gaveUp(error, hint > maxRetryAfter ? "retry_after" : "retries")
           return yield* failed
         }
-        if (!budget.take()) {
+        if (!pay()) {
           listener?.gaveUp(error, "retry_budget")
           return yield* failed
         }
         listener?.retrying(error, wait)
         yield* Effect.onInterrupt(Effect.sleep(wait), () => Effect.sync(() => budget.giveBack()))
         waitedMillis.push(wait)
-        isPaidAhead = true
-        number++
         moves = 0
+        elsewhere?.begin()
       }
     })
   })

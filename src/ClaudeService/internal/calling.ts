@@ -14,6 +14,7 @@ import type { ClaudeApi } from "../../ClaudeApi.ts"
 import type { ApiError, CallError, InputRejectedError, Refusal } from "../../ClaudeError.ts"
 import * as CostOptimizer from "../../CostOptimizer.ts"
 import * as Estimate from "../../Estimate.ts"
+import type { Course, Fallback } from "../../Fallback.ts"
 import * as InputSanitizer from "../../InputSanitizer.ts"
 import type { KeyPool } from "../../KeyPool.ts"
 import * as Model from "../../Model.ts"
@@ -35,11 +36,12 @@ export interface Parts {
   readonly changed: Changed
   readonly monitor: Pick<Monitor.Monitor["Service"], "call">
   readonly kinds: Attempt.CallKinds
+  readonly fallback: Fallback["Service"]
 }
 
 /** Makes the calls of a service that are answered as a whole. */
 export const make = Effect.fnUntraced(function*(parts: Parts) {
-  const { api, book, changed, kinds, mayMove, monitor, perAttempt, retries } = parts
+  const { api, book, changed, fallback, kinds, mayMove, monitor, perAttempt, retries } = parts
   const { lookup } = yield* Model.Catalogue
   const { begin, beginMessage, sanitize, start } = yield* beginnings(kinds)
 
@@ -47,27 +49,39 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
   const run = <T extends Attempt.Attempt, A>(
     call: Monitor.Call,
     base: Omit<T, "number">,
-    send: (attempt: T, progress: Progress) => Effect.Effect<A, ApiError>
+    send: (attempt: T, progress: Progress) => Effect.Effect<A, ApiError>,
+    course?: Course
   ): Effect.Effect<A, CallError> => {
     let last: T | undefined
     return retries.retry(
       (progress) => {
         const { moves, number } = progress
-        const attempt = last = { ...base, number, moves, previous: last && previousOf(last) } as T // `base` has the rest
+        const now = course?.base ?? base
+        const attempt = last = { ...now, number, moves, previous: previousOf(last, now.model) } as T // `now` has the rest
         return call.attempt(attempt, Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress))))
       },
       (error) => mayMove(last, error),
       call,
-      changed
+      changed,
+      course
     )
   }
+
+  /** The other models that a call may go on to. */
+  const courseOf = (call: Monitor.Call, { base }: MessageCall): Course | undefined =>
+    fallback.rules.length === 0 && base.context.fallback === undefined
+      ? undefined
+      : fallback.follow(base, (model) => kinds.of(model, base.context.requestType), (step) => call.fellBack(step))
 
   const create = (request: Request): Effect.Effect<Message, CallError> =>
     Effect.flatMap(
       bounded,
       (context) =>
         monitor.call(start("chat", request.model, context, request), (call) =>
-          Effect.flatMap(beginMessage(request, context, call, false), ({ base }) => run(call, base, api.send)))
+          Effect.flatMap(
+            beginMessage(request, context, call, false),
+            (message) => run(call, message.base, api.send, courseOf(call, message))
+          ))
     )
 
   const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
@@ -80,7 +94,7 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
             const sent = run(recorder, call.base, (attempt: Attempt.MessageAttempt, progress) => {
               last = [attempt, progress]
               return api.send(attempt)
-            })
+            }, courseOf(recorder, call))
             return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
               ...reportOf(book, call, ...last, now),
               message
@@ -104,7 +118,7 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
           }))
     )
 
-  return { ask, begin: beginMessage, create, createWithReport, sanitize, start }
+  return { ask, begin: beginMessage, courseOf, create, createWithReport, sanitize, start }
 })
 
 /** How calls begin: what all attempts of one share. */

@@ -11,6 +11,7 @@ import * as Usage from "../../Usage.ts"
  *
  * - `attempts`: requests sent; `waits` are those before the second and later ones.
  * - `latency`: from the start of the call, waits included; for a stream, to its end.
+ * - `fallbacks`: the steps from the model asked for to the one that served it, and those that passed a model over.
  * - `model`: the one that served it, as the answer names it.
  * - `costNanoUsd`: what its last attempt cost, in integer nano-dollars; undefined where its model has no price. Attempts before it that
  *   failed are in the ledger.
@@ -26,6 +27,7 @@ export interface Report {
   readonly waits: ReadonlyArray<Duration.Duration>
   readonly latency: Duration.Duration
   readonly keyLabel: string | undefined
+  readonly fallbacks: ReadonlyArray<Attempt.Fallback>
   readonly model: string
   readonly usage: Usage.Usage
   readonly costNanoUsd: number | undefined
@@ -68,7 +70,7 @@ export const reportOf = (
   { waitedMillis }: Progress,
   now: number
 ): Report => {
-  const { key, number, outcome } = attempt
+  const { fallbacks = [], key, model, number, outcome } = attempt
   const cost = Attempt.costOf(book, attempt, now)
   return {
     callId: base.callId,
@@ -77,7 +79,8 @@ export const reportOf = (
     waits: waitedMillis.map((millis) => Duration.millis(millis)),
     latency: Duration.millis(now - began),
     keyLabel: key?.label,
-    model: cost?.model ?? base.model,
+    fallbacks,
+    model: cost?.model ?? model,
     usage: outcome._tag === "NotSent" ? Usage.zero : outcome.usage,
     costNanoUsd: cost?.cost?.nanoUsd,
     changes: base.optimized?.changes ?? [],

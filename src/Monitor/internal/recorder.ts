@@ -84,6 +84,9 @@ const failureOf = (
 const isMessage = (value: unknown): value is Message =>
   typeof value === "object" && value !== null && "type" in value && value.type === "message" && "id" in value
 
+/** The most steps between models that a record has. */
+const maxFallbacks = 32
+
 interface Waiting {
   readonly for: "retry" | "circuit"
   readonly at: number
@@ -108,6 +111,7 @@ export class Recorder {
   private sent = 0
   private retries = 0
   private moves = 0
+  private readonly fallbacks: Array<Attempt.Fallback> = []
   private firstTokenMillis: number | undefined
   /** What the last attempt gave, and what a stream has added up to. */
   private answer: unknown
@@ -282,6 +286,21 @@ export class Recorder {
     this.to.publish({ _tag: "GaveUp", callId: this.callId, attempt, error: error._tag, reason }, now)
   }
 
+  /** It goes on to another model, or passes one over. */
+  fellBack(step: Attempt.Fallback): void {
+    const { because, from, skipped, to } = step
+    const now = this.to.clock.currentTimeMillisUnsafe()
+    if (this.fallbacks.length < maxFallbacks) this.fallbacks.push(step)
+    if (skipped === undefined) this.to.series.of(from).fallbacks[because]!.updateUnsafe(1, this.to.services)
+    this.event("claude.fallback", now, {
+      "claude.fallback.from": from,
+      "claude.fallback.to": to,
+      "claude.reason": because,
+      ...(skipped === undefined ? undefined : { "claude.fallback.skipped": skipped })
+    })
+    this.to.publish({ _tag: "FellBack", callId: this.callId, attempt: this.last?.number ?? 1, ...step }, now)
+  }
+
   /** The first content of a stream has arrived. */
   contentArrived(now: number): void {
     const millis = this.firstTokenMillis = now - this.began
@@ -359,6 +378,7 @@ export class Recorder {
       attempts: this.sent,
       retries: this.retries,
       moves: this.moves,
+      fallbacks: this.fallbacks,
       keyLabel: last?.key?.label,
       usage: this.usage,
       costNanoUsd: this.costNanoUsd,
