@@ -25,22 +25,21 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
-import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { CallContext } from "./CallContext.ts"
+import type { CallContext } from "./CallContext.ts"
+import type { ApiError, DeadlineExceededError } from "./ClaudeError.ts"
 import {
-  type ApiError,
-  type Billed,
-  type CallError,
-  type CircuitOpenError,
-  DeadlineExceededError,
-  isApiError,
-  isRefusal
-} from "./ClaudeError.ts"
+  type Changed,
+  type Elsewhere,
+  hintOf,
+  type Listener,
+  type Progress,
+  retrying
+} from "./RetryPolicy/internal/attempts.ts"
 import { Budget } from "./RetryPolicy/internal/budget.ts"
-import * as History from "./RetryPolicy/internal/history.ts"
+
+export type { Changed, Elsewhere, Listener, Progress } from "./RetryPolicy/internal/attempts.ts"
 
 /**
  * What chance does to a backoff `b`, so that calls that failed together do not come back together.
@@ -113,59 +112,6 @@ export interface Options extends ScheduleOptions {
 }
 
 /**
- * The next attempt: its number (1 for the first), the milliseconds waited before each retry, how many attempts have moved to another key since
- * the last retry, and what is known of those before: how they were billed at worst, and the last error of the API.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Progress {
-  readonly number: number
-  readonly waitedMillis: ReadonlyArray<number>
-  readonly moves: number
-  readonly billed: Billed
-  readonly lastError: ApiError | undefined
-}
-
-/**
- * Hears of what the policy does about one call.
- *
- * - `retrying`: an attempt has failed, or was refused by an open circuit, and will be followed by another after a wait in milliseconds.
- * - `gaveUp`: an attempt has failed with an error that another might have changed, and there is none: no retries are left, no tokens in the budget of
- *   all calls, no time before the deadline, or the server asks for a longer wait than is allowed.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Listener {
-  readonly retrying: (error: ApiError | CircuitOpenError, waitMillis: number) => void
-  readonly gaveUp: (error: ApiError, reason: "retries" | "retry_budget" | "deadline" | "retry_after") => void
-}
-
-/**
- * Where else a call may be made than at the model that it asks for.
- *
- * - `next`: after a failure, whether another attempt follows at once: `on`, elsewhere, or `back` where the call has been before, which makes what failed
- *   since of no account. `pay` takes a token of the retry budget, where there is one, for an attempt that repeats one of this call.
- * - `begin`: the next attempt is the first after a wait.
- *
- * @category models
- * @since 0.2.0
- */
-export interface Elsewhere {
-  readonly next: (error: CallError, pay: () => boolean) => "on" | "back" | undefined
-  readonly begin: () => void
-}
-
-/**
- * Completes when attempts may go that the circuit has refused: it has closed, or its mode or its options were changed.
- *
- * @category models
- * @since 0.2.0
- */
-export type Changed = (refusal: CircuitOpenError) => Effect.Effect<void>
-
-/**
  * Runs the attempts of a call.
  *
  * - `ApiError`s are retried by the schedule; every other failure ends the call, except for the next.
@@ -233,8 +179,6 @@ export const schedule = (options: ScheduleOptions = {}): Schedule.Schedule<numbe
   }))
 }
 
-const unchanging: Changed = () => Effect.never
-
 const defaultCircuitWait = "15 seconds"
 
 /** The longest that a call of each priority waits for circuits, in milliseconds. */
@@ -246,26 +190,6 @@ const circuitWaitOf = ({ circuitWait }: Options): (priority: Priority) => number
   const millis = Duration.toMillis((circuitWait as Duration.Input | undefined) ?? defaultCircuitWait)
   return () => millis
 }
-
-const isOpenCircuit = (error: unknown): error is CircuitOpenError =>
-  isRefusal(error) && error._tag === "CircuitOpenError"
-
-type Step = (now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>
-
-/** The milliseconds until the next attempt; infinite where the schedule has ended. */
-const waitBy = (step: Step, now: number, error: ApiError): Effect.Effect<number> =>
-  Pull.matchEffect(step(now, error), {
-    onSuccess: ([, wait]) => Effect.succeed(Duration.toMillis(wait)),
-    onDone: () => Effect.succeed(Infinity),
-    onFailure: Effect.failCause
-  })
-
-const isCallError = (error: unknown): error is CallError => isApiError(error) || isRefusal(error)
-
-const errorOf = <E>(history: History.History, error: E): E =>
-  history === History.none || !isCallError(error) ? error : History.inLightOf(history, error)
-
-const hintOf = (error: ApiError): number => error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter)
 
 /**
  * Builds the policy. All calls that use this value share its retry budget.
@@ -287,111 +211,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const budget = new Budget({ capacity, earned, perMinute }, yield* Clock.Clock)
 
   return RetryPolicy.of({
-    retry: Effect.fnUntraced(function*<A, E, R>(
-      attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-      mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
-      listener?: Listener,
-      changed: Changed = unchanging,
-      elsewhere?: Elsewhere
-    ) {
-      const context = yield* CallContext
-      const { priority, retries } = context
-      const waitedMillis: Array<number> = []
-      let step: Step | undefined
-      let history = History.none
-      let sent = 0
-      let moves = 0
-      let tokens = 0 // that it has taken
-      // A token was taken for an attempt, and nothing was sent for it.
-      let isPaidAhead = false
-      let circuitMillis = 0 // that it has waited for circuits
-      /** The failure that made the call go elsewhere, and what was before it. */
-      let first: History.Failed | undefined
-      const outOfTime = () => new DeadlineExceededError({ ...history, attempts: sent })
-      const pay = () => {
-        if (!isPaidAhead && budget.take()) {
-          isPaidAhead = true
-          tokens++
-        }
-        return isPaidAhead
-      }
-      while (true) {
-        const began = context.deadline === undefined ? 0 : yield* Clock.currentTimeMillis
-        if (began >= (context.deadline ?? Infinity)) return yield* outOfTime()
-
-        const result = yield* Effect.result(attempt({ number: sent + 1, waitedMillis, moves, ...history }))
-        if (Result.isSuccess(result)) {
-          if (budget.isDrawnOn) budget.earn(tokens)
-          return result.success
-        }
-        const before = history
-        const last = result.failure
-        if (isApiError(last)) {
-          sent++
-          history = History.after(history, last)
-          isPaidAhead = false
-        }
-        if (mayMove !== undefined && (yield* mayMove(last))) {
-          moves++
-          continue
-        }
-        if (elsewhere !== undefined && isCallError(last)) {
-          const next = elsewhere.next(last, pay)
-          if (next !== undefined) {
-            first = next === "back" ? undefined : first ?? { error: last, before }
-            moves = 0
-            continue
-          }
-        }
-        const error = first === undefined ? last : first.error as E | ApiError // it was one of them
-        const ended = first === undefined ? errorOf(before, last) : History.ofFirst(first, history, sent) as E | ApiError
-        const failed = Effect.suspend(() => {
-          if (isPaidAhead) budget.giveBack()
-          return Effect.fail(ended)
-        })
-        first = undefined
-        const now = yield* Clock.currentTimeMillis
-        const { deadline = Infinity } = context
-        if (isOpenCircuit(error)) {
-          // Those that were refused together do not come back together.
-          const apart = Math.ceil((yield* Random.next) * base)
-          const wait = Math.max(1, Duration.toMillis(error.retryAfter)) + apart
-          const most = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
-          if (circuitMillis + wait <= most && now + wait < deadline) {
-            listener?.retrying(error, wait)
-            yield* Effect.raceFirst(Effect.sleep(wait), Effect.andThen(changed(error), Effect.sleep(apart)))
-            circuitMillis += Math.max(1, (yield* Clock.currentTimeMillis) - now)
-            moves = 0
-            elsewhere?.begin()
-            continue
-          }
-        }
-        if (!isApiError(error)) return yield* failed
-
-        step ??= yield* Schedule.toStep(rulesOf(retries))
-        const hint = hintOf(error)
-        const mayWait = error.isRetryable && hint <= maxRetryAfter && waitedMillis.length < (retries ?? Infinity)
-        const wait = mayWait ? Math.max(hint, yield* waitBy(step, now, error)) : Infinity
-        if (deadline < Infinity && (now >= deadline || (wait < Infinity && now + wait >= deadline))) {
-          if (error.isRetryable) listener?.gaveUp(error, "deadline")
-          return yield* outOfTime()
-        }
-        // A wait without end is the end of a schedule.
-        if (wait === Infinity) {
-          if (error.isRetryable) listener?.gaveUp(error, hint > maxRetryAfter ? "retry_after" : "retries")
-          return yield* failed
-        }
-        if (!pay()) {
-          listener?.gaveUp(error, "retry_budget")
-          return yield* failed
-        }
-        listener?.retrying(error, wait)
-        yield* Effect.onInterrupt(Effect.sleep(wait), () => Effect.sync(() => budget.giveBack()))
-        waitedMillis.push(wait)
-        moves = 0
-        elsewhere?.begin()
-      }
-    })
+    retry: retrying({ base, budget, circuitWait, maxRetryAfter, mayRetry, rulesOf })
   })
 })
 

@@ -1,10 +1,11 @@
 /** Other models for calls that the one asked for cannot answer: which conditions let a call go, what it costs, and what is told of it. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Exit, Fiber, Result, Stream } from "effect"
+import { Clock, Duration, Effect, Exit, Fiber, Layer, Result, Stream } from "effect"
 import * as Attempt from "effect-claude/Attempt"
 import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
 import * as CircuitBreaker from "effect-claude/CircuitBreaker"
+import type * as ClaudeConfig from "effect-claude/ClaudeConfig"
 import * as ClaudeError from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
@@ -25,14 +26,18 @@ const overloaded = new ClaudeError.ServerError({ overloaded: true, status: 529 }
 
 const hello = { ...ClaudeTest.hello, model: opus }
 
-type Script = Parameters<typeof ClaudeTest.layerApi>
+type Script = ReadonlyArray<ClaudeTest.Answer<ClaudeError.ApiError>>
 
 /** The service over a script, with its parts and what it was asked beside it. */
 const over = (
   fallback: Fallback.Options,
   script: Script,
-  parts: Pick<ClaudeService.Parts, "breaker" | "retry" | "limiter" | "budget" | "policies"> = {}
-) => ClaudeService.layerWithParts({ ...parts, fallback, api: ClaudeTest.layerApi(...script), keys: [ClaudeTest.key] })
+  parts: Pick<ClaudeConfig.Options, "breaker" | "retry" | "limiter" | "budget"> & Pick<ClaudeService.Parts, "policies"> =
+    {}
+) => {
+  const api = ClaudeTest.layerApi(...script)
+  return Layer.merge(ClaudeService.layerWithParts({ ...parts, fallback, api, keys: [ClaudeTest.key] }), api)
+}
 
 const ask = ClaudeService.createWithReport(hello)
 
@@ -48,16 +53,28 @@ describe("Fallback", () => {
   it.effect("asks the next model at once, and tells in the report, the ledger and the record what was asked and served and why", () =>
     Effect.gen(function*() {
       const records = yield* Effect.forkChild(
-        Stream.runCollect(Stream.take(Stream.filter((yield* Monitor.Monitor).events, ({ _tag }) => _tag === "CallEnded" || _tag === "FellBack"), 2)),
+        Stream.runCollect(
+          Stream.take(
+            Stream.filter((yield* Monitor.Monitor).events, ({ _tag }) => _tag === "CallEnded" || _tag === "FellBack"),
+            2
+          )
+        ),
         { startImmediately: true }
       )
       const report = yield* ask
       assert.strictEqual(yield* Clock.currentTimeMillis, 0)
-      const step = { from: opus, to: sonnet, because: "overloaded", changes: [], skipped: undefined }
+      const step: Attempt.Fallback = { from: opus, to: sonnet, because: "overloaded", changes: [], skipped: undefined }
       assert.deepInclude(report, { model: sonnet, attempts: 2, waits: [], fallbacks: [step] })
       assert.deepStrictEqual(yield* asked, [opus, sonnet])
       const [first, second] = yield* rows
-      assert.deepInclude(first, { attempt: 1, askedModel: opus, sentModel: opus, model: opus, rules: [], outcome: "failed" })
+      assert.deepInclude(first, {
+        attempt: 1,
+        askedModel: opus,
+        sentModel: opus,
+        model: opus,
+        rules: [],
+        outcome: "failed"
+      })
       assert.deepInclude(second, {
         attempt: 2,
         askedModel: opus,
@@ -141,7 +158,9 @@ describe("Fallback", () => {
       const retired = { ...ClaudeTest.hello, model: "claude-opus-4-1-20250805" }
       const report = yield* ClaudeService.createWithReport(retired)
       assert.deepInclude(report.fallbacks[0], { to: sonnet, because: "retired" })
-      const alone = ClaudeService.create(retired).pipe(CallContext.annotate({ fallback: [{ to: "claude-3-5-haiku-20241022" }] }))
+      const alone = ClaudeService.create(retired).pipe(
+        CallContext.annotate({ fallback: [{ to: "claude-3-5-haiku-20241022" }] })
+      )
       yield* alone
       assert.deepStrictEqual(yield* asked, [sonnet, retired.model])
     }).pipe(Effect.provide(over([{ to: sonnet }], ["Yes.", "Yes."]))))
@@ -301,7 +320,9 @@ describe("retries", () => {
     Effect.gen(function*() {
       const slow = Effect.delay(Effect.fail(overloaded), "4 seconds")
       const fiber = yield* Effect.forkChild(
-        CallContext.withDeadline(ask, "6 seconds").pipe(Effect.provide(over([{ to: sonnet }, { to: haiku }], [slow, slow, slow]))),
+        CallContext.withDeadline(ask, "6 seconds").pipe(
+          Effect.provide(over([{ to: sonnet }, { to: haiku }], [slow, slow, slow]))
+        ),
         { startImmediately: true }
       )
       yield* TestClock.adjust("20 seconds")

@@ -33,7 +33,8 @@ const accounted = Effect.gen(function*() {
   const ledger = yield* CostLedger.CostLedger
   const rows = yield* Stream.runCollect(ledger.rows({ from: 0, to: Infinity }))
   const [account] = yield* Effect.flatMap(Budget.Budget, (budget) => budget.snapshot)
-  const sum = (amounts: ReadonlyArray<number | null | undefined>) => amounts.reduce<number>((all, nano) => all + (nano ?? 0), 0)
+  const sum = (amounts: ReadonlyArray<number | null | undefined>) =>
+    amounts.reduce<number>((all, nano) => all + (nano ?? 0), 0)
   return {
     rows,
     billed: sum(billed.map(({ nanoUsd }) => nanoUsd)),
@@ -71,7 +72,7 @@ describe("a model that is overloaded for a minute", () => {
       assert.strictEqual(answered.length, 200)
       assert.strictEqual(new Set(answered.map(({ callId }) => callId)).size, 200)
       assert.isAbove(answered.filter(({ model }) => model === sonnet).length, 125)
-      assert.isAbove(answered.filter(({ model }) => model === opus).length, 40)
+      assert.isAbove(answered.filter(({ model }) => model === opus).length, 30)
       assert.deepStrictEqual([recorded, budgeted, reserved], [billed, billed, 0])
     }).pipe(Effect.provide(Simulator.layerClaude({
       latency: { firstToken: "300 millis", perToken: "1 millis" },

@@ -116,7 +116,7 @@ const rowOf = (
     ? noRules
     : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule))
   // Models are named by programs, and this row says which one was asked.
-  const left = fallbacks?.filter(({ skipped }) => skipped === undefined).at(-1)
+  const [left] = fallbacks?.flatMap((step) => step.skipped === undefined ? [step] : []).slice(-1) ?? []
   return {
     callId: storable(attempt.callId),
     attempt: attempt.number,

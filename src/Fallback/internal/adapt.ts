@@ -32,7 +32,11 @@ const thinkingFor = ({ output_config, thinking }: Request, { rejects }: Model.Mo
     }
     case "between_tools": {
       const { effort } = output_config ?? {}
-      if (rejects.includes("highEffortBetweenTools")) return effort === "xhigh" || effort === "max" ? undefined : thinking
+      if (rejects.includes("highEffortBetweenTools")) {
+        return effort === "xhigh" || effort === "max"
+          ? undefined
+          : thinking
+      }
       // Most models do not know it; the vendor's SDK sends this to its fallbacks.
       return rejects.includes("disabledThinking") ? undefined : { type: "disabled" }
     }

@@ -234,7 +234,12 @@ export class Group {
       this.buckets.reserve(
         this.limits,
         need,
-        Math.min(deadline - began, attempt.patience ?? Infinity, (attempt.waitUntil ?? Infinity) - began, this.maxPauseMillis)
+        Math.min(
+          deadline - began,
+          attempt.patience ?? Infinity,
+          (attempt.waitUntil ?? Infinity) - began,
+          this.maxPauseMillis
+        )
       ),
       ({ reservation }) => {
         this.asking--

@@ -68,7 +68,11 @@ describe("adapt", () => {
   })
 
   it("leaves out what the model refuses and the answer can do without: sampling, and fast mode", () => {
-    const { changes, request } = to(ask({ temperature: 0.5, top_p: null, speed: "fast" }), "claude-opus-4-6", "claude-haiku-5-5")
+    const { changes, request } = to(
+      ask({ temperature: 0.5, top_p: null, speed: "fast" }),
+      "claude-opus-4-6",
+      "claude-haiku-5-5"
+    )
     assert.notProperty(request, "temperature")
     assert.notProperty(request, "speed")
     assert.deepStrictEqual(changes, ["max_tokens 4096 -> 5325", "speed fast -> standard", "without temperature"])
