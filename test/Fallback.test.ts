@@ -32,8 +32,9 @@ type Script = ReadonlyArray<ClaudeTest.Answer<ClaudeError.ApiError>>
 const over = (
   fallback: Fallback.Options,
   script: Script,
-  parts: Pick<ClaudeConfig.Options, "breaker" | "retry" | "limiter" | "budget"> & Pick<ClaudeService.Parts, "policies"> =
-    {}
+  parts:
+    & Pick<ClaudeConfig.Options, "breaker" | "retry" | "limiter" | "budget">
+    & Pick<ClaudeService.Parts, "policies"> = {}
 ) => {
   const api = ClaudeTest.layerApi(...script)
   return Layer.merge(ClaudeService.layerWithParts({ ...parts, fallback, api, keys: [ClaudeTest.key] }), api)
