@@ -113,8 +113,8 @@ export const make = Effect.gen(function*() {
     perAttempt,
     retries
   }
-  const { ask, begin, courseOf, create, createWithReport, sanitize, start } = yield* Calling.make({ ...parts, kinds })
-  const streamWithReport = Streaming.make({ ...parts, start, begin, courseOf })
+  const { ask, begin, create, createWithReport, sanitize, start } = yield* Calling.make({ ...parts, kinds })
+  const streamWithReport = Streaming.make({ ...parts, start, begin })
 
   return ClaudeService.of({
     create,

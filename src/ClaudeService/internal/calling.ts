@@ -43,7 +43,7 @@ export interface Parts {
 export const make = Effect.fnUntraced(function*(parts: Parts) {
   const { api, book, changed, fallback, kinds, mayMove, monitor, perAttempt, retries } = parts
   const { lookup } = yield* Model.Catalogue
-  const { begin, beginMessage, sanitize, start } = yield* beginnings(kinds)
+  const { begin, beginMessage, sanitize, start } = yield* beginnings(kinds, fallback)
 
   /** Runs the attempts of a call, each under its policies. */
   const run = <T extends Attempt.Attempt, A>(
@@ -57,7 +57,8 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
       (progress) => {
         const { moves, number } = progress
         const now = course?.base ?? base
-        const attempt = last = { ...now, number, moves, previous: previousOf(last, now.model) } as T // `now` has the rest
+        const previous = last && previousOf(last, now.model)
+        const attempt = last = { ...now, number, moves, previous } as T // `now` has the rest
         return call.attempt(attempt, Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress))))
       },
       (error) => mayMove(last, error),
@@ -67,12 +68,6 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
     )
   }
 
-  /** The other models that a call may go on to. */
-  const courseOf = (call: Monitor.Call, { base }: MessageCall): Course | undefined =>
-    fallback.rules.length === 0 && base.context.fallback === undefined
-      ? undefined
-      : fallback.follow(base, (model) => kinds.of(model, base.context.requestType), (step) => call.fellBack(step))
-
   const create = (request: Request): Effect.Effect<Message, CallError> =>
     Effect.flatMap(
       bounded,
@@ -80,7 +75,7 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
         monitor.call(start("chat", request.model, context, request), (call) =>
           Effect.flatMap(
             beginMessage(request, context, call, false),
-            (message) => run(call, message.base, api.send, courseOf(call, message))
+            ({ base, course }) => run(call, base, api.send, course)
           ))
     )
 
@@ -94,7 +89,7 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
             const sent = run(recorder, call.base, (attempt: Attempt.MessageAttempt, progress) => {
               last = [attempt, progress]
               return api.send(attempt)
-            }, courseOf(recorder, call))
+            }, call.course)
             return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
               ...reportOf(book, call, ...last, now),
               message
@@ -118,11 +113,11 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
           }))
     )
 
-  return { ask, begin: beginMessage, courseOf, create, createWithReport, sanitize, start }
+  return { ask, begin: beginMessage, create, createWithReport, sanitize, start }
 })
 
 /** How calls begin: what all attempts of one share. */
-const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
+const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds, fallback: Fallback["Service"]) {
   const sanitizer = yield* InputSanitizer.InputSanitizer
   const optimizer = yield* CostOptimizer.CostOptimizer
   const run = (yield* Random.nextIntBetween(0, 36 ** 10)).toString(36).padStart(10, "0")
@@ -188,7 +183,10 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
       isFast: request.speed === "fast" && Model.isFast(facts, request.speed),
       optimized: changes.length === 0 ? undefined : { askedModel: asked.model, changes }
     }
-    return { base, advice, began }
+    const course = fallback.rules.length === 0 && context.fallback === undefined
+      ? undefined
+      : fallback.follow(base, (model) => kinds.of(model, context.requestType), (step) => call.fellBack(step))
+    return { base, advice, began, course }
   })
 
   return { begin, beginMessage, sanitize: sanitizer.sanitize, start }

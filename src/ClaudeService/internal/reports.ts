@@ -2,6 +2,7 @@
 import type { Message } from "@anthropic-ai/sdk/resources/messages"
 import * as Duration from "effect/Duration"
 import * as Attempt from "../../Attempt.ts"
+import type { Course } from "../../Fallback.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Progress } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
@@ -60,6 +61,8 @@ export interface MessageCall {
   readonly base: Omit<Attempt.MessageAttempt, "number">
   readonly advice: ReadonlyArray<Attempt.Change>
   readonly began: number
+  /** The other models that it may go on to. */
+  readonly course: Course | undefined
 }
 
 /** What a call took, once its last attempt has settled. */

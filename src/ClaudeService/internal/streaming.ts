@@ -20,7 +20,6 @@ import {
   type StreamError,
   StreamInterruptedError
 } from "../../ClaudeError.ts"
-import type { Course } from "../../Fallback.ts"
 import type { KeyPool } from "../../KeyPool.ts"
 import * as MessageStream from "../../MessageStream.ts"
 import type { Call, Monitor, Operation, Start } from "../../Monitor.ts"
@@ -136,7 +135,6 @@ interface Parts {
     call: Call,
     stream: boolean
   ) => Effect.Effect<MessageCall, InputRejectedError>
-  readonly courseOf: (call: Call, message: MessageCall) => Course | undefined
 }
 
 /** How far a stream got: to its first attempt, to its first content, or to a failure before that. */
@@ -152,7 +150,7 @@ const endOf = (phase: Phase, outcome: Attempt.Outcome): StreamReport["outcome"] 
     : "aborted"
 
 /** Makes the streams of a service: each attempt under its policies, up to its first content retried transparently. */
-export const make = ({ api, begin, book, changed, courseOf, mayMove, monitor, perAttempt, retries, start }: Parts) => {
+export const make = ({ api, begin, book, changed, mayMove, monitor, perAttempt, retries, start }: Parts) => {
   /** Opens a stream up to its first content; a failure gives back all that its policies took. */
   const open = (
     call: Call,
@@ -194,7 +192,7 @@ export const make = ({ api, begin, book, changed, courseOf, mayMove, monitor, pe
           Effect.gen(function*() {
             const scope = yield* Effect.scope
             const call = yield* begin(request, context, recorded, true)
-            const course = courseOf(recorded, call)
+            const { course } = call
             let phase: Phase = "waiting"
             let last: readonly [Attempt.MessageAttempt, Progress] | undefined
             let failure: unknown
@@ -219,7 +217,7 @@ export const make = ({ api, begin, book, changed, courseOf, mayMove, monitor, pe
                 (progress) => {
                   const { moves, number } = progress
                   const { base } = course ?? call
-                  const previous = previousOf(last?.[0], base.model)
+                  const previous = last && previousOf(last[0], base.model)
                   const attempt: Attempt.MessageAttempt = { ...base, number, moves, previous }
                   last = [attempt, progress]
                   return open(recorded, attempt, progress, scope)

@@ -99,7 +99,9 @@ const waitBy = (step: Step, now: number, error: ApiError): Effect.Effect<number>
     onFailure: Effect.failCause
   })
 
-const isCallError = (error: unknown): error is CallError => isApiError(error) || isRefusal(error)
+const isSent = (error: unknown): error is ApiError => !isRefusal(error) && isApiError(error)
+
+const isCallError = (error: unknown): error is CallError => isRefusal(error) || isApiError(error)
 
 const errorOf = <E>(history: History.History, error: E): E =>
   history === History.none || !isCallError(error) ? error : History.inLightOf(history, error)
@@ -127,7 +129,7 @@ class Past {
   /** One more has failed. */
   add(error: unknown): void {
     this.before = this.history
-    if (!isApiError(error)) return
+    if (!isSent(error)) return
     this.sent++
     this.history = History.after(this.history, error)
     this.isPaidAhead = false
@@ -178,20 +180,22 @@ export const retrying = ({ base, budget, circuitWait, maxRetryAfter, mayRetry, r
     const context = yield* CallContext
     const { priority, retries } = context
     const waitedMillis: Array<number> = []
-    const past = new Past(budget)
+    let past: Past | undefined // most calls have none
     let step: Step | undefined
     let moves = 0
     let circuitMillis = 0 // that it has waited for circuits
-    const outOfTime = () => new DeadlineExceededError({ ...past.history, attempts: past.sent })
+    const outOfTime = () => new DeadlineExceededError({ ...past?.history, attempts: past?.sent ?? 0 })
     while (true) {
       const began = context.deadline === undefined ? 0 : yield* Clock.currentTimeMillis
       if (began >= (context.deadline ?? Infinity)) return yield* outOfTime()
 
-      const result = yield* Effect.result(attempt({ number: past.sent + 1, waitedMillis, moves, ...past.history }))
+      const number = past === undefined ? 1 : past.sent + 1
+      const result = yield* Effect.result(attempt({ number, waitedMillis, moves, ...(past?.history ?? History.none) }))
       if (Result.isSuccess(result)) {
-        if (budget.isDrawnOn) budget.earn(past.tokens)
+        if (budget.isDrawnOn) budget.earn(past?.tokens ?? 0)
         return result.success
       }
+      past ??= new Past(budget)
       past.add(result.failure)
       if (mayMove !== undefined && (yield* mayMove(result.failure))) {
         moves++
@@ -215,7 +219,7 @@ export const retrying = ({ base, budget, circuitWait, maxRetryAfter, mayRetry, r
           continue
         }
       }
-      if (!isApiError(error)) {
+      if (!isSent(error)) {
         past.refund()
         return yield* Effect.fail(ended)
       }
