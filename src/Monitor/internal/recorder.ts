@@ -1,6 +1,5 @@
 /** Records a call: its spans, its metrics, its events, and in the end its record. */
 import type { Message } from "@anthropic-ai/sdk/resources/messages"
-import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -14,7 +13,7 @@ import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
 import type { CallRecord, GiveUp, Happening, Operation, Status, Wait } from "./events.ts"
-import { type Failure, ofCause, ofError } from "./fault.ts"
+import { type Failure, failureOf, ofCause, ofError, retryReason, succeeded } from "./fault.ts"
 import type { Conventions } from "./genAi.ts"
 import type { ModelSeries, Series } from "./series.ts"
 import { describeAttempt, describeCall, nanos } from "./spans.ts"
@@ -61,25 +60,6 @@ export const within = <A, E, R>(span: Tracer.Span | undefined, run: Effect.Effec
   span === undefined ? run : Effect.withParentSpan(run, span, noStack)
 
 const outcomes = { NotSent: "refused", Aborted: "aborted", Failed: "failed", Completed: "completed" } as const
-
-/** The label of a retry after an error. */
-const retryReason = (error: ApiError): string =>
-  error._tag === "RateLimitError"
-    ? "rate_limit"
-    : error._tag === "ConnectionError"
-    ? "connection"
-    : error._tag === "ServerError"
-    ? error.overloaded ? "overloaded" : "server"
-    : "other"
-
-const succeeded = { status: "success", failure: undefined } as const
-
-const failureOf = (
-  cause: Cause.Cause<unknown>
-): { readonly status: Status; readonly failure: Failure | undefined } => ({
-  status: Cause.hasInterruptsOnly(cause) ? "cancelled" : "error",
-  failure: ofCause(cause)
-})
 
 const isMessage = (value: unknown): value is Message =>
   typeof value === "object" && value !== null && "type" in value && value.type === "message" && "id" in value
