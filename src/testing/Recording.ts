@@ -3,7 +3,7 @@
  *
  * A line is `{"request": {"method", "path", "body"}, "response": {"status", "headers", "body"}}`. `method` is `POST` unless it says otherwise, `path` can be a
  * URL, `headers` can be an object or a list of `name` and `value`, and a body is JSON, or a text such as the events of a stream. Lines
- * that are entries of a HAR are read too.
+ * that are entries of a HAR are read too, and so is a list of them. Requests that got no answer are left out.
  *
  * Nothing that could hold a secret is kept: no header of a request, no header of an answer but those of its type, its id and of rate limits,
  * no query, and no text that looks like a key of the API.
@@ -80,6 +80,9 @@ export interface Exchange {
 
 type Fields = Readonly<Record<string, unknown>>
 
+/** Answers that HTTP lets have no body. */
+const bodiless: ReadonlySet<number> = new Set([204, 205, 304])
+
 const kept = /^(content-type|request-id|retry-after(-ms)?|x-should-retry|anthropic-(ratelimit|priority|fast)-[a-z-]+)$/
 
 const withoutKeys = (text: string): string => text.replaceAll(/\bsk-ant-[\w-]{8,}/g, "sk-ant-removed")
@@ -90,6 +93,12 @@ const isField = (value: unknown): value is Fields => Predicate.isObject(value) &
 
 const textOf = (body: unknown): string =>
   body === undefined ? "" : typeof body === "string" ? body : JSON.stringify(body)
+
+/** The body of a request, also where it escapes what would be found in it. */
+const askedOf = (text: string): unknown => {
+  const body = parsed(text)
+  return text === "" ? undefined : typeof body === "string" ? withoutKeys(body) : parsed(withoutKeys(textOf(body)))
+}
 
 /** The body of a request or an answer: our `body`, or the `postData` and `content` of a HAR. */
 const bodyOf = (message: Fields): unknown => {
@@ -109,7 +118,7 @@ const headersOf = (headers: unknown): Record<string, string> => {
     : []
   return Object.fromEntries(
     all.map(([name, value]) => [String(name).toLowerCase(), withoutKeys(String(value))] as const)
-      .filter(([name]) => kept.test(name))
+      .filter(([name, value]) => kept.test(name) && /^[\t\x20-\x7e\x80-\xff]*$/.test(value))
   )
 }
 
@@ -121,27 +130,42 @@ const exchangeOf = (entry: unknown): Exchange | string | undefined => {
   if (typeof address !== "string" || !URL.canParse(address, "http://localhost")) return "no path or URL"
   const path = new URL(address, "http://localhost").pathname
   if (!path.includes("/v1/")) return undefined
-  const status = response["status"]
+  const { status } = response
+  // The browser gave up, or something in it refused.
+  if (status === 0) return undefined
   if (typeof status !== "number" || !Number.isInteger(status) || status < 200 || status > 599) return "no status"
+  if (isStrange(request["postData"]) || isStrange(response["content"])) return "a body in an unknown encoding"
+  if (isMissing(response["content"])) return "the body of the answer was not saved"
   const asked = textOf(bodyOf(request))
   const headers = headersOf(response["headers"])
-  const answer = withoutKeys(textOf(bodyOf(response)))
+  const answer = bodiless.has(status) ? "" : withoutKeys(textOf(bodyOf(response)))
   return {
     method: typeof request["method"] === "string" ? request["method"].toUpperCase() : "POST",
-    path: path.slice(path.indexOf("/v1/")),
-    body: asked === "" ? undefined : parsed(withoutKeys(asked)),
+    path: withoutKeys(path.slice(path.indexOf("/v1/"))),
+    body: askedOf(asked),
     status,
     headers: { "content-type": isEvents(answer) ? "text/event-stream" : "application/json", ...headers },
     answer
   }
 }
 
+/** Whether the content of a HAR had a body that was left out, as browsers do when they need room. */
+const isMissing = (content: unknown): boolean =>
+  isField(content) && typeof content["size"] === "number" && content["size"] > 0 && content["text"] === undefined
+
+/** Whether it is written in a way that is not known. */
+const isStrange = (content: unknown): boolean =>
+  isField(content) && (content["encoding"] ?? "base64") !== "base64" && content["encoding"] !== ""
+
 const isEvents = (answer: string): boolean => /^(event|data|:)/.test(answer)
 
-const entriesOf = (text: string): ReadonlyArray<unknown> => {
+const entriesOf = (saved: string): ReadonlyArray<unknown> => {
+  const text = saved.replace(/^\ufeff/, "")
   const whole = parsed(text)
   const log = isField(whole) ? whole["log"] : undefined
   if (isField(log) && Array.isArray(log["entries"])) return log["entries"]
+  if (Array.isArray(whole)) return whole
+  if (isField(whole)) return [whole]
   return text.split("\n").filter((line) => line.trim() !== "").map(parsed)
 }
 

@@ -108,24 +108,29 @@ const rowOf = (
   outcome: Ended,
   cost: AttemptCost,
   at: number,
-  endedAt: number,
+  latencyMillis: number,
   catalogue: Catalogue
 ): Row => {
-  const { context, optimized } = attempt
+  const { context, fallbacks, optimized } = attempt
+  const rules = optimized === undefined
+    ? noRules
+    : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule))
+  // Models are named by programs, and this row says which one was asked.
+  const [left] = fallbacks?.flatMap((step) => step.skipped === undefined ? [step] : []).slice(-1) ?? []
   return {
     callId: storable(attempt.callId),
     attempt: attempt.number,
     at,
-    latencyMillis: Math.max(0, endedAt - at),
+    latencyMillis,
     user: named(context.user),
     tenant: named(context.tenant),
     requestType: named(context.requestType),
     tags: tagsOf(context.tags),
     key: named(attempt.key?.label),
-    askedModel: named(optimized?.askedModel ?? attempt.model),
+    askedModel: named(optimized?.askedModel ?? fallbacks?.[0]?.from ?? attempt.model),
     sentModel: named(attempt.model),
     model: named(cost.model === attempt.model ? attempt.facts.id : catalogue.lookup(cost.model).id),
-    rules: optimized === undefined ? noRules : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule)),
+    rules: left === undefined ? rules : [...rules, `fallback:${left.because}`],
     optimizerSavedNanoUsd: optimized === undefined
       ? null
       : amount(optimized.changes.reduce((sum, { savedNanoUsd = 0 }) => sum + savedNanoUsd, 0)),
@@ -149,13 +154,17 @@ export const make = (
   if (attempt.endpoint !== "messages") return admitted
   return Effect.sync(() => {
     const admittedAt = clock.currentTimeMillisUnsafe()
+    // The time of the system may be set while the attempt runs, but hardly between this and its sending.
+    const began = clock.monotonicTimeNanosUnsafe()
     return Effect.suspend(() => {
       const { outcome } = attempt
       if (outcome._tag === "NotSent") return Effect.void
       const at = attempt.sentAt ?? admittedAt
       const cost = costOf(book, attempt, at)
       if (cost === undefined) return Effect.void
-      const row = rowOf(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe(), catalogue)
+      const admittedMillis = Math.round(Number(clock.monotonicTimeNanosUnsafe() - began) / 1e6)
+      const latencyMillis = Math.max(0, admittedMillis - (at - admittedAt))
+      const row = rowOf(attempt, outcome, cost, at, latencyMillis, catalogue)
       const written = writer.write(row)
       return feed.subscribers === 0 ? written : Effect.andThen(feed.publish(row), written)
     })

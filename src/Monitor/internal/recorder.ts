@@ -1,6 +1,5 @@
 /** Records a call: its spans, its metrics, its events, and in the end its record. */
 import type { Message } from "@anthropic-ai/sdk/resources/messages"
-import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -14,7 +13,7 @@ import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
 import type { CallRecord, GiveUp, Happening, Operation, Status, Wait } from "./events.ts"
-import { type Failure, ofCause, ofError } from "./fault.ts"
+import { type Failure, failureOf, ofCause, ofError, retryReason, succeeded } from "./fault.ts"
 import type { Conventions } from "./genAi.ts"
 import type { ModelSeries, Series } from "./series.ts"
 import { describeAttempt, describeCall, nanos } from "./spans.ts"
@@ -62,27 +61,11 @@ export const within = <A, E, R>(span: Tracer.Span | undefined, run: Effect.Effec
 
 const outcomes = { NotSent: "refused", Aborted: "aborted", Failed: "failed", Completed: "completed" } as const
 
-/** The label of a retry after an error. */
-const retryReason = (error: ApiError): string =>
-  error._tag === "RateLimitError"
-    ? "rate_limit"
-    : error._tag === "ConnectionError"
-    ? "connection"
-    : error._tag === "ServerError"
-    ? error.overloaded ? "overloaded" : "server"
-    : "other"
-
-const succeeded = { status: "success", failure: undefined } as const
-
-const failureOf = (
-  cause: Cause.Cause<unknown>
-): { readonly status: Status; readonly failure: Failure | undefined } => ({
-  status: Cause.hasInterruptsOnly(cause) ? "cancelled" : "error",
-  failure: ofCause(cause)
-})
-
 const isMessage = (value: unknown): value is Message =>
   typeof value === "object" && value !== null && "type" in value && value.type === "message" && "id" in value
+
+/** The most steps between models that a record has. */
+const maxFallbacks = 32
 
 interface Waiting {
   readonly for: "retry" | "circuit"
@@ -96,6 +79,8 @@ export class Recorder {
   private readonly start: Start
   private readonly to: Surroundings
   private readonly began: number
+  /** The same on the monotonic clock, which nobody sets. */
+  private readonly beganNanos: bigint
   private series: ModelSeries
   private readonly waits: Array<Wait> = []
   /** A wait before the next attempt that has begun. */
@@ -108,6 +93,7 @@ export class Recorder {
   private sent = 0
   private retries = 0
   private moves = 0
+  private readonly fallbacks: Array<Attempt.Fallback> = []
   private firstTokenMillis: number | undefined
   /** What the last attempt gave, and what a stream has added up to. */
   private answer: unknown
@@ -120,6 +106,7 @@ export class Recorder {
     this.span = span
     this.to = to
     this.began = to.clock.currentTimeMillisUnsafe()
+    this.beganNanos = to.clock.monotonicTimeNanosUnsafe()
     to.active.add(this)
     this.series = to.series.of(start.model)
     to.series.active.modifyUnsafe(1, to.services)
@@ -134,6 +121,11 @@ export class Recorder {
   /** The rate-limit group of the model that it asks; undefined before its first attempt. */
   get group(): string | undefined {
     return this.last?.facts.group
+  }
+
+  /** Milliseconds since the epoch, by the time at which the call began: the system's may be set while it runs. */
+  private now(): number {
+    return this.began + Math.round(Number(this.to.clock.monotonicTimeNanosUnsafe() - this.beganNanos) / 1e6)
   }
 
   /** Runs an attempt and records what became of it. */
@@ -159,7 +151,7 @@ export class Recorder {
   private startAttempt(attempt: Attempt.Attempt): Effect.Effect<Tracer.Span | undefined> {
     return Effect.suspend(() => {
       const { callId, model, number } = attempt
-      const now = this.to.clock.currentTimeMillisUnsafe()
+      const now = this.now()
       if (this.waiting !== undefined) this.endWait(this.waiting, now)
       if ((attempt.moves ?? 0) > 0) this.moved(attempt, now)
       this.series = this.to.series.of(model)
@@ -185,11 +177,22 @@ export class Recorder {
     span: Tracer.Span | undefined,
     exit: Exit.Exit<unknown, unknown>
   ): Effect.Effect<void> {
-    const now = this.to.clock.currentTimeMillisUnsafe()
+    const now = this.now()
     const { outcome, sentAt = now, waits } = attempt
     const what = outcomes[outcome._tag]
     const cost = Attempt.costOf(this.to.book, attempt, now)
-    if (outcome._tag !== "NotSent") this.addSent(attempt, cost, now - sentAt)
+    if (outcome._tag !== "NotSent") {
+      this.sent++
+      this.apiMillis += now - sentAt
+      if (cost !== undefined && attempt.endpoint === "messages") {
+        this.usage = this.usage === Usage.zero ? cost.usage : Usage.sum(this.usage, cost.usage)
+        this.series.add(cost, this.to.services)
+        const nanoUsd = cost.cost?.nanoUsd
+        this.costNanoUsd = this.costNanoUsd === undefined || nanoUsd === undefined
+          ? undefined
+          : this.costNanoUsd + nanoUsd
+      }
+    }
     this.series.attempts[what]!.updateUnsafe(1, this.to.services)
     if (waits !== undefined) { for (const wait of waits) this.addWait(wait, now) }
     this.failure = outcome._tag === "Failed"
@@ -228,16 +231,6 @@ export class Recorder {
     }, now)
   }
 
-  private addSent({ endpoint }: Attempt.Attempt, cost: Attempt.AttemptCost | undefined, millis: number): void {
-    this.sent++
-    this.apiMillis += millis
-    if (cost === undefined || endpoint !== "messages") return
-    this.usage = this.usage === Usage.zero ? cost.usage : Usage.sum(this.usage, cost.usage)
-    this.series.add(cost, this.to.services)
-    const nanoUsd = cost.cost?.nanoUsd
-    this.costNanoUsd = this.costNanoUsd === undefined || nanoUsd === undefined ? undefined : this.costNanoUsd + nanoUsd
-  }
-
   private addWait(wait: Wait, now: number): void {
     this.waits.push(wait)
     const { callId, context: { priority, tenant } } = this.start
@@ -253,7 +246,7 @@ export class Recorder {
 
   /** An attempt has failed, or was refused by an open circuit, and will be followed by another after a wait. */
   retrying(error: ApiError | CircuitOpenError, waitMillis: number): void {
-    const now = this.to.clock.currentTimeMillisUnsafe()
+    const now = this.now()
     const isRetry = error._tag !== "CircuitOpenError"
     this.waiting = { for: isRetry ? "retry" : "circuit", at: now }
     this.event(isRetry ? "claude.retry" : "claude.wait", now, {
@@ -275,15 +268,31 @@ export class Recorder {
 
   /** There is no further attempt, although one might have helped. */
   gaveUp(error: ApiError, reason: GiveUp): void {
-    const now = this.to.clock.currentTimeMillisUnsafe()
+    const now = this.now()
     this.series.giveUps[reason]!.updateUnsafe(1, this.to.services)
     this.event("claude.give_up", now, { "error.type": error._tag, "claude.reason": reason })
     const attempt = this.last?.number ?? 1
     this.to.publish({ _tag: "GaveUp", callId: this.callId, attempt, error: error._tag, reason }, now)
   }
 
+  /** It goes on to another model, or passes one over. */
+  fellBack(step: Attempt.Fallback): void {
+    const { because, from, skipped, to } = step
+    const now = this.to.clock.currentTimeMillisUnsafe()
+    if (this.fallbacks.length < maxFallbacks) this.fallbacks.push(step)
+    if (skipped === undefined) this.to.series.of(from).fallbacks[because]!.updateUnsafe(1, this.to.services)
+    this.event("claude.fallback", now, {
+      "claude.fallback.from": from,
+      "claude.fallback.to": to,
+      "claude.reason": because,
+      ...(skipped === undefined ? undefined : { "claude.fallback.skipped": skipped })
+    })
+    this.to.publish({ _tag: "FellBack", callId: this.callId, attempt: this.last?.number ?? 1, ...step }, now)
+  }
+
   /** The first content of a stream has arrived. */
-  contentArrived(now: number): void {
+  contentArrived(): void {
+    const now = this.now()
     const millis = this.firstTokenMillis = now - this.began
     this.series.firstToken.updateUnsafe(millis / 1_000, this.to.services)
     const attempt = this.last?.number ?? 1
@@ -302,8 +311,8 @@ export class Recorder {
 
   /** Counts the call and publishes its record. */
   end(exit: Exit.Exit<unknown, unknown>): CallRecord {
-    const { active, clock, feed, publish, series, services } = this.to
-    const now = clock.currentTimeMillisUnsafe()
+    const { active, feed, publish, series, services } = this.to
+    const now = this.now()
     active.delete(this)
     if (this.waiting !== undefined) this.endWait(this.waiting, now)
     const { failure, status } = this.stopped ?? (Exit.isSuccess(exit) ? succeeded : failureOf(exit.cause))
@@ -359,6 +368,7 @@ export class Recorder {
       attempts: this.sent,
       retries: this.retries,
       moves: this.moves,
+      fallbacks: this.fallbacks,
       keyLabel: last?.key?.label,
       usage: this.usage,
       costNanoUsd: this.costNanoUsd,

@@ -113,10 +113,23 @@ const thinking = (messages: ReadonlyArray<Turn>, model: Model.Model): Refusal | 
   return problem === undefined ? undefined : bad(problem)
 }
 
+const controlFields = Fields.fields("type ttl")
+
 const isControl = (control: unknown): boolean =>
   control === undefined || control === null ||
   Predicate.isObject(control) && control["type"] === "ephemeral" &&
-    (control["ttl"] === undefined || control["ttl"] === "5m" || control["ttl"] === "1h")
+    (control["ttl"] === undefined || control["ttl"] === "5m" || control["ttl"] === "1h") &&
+    Fields.extra(control, controlFields, "") === undefined
+
+/** What an assistant message that is to be continued must not end with. */
+const prefill = (last: Turn): Refusal | undefined => {
+  if (last.role !== "assistant") return undefined
+  const block = blocksOf(last).at(-1)
+  const text = typeof last.content === "string" ? last.content : block?.type === "text" ? block["text"] : ""
+  return /\s$/.test(String(text))
+    ? bad("messages: final assistant content cannot end with trailing whitespace")
+    : undefined
+}
 
 /** The blocks in a tool result, which may have breakpoints of their own. */
 const within = ({ content, type }: Block): ReadonlyArray<Block> =>
@@ -278,6 +291,7 @@ export const check = (
     pairing(checked.messages) ??
     thinking(checked.messages, model) ??
     (marked ? breakpoints(checked) : undefined) ??
+    prefill(checked.messages.at(-1)!) ??
     quirks(checked, model, betas) ??
     { body: checked, model, marked }
 }
