@@ -220,8 +220,9 @@ export const run: Run = async (report) => {
         const { rows } = await Effect.runPromise(simulator.bill)
         const tight = rows.reduce((sum, { model, nanoUsd }) => model === tightModel ? sum + (nanoUsd ?? 0) : sum, 0)
         book.holds("the API bills no more than the budget", tight <= tightUsd * 1e9, () => `${tight} nano-dollars`)
-        for (const { reportedAt, task, vitals } of workers) {
-          if (vitals === undefined) continue
+        for (const { child, reportedAt, task, vitals } of workers) {
+          const hasEnded = child.exitCode !== null || child.signalCode !== null
+          if (vitals === undefined || hasEnded) continue
           const late = performance.now() - reportedAt
           book.holds(
             "no stuck waiter",
