@@ -297,9 +297,11 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
             stopReason: typeof stopReason === "string" ? stopReason : undefined,
             refusal: stopReason === "refusal" ? refusalOfMessage(message) : undefined
           }
-          return typeof message.usage?.output_tokens === "number" && typeof message.usage.input_tokens === "number"
-            ? used
-            : { ...used, usage: Misread.counted(attempt, message, used.usage), isEstimated: true }
+          const isWhole = Usage.isWhole(message.usage)
+          if (isWhole && used.usage.outputTokens > 0) return used
+          const usage = Misread.counted(attempt, message, used.usage)
+          // No content comes of no output.
+          return isWhole && usage.outputTokens === 0 ? used : { ...used, usage, isEstimated: true }
         }
       }),
 

@@ -259,6 +259,15 @@ export const accumulate = (): Accumulator => {
     blocks = []
     growing.clear()
   }
+  const grow = (index: number, block: ContentBlock): Open => {
+    const open = opened(block)
+    growing.set(index, open)
+    blocks.push(open)
+    return open
+  }
+  /** A block whose start was lost: what its text is shows it. */
+  const begunBy = ({ delta, index }: Extract<Event, { type: "content_block_delta" }>): Open | undefined =>
+    delta.type === "text_delta" ? grow(index, { type: "text", text: "", citations: null }) : undefined
   return {
     add: (event) => {
       switch (event.type) {
@@ -266,18 +275,16 @@ export const accumulate = (): Accumulator => {
           begin(event.message)
           break
         case "content_block_start": {
-          const open = opened(event.content_block)
           // A block without content_block_stop is as complete as it will be.
           const before = growing.get(event.index)
           if (before !== undefined) finish(before)
-          growing.set(event.index, open)
-          blocks.push(open)
+          grow(event.index, event.content_block)
           const model = fallbackModel(event.content_block)
           if (model !== undefined && start !== undefined) start = { ...start, model }
           break
         }
         case "content_block_delta": {
-          const open = growing.get(event.index)
+          const open = growing.get(event.index) ?? begunBy(event)
           if (open !== undefined) extend(open, event.delta)
           break
         }
@@ -292,7 +299,12 @@ export const accumulate = (): Accumulator => {
         case "message_delta": {
           if (start === undefined) break
           const usage = Object.fromEntries(Object.entries(event.usage ?? {}).filter(isKnown))
-          start = { ...start, ...event.delta, usage: { ...start.usage, ...usage } }
+          // There may be several, and one does not take back what another said.
+          const before = new Map<string, unknown>(Object.entries(start))
+          const said = Object.entries(event.delta).filter(([name, value]) =>
+            isKnown([name, value]) || !isKnown([name, before.get(name)])
+          )
+          start = { ...start, ...Object.fromEntries(said), usage: { ...start.usage, ...usage } }
           break
         }
       }
