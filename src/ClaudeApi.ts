@@ -1,6 +1,7 @@
 /**
  * The port: sends one attempt through `@anthropic-ai/sdk`, without any policy. Every failure is one of the five errors of
- * the API, a stream that ends early fails, and time limits that the SDK lacks apply.
+ * the API, a stream that ends early fails, and time limits that the SDK lacks apply. A stream that said why it stopped has all of its content:
+ * it is whole, and ends with `message_stop`, also where that event was lost.
  *
  * The SDK builds the request and its headers; it never retries, traces, logs, or reads its key or base URL from the
  * environment. It reads `ANTHROPIC_CUSTOM_HEADERS`, which are sent to no base URL but the vendor's.

@@ -128,14 +128,16 @@ export class IncompleteAnswerError
     messageId: Schema.String,
     model: Schema.String,
     usage: Usage,
-    attempts: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(1)))
+    attempts: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(1))),
+    /** The worst of the attempts before the one that answered. */
+    billedBefore: billed
   })
 {
   readonly isRetryable: boolean = false
   readonly retryAfter: Duration.Duration | undefined = undefined
-  /** Some refusals before any output are free, depending on their category. */
+  /** The worst of all attempts. Some refusals before any output are free, depending on their category. */
   get billed(): Billed {
-    return this.reason === "refusal" && this.text === "" ? "unknown" : "yes"
+    return this.reason === "refusal" && this.text === "" && this.billedBefore !== "yes" ? "unknown" : "yes"
   }
   override get message(): string {
     const category = this.category === undefined ? "" : ` (${this.category})`

@@ -21,7 +21,7 @@ import type { ContentBlock, Message, RawMessageStreamEvent, StopReason } from "@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { IncompleteAnswerError } from "./ClaudeError.ts"
+import { type Billed, IncompleteAnswerError } from "./ClaudeError.ts"
 import { fallbackModel } from "./internal/fallbackModel.ts"
 import * as Usage from "./Usage.ts"
 
@@ -85,7 +85,8 @@ export const textOf = (message: Message): string =>
 
 /**
  * The joined text of a message that ended by itself (`end_turn`) or at one of the request's `stop_sequences`. Any other
- * end, and an answer without text, fails with `IncompleteAnswerError`, which carries the text so far, and how many `attempts` it took.
+ * end, and an answer without text, fails with `IncompleteAnswerError`, which carries the text so far, how many `attempts` it took, and whether those before
+ * the last one cost money.
  *
  * **Example** (A refusal is no text)
  *
@@ -106,7 +107,11 @@ export const textOf = (message: Message): string =>
  * @category getters
  * @since 0.1.0
  */
-export const completeText = (message: Message, attempts = 1): Effect.Effect<string, IncompleteAnswerError> => {
+export const completeText = (
+  message: Message,
+  attempts = 1,
+  billedBefore: Billed = "no"
+): Effect.Effect<string, IncompleteAnswerError> => {
   const text = textOf(message)
   const reason = endings.get(message.stop_reason) ?? "unknown"
   if (reason === "complete" && text !== "") return Effect.succeed(text)
@@ -119,7 +124,8 @@ export const completeText = (message: Message, attempts = 1): Effect.Effect<stri
       messageId: stringOf(message.id) ?? "",
       model: stringOf(message.model) ?? "",
       usage: Usage.fromReported(message.usage ?? {}),
-      attempts
+      attempts,
+      billedBefore
     })
   )
 }

@@ -90,7 +90,10 @@ const kindsOfServices: ReadonlyArray<readonly [name: RegExp, kind: Kind]> = [
   [/unavailable|notready|overloaded/i, "overloaded"],
   [/timeout|deadline_exceeded|^internal|modelerror|modelstreamerror/i, "server"],
   [/accessdenied|permission_?denied/i, "permission"],
-  [/unrecognizedclient|signature|authenticationtoken|expiredtoken|requestexpired|clienttoken|unauthenticated/i, "authentication"]
+  [
+    /unrecognizedclient|signature|authenticationtoken|expiredtoken|requestexpired|clienttoken|unauthenticated/i,
+    "authentication"
+  ]
 ]
 
 const kindOfService = (name: string | undefined): Kind | undefined =>

@@ -38,6 +38,9 @@ const textFields = [
 const maxSaid = 4_096
 const maxJson = 65_536
 
+/** How deep it may stand. */
+const maxDepth = 8
+
 /** The most fields of an object that are looked at. */
 const maxFields = 32
 
@@ -58,7 +61,9 @@ const saidInText = (body: string, depth: number): string | undefined => {
 /** What an object says in the fields that are named so, and else in those that hold more of it, as envelopes do. */
 const partsOf = (body: object): ReadonlyArray<unknown> => {
   const fields = Object.entries(body).slice(0, maxFields).filter(([, value]) => value !== null)
-  const byName = new Map(fields.map(([name, value]) => [name.toLowerCase().replace(/[_-]/g, ""), value] as const).reverse())
+  const byName = new Map(
+    fields.map(([name, value]) => [name.toLowerCase().replace(/[_-]/g, ""), value] as const).reverse()
+  )
   return [
     ...textFields.flatMap((name) => byName.has(name) ? [byName.get(name)] : []),
     ...fields.flatMap(([, value]) => typeof value === "object" ? [value] : [])
@@ -67,7 +72,7 @@ const partsOf = (body: object): ReadonlyArray<unknown> => {
 
 /** The text of an error, wherever it stands in a body. */
 export const saidIn = (body: unknown, depth = 0): string | undefined => {
-  if (depth > 4) return undefined
+  if (depth > maxDepth) return undefined
   if (typeof body === "string") return saidInText(body, depth)
   if (typeof body !== "object" || body === null) return undefined
   for (const value of Array.isArray(body) ? body.slice(0, 4) : partsOf(body)) {
@@ -97,7 +102,13 @@ export const awsTypeOf = (body: unknown, headers: Headers | undefined): string |
 /** What services of others call an error, where they give it a name. */
 export const codeNameIn = (body: unknown): string | undefined => {
   const [error, Error] = [part(body, "error"), part(body, "Error")]
-  const names = [part(error, "status"), part(error, "code"), part(Error, "Code"), part(body, "code"), part(body, "status")]
+  const names = [
+    part(error, "status"),
+    part(error, "code"),
+    part(Error, "Code"),
+    part(body, "code"),
+    part(body, "status")
+  ]
   return names.map(serviceName).find((name) => name !== undefined)
 }
 
@@ -134,4 +145,5 @@ export const isPage = (body: unknown, headers: Headers | undefined): boolean =>
 
 /** Whether a text begins as a page does. */
 export const looksLikePage = (text: string): boolean =>
-  /^\s*<(?:!--|(?:!doctype|html|head|body|center|title|meta|script|h1|div|p|\?xml[^<>]{0,200}>\s*<(?:!doctype|html))\b)/i.test(text.slice(0, maxSaid))
+  /^\s*<(?:!--|(?:!doctype|html|head|body|center|title|meta|script|h1|div|p|\?xml[^<>]{0,200}>\s*<(?:!doctype|html))\b)/i
+    .test(text.slice(0, maxSaid))

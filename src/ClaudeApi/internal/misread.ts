@@ -68,9 +68,8 @@ export const counted = (
   reported: Usage.Usage
 ): Usage.Usage => {
   if (reported.outputTokens > 0) return reported
-  const text = content.map((block) =>
-    isAdded(block) ? "" : block.type === "text" ? block.text : JSON.stringify(block)
-  ).join("")
+  const text = content.map((block) => isAdded(block) ? "" : block.type === "text" ? block.text : JSON.stringify(block))
+    .join("")
   return { ...reported, outputTokens: Math.min(Estimate.textTokens(text, facts.tokenizer), estimate.maxOutputTokens) }
 }
 
@@ -103,7 +102,9 @@ const growing = (block: ContentBlock): readonly [start: object, ...deltas: Reado
 export const cleaned = (body: object): object => {
   if (!("content" in body) || (body.content !== null && !Array.isArray(body.content))) return body
   const content: ReadonlyArray<unknown> = body.content ?? []
-  return body.content !== null && !content.includes(null) ? body : { ...body, content: content.filter(Predicate.isNotNull) }
+  return body.content !== null && !content.includes(null)
+    ? body
+    : { ...body, content: content.filter(Predicate.isNotNull) }
 }
 
 /** A message as the stream of events that adds up to it. */

@@ -10,7 +10,8 @@ const wait = (millis: number): Duration.Duration | undefined =>
 /** The three spellings of a date in HTTP, those of mail, and that of ISO. */
 const dates = new RegExp(
   [
-    String.raw`(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,\s+)?\d{1,2}[ -][a-z]{3}[ -]\d{2,4}\s+[\d:]+(?:\s+(?:GMT|UTC?|Z|[+-]\d\d:?\d\d))?`,
+    String
+      .raw`(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,\s+)?\d{1,2}[ -][a-z]{3}[ -]\d{2,4}\s+[\d:]+(?:\s+(?:GMT|UTC?|Z|[+-]\d\d:?\d\d))?`,
     String.raw`(?:mon|tue|wed|thu|fri|sat|sun)\s+[a-z]{3}\s+\d{1,2}\s+[\d:]+\s+\d{4}`,
     String.raw`\d{4}-\d\d-\d\d[T ][\d:.]+(?:Z|[+-]\d\d:?\d\d)?`
   ].join("|"),
@@ -32,12 +33,14 @@ const longest = (waits: ReadonlyArray<Duration.Duration | undefined>): Duration.
   )
 
 /** A number with its unit, in milliseconds; one without is so many of `unit`. */
-const timespan = /(?<![\w.-])\+?(\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})\s*(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)?(?![\w.])/gi
+const timespan =
+  /(?<![\w.-])\+?(\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})\s*(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)?(?![\w.])/gi
 
 const units: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000 }
 
 const millisOf = (amount: string, unit: string, unitMillis: number): number =>
-  Number(amount) * (unit === "" ? unitMillis : /^(ms|mil)/i.test(unit) ? 1 : units[unit.charAt(0).toLowerCase()] ?? 1000)
+  Number(amount) *
+  (unit === "" ? unitMillis : /^(ms|mil)/i.test(unit) ? 1 : units[unit.charAt(0).toLowerCase()] ?? 1000)
 
 /** Seconds since the epoch in 2001, and milliseconds: no wait is that long. */
 const firstEpoch = 1e9

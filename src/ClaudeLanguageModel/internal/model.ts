@@ -66,10 +66,10 @@ export const make = Effect.fnUntraced(function*(
       Effect.updateService(CallContext, (context) => withBetas(context, ready.request)),
       Effect.mapError(Errors.toAiError(method))
     )
-    const { attempts, message } = report
+    const { attempts, billedBefore, message } = report
     Telemetry.describeReport(provider.span, report)
     if (isObject && unreadable.has(String(message.stop_reason))) {
-      yield* Effect.mapError(MessageStream.completeText(message, attempts), Errors.toAiError(method))
+      yield* Effect.mapError(MessageStream.completeText(message, attempts, billedBefore), Errors.toAiError(method))
     }
     const now = yield* Clock.currentTimeMillis
     const parts = yield* Effect.mapError(

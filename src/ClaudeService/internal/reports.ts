@@ -2,6 +2,7 @@
 import type { Message } from "@anthropic-ai/sdk/resources/messages"
 import * as Duration from "effect/Duration"
 import * as Attempt from "../../Attempt.ts"
+import type { Billed } from "../../ClaudeError.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Progress } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
@@ -13,7 +14,7 @@ import * as Usage from "../../Usage.ts"
  * - `latency`: from the start of the call, waits included; for a stream, to its end.
  * - `model`: the one that served it, as the answer names it.
  * - `costNanoUsd`: what its last attempt cost, in integer nano-dollars; undefined where its model has no price. Attempts before it that
- *   failed are in the ledger.
+ *   failed are in the ledger; `billedBefore` is the worst of what they cost.
  * - `changes`: what the optimizer did to the request; `advice`: what the caller might do.
  *
  * @category models
@@ -29,6 +30,7 @@ export interface Report {
   readonly model: string
   readonly usage: Usage.Usage
   readonly costNanoUsd: number | undefined
+  readonly billedBefore: Billed
   readonly changes: ReadonlyArray<Attempt.Change>
   readonly advice: ReadonlyArray<Attempt.Change>
 }
@@ -65,7 +67,7 @@ export const reportOf = (
   book: PriceBook["Service"],
   { advice, base, began }: MessageCall,
   attempt: Attempt.MessageAttempt,
-  { waitedMillis }: Progress,
+  { billed, waitedMillis }: Progress,
   now: number
 ): Report => {
   const { key, number, outcome } = attempt
@@ -80,6 +82,7 @@ export const reportOf = (
     model: cost?.model ?? base.model,
     usage: outcome._tag === "NotSent" ? Usage.zero : outcome.usage,
     costNanoUsd: cost?.cost?.nanoUsd,
+    billedBefore: billed,
     changes: base.optimized?.changes ?? [],
     advice
   }
