@@ -13,8 +13,6 @@ export interface Options {
 /** What proxies need of `undici`, and how it connects. */
 export interface Connections {
   readonly agent: (undici: typeof Undici) => Undici.Dispatcher
-  /** Whether a proxy may stand between. */
-  readonly isProxied: boolean
 }
 
 /** The process of Node, whose types this package does without. */
@@ -39,18 +37,18 @@ export const connections = (
   { http2 = false, proxy = isSwitchedOn() }: Options
 ): Effect.Effect<Connections, Config.ConfigError> => {
   const own = { headersTimeout: 0, bodyTimeout: 0, allowH2: http2, connect: { preferH2: http2 } }
-  if (proxy === false) return Effect.succeed({ agent: ({ Agent }) => new Agent(own), isProxied: false })
+  if (proxy === false) return Effect.succeed({ agent: ({ Agent }) => new Agent(own) })
   const proxied = { headersTimeout: 0, bodyTimeout: 0, allowH2: http2, requestTls: { allowH2: http2, preferH2: http2 } }
   if (proxy === true) {
     const wrong = ["https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"].find((name) =>
       variable(name) !== "" && !isProxyUrl(variable(name))
     )
     return wrong === undefined
-      ? Effect.succeed({ agent: ({ EnvHttpProxyAgent }) => new EnvHttpProxyAgent(proxied), isProxied: true })
+      ? Effect.succeed({ agent: ({ EnvHttpProxyAgent }) => new EnvHttpProxyAgent(proxied) })
       : Effect.fail(refusal(wrong))
   }
   const uri = Redacted.isRedacted(proxy) ? Redacted.value(proxy) : proxy
   return isProxyUrl(uri)
-    ? Effect.succeed({ agent: ({ ProxyAgent }) => new ProxyAgent({ ...proxied, uri }), isProxied: true })
+    ? Effect.succeed({ agent: ({ ProxyAgent }) => new ProxyAgent({ ...proxied, uri }) })
     : Effect.fail(refusal("proxy"))
 }
