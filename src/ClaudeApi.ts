@@ -32,6 +32,7 @@ import type * as Stream from "effect/Stream"
 import type { Attempt, MessageAttempt } from "./Attempt.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
 import * as Misread from "./ClaudeApi/internal/misread.ts"
+import * as Proxy from "./ClaudeApi/internal/proxy.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
 import * as Settings from "./ClaudeApi/internal/settings.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
@@ -161,6 +162,7 @@ const over = (send: Transport.Transport, options: Options): ClaudeApi["Service"]
   const idle = Duration.toMillis(options.timeouts?.idle ?? "2 minutes")
   const bounds: Exchange.Bounds = {
     baseUrl,
+    secrets: Proxy.secrets(options),
     send,
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
     firstContent: Duration.toMillis(options.timeouts?.firstContent ?? Infinity),

@@ -255,10 +255,10 @@ const codeOf = (error: unknown, depth = 0): string | undefined => {
     codeOf((part(error, "errors") as ReadonlyArray<unknown> | undefined)?.[0], depth + 1) // `AggregateError.errors`
 }
 
-/** What a proxy answered that opened no tunnel. */
+/** What a proxy answered that opened no tunnel, or wanted another password. */
 const proxyStatusOf = (error: unknown, depth = 0): string | undefined => {
   if (depth > 5 || !Predicate.isObject(error)) return undefined
-  const said = /^Proxy response \((\d{3})\)/.exec(String(part(error, "message")))
+  const said = /^Proxy (?:response|Authentication Required) \((\d{3})\)/.exec(String(part(error, "message")))
   return said?.[1] ?? proxyStatusOf(part(error, "cause"), depth + 1)
 }
 

@@ -17,7 +17,11 @@ export const read = (
   Effect.callback((resume) => {
     self.expire = resume
     reader.read().then(
-      (chunk) => resume(Effect.succeed(chunk)),
+      (chunk) =>
+        // A `fetch` of the user's may give anything.
+        resume(
+          chunk.done || ArrayBuffer.isView(chunk.value) ? Effect.succeed(chunk) : Effect.fail(Failures.malformed(self))
+        ),
       (cause) => resume(Effect.failSync(() => Failures.truncated(self, billed, cause)))
     )
   })

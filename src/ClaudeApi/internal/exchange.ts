@@ -26,6 +26,8 @@ import { textOf, type Transport, type Waiting, type Wire } from "./transport.ts"
 /** Where requests go and how; time limits, in milliseconds, and who watches them; the most bytes that are read of an answer. */
 export interface Bounds {
   readonly baseUrl: string
+  /** Users and passwords of proxies. */
+  readonly secrets: ReadonlyArray<string>
   readonly send: Transport
   readonly headers: number
   readonly firstContent: number
@@ -236,7 +238,7 @@ export const begin = <A>(self: Exchange, make: Make, resume: Resume<A>, onHead: 
     resume(Effect.failSync(() => ApiErrors.unmade(cause, Failures.sent(self))))
   }
   const send = (wire: Wire): void => {
-    self.bounds.send(wire, self).then(answered, broken)
+    self.bounds.send(wire, self).then(answered).catch(broken)
   }
   // Inside a promise, where what is thrown is a rejection too.
   Promise.resolve(self).then(make).then(send, unmade)
@@ -289,8 +291,9 @@ export const plain = <A extends object>(
             text += utf8.decode()
             return resume(decoded(self, parsed(text), text, type, is))
           }
-          bytes += chunk.value.byteLength
-          if (bytes > bounds.maxBytes) return resume(Effect.fail(Failures.malformed(self, "yes")))
+          // A `fetch` of one's own may give anything: what has no length is no answer.
+          bytes += chunk.value?.byteLength ?? NaN
+          if (!(bytes <= bounds.maxBytes)) return resume(Effect.fail(Failures.malformed(self, "yes")))
           text += utf8.decode(chunk.value, { stream: true })
           readMore()
         }
@@ -299,7 +302,7 @@ export const plain = <A extends object>(
           const now = elapsed(self.clock)
           setLimit(self, "idle", now + bounds.idle, true)
           if (now >= self.until) return endedBy(() => Failures.expired(self))
-          reader.read().then(onChunk, lost)
+          reader.read().then(onChunk).catch(lost)
         }
         begin(self, make, resume, (response) => {
           self.billed = "yes"

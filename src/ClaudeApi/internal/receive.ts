@@ -282,8 +282,8 @@ const pull = (
       onFailure: (error) => ended(Effect.fail(error)),
       onSuccess: (read) => {
         if (read.done) return ended(Effect.suspend(() => Effect.fail(cut())))
-        received.bytes += read.value.byteLength
-        if (received.bytes > exchange.bounds.maxBytes) return Effect.fail(Failures.malformed(exchange))
+        received.bytes += read.value?.byteLength ?? NaN
+        if (!(received.bytes <= exchange.bounds.maxBytes)) return Effect.fail(Failures.malformed(exchange))
         return chunk(read.value)
       }
     })

@@ -74,7 +74,8 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   private end: "open" | "done" | Error = "open"
   /** Where the answer is compressed. */
   private compressed: Decompressor | undefined
-  private reading: { readonly resolve: (chunk: Chunk) => void; readonly reject: (error: Error) => void } | undefined
+  /** Tells whoever reads that there is something to read. */
+  private wake: (() => void) | undefined
 
   constructor(
     url: string,
@@ -129,22 +130,17 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   onResponseData(controller: Pick<Undici.Dispatcher.DispatchController, "pause">, piece: Uint8Array): void {
     const { compressed } = this
     if (compressed !== undefined && controller !== compressed) return compressed.data(piece)
-    if (this.reading !== undefined) {
-      this.reading.resolve({ done: false, value: piece })
-      this.reading = undefined
-      return
-    }
     this.pieces.push(piece)
     this.size += piece.byteLength
     if (this.size >= highWaterMark) controller.pause()
+    this.wake?.()
   }
 
   onResponseEnd(): void {
     if (this.compressed !== undefined) return this.compressed.end()
     this.waiting.whenOver = undefined
     this.end = "done"
-    this.reading?.resolve({ done: true, value: undefined })
-    this.reading = undefined
+    this.wake?.()
   }
 
   onResponseError(_: Undici.Dispatcher.DispatchController, error: Error): void {
@@ -152,8 +148,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
     this.end = error
     this.compressed?.destroy()
     this.failed(error)
-    this.reading?.reject(error)
-    this.reading = undefined
+    this.wake?.()
   }
 
   read(): Promise<Chunk> {
@@ -169,9 +164,10 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
     }
     if (this.end === "done") return Promise.resolve({ done: true, value: undefined })
     if (this.end !== "open") return Promise.reject(this.end)
-    return new Promise((resolve, reject) => {
-      this.reading = { resolve, reject }
-    })
+    // What comes with the first piece is read with it: this goes on once the socket has given all that it has.
+    return new Promise<void>((resolve) => {
+      this.wake = resolve
+    }).then(() => this.read())
   }
 
   getReader(): this {
@@ -233,15 +229,18 @@ export const ofFetch =
     const controller = new AbortController()
     waiting.whenOver = () => controller.abort(aborted)
     if (waiting.isOver) return Promise.reject(aborted)
-    return (fetch ?? globalThis.fetch)(url, {
+    const init: RequestInit = {
       method,
       headers: new Headers(headers),
       redirect: "manual",
       signal: controller.signal,
       ...(body === undefined ? undefined : { body })
-    }).then((response) => {
-      if (response.body === null || typeof response.body.getReader === "function") return response
-      throw new TypeError("fetch gave a body that is not a ReadableStream")
+    }
+    // Inside a promise, where what a `fetch` throws is a rejection too.
+    return Promise.resolve().then(() => (fetch ?? globalThis.fetch)(url, init)).then((response) => {
+      const { body } = response
+      if (body === null || (typeof body.getReader === "function" && !body.locked)) return response
+      throw new TypeError("fetch gave a body that is no ReadableStream, or one that somebody reads")
     })
   }
 
