@@ -69,9 +69,6 @@ export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFo
     const modelAt = names.indexOf("model")
     if (dayAt < 0 || modelAt < 0) return yield* wrong("the header does not name the columns day and model", first)
     const money = ["usd", "nano_usd"].filter((name) => names.includes(name))
-    if (names.every((name) => !Object.hasOwn(columnOf, name))) {
-      return yield* wrong(`the header names no amount: any of ${Object.keys(columnOf).join(", ")}`, first)
-    }
     if (money.length > 1) return yield* wrong("the columns usd and nano_usd say the same; keep one", first)
     const sums = new Sums()
     for (const { cells, line } of records) {
@@ -93,6 +90,9 @@ export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFo
         amounts.set(category, amount)
       }
       sums.add(day, model, amounts)
+    }
+    if (names.every((name) => !Object.hasOwn(columnOf, name))) {
+      return yield* wrong(`the header names no amount: any of ${Object.keys(columnOf).join(", ")}`, first)
     }
     return sums.all
   })
