@@ -120,7 +120,7 @@ const serve = () => {
   let connections = 0
   const server = createServer(async (request, response) => {
     // A collector of telemetry, which takes whatever comes.
-    if (request.url !== "/v1/messages") {
+    if (request.url?.startsWith("/v1/messages") !== true) {
       request.resume()
       return response.end()
     }
