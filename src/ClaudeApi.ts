@@ -137,11 +137,12 @@ const usedFor = (attempt: MessageAttempt, message: Message): Exchange.Used => {
     stopReason: typeof stopReason === "string" ? stopReason : undefined,
     refusal: stopReason === "refusal" ? refusalOfMessage(message) : undefined
   }
-  const isWhole = Usage.isWhole(message.usage)
-  if (isWhole && used.usage.outputTokens > 0) return used
+  const { input_tokens: input, output_tokens: output } = message.usage ?? {}
+  const isReported = typeof input === "number" && typeof output === "number"
+  if (isReported && used.usage.outputTokens > 0) return used
   const usage = Misread.counted(attempt, message, used.usage)
   // No content comes of no output.
-  return isWhole && usage.outputTokens === 0 ? used : { ...used, usage, isEstimated: true }
+  return isReported && output === 0 && usage.outputTokens === 0 ? used : { ...used, usage, isEstimated: true }
 }
 
 const messages = (params: Request & { readonly stream?: boolean }): Wire.Asked => ({

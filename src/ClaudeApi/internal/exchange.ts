@@ -346,6 +346,7 @@ export const decoded = <A extends object>(
   const { value } = body
   if (Array.isArray(value)) return decoded(self, Option.some(value[0]), text, type, is)
   if (!Predicate.isObject(value)) return Effect.fail(Failures.malformed(self))
+  if (is(value) && (!("error" in value) || !saysError(value))) return Effect.succeed(value)
   const cleaned = Misread.cleaned(value)
   if (is(cleaned) && !saysError(value)) return Effect.succeed(cleaned)
   return Effect.fail(isErrorBody(value, self.headers) ? Failures.refused(self, value) : Failures.other(self, value))
@@ -354,7 +355,7 @@ export const decoded = <A extends object>(
 /** Records that the whole answer arrived. */
 export const completed = (self: Exchange, { isEstimated, model, refusal, stopReason, usage }: Used): void => {
   self.attempt.outcome = Outcome.Completed({
-    usage: harmless(self, usage),
+    usage: usage.others === undefined ? usage : harmless(self, usage),
     model: model === self.attempt.model ? model : named(self, model),
     stopReason: stopReason === "end_turn" ? stopReason : named(self, stopReason),
     limits: self.limits,
