@@ -85,8 +85,8 @@ export const textOf = (message: Message): string =>
 
 /**
  * The joined text of a message that ended by itself (`end_turn`) or at one of the request's `stop_sequences`. Any other
- * end, and an answer without text, fails with `IncompleteAnswerError`, which carries the text so far, how many `attempts` it took, and whether those before
- * the last one cost money.
+ * end, and an answer without text, fails with `IncompleteAnswerError`, which carries the message, how many `attempts` it took, what the last one cost, and
+ * whether those before it cost money.
  *
  * **Example** (A refusal is no text)
  *
@@ -110,6 +110,7 @@ export const textOf = (message: Message): string =>
 export const completeText = (
   message: Message,
   attempts = 1,
+  costNanoUsd?: number,
   billedBefore: Billed = "no"
 ): Effect.Effect<string, IncompleteAnswerError> => {
   const text = textOf(message)
@@ -124,6 +125,8 @@ export const completeText = (
       messageId: stringOf(message.id) ?? "",
       model: stringOf(message.model) ?? "",
       usage: Usage.fromReported(message.usage ?? {}),
+      answer: message,
+      costNanoUsd,
       attempts,
       billedBefore
     })
