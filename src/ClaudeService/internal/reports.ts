@@ -3,6 +3,7 @@ import type { Message } from "@anthropic-ai/sdk/resources/messages"
 import * as Duration from "effect/Duration"
 import * as Attempt from "../../Attempt.ts"
 import type { Billed } from "../../ClaudeError.ts"
+import type { Course } from "../../Fallback.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Progress } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
@@ -12,6 +13,7 @@ import * as Usage from "../../Usage.ts"
  *
  * - `attempts`: requests sent; `waits` are those before the second and later ones.
  * - `latency`: from the start of the call, waits included; for a stream, to its end.
+ * - `fallbacks`: the steps from the model asked for to the one that served it, and those that passed a model over.
  * - `model`: the one that served it, as the answer names it.
  * - `costNanoUsd`: what its last attempt cost, in integer nano-dollars; undefined where its model has no price. Attempts before it that
  *   failed are in the ledger; `billedBefore` is the worst of what they cost.
@@ -27,6 +29,7 @@ export interface Report {
   readonly waits: ReadonlyArray<Duration.Duration>
   readonly latency: Duration.Duration
   readonly keyLabel: string | undefined
+  readonly fallbacks: ReadonlyArray<Attempt.Fallback>
   readonly model: string
   readonly usage: Usage.Usage
   readonly costNanoUsd: number | undefined
@@ -60,6 +63,8 @@ export interface MessageCall {
   readonly base: Omit<Attempt.MessageAttempt, "number">
   readonly advice: ReadonlyArray<Attempt.Change>
   readonly began: number
+  /** The other models that it may go on to. */
+  readonly course: Course | undefined
 }
 
 /** What a call took, once its last attempt has settled. */
@@ -70,7 +75,7 @@ export const reportOf = (
   { billed, waitedMillis }: Progress,
   now: number
 ): Report => {
-  const { key, number, outcome } = attempt
+  const { fallbacks = [], key, model, number, outcome } = attempt
   const cost = Attempt.costOf(book, attempt, now)
   return {
     callId: base.callId,
@@ -79,7 +84,8 @@ export const reportOf = (
     waits: waitedMillis.map((millis) => Duration.millis(millis)),
     latency: Duration.millis(now - began),
     keyLabel: key?.label,
-    model: cost?.model ?? base.model,
+    fallbacks,
+    model: cost?.model ?? model,
     usage: outcome._tag === "NotSent" ? Usage.zero : outcome.usage,
     costNanoUsd: cost?.cost?.nanoUsd,
     billedBefore: billed,
