@@ -45,6 +45,7 @@ const message: Anthropic.Message = {
   stop_sequence: null,
   stop_details: null,
   container: null,
+  diagnostics: null,
   usage: {
     input_tokens: 412,
     cache_creation_input_tokens: 0,
@@ -54,7 +55,8 @@ const message: Anthropic.Message = {
     output_tokens_details: null,
     server_tool_use: null,
     service_tier: "standard",
-    inference_geo: "global"
+    inference_geo: "global",
+    speed: null
   }
 }
 
