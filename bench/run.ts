@@ -1,11 +1,16 @@
 /**
- * Runs benches and prints what they measure, one JSON object a line: `npm run bench -- NAME [args]`, or all of them.
+ * Runs benches and prints what they measure, one JSON object a line: `npm run bench -- NAME [args]`, or `npm run bench -- all`. With `--markdown` it also
+ * writes the section of each bench in `bench/README.md`; `all` writes the whole page.
  *
- * A bench is a module beside this one that exports `run`. It measures our side and its peers in one run, alternating. Arguments after
- * the name are in `process.argv.slice(3)`.
+ * A bench is a module beside this one that exports `run`; its docstring is the text of its section. It measures our side and its peers in one run,
+ * alternating. Arguments after the name are in `process.argv.slice(3)`. For `all` each bench is a process of its own.
  */
-import { globSync } from "node:fs"
-import { basename } from "node:path"
+import { spawn } from "node:child_process"
+import { globSync, readFileSync, writeFileSync } from "node:fs"
+import { basename, join } from "node:path"
+import { createInterface } from "node:readline"
+import { linesOf, page, placed, section } from "../scripts/figures.ts"
+import { circumstances } from "./utils/circumstances.ts"
 
 /** One figure. `peer` is what a ratio is against, or whose figure it is; `n` is how many measurements it rests on. */
 export interface Row {
@@ -22,20 +27,65 @@ export interface Row {
 
 export type Run = (report: (row: Row) => void) => Promise<void>
 
-const known = globSync("*.ts", { cwd: import.meta.dirname })
-  .map((path) => basename(path, ".ts"))
-  .filter((name) => name !== "run")
-  .sort()
+/** Takes half an hour, and has a verdict in the place of figures. */
+const apart = new Set(["soak"])
 
-const asked = process.argv[2]
-if (asked !== undefined && !known.includes(asked)) {
-  console.error(`No such bench: ${asked}. There are: ${known.join(", ") || "none"}`)
-  process.exit(1)
-}
+const readme = join(import.meta.dirname, "README.md")
 
-for (const name of asked === undefined ? known : [asked]) {
+const sourceOf = (name: string): string => readFileSync(join(import.meta.dirname, `${name}.ts`), "utf8")
+
+/** Runs a bench in this process, and answers what it printed. */
+const here = async (name: string): Promise<string> => {
+  const lines: Array<string> = []
   const { run }: { run?: Run } = await import(`./${name}.ts`)
   await run?.(({ case: varied, metric, n, peer, unit, value }) => {
-    console.log(JSON.stringify({ name, metric, case: varied, value, unit, peer, n }))
+    const line = JSON.stringify({ name, metric, case: varied, value, unit, peer, n })
+    console.log(line)
+    lines.push(line)
   })
+  return lines.join("\n")
 }
+
+/** Runs a bench in a process of its own, and answers what it printed. */
+const elsewhere = (name: string): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const lines: Array<string> = []
+    const child = spawn(process.execPath, [...process.execArgv, import.meta.filename, name], {
+      stdio: ["ignore", "pipe", "inherit"]
+    })
+    createInterface(child.stdout).on("line", (line) => {
+      console.log(line)
+      lines.push(line)
+    })
+    child.once("error", reject).once("close", (code) => {
+      if (code !== 0) console.error(`The bench ${name} ended with ${code}`)
+      resolve(lines.join("\n"))
+    })
+  })
+
+const main = async (): Promise<void> => {
+  const known = globSync("*.ts", { cwd: import.meta.dirname }).map((path) => basename(path, ".ts")).filter((name) =>
+    name !== "run"
+  ).sort()
+  const markdown = process.argv.includes("--markdown")
+  process.argv = process.argv.filter((arg) => arg !== "--markdown")
+  const [, , asked = "all"] = process.argv
+  if (asked !== "all" && !known.includes(asked)) {
+    console.error(`No such bench: ${asked}. There are: all, ${known.join(", ")}`)
+    process.exit(1)
+  }
+  const sectionOf = (name: string, output: string): string =>
+    section(name, sourceOf(name), circumstances(), linesOf(output))
+  if (asked !== "all") {
+    const output = await here(asked)
+    if (markdown) writeFileSync(readme, placed(readFileSync(readme, "utf8"), asked, sectionOf(asked, output)))
+    return
+  }
+  const sections: Array<string> = []
+  for (const name of known.filter((name) => !apart.has(name))) {
+    sections.push(sectionOf(name, await elsewhere(name)))
+  }
+  if (markdown) writeFileSync(readme, page({ apart: known.filter((name) => apart.has(name)), sections }))
+}
+
+if (import.meta.main) await main()

@@ -11,6 +11,7 @@ import { promisify } from "node:util"
 import { gzipSync } from "node:zlib"
 import { rolldown } from "rolldown"
 import { catalogue } from "../src/Model.ts"
+import * as Api from "./api.ts"
 import { bundles } from "./bundles.ts"
 import { compare } from "./catalogue.ts"
 import { problems } from "./conventions.ts"
@@ -20,6 +21,7 @@ import { changes, files } from "./format.ts"
 import * as House from "./house.ts"
 import { installed } from "./installed.ts"
 import { builtIn, nonLinear } from "./linear.ts"
+import * as Loads from "./loads.ts"
 import * as Metrics from "./metrics.ts"
 import * as Page from "./page.ts"
 import { stale } from "./reference.ts"
@@ -158,6 +160,9 @@ const checks: Record<string, Check> = {
   async reference() {
     fail(stale())
   },
+  async api() {
+    fail(Api.stale())
+  },
   async page() {
     fail(await Page.stale())
   },
@@ -180,6 +185,11 @@ const checks: Record<string, Check> = {
   },
   async publint() {
     await bin("publint/src/cli.js", "run", await tarball(), "--strict")
+  },
+  async publish() {
+    // The version that stands in package.json may be published already: what would be new is what is tried.
+    const out = await run("npm", ["publish", await tarball(), "--provenance", "--dry-run", "--ignore-scripts"])
+    return out.trim()
   },
   async attw() {
     const options = ["--profile", "esm-only", "--no-definitely-typed", "--no-emoji", "--no-color", "--format", "ascii"]
@@ -208,19 +218,37 @@ const checks: Record<string, Check> = {
     fail(wrong.length > 0 ? [...wrong, ...lines] : [])
     return lines.map((line) => `\n     ${line}`).join("")
   },
+  async loads() {
+    const folder = join(await consumer(), "node_modules/effect-claude/dist")
+    const out = await run(process.execPath, ["--no-warnings", "scripts/loads.ts", folder])
+    const { lines, wrong } = Loads.judge(JSON.parse(out), Loads.modulesOf(folder))
+    fail(wrong.length > 0 ? [...wrong, ...lines] : [])
+    return lines.map((line) => `\n     ${line}`).join("")
+  },
   async size() {
     const folder = await consumer()
-    const bundle = await rolldown({
-      cwd: folder,
-      input: "effect-claude",
-      external: [/^node:/, /^@anthropic-ai\/sdk/, "undici"],
-      logLevel: "silent"
-    })
-    const { output } = await bundle.generate({ format: "esm", minify: true })
-    const code = output.flatMap((chunk) => chunk.type === "chunk" ? [chunk.code] : []).join("")
     const kB = (bytes: number): string => `${Math.round(bytes / 1000)} kB`
-    return `index with effect, without the SDK: ${kB(code.length)}, ${kB(gzipSync(code).length)} gzipped; ` +
-      `tarball ${kB(statSync(await tarball()).size)}`
+    const sizeOf = async (input: string, external: ReadonlyArray<RegExp>): Promise<string> => {
+      const bundle = await rolldown({
+        cwd: folder,
+        input,
+        external: [/^node:/, "undici", ...external],
+        logLevel: "silent"
+      })
+      const { output } = await bundle.generate({ format: "esm", minify: true })
+      const code = output.flatMap((chunk) => chunk.type === "chunk" ? [chunk.code] : []).join("")
+      return `${kB(code.length)}, ${kB(gzipSync(code).length)} gzipped`
+    }
+    const sdk = /^@anthropic-ai\/sdk/
+    const policy = specifier("RateLimiter")
+    return [
+      `index with effect, without the SDK: ${await sizeOf(specifier("."), [sdk])}; tarball ${
+        kB(statSync(await tarball()).size)
+      }`,
+      `one policy, ${policy}, with effect: ${await sizeOf(policy, [sdk])}; without: ${await sizeOf(policy, [
+        /^effect\//
+      ])}`
+    ].map((line) => `\n     ${line}`).join("")
   }
 }
 

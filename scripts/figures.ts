@@ -1,5 +1,5 @@
 /**
- * Makes the table of figures of `bench/README.md` from what benches print: `npm run -s bench | node scripts/figures.ts`.
+ * Makes `bench/README.md` from what benches print; by itself the table: `npm run -s bench -- calls | node scripts/figures.ts`.
  *
  * Our own figure, or the ratio against a peer, is the figure; those of others stand beside it.
  */
@@ -32,12 +32,54 @@ export const table = (lines: ReadonlyArray<Line>): string => {
     const own = group.find(({ peer }) => peer === ours) ?? group[0]! // a group has one line at least
     const others = group.filter((line) => line !== own).map((line) => `${line.peer} ${figure(line)}`)
     const against = [...(own.peer === ours ? [] : [own.peer]), ...others].join("; ")
-    return [`\`${own.name}\``, `\`${own.metric}\``, own.case, figure(own), against]
+    return [`\`${own.metric}\``, own.case, figure(own), against]
   })
-  const head = ["bench", "metric", "case", "figure", "against"]
+  const head = ["metric", "case", "figure", "against"]
   return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ").replace(/ {2,}/g, " ")} |`).join(
     "\n"
   )
 }
+
+/** The first docstring of a module, as text. */
+const docstring = (source: string): string =>
+  /^\/\*\*(.*?)\*\//s.exec(source)?.[1]?.split("\n").map((line) => line.replace(/^ \* ?/, "")).join("\n").trim() ?? ""
+
+/** The section of a bench: its docstring, when and where it ran, and its figures. */
+export const section = (name: string, source: string, circumstances: string, lines: ReadonlyArray<Line>): string =>
+  [
+    `## ${name}`,
+    docstring(source),
+    `${circumstances}.`,
+    ...(lines.length === 0 ? ["It gave no figure."] : [table(lines)])
+  ]
+    .join("\n\n") + "\n"
+
+/** Puts a section into a page: in the place of the one that it has, or among the others by name. */
+export const placed = (text: string, name: string, section: string): string => {
+  const [head = "", ...sections] = text.split(/^(?=## )/m)
+  const nameOf = (one: string) => /^## (.*)/.exec(one)?.[1] ?? ""
+  const others = sections.filter((one) => nameOf(one) !== name).map((one) => `${one.trimEnd()}\n`)
+  const sorted = [...others, section].sort((a, b) => nameOf(a) < nameOf(b) ? -1 : 1)
+  return [`${head.trimEnd()}\n`, ...sorted].join("\n")
+}
+
+export interface Page {
+  /** The names of benches that a run of all leaves out. */
+  readonly apart: ReadonlyArray<string>
+  readonly sections: ReadonlyArray<string>
+}
+
+/** The whole page. */
+export const page = ({ apart, sections }: Page): string =>
+  [
+    "# Benchmarks",
+    "`npm run bench -- all --markdown` measures everything and writes this page; `npm run bench -- calls --markdown` one section of it.",
+    "A claim of speed is a ratio, the median of slices of both sides that alternate in one run, so that what else the machine does falls on both. Runs on an " +
+    "idle machine differ by up to 15 %. Where a ratio has `effect-claude` in no column, it is ours to that peer's. Some cases need Redis (`REDIS_URL`) or " +
+    "Postgres (`TEST_POSTGRES_URL`), and are missing without.",
+    ...(apart.length === 0
+      ? []
+      : [`Not in it, for it runs half an hour: ${apart.map((name) => `\`npm run bench -- ${name}\``).join(", ")}.`])
+  ].join("\n\n") + "\n\n" + sections.join("\n")
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) console.log(table(linesOf(readFileSync(0, "utf8"))))

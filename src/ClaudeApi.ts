@@ -2,7 +2,7 @@
  * The port: sends one attempt through `@anthropic-ai/sdk`, without any policy. Every failure is one of the five errors of
  * the API, a stream that ends early fails, and time limits that the SDK lacks apply.
  *
- * The SDK builds the request and its headers; it never retries, traces, logs, or reads its key or base URL from the
+ * The SDK builds the requests, the first of each shape, and their headers; it sends nothing, and reads neither key nor base URL from the
  * environment. It reads `ANTHROPIC_CUSTOM_HEADERS`, which are sent to no base URL but the vendor's.
  *
  * **Example** (Another base URL and shorter limits)
@@ -18,32 +18,29 @@
  *
  * @since 0.1.0
  */
-import Anthropic from "@anthropic-ai/sdk"
-import type { Message, MessageCreateParamsNonStreaming, MessageTokensCount } from "@anthropic-ai/sdk/resources/messages"
+import type { Message, MessageTokensCount } from "@anthropic-ai/sdk/resources/messages"
 import type { ModelInfo } from "@anthropic-ai/sdk/resources/models"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import type * as Tracer from "effect/Tracer"
 import type { Attempt, MessageAttempt } from "./Attempt.ts"
-import { isUnconnected } from "./ClaudeApi/internal/apiError.ts"
 import * as Exchange from "./ClaudeApi/internal/exchange.ts"
 import * as Misread from "./ClaudeApi/internal/misread.ts"
+import * as Proxy from "./ClaudeApi/internal/proxy.ts"
 import * as Receive from "./ClaudeApi/internal/receive.ts"
-import * as Sendable from "./ClaudeApi/internal/sendable.ts"
 import * as Settings from "./ClaudeApi/internal/settings.ts"
 import * as Transport from "./ClaudeApi/internal/transport.ts"
+import * as Wire from "./ClaudeApi/internal/wire.ts"
 import type { ApiError } from "./ClaudeError.ts"
-import { environmentHeaders, joinHeaders } from "./internal/headers.ts"
 import { refusalOfMessage } from "./internal/modelRefusal.ts"
 import type { Event } from "./MessageStream.ts"
 import { cacheTtl } from "./PriceBook.ts"
-import { type CountTokensRequest, toCountTokensParams, toParams } from "./Request.ts"
+import { type CountTokensRequest, type Request, toCountTokensParams, toParams } from "./Request.ts"
 import * as Usage from "./Usage.ts"
 
 /**
@@ -116,15 +113,6 @@ export class ClaudeApi extends Context.Service<ClaudeApi, {
 
 const defaultBaseUrl = "https://api.anthropic.com"
 
-/** Headers that would replace the key of the attempt. */
-const keyHeaders = new Set(["authorization", "x-api-key", "proxy-authorization"])
-
-const withoutKeys = (headers: Readonly<Record<string, string>>): Record<string, string> =>
-  Object.fromEntries(Object.entries(headers).filter(([name]) => !keyHeaders.has(name.toLowerCase())))
-
-/** The most clients that are kept; the oldest makes room. */
-const maxClients = 256
-
 /** The most pages that are read of a list. */
 const maxPages = 100
 
@@ -136,130 +124,43 @@ const isModelInfo = (body: object): body is ModelInfo => "id" in body && typeof 
 const isModelPage = (body: object): body is { data: Array<ModelInfo>; has_more?: unknown; last_id?: unknown } =>
   "data" in body && Array.isArray(body.data)
 
-/** Where the signal of an exchange stands among what the SDK hands to `fetch`. */
-const abandoned = Symbol("effect-claude/ClaudeApi/abandoned")
-
-interface FetchOptions {
-  /** A redirect would take headers and prompts to another origin. */
-  readonly redirect: "manual"
-  readonly [abandoned]: AbortSignal
-}
-
-/** What a `fetch` gave: a response whose body can be read; that of an error as a text, of which no more is read than over the own transport. */
-const bounded = (response: Response): Response => {
-  const { body, ok } = response
-  if (body === null) return response
-  if (typeof body.getReader !== "function") throw new TypeError("fetch gave a body that is not a ReadableStream")
-  return ok
-    ? response
-    : Object.defineProperty(response, "text", { value: () => Transport.textOf(body.getReader()) })
-}
-
-const rejected = (error: unknown): Promise<never> =>
-  Promise.reject(
-    isUnconnected(error)
-      ? new TypeError("fetch failed", { cause: new Error("there was no connection", { cause: error }) })
-      : error
-  )
-
-/**
- * The `fetch` of the SDK:
- *
- * - It ends with the signal of the exchange. The SDK never sees that: what it makes of an aborted signal keeps requests and answers alive.
- * - The SDK drops the cause of what looks like a timeout. One that came before there was a connection is told from one that came after, so its
- *   cause goes where the SDK does not look.
- */
-const fetchOf =
-  (fetch: typeof globalThis.fetch | undefined): typeof globalThis.fetch =>
-  (input, init: RequestInit & { readonly [abandoned]?: AbortSignal } = {}) =>
-    (fetch ?? globalThis.fetch)(input, {
-      ...(String(init.body).includes(cutMark) ? Sendable.wellFormed(init) : init),
-      signal: init[abandoned] ?? null
-    }).then(bounded, rejected)
-
-/** What half a character begins with in JSON, where it is escaped. */
-const cutMark = "\\ud"
-
-/** A span as a header of W3C Trace Context. */
-const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
-  `00-${traceId.padStart(32, "0")}-${spanId.padStart(16, "0")}-${sampled ? "01" : "00"}`
-
-/** Options of the SDK's methods. */
-interface RequestOptions {
-  readonly fetchOptions: FetchOptions
-  readonly headers: Record<string, string | null>
-}
-
-/** A client of the SDK, and the headers that all its requests carry. */
-interface Client {
-  readonly sdk: Anthropic
-  readonly headers: Readonly<Record<string, string>>
-}
-
-const isVendors = (baseUrl: string): boolean =>
-  URL.canParse(baseUrl) && new URL(baseUrl).origin === new URL(defaultBaseUrl).origin
-
-/**
- * Gives the client of the SDK for the key of an attempt, of which it keeps one for each key, and the options for the SDK's
- * methods.
- */
-const preparing = (baseUrl: string, bounds: Exchange.Bounds, { fetch, headers = {}, traceparent = false }: Options) => {
-  const clients = new Map<string, Client>()
-  const newClient = (apiKey: string): Client => {
-    const found = environmentHeaders()
-    const all = withoutKeys(joinHeaders(isVendors(baseUrl) ? found : {}, headers))
-    Sendable.checkHeaders(all)
-    const sdk = new Anthropic({
-      apiKey,
-      baseURL: baseUrl,
-      maxRetries: 0,
-      // Ours expires first, and follows `Clock`. This one only keeps the SDK from setting its own.
-      timeout: Math.min(bounds.headers + 1000, 2 ** 31 - 1),
-      openTelemetry: false,
-      logLevel: "off",
-      // The SDK adds what it finds in the environment, unless it finds the same name here.
-      defaultHeaders: { ...Object.fromEntries(Object.keys(found).map((name) => [name, null])), ...all },
-      fetch: fetchOf(fetch)
-    })
-    const oldest = clients.size < maxClients ? undefined : clients.keys().next().value
-    if (oldest !== undefined) clients.delete(oldest)
-    const client = { sdk, headers: all }
-    clients.set(apiKey, client)
-    return client
-  }
-  return (exchange: Exchange.Exchange) => {
-    const { attempt: { context, key }, controller: { signal }, span } = exchange
-    const apiKey = key === undefined ? "" : Redacted.value(key.secret)
-    const client = clients.get(apiKey) ?? newClient(apiKey)
-    const hasOwn = key?.headers !== undefined || Object.keys(context.headers).length > 0
-    const own = hasOwn ? withoutKeys(joinHeaders(client.headers, context.headers, key?.headers ?? {})) : client.headers
-    if (hasOwn) Sendable.checkHeaders(own)
-    exchange.carried = own
-    const options: RequestOptions = {
-      fetchOptions: { redirect: "manual", [abandoned]: signal },
-      headers: {
-        ...(hasOwn ? own : undefined),
-        ...(traceparent && span !== undefined ? { traceparent: traceparentOf(span) } : undefined),
-        ...(key === undefined ? undefined : { authorization: `Bearer ${apiKey}`, "x-api-key": null })
-      }
-    }
-    return { client: client.sdk, options }
-  }
-}
-
 const unused = () => Exchange.unused
 
-/**
- * Builds the port.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const make = (options: Options = {}): ClaudeApi["Service"] => {
+/** What a message says that it used. */
+const usedFor = (attempt: MessageAttempt, message: Message): Exchange.Used => {
+  // The types say more than an answer has to have.
+  const { model, stop_reason: stopReason }: { readonly model: unknown; readonly stop_reason: unknown } = message
+  const used = {
+    usage: Usage.fromReported(message.usage ?? {}, () => cacheTtl(attempt.request)),
+    model: typeof model === "string" ? model : undefined,
+    stopReason: typeof stopReason === "string" ? stopReason : undefined,
+    refusal: stopReason === "refusal" ? refusalOfMessage(message) : undefined
+  }
+  return typeof message.usage?.output_tokens === "number" && typeof message.usage.input_tokens === "number"
+    ? used
+    : { ...used, usage: Misread.counted(attempt, message, used.usage), isEstimated: true }
+}
+
+const messages = (params: Request & { readonly stream?: boolean }): Wire.Asked => ({
+  route: "messages",
+  params,
+  ask: (sdk, options) => sdk.messages.create(toParams(params), options)
+})
+
+const counts = (params: CountTokensRequest): Wire.Asked => ({
+  route: "count_tokens",
+  params,
+  ask: (sdk, options) => sdk.messages.countTokens(toCountTokensParams(params), options)
+})
+
+/** The port over a transport. */
+const over = (send: Transport.Transport, options: Options): ClaudeApi["Service"] => {
   const baseUrl = Settings.withoutRoute(options.baseUrl ?? defaultBaseUrl)
   const idle = Duration.toMillis(options.timeouts?.idle ?? "2 minutes")
   const bounds: Exchange.Bounds = {
     baseUrl,
+    secrets: Proxy.secrets(options),
+    send,
     headers: Duration.toMillis(options.timeouts?.headers ?? "10 minutes"),
     firstContent: Duration.toMillis(options.timeouts?.firstContent ?? Infinity),
     idle,
@@ -269,55 +170,40 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
   }
   const plainBounds = { ...bounds, firstContent: Infinity }
   const streamBounds = { ...bounds, pings: options.pings ?? false }
-  const prepared = preparing(baseUrl, bounds, options)
+  const wire = Wire.maker({
+    baseUrl,
+    vendorsUrl: defaultBaseUrl,
+    headers: options.headers ?? {},
+    traceparent: options.traceparent ?? false,
+    // Ours expires first. This one only keeps the SDK from setting its own.
+    timeout: Math.min(bounds.headers + 1000, 2 ** 31 - 1)
+  })
 
   return ClaudeApi.of({
     baseUrl,
 
-    send: (attempt) =>
-      Exchange.plain(attempt, plainBounds, {
-        request: attempt.request,
-        send: (exchange) => {
-          const { client, options } = prepared(exchange)
-          const params = attempt.request as MessageCreateParamsNonStreaming // the SDK changes none of its arrays
-          // One text has no history.
-          if (params.messages?.length !== 1 || typeof params.messages[0]?.content !== "string") {
-            Sendable.checkHistory(params)
-          }
-          return client.messages.create("stream" in params ? { ...params, stream: false } : params, options)
-            .asResponse()
-        },
+    send: (attempt) => {
+      const { request } = attempt
+      const params = "stream" in request ? { ...request, stream: false } : request
+      return Exchange.plain(attempt, plainBounds, {
+        request,
+        make: (exchange) => wire(exchange, messages(params)),
         is: Exchange.isMessage,
-        used: (message) => {
-          // The types say more than an answer has to have.
-          const { model, stop_reason: stopReason }: { readonly model: unknown; readonly stop_reason: unknown } = message
-          const used = {
-            usage: Usage.fromReported(message.usage ?? {}, () => cacheTtl(attempt.request)),
-            model: typeof model === "string" ? model : undefined,
-            stopReason: typeof stopReason === "string" ? stopReason : undefined,
-            refusal: stopReason === "refusal" ? refusalOfMessage(message) : undefined
-          }
-          return typeof message.usage?.output_tokens === "number" && typeof message.usage.input_tokens === "number"
-            ? used
-            : { ...used, usage: Misread.counted(attempt, message, used.usage), isEstimated: true }
-        }
-      }),
+        used: (message) => usedFor(attempt, message)
+      })
+    },
 
     stream: (attempt) =>
-      Receive.stream(attempt, streamBounds, (exchange) => {
-        const { client, options } = prepared(exchange)
-        Sendable.checkHistory(attempt.request)
-        return client.messages.create({ ...toParams(attempt.request), stream: true }, options).asResponse()
-      }),
+      Receive.stream(
+        attempt,
+        streamBounds,
+        (exchange) => wire(exchange, messages({ ...attempt.request, stream: true }))
+      ),
 
     countTokens: (attempt, params) =>
       Exchange.plain(attempt, plainBounds, {
         request: params,
-        send: (exchange) => {
-          const { client, options } = prepared(exchange)
-          Sendable.checkHistory(params)
-          return client.messages.countTokens(toCountTokensParams(params), options).asResponse()
-        },
+        make: (exchange) => wire(exchange, counts(params)),
         is: isTokensCount,
         used: unused
       }),
@@ -328,10 +214,11 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
       for (let page = 0; page < maxPages; page++) {
         const body = yield* Exchange.plain(attempt, plainBounds, {
           request: undefined,
-          send: (exchange) => {
-            const { client, options } = prepared(exchange)
-            return client.models.list({ limit: 1000, ...after }, options).asResponse()
-          },
+          make: (exchange) =>
+            wire(exchange, {
+              route: "models",
+              ask: (sdk, options) => sdk.models.list({ limit: 1000, ...after }, options)
+            }),
           is: isModelPage,
           used: unused
         })
@@ -345,20 +232,26 @@ export const make = (options: Options = {}): ClaudeApi["Service"] => {
     model: (attempt, id) =>
       Exchange.plain(attempt, plainBounds, {
         request: undefined,
-        send: (exchange) => {
-          const { client, options } = prepared(exchange)
-          return client.models.retrieve(id, undefined, options).asResponse()
-        },
+        make: (exchange) =>
+          wire(exchange, { route: "model", ask: (sdk, options) => sdk.models.retrieve(id, undefined, options) }),
         is: isModelInfo,
         used: unused
       })
   })
 }
 
+/**
+ * Builds the port.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options = {}): ClaudeApi["Service"] => over(Transport.ofFetch(options.fetch), options)
+
 const checked = (options: Options): Effect.Effect<ClaudeApi["Service"], Config.ConfigError, Scope.Scope> =>
   Effect.gen(function*() {
     yield* Settings.check(options.baseUrl ?? defaultBaseUrl, options.headers ?? {})
-    return make({ ...options, fetch: options.fetch ?? (yield* Transport.make(options)) })
+    return options.fetch === undefined ? over(yield* Transport.make(options), options) : make(options)
   })
 
 /**

@@ -12,6 +12,7 @@
  * - **Integers** are exact up to 2^53 (9 million dollars in nano-dollars). A `bigint` parameter may be larger; a larger integer in a result fails
  *   the statement, so read it by `CAST(x AS TEXT)`.
  * - **A statement blocks the thread while it runs**, since `node:sqlite` is synchronous. Node 22 calls it experimental and warns once.
+ * - **A text with a NUL in it** is stored whole; Node 22 and early versions of Node 24 read it up to the NUL alone.
  *
  * **Example** (A table in memory)
  *

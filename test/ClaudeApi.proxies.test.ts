@@ -5,7 +5,7 @@ import * as ClaudeApi from "effect-claude/ClaudeApi"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as MessageStream from "effect-claude/MessageStream"
 import { TestClock } from "effect/testing"
-import { createServer } from "node:http"
+import { createServer, type Server } from "node:http"
 import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2"
 import type { AddressInfo } from "node:net"
 import * as tls from "node:tls"
@@ -110,6 +110,22 @@ const both = (url: string, api?: ClaudeApi.Options) =>
     Effect.provide(service(url, api))
   )
 
+/** A proxy that answers each request itself, with a text made of the credentials that it was shown. */
+const refusing = (status: number, said: (authorization: string) => string) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.callback<Server>((resume) => {
+        const server = createServer((request, response) => {
+          response.writeHead(status, { "content-type": "application/json" })
+          response.end(JSON.stringify({ error: { message: said(String(request.headers["proxy-authorization"])) } }))
+        })
+        server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+      }),
+      (server) => Effect.sync(() => server.close())
+    ),
+    (server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}` // a TCP server has one
+  )
+
 describe.skipIf(!Certificate.isInstalled)("a proxy", () => {
   it.effect("of the environment is used where Node is told so, or the option says so, and sees a tunnel alone", () =>
     Effect.gen(function*() {
@@ -178,6 +194,33 @@ describe.skipIf(!Certificate.isInstalled)("a proxy", () => {
       }).pipe(TestClock.withLive)
   )
 
+  it.effect("that repeats what it was shown leaves none of it in errors", () =>
+    Effect.gen(function*() {
+      const repeating = yield* refusing(502, (authorization) => {
+        const decoded = Buffer.from(authorization.slice("Basic ".length), "base64").toString()
+        return `no: ${authorization}, ${decoded}, ${encodeURIComponent(decoded)}`
+      })
+      const url = Object.assign(new URL(repeating), { username: "gateway", password })
+      const variables = { HTTP_PROXY: url.href, NODE_USE_ENV_PROXY: "1" }
+      for (const options of [{ proxy: url.href }, { proxy: Redacted.make(url.href) }, {}]) {
+        const call = Effect.provide(ClaudeService.create(hello), service("http://api.example.com", options))
+        const { exit, lines } = yield* showing(Effect.scoped(Effect.andThen(environment(variables), call)))
+        assert.isTrue(Exit.isFailure(exit))
+        assert.include(lines.join("\n"), "no: ")
+        nowhere(lines, password, Buffer.from(`gateway:${password}`).toString("base64"))
+      }
+    }).pipe(TestClock.withLive))
+
+  it.effect("that wants another password is a typed error of what was not sent", () =>
+    Effect.gen(function*() {
+      const url = yield* refusing(407, () => "")
+      for (const call of [ClaudeService.create(hello), Stream.runDrain(ClaudeService.stream(hello))]) {
+        const error = yield* Effect.flip(Effect.provide(call, service("http://api.example.com", { proxy: url })))
+        assert.deepInclude(error, { _tag: "ConnectionError", reason: "refused", billed: "no" })
+        assert.include(error.message, "the proxy answered 407")
+      }
+    }).pipe(TestClock.withLive))
+
   it.effect("that is not there is a typed error of what was not sent", () =>
     Effect.gen(function*() {
       const call = Effect.provide(
@@ -194,6 +237,8 @@ describe.skipIf(!Certificate.isInstalled)("a proxy", () => {
       const cases: ReadonlyArray<readonly [Record<string, string>, ClaudeApi.Options, string]> = [
         [{}, { proxy: wrong }, "proxy"],
         [{}, { proxy: "" }, "proxy"],
+        [{}, { proxy: `http://gateway:${password}%@127.0.0.1:1` }, "proxy"],
+        [{ HTTP_PROXY: `http://${password}%E0%A4@127.0.0.1:1` }, { proxy: true }, "HTTP_PROXY"],
         [{}, { proxy: Redacted.make(`gateway:${password}`) }, "proxy"],
         [{ HTTPS_PROXY: wrong }, { proxy: true }, "HTTPS_PROXY"],
         [{ http_proxy: `//${password}`, NODE_USE_ENV_PROXY: "1" }, {}, "http_proxy"]

@@ -12,7 +12,8 @@ layer(Environment, { excludeTestServices: true })("effect-claude", (it) => {
   it.effect("explains itself, completes itself, and refuses what makes no sense", () =>
     Effect.gen(function*() {
       const [help, completions, nothing, flag, group] = yield* Effect.all([
-        run(["batch", "--help"], { env: { FORCE_COLOR: "1", NO_COLOR: "1" } }),
+        // Node 22 warns where both are set.
+        run(["batch", "--help"], { env: { FORCE_COLOR: "1", NO_COLOR: "1", NODE_NO_WARNINGS: "1" } }),
         run(["--completions", "bash"]),
         here([]),
         run(["ask", "--temprature", "1", "hi", "--json"]),

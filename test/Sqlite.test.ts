@@ -9,6 +9,7 @@ import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import * as Usage from "effect-claude/Usage"
 import type { SqlClient, SqlError } from "effect/sql"
 import { renameSync, writeFileSync } from "node:fs"
+import { DatabaseSync } from "node:sqlite"
 import * as TestSqlite from "./utils/sqlite.ts"
 
 const withTable = Effect.fnUntraced(function*(options: Sqlite.Options = { filename: ":memory:" }) {
@@ -31,6 +32,10 @@ const whileLocked = Effect.fnUntraced(function*<A, E>(
   const blocker = yield* Effect.forkChild(sql.withTransaction(Effect.never), { startImmediately: true })
   return yield* work(Effect.asVoid(Fiber.interrupt(blocker)))
 })
+
+/** Node 22, and the first of Node 24, give a text up to its first NUL alone. */
+const isCut = new DatabaseSync(":memory:").prepare("SELECT 'a' || char(0) || 'b' AS x").get()?.["x"] === "a"
+const textOf = (text: string): string => isCut ? text.replaceAll("\0", "") : text
 
 describe("Sqlite", () => {
   it.effect("gives rows, values and changes", () =>
@@ -66,7 +71,7 @@ describe("Sqlite", () => {
     ({ n, x }) =>
       Effect.gen(function*() {
         const sql = yield* withTable()
-        const text = Buffer.from(x).toString() // in a text without broken surrogates
+        const text = textOf(Buffer.from(x).toString()) // in a text without broken surrogates
         yield* sql`INSERT INTO t ${sql.insert({ id: 1, n, x: text })}`
         assert.deepStrictEqual(yield* sql`SELECT n, x, typeof(n), typeof(${n}) FROM t`.values, [[
           n,

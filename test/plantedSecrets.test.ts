@@ -1,14 +1,22 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Layer, Metric, Redacted, Schema, Stream } from "effect"
+import { Cause, Effect, Exit, Fiber, Layer, Metric, Redacted, Schema, Stream } from "effect"
+import * as Budget from "effect-claude/Budget"
 import * as CallContext from "effect-claude/CallContext"
+import type * as CircuitBreaker from "effect-claude/CircuitBreaker"
+import type * as ClaudeApi from "effect-claude/ClaudeApi"
 import * as ClaudeError from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostReport from "effect-claude/CostReport"
+import * as InputSanitizer from "effect-claude/InputSanitizer"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as KeyStore from "effect-claude/KeyStore"
 import * as MessageStream from "effect-claude/MessageStream"
 import * as Monitor from "effect-claude/Monitor"
+import * as PriceBook from "effect-claude/PriceBook"
+import type * as RateLimiter from "effect-claude/RateLimiter"
+import type * as RetryPolicy from "effect-claude/RetryPolicy"
+import { TestClock } from "effect/testing"
 import { fetchOf, hello, json, message, sse } from "./utils/http.ts"
 import { renderings, showing } from "./utils/leaks.ts"
 
@@ -111,8 +119,36 @@ const answers = (said: string, token: string): ReadonlyArray<readonly [name: str
   ]
 }
 
+/** What a service is made of, besides its keys. */
+interface Given {
+  readonly api: ClaudeApi.Options
+  readonly retry: RetryPolicy.Options
+  readonly breaker: CircuitBreaker.Options
+  readonly limiter: RateLimiter.Options
+  readonly budget: Layer.Layer<Budget.Budget>
+  readonly sanitizer: Layer.Layer<InputSanitizer.InputSanitizer>
+}
+
+/** A budget with so many dollars. */
+const budgetOf = (limit: number): Layer.Layer<Budget.Budget> =>
+  Layer.provide(
+    Budget.layer({ budgets: [{ name: "all", limit, window: { calendar: "day" } }] }),
+    PriceBook.layer()
+  )
+
+const given: Given = {
+  api: {},
+  retry: { retries: 0 },
+  breaker: { mode: "disabled" },
+  limiter: {},
+  budget: Budget.layerOff,
+  sanitizer: InputSanitizer.layerOff
+}
+
+type Call = Effect.Effect<unknown, unknown, ClaudeService.ClaudeService>
+
 /** All that a service shows of a call: its end, logs, spans, metrics, rows, reports, and errors as they cross a wire. */
-const shownBy = (answer: () => Response, call: Effect.Effect<unknown, unknown, ClaudeService.ClaudeService>) =>
+const shownBy = (answer: () => Response, call: Call, parts: Partial<Given> = {}) =>
   Effect.gen(function*() {
     const layer = ClaudeService.layerWithParts({
       keys: KeyPool.layer().pipe(
@@ -124,10 +160,14 @@ const shownBy = (answer: () => Response, call: Effect.Effect<unknown, unknown, C
         }])),
         Layer.orDie
       ),
-      api: { fetch: fetchOf(answer).fetch, headers: { "X-Layer": planted.layerHeader } },
-      retry: { retries: 0 },
-      breaker: { mode: "disabled" },
-      ledger: CostLedger.layer()
+      ledger: CostLedger.layer(),
+      ...given,
+      ...parts,
+      api: {
+        ...parts.api,
+        fetch: fetchOf(answer).fetch,
+        headers: { "X-Layer": planted.layerHeader }
+      }
     })
     const { exit, lines } = yield* showing(
       Effect.gen(function*() {
@@ -164,17 +204,24 @@ const shownBy = (answer: () => Response, call: Effect.Effect<unknown, unknown, C
     ]
   })
 
+/** Headers of the environment, for the test. */
+const environment = Effect.acquireRelease(
+  Effect.sync(() => {
+    const before = process.env["ANTHROPIC_CUSTOM_HEADERS"]
+    process.env["ANTHROPIC_CUSTOM_HEADERS"] = `X-Environment: ${planted.environment}`
+    return before
+  }),
+  (before) =>
+    Effect.sync(() => {
+      if (before === undefined) delete process.env["ANTHROPIC_CUSTOM_HEADERS"]
+      else process.env["ANTHROPIC_CUSTOM_HEADERS"] = before
+    })
+)
+
 describe("secrets that are planted in every source", () => {
   it.effect("are nowhere after any kind of answer, in any form", () =>
     Effect.gen(function*() {
-      const before = process.env["ANTHROPIC_CUSTOM_HEADERS"]
-      process.env["ANTHROPIC_CUSTOM_HEADERS"] = `X-Environment: ${planted.environment}`
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => {
-          if (before === undefined) delete process.env["ANTHROPIC_CUSTOM_HEADERS"]
-          else process.env["ANTHROPIC_CUSTOM_HEADERS"] = before
-        })
-      )
+      yield* environment
       const request = { ...hello, messages: [{ role: "user" as const, content: planted.prompt }] }
       const secrets = Object.values(planted)
       // Each answer repeats them in one form, with another one in each run; `PLANTED_ALL=1` tries all of both.
@@ -192,4 +239,104 @@ describe("secrets that are planted in every source", () => {
         nowhere(`${name}, form ${at}`, yield* shownBy(answer, call))
       }
     }), 120_000)
+
+  it.effect("are nowhere after time limits, interruptions and refusals of any kind", () =>
+    Effect.gen(function*() {
+      yield* environment
+      const said = `no: ${Object.values(planted).join(" or ")}`
+      const stalling = (text: string, type: string) => () =>
+        new Response(new ReadableStream({ start: (body) => body.enqueue(new TextEncoder().encode(text)) }), {
+          headers: { "content-type": type, "request-id": header(planted.key) }
+        })
+      const event = (each: { readonly type: string }) => `event: ${each.type}\ndata: ${JSON.stringify(each)}\n\n`
+      const started = event({ type: "message_start", message: { ...message, content: [] } } as never) +
+        event({ type: "content_block_start", index: 0, content_block: { type: "text", text: "" } } as never) +
+        event({ type: "content_block_delta", index: 0, delta: { type: "text_delta", text: "Hello" } } as never)
+      const failing = (status: number) => () =>
+        new Response(JSON.stringify({ type: "error", error: { message: said } }), { status })
+      const create = ClaudeService.create({ ...hello, messages: [{ role: "user", content: planted.prompt }] })
+      const stream = Stream.runDrain(
+        ClaudeService.stream({ ...hello, messages: [{ role: "user", content: planted.prompt }] })
+      )
+      const again = Effect.andThen(Effect.exit(create), create)
+      const cases: Readonly<
+        Record<string, readonly [tag: string, answer: () => Response, Call, Partial<Given>?]>
+      > = {
+        "a deadline": [
+          "DeadlineExceededError",
+          stalling(`{"a":"${said}`, "application/json"),
+          CallContext.withDeadline(create, "2 seconds")
+        ],
+        "a deadline amid a stream": [
+          "StreamInterruptedError",
+          stalling(started, "text/event-stream"),
+          CallContext.withDeadline(stream, "2 seconds")
+        ],
+        "silence": ["ConnectionError", stalling(`{"a":"${said}`, "application/json"), create, {
+          api: { timeouts: { idle: "2 seconds" } }
+        }],
+        "silence amid a stream": [
+          "StreamInterruptedError",
+          stalling(started + `data: ${said}`, "text/event-stream"),
+          stream
+        ],
+        "no content": ["ConnectionError", stalling(`: ${said}`, "text/event-stream"), stream, {
+          api: { timeouts: { firstContent: "2 seconds" } }
+        }],
+        "a call that takes too long": ["ConnectionError", stalling(said, "text/plain"), create, {
+          api: { timeouts: { call: "2 seconds" } }
+        }],
+        "an error amid a stream": ["StreamInterruptedError", () =>
+          new Response(
+            started + event({ type: "error", error: { type: "overloaded_error", message: said } } as never),
+            { headers: { "content-type": "text/event-stream" } }
+          ), stream],
+        "retries that are used up": ["ServerError", failing(529), create, { retry: { retries: 2 } }],
+        "a circuit that opened": ["CircuitOpenError", failing(500), again, {
+          retry: { retries: 0, circuitWait: 0 },
+          breaker: { consecutiveFailures: 1 }
+        }],
+        "a full queue": ["RateLimitedLocallyError", failing(500), again, {
+          limiter: { limits: { requestsPerMinute: 1 }, maxQueue: 0 }
+        }],
+        "a budget without room": ["BudgetExceededError", failing(500), create, {
+          budget: budgetOf(1e-6)
+        }],
+        "a model without a price": [
+          "UnpricedModelError",
+          failing(500),
+          ClaudeService.create({ ...hello, model: "nobody-knows-it" }),
+          { budget: budgetOf(1) }
+        ],
+        "a key that was refused": ["AuthError", failing(401), again],
+        "an input that was refused": ["InputRejectedError", failing(500), create, {
+          sanitizer: InputSanitizer.layer({ maxLength: 16 })
+        }],
+        "a header that no request can carry": [
+          "BadRequestError",
+          failing(500),
+          CallContext.annotate(create, { headers: { "x-wrong": `${planted.callHeader}\n` } })
+        ],
+        "a history that cannot be": [
+          "BadRequestError",
+          failing(500),
+          ClaudeService.create({
+            ...hello,
+            messages: [{
+              role: "user",
+              content: [{ type: "tool_result", tool_use_id: planted.prompt, content: planted.prompt }]
+            }]
+          })
+        ],
+        "an interruption": ["Interrupt", stalling(started, "text/event-stream"), Effect.timeout(stream, "2 seconds")]
+      }
+      for (const [name, [tag, answer, call, parts]] of Object.entries(cases)) {
+        const shown = yield* Effect.forkChild(shownBy(answer, call, parts))
+        yield* Effect.yieldNow
+        yield* TestClock.adjust("2 hours")
+        const lines = yield* Fiber.join(shown)
+        assert.include(lines.join("\n"), tag, name)
+        nowhere(name, lines)
+      }
+    }), 60_000)
 })

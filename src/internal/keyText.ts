@@ -11,7 +11,7 @@ export const inQuotes = "stands in quotation marks: remove them"
 
 /** What is wrong with a label; undefined where nothing is. A key as its own label would be shown everywhere. */
 export const wrongLabel = (label: string): string | undefined =>
-  label.startsWith("sk-ant-") || label.startsWith("AGE-SECRET-KEY-")
+  label.includes("sk-ant-") || label.includes("AGE-SECRET-KEY-")
     ? "a label looks like a key"
     : label === "secret"
     ? "`secret` cannot be a label"

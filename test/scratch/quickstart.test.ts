@@ -16,7 +16,11 @@ const program = new URL("../../scratch/quickstart.ts", import.meta.url).pathname
 
 const start = (args: ReadonlyArray<string>, env: Record<string, string> = {}): Effect.Effect<Run> =>
   Effect.sync(() => {
-    const child = spawn(process.execPath, [program, ...args], { env, stdio: ["ignore", "pipe", "pipe"] })
+    // Node 22 says that node:sqlite is experimental.
+    const child = spawn(process.execPath, ["--no-warnings", program, ...args], {
+      env,
+      stdio: ["ignore", "pipe", "pipe"]
+    })
     const said = { out: "", err: "" }
     child.stdout.on("data", (data) => (said.out += data))
     child.stderr.on("data", (data) => (said.err += data))

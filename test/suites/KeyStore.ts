@@ -1,7 +1,8 @@
 /** What every source of keys does, whatever it is kept in. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Logger, Redacted, type Scope, Stream } from "effect"
-import { KeyStore } from "effect-claude"
+import { Effect, Exit, Fiber, Layer, Logger, Redacted, type Scope, Stream } from "effect"
+import { ClaudeService, KeyPool, KeyStore } from "effect-claude"
+import { fetchOf, hello } from "../utils/http.ts"
 import { nowhere, showing } from "../utils/leaks.ts"
 
 /**
@@ -16,6 +17,14 @@ export interface Place {
 
 /** The place of one test. */
 export type MakePlace = Effect.Effect<Place, never, Scope.Scope>
+
+/** A service with the keys of this store, which reaches nobody. */
+const serviceOf = (store: KeyStore.KeyStore["Service"]) =>
+  ClaudeService.layer({
+    keys: Layer.provide(KeyPool.layer(), Layer.succeed(KeyStore.KeyStore, store)),
+    api: { fetch: fetchOf(() => new Response("", { status: 503 })).fetch },
+    retry: { retries: 0 }
+  })
 
 /** A key of the length and shape of real ones. */
 export const planted = (letter: string): string =>
@@ -129,14 +138,36 @@ export const suite = (
         const text of [
           `[{"label":"team-a","secret":"${secret}"`,
           `{"${secret}":"${secret}"}`,
-          `[{"secret":["${secret}"]}]`
+          `[{"secret":["${secret}"]}]`,
+          `[{"label":"${secret}","secret":"team-a"}]`,
+          `[{"label":"team-a","group":"${secret}","secret":"x"}]`,
+          `[{"label":"team-a","weight":"${secret}","secret":"x"}]`,
+          `[{"label":"x-${secret}","secret":"x"},{"label":"x-${secret}","secret":"x"}]`,
+          `{"team-a":{"secret":"${secret}","headers":{"x-a":"${secret}\\n"}}}`,
+          `{"gw ${secret.slice(13)}":"${secret.slice(13)}"}`,
+          `"${secret}"`,
+          `'${secret}'`,
+          `ANTHROPIC_API_KEY=${secret} ${secret}`,
+          `team-a: ${secret}\nteam-b: ${secret}`,
+          `${secret}\0`,
+          `${secret}\ufeff\n-----BEGIN ${secret}`,
+          `<html>${secret}</html>`
         ]
       ) {
         yield* put({ [one]: text })
-        const { exit, lines } = yield* showing(store.keys)
-        assert.isTrue(Exit.isSuccess(exit) || failed(exit).kind === "invalid")
-        nowhere(lines, secret)
-        nowhere((yield* showing(store.report)).lines, secret)
+        const { exit, lines } = yield* showing(Effect.gen(function*() {
+          const call = Effect.provide(ClaudeService.create(hello), serviceOf(store))
+          return [
+            yield* Effect.exit(store.keys),
+            yield* Effect.exit(store.list({ fingerprint: true })),
+            yield* Effect.exit(call),
+            yield* store.report
+          ]
+        }))
+        assert.isTrue(Exit.isSuccess(exit), String(exit))
+        for (let at = "sk-ant-api03-".length; at + 10 <= secret.length; at++) {
+          assert.notInclude(lines.join("\n"), secret.slice(at, at + 10), text.replaceAll(secret, "KEY"))
+        }
       }
     }))
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { linesOf, table } from "../../scripts/figures.ts"
+import { linesOf, page, placed, section, table } from "../../scripts/figures.ts"
 
 const line = (fields: object) =>
   JSON.stringify({
@@ -23,8 +23,37 @@ describe("figures", () => {
       ""
     ].join("\n")
     assert.deepStrictEqual(table(linesOf(text)).split("\n").slice(2), [
-      "| `calls` | `goodput` | c=1 | 1 | sdk 0.512 |",
-      "| `calls` | `cost` | | 12,346 us | sdk |"
+      "| `goodput` | c=1 | 1 | sdk 0.512 |",
+      "| `cost` | | 12,346 us | sdk |"
     ])
+  })
+
+  it("says in a section what the bench measures, and when and where it ran", () => {
+    const text = section(
+      "calls",
+      "/**\n * What a call costs.\n *\n * More.\n */\nimport x\n/** Not this. */",
+      "Today",
+      linesOf(line({}))
+    )
+    assert.deepStrictEqual(text.split("\n").slice(0, 8), [
+      "## calls",
+      "",
+      "What a call costs.",
+      "",
+      "More.",
+      "",
+      "Today.",
+      ""
+    ])
+    assert.include(text, "| `goodput` | c=1 | 1 | sdk |\n")
+  })
+
+  it("puts a section in the place of the one before, or among the others by name", () => {
+    const before = page({ apart: ["soak"], sections: ["## a\n\n1\n", "## c\n\n3\n"] })
+    assert.include(before, "`npm run bench -- soak`")
+    const more = placed(before, "b", "## b\n\n2\n")
+    assert.isTrue(more.endsWith("## a\n\n1\n\n## b\n\n2\n\n## c\n\n3\n"))
+    assert.strictEqual(placed(more, "b", "## b\n\n2\n"), more)
+    assert.isTrue(placed(more, "b", "## b\n\n4\n").endsWith("## a\n\n1\n\n## b\n\n4\n\n## c\n\n3\n"))
   })
 })

@@ -1,5 +1,6 @@
 /** Maps every way in which a request can fail to one of the five errors of the API. */
-import { AnthropicError, APIConnectionTimeoutError, APIError } from "@anthropic-ai/sdk/core/error"
+import { AnthropicError } from "@anthropic-ai/sdk/core/error"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type { Key, Limits } from "../../Attempt.ts"
 import {
@@ -232,7 +233,7 @@ const notConnected: ReadonlySet<Reason> = new Set(["dns", "refused", "tls"])
 const unconnectedMessage = /before secure TLS connection was established|HTTP Tunneling/
 
 /** Whether one of the causes says that there was no connection yet. */
-export const isUnconnected = (error: unknown, depth = 0): boolean => {
+const isUnconnected = (error: unknown, depth = 0): boolean => {
   if (depth > 5 || !Predicate.isObject(error)) return false
   const [code, syscall, message] = [part(error, "code"), part(error, "syscall"), part(error, "message")]
   const errors = part(error, "errors")
@@ -249,10 +250,10 @@ const codeOf = (error: unknown, depth = 0): string | undefined => {
     codeOf((part(error, "errors") as ReadonlyArray<unknown> | undefined)?.[0], depth + 1) // `AggregateError.errors`
 }
 
-/** What a proxy answered that opened no tunnel. */
+/** What a proxy answered that opened no tunnel, or wanted another password. */
 const proxyStatusOf = (error: unknown, depth = 0): string | undefined => {
   if (depth > 5 || !Predicate.isObject(error)) return undefined
-  const said = /^Proxy response \((\d{3})\)/.exec(String(part(error, "message")))
+  const said = /^Proxy (?:response|Authentication Required) \((\d{3})\)/.exec(String(part(error, "message")))
   return said?.[1] ?? proxyStatusOf(part(error, "cause"), depth + 1)
 }
 
@@ -280,48 +281,42 @@ export const fromConnection = (
 /** What a proxy answers when the API, which it reached, gave no answer in time or none that it understood. */
 const waitedInVain: ReadonlySet<number> = new Set([504, 520, 524, 598, 599])
 
-/** The body that was no JSON, which the SDK puts behind the status. */
-const textOf = ({ message, status }: APIError): string | undefined =>
-  message === `${status} status code (no body)` ? undefined : message.slice(`${status} `.length)
+/** What the system or a `fetch` calls a wait that was too long. */
+const isTimeout = (error: unknown, depth = 0): boolean =>
+  depth <= 5 && Predicate.isObject(error) &&
+  (/^(Abort|Timeout)Error$/.test(String(part(error, "name"))) || /timed? ?out/i.test(String(part(error, "message"))) ||
+    isTimeout(part(error, "cause"), depth + 1))
 
-/** What the SDK rejected a request with, before any body was read. */
-export const fromSdk = (error: unknown, sent: Sent): ApiError => {
-  if (error instanceof APIConnectionTimeoutError) {
-    return fromConnection(error, { reason: "timeout", billed: "unknown" }, sent)
+/** What a `fetch` rejected a request with. */
+export const fromFetch = (error: unknown, sent: Sent): ApiError =>
+  fromConnection(error, { reason: isTimeout(error) ? "timeout" : "unknown", billed: "unknown" }, sent)
+
+const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
+
+/** An answer that is none of the statuses 2xx, with what was read of its body. */
+export const fromResponse = (status: number, headers: Headers, said: string, sent: Sent): ApiError => {
+  if (status < 400) {
+    return new ConnectionError({
+      reason: "malformed",
+      status,
+      requestId: sent.requestId,
+      // The API redirects nobody.
+      billed: "no",
+      attempts: sent.attempts
+    })
   }
-  if (error instanceof APIError) {
-    const headers = error.headers as Headers | undefined // typed loosely by the SDK, always a `Headers`
-    if (error.status === undefined && error.type === null) {
-      return fromConnection(error, { reason: "unknown", billed: "unknown" }, sent)
-    }
-    if (error.status !== undefined && error.status < 400) {
-      return new ConnectionError({
-        reason: "malformed",
-        status: error.status,
-        requestId: sent.requestId,
-        // The API redirects nobody.
-        billed: "no",
-        attempts: sent.attempts
-      })
-    }
-    const body = error.error ?? textOf(error)
-    // A body that is not the API's comes from a proxy that did not reach it, unless it says that it waited for the API in vain.
-    const isDoubtful = waitedInVain.has(error.status ?? 0) && !Predicate.isObject(error.error)
-    return fromReply(
-      { status: error.status, headers, body, billed: isDoubtful ? "unknown" : "no" },
-      sent
-    )
-  }
+  const value = Option.getOrUndefined(parsed(said)) ?? undefined
+  const body = value ?? (said === "" ? undefined : said)
+  // A body that is not the API's comes from a proxy that did not reach it, unless it says that it waited for the API in vain.
+  const isDoubtful = waitedInVain.has(status) && !Predicate.isObject(value)
+  return fromReply({ status, headers, body, billed: isDoubtful ? "unknown" : "no" }, sent)
+}
+
+/** A request that could not be made, by the SDK or by what checks it. */
+export const unmade = (error: unknown, sent: Sent): ApiError => {
   if (error instanceof AnthropicError) {
     return new BadRequestError({ detail: redact(error.message, sent.request, sent.secrets), attempts: sent.attempts })
   }
   const detail = error instanceof Unsendable ? error.message : "the request cannot be encoded as JSON over HTTP"
   return new BadRequestError({ detail, attempts: sent.attempts })
 }
-
-/** The SDK wraps what `fetch` throws. Any other error happened while the request was built, so nothing was sent. */
-export const isUnsent = (error: unknown): boolean => !(error instanceof APIError)
-
-/** The headers of the response that the SDK made an error of. */
-export const headersOf = (error: unknown): Headers | undefined =>
-  error instanceof APIError ? error.headers as Headers | undefined : undefined // typed loosely by the SDK

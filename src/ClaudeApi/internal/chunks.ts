@@ -5,13 +5,8 @@ import * as Exchange from "./exchange.ts"
 import * as Failures from "./failures.ts"
 
 /** Sends the request and gives its response as soon as the head is there. */
-export const head = (self: Exchange.Exchange, send: Exchange.Send): Effect.Effect<Response, ApiError> =>
-  Effect.callback((resume) =>
-    Exchange.begin(self, send, resume, (response) => {
-      Exchange.hear(self, response.headers)
-      resume(Effect.succeed(response))
-    })
-  )
+export const head = (self: Exchange.Exchange, make: Exchange.Make): Effect.Effect<Response, ApiError> =>
+  Effect.callback((resume) => Exchange.begin(self, make, resume, (response) => resume(Effect.succeed(response))))
 
 /** One read of the body, without a time limit for silence. */
 export const read = (
@@ -22,7 +17,11 @@ export const read = (
   Effect.callback((resume) => {
     self.expire = resume
     reader.read().then(
-      (chunk) => resume(Effect.succeed(chunk)),
+      (chunk) =>
+        // A `fetch` of the user's may give anything.
+        resume(
+          chunk.done || ArrayBuffer.isView(chunk.value) ? Effect.succeed(chunk) : Effect.fail(Failures.malformed(self))
+        ),
       (cause) => resume(Effect.failSync(() => Failures.truncated(self, billed, cause)))
     )
   })

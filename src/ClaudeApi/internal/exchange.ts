@@ -12,7 +12,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Tracer from "effect/Tracer"
-import { type Attempt, type Limit, type ModelRefusal, Outcome } from "../../Attempt.ts"
+import { type Attempt, type ModelRefusal, Outcome } from "../../Attempt.ts"
 import { type ApiError, isApiError } from "../../ClaudeError.ts"
 import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
@@ -20,10 +20,15 @@ import { isPageType, looksLikePage } from "./errorBody.ts"
 import * as Failures from "./failures.ts"
 import * as Misread from "./misread.ts"
 import { harmlessName, token } from "./redact.ts"
+import * as ResponseHeaders from "./responseHeaders.ts"
+import { textOf, type Transport, type Waiting, type Wire } from "./transport.ts"
 
-/** Time limits, in milliseconds, and who watches them; the most bytes that are read of an answer, and where requests go. */
+/** Where requests go and how; time limits, in milliseconds, and who watches them; the most bytes that are read of an answer. */
 export interface Bounds {
   readonly baseUrl: string
+  /** Users and passwords of proxies. */
+  readonly secrets: ReadonlyArray<string>
+  readonly send: Transport
   readonly headers: number
   readonly firstContent: number
   readonly idle: number
@@ -33,9 +38,9 @@ export interface Bounds {
   readonly watch: Watch
 }
 
-export interface Exchange extends Failures.Asked {
+export interface Exchange extends Failures.Asked, Waiting {
   readonly bounds: Bounds
-  readonly controller: AbortController
+  isOver: boolean
   /** The span that the request belongs to. */
   readonly span: Tracer.AnySpan | undefined
   /** Milliseconds since the epoch. */
@@ -80,7 +85,8 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
       attempt,
       request,
       bounds,
-      controller: new AbortController(),
+      isOver: false,
+      whenOver: undefined,
       clock,
       span: Context.getOrUndefined(context, Tracer.ParentSpan),
       began,
@@ -103,12 +109,12 @@ export const open = (attempt: Attempt, request: Exchange["request"], bounds: Bou
     return Effect.succeed(self)
   })
 
-/** Why a request is aborted. One value for all: a reason made on the spot keeps its call stack, and with it the body, alive. */
-const unwanted = new DOMException("nobody waits for the answer", "AbortError")
-
 /** Ends the request on the wire, unless its answer was read to the end. */
 export const close = (self: Exchange, ended: boolean): void => {
-  if (!ended) self.controller.abort(unwanted)
+  if (!ended) {
+    self.isOver = true
+    self.whenOver?.()
+  }
   self.watch.delete(self)
 }
 
@@ -202,66 +208,48 @@ export const named = (self: Exchange, name: string | null | undefined): string |
     ? name
     : token(name, Failures.secretsOf(self))
 
-/** Starts the request, with the SDK's method and options for it. */
-export type Send = (self: Exchange) => Promise<Response>
+/** Makes the request. */
+export type Make = (self: Exchange) => Wire | Promise<Wire>
 
 type Resume<A> = (result: Effect.Effect<A, ApiError>) => void
 
-/** Sends the request; `onHead` runs as soon as the head of the response is there, unless the time for it expired. It has to `hear` it. */
-export const begin = <A>(self: Exchange, send: Send, resume: Resume<A>, onHead: (response: Response) => void): void => {
+/** Sends the request; `onHead` runs as soon as the head of an answer is there, unless the time for it expired. */
+export const begin = <A>(self: Exchange, make: Make, resume: Resume<A>, onHead: (response: Response) => void): void => {
   if (self.start >= self.until) return resume(Failures.expired(self))
   self.expire = resume
-  // Inside a promise, where what the SDK throws is a rejection too.
-  Promise.resolve(self).then(send).then(onHead, (cause: unknown) => {
-    hear(self, ApiErrors.headersOf(cause))
-    self.isUnsent = ApiErrors.isUnsent(cause)
-    resume(Effect.failSync(() => ApiErrors.fromSdk(cause, Failures.sent(self))))
-  })
-}
-
-/** The names of the headers of one rate limit. */
-const limitHeaders = (family: string) => ({
-  limit: `anthropic-ratelimit-${family}-limit`,
-  remaining: `anthropic-ratelimit-${family}-remaining`,
-  reset: `anthropic-ratelimit-${family}-reset`
-})
-
-const families = {
-  requests: limitHeaders("requests"),
-  tokens: limitHeaders("tokens"),
-  inputTokens: limitHeaders("input-tokens"),
-  outputTokens: limitHeaders("output-tokens")
+  const refused = (response: Response, said: string): void =>
+    resume(Effect.failSync(() => ApiErrors.fromResponse(response.status, response.headers, said, Failures.sent(self))))
+  const answered = (response: Response): void => {
+    hear(self, response.headers)
+    if (response.ok) return onHead(response)
+    if (response.body === null) return refused(response, "")
+    textOf(response.body.getReader()).then((said) => refused(response, said), () => refused(response, ""))
+  }
+  const broken = (cause: unknown): void =>
+    resume(Effect.failSync(() => ApiErrors.fromFetch(cause, Failures.sent(self))))
+  const unmade = (cause: unknown): void => {
+    self.isUnsent = true
+    resume(Effect.failSync(() => ApiErrors.unmade(cause, Failures.sent(self))))
+  }
+  const send = (wire: Wire): void => {
+    self.bounds.send(wire, self).then(answered).catch(broken)
+  }
+  // Inside a promise, where what is thrown is a rejection too.
+  Promise.resolve(self).then(make).then(send, unmade)
 }
 
 /** Keeps what the headers of the response say. */
-export const hear = (self: Exchange, headers: Headers | undefined): void => {
-  if (headers === undefined) return
+const hear = (self: Exchange, headers: Headers): void => {
   self.headers = headers
   const requestId = headers.get("request-id")
   self.requestId = requestId === null || harmlessName.test(requestId) ? requestId ?? undefined : named(self, requestId)
-  const requests = limitOf(headers, families.requests)
-  const tokens = limitOf(headers, families.tokens)
-  const inputTokens = limitOf(headers, families.inputTokens)
-  const outputTokens = limitOf(headers, families.outputTokens)
-  if ((requests ?? tokens ?? inputTokens ?? outputTokens) === undefined) return
-  self.limits = { requests, tokens, inputTokens, outputTokens }
+  self.limits = ResponseHeaders.limits(headers)
 }
 
-/** One rate limit; undefined where it was not sent or makes no sense. */
-const limitOf = (headers: Headers, { limit, remaining, reset }: typeof families.requests): Limit | undefined => {
-  const total = headers.get(limit)
-  if (total === null) return undefined
-  const left = headers.get(remaining)
-  // Longer numbers are invalid, and with some 300 digits not finite.
-  if (left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
-  const resetAt = Date.parse(headers.get(reset) ?? "")
-  return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(resetAt) ? undefined : resetAt }
-}
-
-/** A request that is answered by one JSON value: how it is sent, what its answer looks like, and what that used. */
+/** A request that is answered by one JSON value: how it is made, what its answer looks like, and what that used. */
 export interface Plain<A extends object> {
   readonly request: Exchange["request"]
-  readonly send: Send
+  readonly make: Make
   readonly is: (body: object) => body is A
   readonly used: (body: A) => Used
 }
@@ -273,7 +261,7 @@ export interface Plain<A extends object> {
 export const plain = <A extends object>(
   attempt: Attempt,
   bounds: Bounds,
-  { is, request, send, used }: Plain<A>
+  { is, make, request, used }: Plain<A>
 ): Effect.Effect<A, ApiError> =>
   Effect.acquireUseRelease(
     open(attempt, request, bounds),
@@ -297,8 +285,9 @@ export const plain = <A extends object>(
             text += utf8.decode()
             return resume(decoded(self, parsed(text), text, type, is))
           }
-          bytes += chunk.value.byteLength
-          if (bytes > bounds.maxBytes) return resume(Effect.fail(Failures.malformed(self, "yes")))
+          // A `fetch` of one's own may give anything: what has no length is no answer.
+          bytes += chunk.value?.byteLength ?? NaN
+          if (!(bytes <= bounds.maxBytes)) return resume(Effect.fail(Failures.malformed(self, "yes")))
           text += utf8.decode(chunk.value, { stream: true })
           readMore()
         }
@@ -307,10 +296,9 @@ export const plain = <A extends object>(
           const now = elapsed(self.clock)
           setLimit(self, "idle", now + bounds.idle, true)
           if (now >= self.until) return endedBy(() => Failures.expired(self))
-          reader.read().then(onChunk, lost)
+          reader.read().then(onChunk).catch(lost)
         }
-        begin(self, send, resume, (response) => {
-          hear(self, response.headers)
+        begin(self, make, resume, (response) => {
           self.billed = "yes"
           self.expire = (failure) => endedBy(() => failure)
           reader = response.body?.getReader()

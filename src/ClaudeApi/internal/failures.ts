@@ -14,7 +14,8 @@ export interface Asked {
   readonly attempt: Attempt
   /** The request, so that errors do not repeat it. */
   readonly request: Partial<Request> | undefined
-  readonly bounds: { readonly baseUrl: string }
+  /** Where it went, and what a proxy on the way was shown. */
+  readonly bounds: { readonly baseUrl: string; readonly secrets: ReadonlyArray<string> }
   readonly clock: Clock.Clock
   /** Headers that the request carries besides its key, so that nothing repeats their values. */
   carried: Readonly<Record<string, string>>
@@ -29,7 +30,8 @@ export interface Asked {
 }
 
 /** What the answer must not repeat: the key, and the values of headers, save the vendor's names that its messages explain. */
-export const secretsOf = ({ attempt: { key }, carried }: Asked): ReadonlyArray<string> => [
+export const secretsOf = ({ attempt: { key }, bounds: { secrets }, carried }: Asked): ReadonlyArray<string> => [
+  ...secrets,
   ...(key === undefined ? [] : [Redacted.value(key.secret)]),
   ...Object.entries(carried).flatMap(([name, value]) => /^anthropic-(beta|version)$/i.test(name) ? [] : [value])
 ]

@@ -2,6 +2,7 @@
 import * as Config from "effect/Config"
 import { SourceError } from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Undici from "undici"
 
@@ -13,8 +14,6 @@ export interface Options {
 /** What proxies need of `undici`, and how it connects. */
 export interface Connections {
   readonly agent: (undici: typeof Undici) => Undici.Dispatcher
-  /** Whether a proxy may stand between. */
-  readonly isProxied: boolean
 }
 
 /** The process of Node, whose types this package does without. */
@@ -28,29 +27,49 @@ const isSwitchedOn = (): boolean =>
   variable("NODE_USE_ENV_PROXY") === "1" ||
   [...node().execArgv ?? [], ...variable("NODE_OPTIONS").split(/\s+/)].includes("--use-env-proxy")
 
-const isProxyUrl = (text: string): boolean => URL.canParse(text) && /^(https?|socks5?):$/.test(new URL(text).protocol)
+const decoded: (text: string) => Option.Option<string> = Option.liftThrowable(decodeURIComponent)
+
+/** Whether it is the URL of a proxy, whose user and password can be decoded. */
+const isProxyUrl = (text: string): boolean => {
+  if (!URL.canParse(text)) return false
+  const { password, protocol, username } = new URL(text)
+  return /^(https?|socks5?):$/.test(protocol) && Option.isSome(decoded(`${username} ${password}`))
+}
 
 /** Says nothing of the URL, which may have a password. */
 const refusal = (where: string): Config.ConfigError =>
   new Config.ConfigError(new SourceError({ message: `${where}: expected the URL of a proxy, http, https or socks5` }))
+
+const textOf = (proxy: string | Redacted.Redacted<string>): string =>
+  Redacted.isRedacted(proxy) ? Redacted.value(proxy) : proxy
+
+/** The variables that name proxies. */
+const variables = ["https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"]
+
+/** Users and passwords of the proxies that may be asked, which see more than the API does and may repeat it. */
+export const secrets = ({ proxy = isSwitchedOn() }: Options): ReadonlyArray<string> => {
+  const urls = proxy === false ? [] : proxy === true ? variables.map(variable) : [textOf(proxy)]
+  return urls.filter(isProxyUrl).flatMap((text) => {
+    const { password, username } = new URL(text)
+    return password === "" ? [] : [username, password].flatMap((each) => Option.toArray(decoded(each)))
+  })
+}
 
 /** The connections that the options ask for. A URL that is none fails. */
 export const connections = (
   { http2 = false, proxy = isSwitchedOn() }: Options
 ): Effect.Effect<Connections, Config.ConfigError> => {
   const own = { headersTimeout: 0, bodyTimeout: 0, allowH2: http2, connect: { preferH2: http2 } }
-  if (proxy === false) return Effect.succeed({ agent: ({ Agent }) => new Agent(own), isProxied: false })
+  if (proxy === false) return Effect.succeed({ agent: ({ Agent }) => new Agent(own) })
   const proxied = { headersTimeout: 0, bodyTimeout: 0, allowH2: http2, requestTls: { allowH2: http2, preferH2: http2 } }
   if (proxy === true) {
-    const wrong = ["https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"].find((name) =>
-      variable(name) !== "" && !isProxyUrl(variable(name))
-    )
+    const wrong = variables.find((name) => variable(name) !== "" && !isProxyUrl(variable(name)))
     return wrong === undefined
-      ? Effect.succeed({ agent: ({ EnvHttpProxyAgent }) => new EnvHttpProxyAgent(proxied), isProxied: true })
+      ? Effect.succeed({ agent: ({ EnvHttpProxyAgent }) => new EnvHttpProxyAgent(proxied) })
       : Effect.fail(refusal(wrong))
   }
-  const uri = Redacted.isRedacted(proxy) ? Redacted.value(proxy) : proxy
+  const uri = textOf(proxy)
   return isProxyUrl(uri)
-    ? Effect.succeed({ agent: ({ ProxyAgent }) => new ProxyAgent({ ...proxied, uri }), isProxied: true })
+    ? Effect.succeed({ agent: ({ ProxyAgent }) => new ProxyAgent({ ...proxied, uri }) })
     : Effect.fail(refusal("proxy"))
 }

@@ -256,8 +256,8 @@ const pull = (
       onFailure: (error) => ended(Effect.fail(error)),
       onSuccess: (read) => {
         if (read.done) return ended(Effect.suspend(() => Effect.fail(cut())))
-        received.bytes += read.value.byteLength
-        if (received.bytes > exchange.bounds.maxBytes) return Effect.fail(Failures.malformed(exchange))
+        received.bytes += read.value?.byteLength ?? NaN
+        if (!(received.bytes <= exchange.bounds.maxBytes)) return Effect.fail(Failures.malformed(exchange))
         return chunk(read.value)
       }
     })
@@ -274,7 +274,7 @@ const pull = (
 export const stream = (
   attempt: MessageAttempt,
   bounds: Exchange.Bounds & { readonly pings: boolean },
-  send: Exchange.Send
+  make: Exchange.Make
 ): Stream.Stream<Event, ApiError> =>
   Stream.unwrap(Effect.gen(function*() {
     const received = new Received(attempt, yield* Clock.Clock)
@@ -290,7 +290,7 @@ export const stream = (
     attempt.outcome = aborted(exchange, received)
     const recorded = <A, E extends ApiError | Cause.Done>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Effect.onError(effect, (cause) => Effect.sync(() => Exchange.failed(exchange, received, cause)))
-    const response = yield* recorded(Chunks.head(exchange, send))
+    const response = yield* recorded(Chunks.head(exchange, make))
     const type = (response.headers.get("content-type") ?? "").toLowerCase()
     if (isPageType(type)) return yield* recorded(Effect.fail(Failures.page(exchange)))
     if (response.body === null) return yield* recorded(Effect.fail(Failures.malformed(exchange)))

@@ -8,7 +8,7 @@
  */
 import type { Request } from "../../Request.ts"
 import { commonWords } from "./commonWords.ts"
-import { codesOf, encodedIn, escapes, isLetter, lettersOf, type Reading, readings } from "./readings.ts"
+import { codesOf, encodedIn, escapeParts, isLetter, lettersOf, type Reading, readings } from "./readings.ts"
 
 const run = 6
 const part = 8
@@ -24,7 +24,15 @@ const maxQuotations = 20
 const minOwn = 3
 
 /** The patterns that run on what an answer says. */
-export const patterns = (): ReadonlyArray<RegExp> => [wordless, key, quotation, word, escapes, name, harmlessName]
+export const patterns = (): ReadonlyArray<RegExp> => [
+  wordless,
+  key,
+  quotation,
+  word,
+  ...escapeParts.map((part) => new RegExp(part, "g")),
+  name,
+  harmlessName
+]
 
 const wordless = /^prompt is too long: \d{1,9} tokens > \d{1,9} maximum$/
 
@@ -152,20 +160,28 @@ const isTelling = (own: Uint8Array, from: number, to: number): boolean => {
   return count >= minOwn
 }
 
+const textIn = (codes: ArrayLike<number>): string => Array.from(codes, (code) => String.fromCharCode(code)).join("")
+
+/** A secret, and what it says where it is encoded itself, as names of users with their passwords are. */
+const spellings = (secret: string): ReadonlyArray<ArrayLike<number>> => {
+  const some = secret.slice(0, maxText)
+  const said = [...readings(some).slice(1), ...encodedIn(some)].map(({ codes }) => codes)
+  return [codesOf(secret), ...said.filter(({ length }) => length >= part)]
+}
+
 /** Marks what secrets and their parts cover. */
 const markSecrets = (all: ReadonlyArray<Reading>, secrets: ReadonlyArray<string>, mark: Mark): void => {
   const letters = all.map(lettersOf)
   const plain = new Runs(part, all)
   const bare = new Runs(part, letters)
-  for (const secret of secrets) {
-    const codes = codesOf(secret)
+  for (const codes of secrets.flatMap(spellings)) {
     if (codes.length >= part) {
       plain.lookIn(codes)
-      bare.lookIn(codes.filter(isLetter))
+      bare.lookIn(Array.from(codes).filter(isLetter))
     } else if (codes.length >= minSecret) {
-      const short = String.fromCharCode(...codes)
+      const short = textIn(codes)
       for (const reading of all) {
-        const text = String.fromCharCode(...reading.codes)
+        const text = textIn(reading.codes)
         for (let at = text.indexOf(short); at >= 0; at = text.indexOf(short, at + 1)) {
           mark(reading.from[at] ?? 0, reading.to[at + short.length - 1] ?? 0)
         }
@@ -229,17 +245,23 @@ const name = /^[A-Za-z0-9][A-Za-z0-9_.:@/+=-]{0,127}$/
 /** Names that no secret is, so that they need no look at any. */
 export const harmlessName = /^(?:req_\w{1,24}|end_turn|max_tokens|stop_sequence|tool_use|pause_turn|refusal)$/
 
-const lettersIn = (reading: Reading): string => String.fromCharCode(...lettersOf(reading).codes)
-
 /** A name from an answer, such as that of a model or of an error: undefined unless it is one, is short, and has no part of a secret. */
 export const token = (text: unknown, secrets: ReadonlyArray<string>): string | undefined => {
   if (typeof text !== "string" || !name.test(text)) return undefined
-  const said = [...readings(text), ...encodedIn(text)].map(lettersIn)
+  const said = [...readings(text), ...encodedIn(text)].flatMap((reading) => [
+    textIn(reading.codes),
+    textIn(lettersOf(reading).codes)
+  ])
   const isSecret = secrets.some((secret) => {
-    const letters = String.fromCharCode(...codesOf(secret).filter(isLetter))
+    const codes = codesOf(secret)
+    const whole = textIn(codes)
+    const letters = textIn(codes.filter(isLetter))
     const length = Math.min(part, letters.length)
     return length >= minSecret && said.some((each) => {
-      for (let at = 0; at + length <= each.length; at++) if (letters.includes(each.slice(at, at + length))) return true
+      for (let at = 0; at + length <= each.length; at++) {
+        const some = each.slice(at, at + length)
+        if (letters.includes(some) || whole.includes(some)) return true
+      }
       return false
     })
   })

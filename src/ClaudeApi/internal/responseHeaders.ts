@@ -1,5 +1,6 @@
-/** Reads what the headers of a refusal say about another attempt. */
+/** Reads what the headers of a response say: how much of the rate limits is left, and of a refusal, whether and when to try again. */
 import * as Duration from "effect/Duration"
+import type { Limit, Limits } from "../../Attempt.ts"
 
 /** The longest wait that is taken seriously. */
 const maxWaitMillis = 366 * 24 * 60 * 60 * 1000
@@ -56,4 +57,39 @@ export const retryAfter = (headers: Headers, now: number): Duration.Duration | u
 export const shouldRetry = (headers: Headers): boolean | undefined => {
   const value = headers.get("x-should-retry")
   return value === "true" ? true : value === "false" ? false : undefined
+}
+
+/** The names of the headers of one rate limit. */
+const limitHeaders = (family: string) => ({
+  limit: `anthropic-ratelimit-${family}-limit`,
+  remaining: `anthropic-ratelimit-${family}-remaining`,
+  reset: `anthropic-ratelimit-${family}-reset`
+})
+
+const families = {
+  requests: limitHeaders("requests"),
+  tokens: limitHeaders("tokens"),
+  inputTokens: limitHeaders("input-tokens"),
+  outputTokens: limitHeaders("output-tokens")
+}
+
+/** One rate limit; undefined where it was not sent or makes no sense. */
+const limitOf = (headers: Headers, { limit, remaining, reset }: typeof families.requests): Limit | undefined => {
+  const total = headers.get(limit)
+  if (total === null) return undefined
+  const left = headers.get(remaining)
+  // Longer numbers are invalid, and with some 300 digits not finite.
+  if (left === null || !/^\d{1,15}$/.test(total) || !/^-?\d{1,15}$/.test(left)) return undefined
+  const resetAt = Date.parse(headers.get(reset) ?? "")
+  return { limit: Number(total), remaining: Number(left), resetAt: Number.isNaN(resetAt) ? undefined : resetAt }
+}
+
+/** The rate limits; undefined where there are none. */
+export const limits = (headers: Headers): Limits | undefined => {
+  const requests = limitOf(headers, families.requests)
+  const tokens = limitOf(headers, families.tokens)
+  const inputTokens = limitOf(headers, families.inputTokens)
+  const outputTokens = limitOf(headers, families.outputTokens)
+  if ((requests ?? tokens ?? inputTokens ?? outputTokens) === undefined) return undefined
+  return { requests, tokens, inputTokens, outputTokens }
 }

@@ -8,11 +8,11 @@ export class Unsendable extends Error {}
 /** Escapes in JSON; the group is half a character. Whole ones are not escaped. */
 const escapes = /\\(?:u(d[89a-f][0-9a-f]{2})|.)/gs
 
-/** A request in which half a character, which the API refuses and nobody can read, is the replacement character. */
-export const wellFormed = (init: RequestInit): RequestInit => {
-  const replaced = (escape: string, half: string | undefined) => half === undefined ? escape : "\ufffd"
-  return typeof init.body === "string" ? { ...init, body: init.body.replace(escapes, replaced) } : init
-}
+/** JSON in which half a character, which the API refuses and nobody can read, is the replacement character. */
+export const wellFormed = (json: string): string =>
+  json.includes("\\ud")
+    ? json.replace(escapes, (escape, half: string | undefined) => half === undefined ? escape : "\ufffd")
+    : json
 
 const blocksOf = (content: unknown): ReadonlyArray<unknown> => Array.isArray(content) ? content : []
 

@@ -1,5 +1,5 @@
 /**
- * The `fetch` of the port when the user gives none. On Node it is `undici` without the parts of the standard that the SDK
+ * How requests are sent: by the `fetch` of the user, or without one, on Node, by `undici` without the parts of the standard that the SDK
  * does not need, which take more than half of the processor time of a call: a connection pool that ends with its scope,
  * without time limits besides those of the port. It does not follow redirects and asks for no compression, but reads what is compressed all the
  * same. Elsewhere it is the global `fetch`.
@@ -12,6 +12,27 @@ import { type Decompressor, decompressor } from "./decompressed.ts"
 import * as Proxy from "./proxy.ts"
 
 type Chunk = ReadableStreamReadResult<Uint8Array>
+
+/** A request as it goes over the wire, but for its body. */
+export interface Envelope {
+  readonly url: string
+  readonly method: string
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** A request as it goes over the wire. */
+export interface Wire extends Envelope {
+  readonly body: string | undefined
+}
+
+/** Whoever waits for an answer, and how the request learns that nobody does any more. An `AbortController` costs more than many a policy. */
+export interface Waiting {
+  readonly isOver: boolean
+  whenOver: (() => void) | undefined
+}
+
+/** Sends a request, and gives its answer as soon as the head is there. */
+export type Transport = (wire: Wire, waiting: Waiting) => Promise<Response>
 
 /** Bytes that wait for their reader before the socket is paused. */
 const highWaterMark = 64 * 1024
@@ -44,7 +65,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   headers: Headers | undefined
   readonly url: string
   readonly body = this
-  private readonly signal: AbortSignal | undefined
+  private readonly waiting: Waiting
   private readonly arrived: (reply: Reply) => void
   private readonly failed: (error: Error) => void
   private controller: Undici.Dispatcher.DispatchController | undefined
@@ -53,23 +74,23 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   private end: "open" | "done" | Error = "open"
   /** Where the answer is compressed. */
   private compressed: Decompressor | undefined
-  private waiting: { readonly resolve: (chunk: Chunk) => void; readonly reject: (error: Error) => void } | undefined
+  /** Tells whoever reads that there is something to read. */
+  private wake: (() => void) | undefined
 
   constructor(
     url: string,
-    signal: AbortSignal | undefined,
+    waiting: Waiting,
     arrived: (reply: Reply) => void,
     failed: (error: Error) => void
   ) {
     this.url = url
-    this.signal = signal
+    this.waiting = waiting
     this.arrived = arrived
     this.failed = failed
-    signal?.addEventListener("abort", this, { once: true })
+    waiting.whenOver = () => this.abort()
   }
 
-  /** The signal was aborted. */
-  handleEvent(): void {
+  private abort(): void {
     this.controller?.abort(aborted)
     this.compressed?.destroy()
     this.failed(aborted)
@@ -77,7 +98,7 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
 
   onRequestStart(controller: Undici.Dispatcher.DispatchController): void {
     this.controller = controller
-    if (this.signal?.aborted === true) controller.abort(aborted)
+    if (this.waiting.isOver) controller.abort(aborted)
   }
 
   onResponseStart(controller: Undici.Dispatcher.DispatchController, status: number, fields: Fields): void {
@@ -109,31 +130,25 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
   onResponseData(controller: Pick<Undici.Dispatcher.DispatchController, "pause">, piece: Uint8Array): void {
     const { compressed } = this
     if (compressed !== undefined && controller !== compressed) return compressed.data(piece)
-    if (this.waiting !== undefined) {
-      this.waiting.resolve({ done: false, value: piece })
-      this.waiting = undefined
-      return
-    }
     this.pieces.push(piece)
     this.size += piece.byteLength
     if (this.size >= highWaterMark) controller.pause()
+    this.wake?.()
   }
 
   onResponseEnd(): void {
     if (this.compressed !== undefined) return this.compressed.end()
-    this.signal?.removeEventListener("abort", this)
+    this.waiting.whenOver = undefined
     this.end = "done"
-    this.waiting?.resolve({ done: true, value: undefined })
-    this.waiting = undefined
+    this.wake?.()
   }
 
   onResponseError(_: Undici.Dispatcher.DispatchController, error: Error): void {
-    this.signal?.removeEventListener("abort", this)
+    this.waiting.whenOver = undefined
     this.end = error
     this.compressed?.destroy()
     this.failed(error)
-    this.waiting?.reject(error)
-    this.waiting = undefined
+    this.wake?.()
   }
 
   read(): Promise<Chunk> {
@@ -149,9 +164,10 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
     }
     if (this.end === "done") return Promise.resolve({ done: true, value: undefined })
     if (this.end !== "open") return Promise.reject(this.end)
-    return new Promise((resolve, reject) => {
-      this.waiting = { resolve, reject }
-    })
+    // What comes with the first piece is read with it: this goes on once the socket has given all that it has.
+    return new Promise<void>((resolve) => {
+      this.wake = resolve
+    }).then(() => this.read())
   }
 
   getReader(): this {
@@ -186,31 +202,50 @@ const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => 
 /** One for all: an error made on the spot keeps its call stack, and with it the body, alive. */
 const aborted: Error = new DOMException("The request was aborted.", "AbortError")
 
-/** A proxy of `undici` takes no `Headers`. */
-const asRecord = (headers: Headers): Record<string, string> => Object.fromEntries(headers)
-
-const fetchOver = (agent: Undici.Dispatcher, isProxied: boolean) => {
+const over = (agent: Undici.Dispatcher) => {
   // Nearly all calls go to one place.
   let last = { url: "", origin: "", path: "" }
   const placeOf = (url: string): typeof last => {
     const { origin, pathname, search } = new URL(url)
     return last = { url, origin, path: pathname + search }
   }
-  return (url: string, init: RequestInit): Promise<Reply> =>
+  return ({ body, headers, method, url }: Wire, waiting: Waiting): Promise<Reply> =>
     new Promise((resolve, reject) => {
+      if (waiting.isOver) return reject(aborted)
       const { origin, path } = last.url === url ? last : placeOf(url)
-      const signal = init.signal ?? undefined
-      const headers = init.headers as Headers // the SDK hands over what it built
-      if (signal?.aborted === true) return reject(aborted)
       agent.dispatch({
         origin,
         path,
-        method: (init.method ?? "GET") as Undici.Dispatcher.HttpMethod, // the SDK's own methods
-        headers: isProxied ? asRecord(headers) : headers,
-        body: (init.body as string | undefined) ?? null // requests for messages are JSON
-      }, new Reply(url, signal, resolve, reject))
+        method: method as Undici.Dispatcher.HttpMethod, // the SDK's own methods
+        headers,
+        body: body ?? null
+      }, new Reply(url, waiting, resolve, reject))
     })
 }
+
+/** The request of a `fetch`, which ends with the exchange. A redirect would take headers and prompts to another origin. */
+export const ofFetch =
+  (fetch: typeof globalThis.fetch | undefined): Transport => ({ body, headers, method, url }, waiting) => {
+    const controller = new AbortController()
+    waiting.whenOver = () => controller.abort(aborted)
+    if (waiting.isOver) return Promise.reject(aborted)
+    const init: RequestInit = {
+      method,
+      headers: new Headers(headers),
+      redirect: "manual",
+      signal: controller.signal,
+      ...(body === undefined ? undefined : { body })
+    }
+    // Inside a promise, where what a `fetch` throws is a rejection too.
+    return Promise.resolve().then(() => (fetch ?? globalThis.fetch)(url, init)).then((response) => {
+      const { body } = response
+      if (body === null || (typeof body.getReader === "function" && !body.locked)) return response
+      throw new TypeError("fetch gave a body that is no ReadableStream, or one that somebody reads")
+    })
+  }
+
+/** The global `fetch`, whichever it is at the time. */
+export const ofGlobal: Transport = ofFetch(undefined)
 
 /** What `engines` of the package asks for, and `undici` cannot do without. */
 const oldestNode = [22, 19] as const
@@ -239,14 +274,12 @@ const isTooOld = (version: string): boolean => {
 const load = (name: string): Promise<typeof Undici> => import(/* @vite-ignore */ /* webpackIgnore: true */ name)
 
 /** A pool whose connections are closed with the scope. */
-const pool =
-  ({ agent, isProxied }: Proxy.Connections) =>
-  (undici: typeof Undici): Effect.Effect<typeof globalThis.fetch, never, Scope.Scope> =>
-    Effect.map(
-      Effect.acquireRelease(Effect.sync(() => agent(undici)), (agent) => Effect.promise(() => agent.destroy())),
-      // What is left out of `Response` is read by nobody behind this `fetch`.
-      (agent) => fetchOver(agent, isProxied) as unknown as typeof globalThis.fetch
-    )
+const pool = ({ agent }: Proxy.Connections) => (undici: typeof Undici): Effect.Effect<Transport, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(Effect.sync(() => agent(undici)), (agent) => Effect.promise(() => agent.destroy())),
+    // What is left out of `Response` is read by nobody.
+    (agent) => over(agent) as unknown as Transport
+  )
 
 /** An error that prints as one line: where it was made says nothing. */
 const tooOld = (version: string): Error => {
@@ -258,16 +291,16 @@ const tooOld = (version: string): Error => {
 const notLoaded = "undici could not be loaded, so the global fetch is used, whose own time limits end an answer that " +
   "sends nothing for 5 minutes. Install undici beside the bundle, or give ClaudeApi a fetch."
 
-/** The transport of this runtime; undefined where it is the global `fetch`. A version of Node that is too old is a defect. */
+/** The transport of this runtime. A version of Node that is too old is a defect. */
 export const make = (
   options: Proxy.Options = {}
-): Effect.Effect<typeof globalThis.fetch | undefined, Config.ConfigError, Scope.Scope> =>
+): Effect.Effect<Transport, Config.ConfigError, Scope.Scope> =>
   Effect.flatMap(Proxy.connections(options), (connections) => {
     const version = nodeVersion()
-    if (version === undefined) return Effect.undefined
+    if (version === undefined) return Effect.succeed(ofGlobal)
     if (isTooOld(version)) return Effect.die(tooOld(version))
     return Effect.matchEffect(Effect.tryPromise(() => load("undici")), {
-      onFailure: () => Effect.as(Effect.logWarning(notLoaded), undefined),
+      onFailure: () => Effect.as(Effect.logWarning(notLoaded), ofGlobal),
       onSuccess: pool(connections)
     })
   })

@@ -80,9 +80,9 @@ const afterContent = (
   const following = Effect.catch(
     Effect.map(rest, noted),
     (error): Effect.Effect<never, StreamError | Cause.Done> => {
+      if (Cause.isDone(error)) return Effect.fail(error)
       // A number beyond all bounds came as JSON and has none: with it the error would cross no wire.
       const partial = accumulator.message() && JSON.parse(JSON.stringify(accumulator.message())) as Message
-      if (Cause.isDone(error)) return Effect.fail(error)
       if (!isApiError(error) || partial === undefined) {
         failed(error)
         return Effect.fail(error)

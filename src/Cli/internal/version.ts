@@ -1,5 +1,5 @@
 /** The version of this package, which its package.json says. */
-import { readFileSync } from "node:fs"
+import { createRequire } from "node:module"
 
 const manifest: {
   readonly version: string
@@ -7,7 +7,7 @@ const manifest: {
   readonly dependencies: Readonly<Record<string, string>>
   readonly peerDependencies: Readonly<Record<string, string>>
   readonly peerDependenciesMeta: Readonly<Record<string, { readonly optional: boolean }>>
-} = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8")) // it is ours
+} = createRequire(import.meta.url)("effect-claude/package.json") // it is ours
 
 export { manifest }
 

@@ -24,7 +24,9 @@ type Parsed = ReadonlyArray<Key> | Malformed
 
 /** What is wrong with the key of a label; undefined where nothing is. White space around it does not count. */
 export const wrongSecret = (label: string, secret: string): string | undefined =>
-  isQuoted(secret.trim())
+  secret.trim().length >= 8 && label.includes(secret.trim())
+    ? "a label has its own key in it"
+    : isQuoted(secret.trim())
     ? `the \`secret\` of ${label} ${inQuotes}`
     : !isSecret(secret.trim())
     ? `the \`secret\` of ${label} is not a key of visible ASCII characters`

@@ -36,8 +36,30 @@ const writings: ReadonlyArray<readonly [name: string, write: (text: string) => s
   ["in full width", (text) => text.replace(/[!-~]/g, (char) => String.fromCharCode(char.charCodeAt(0) + 0xfee0))],
   ["wrapped", (text) => text.replace(/.{10}/gu, "$&\n  ")],
   ["with characters of no width", (text) => Array.from(text).join("\u200b")],
-  ["spaced", (text) => Array.from(text).join(" ")]
+  ["spaced", (text) => Array.from(text).join(" ")],
+  ["with characters that choose a variant", (text) => Array.from(text).join("\ufe0f")],
+  ["with fillers that are not seen", (text) => Array.from(text).join("\u3164")],
+  ["broken by elements of HTML", (text) => text.replace(/.{5}/gu, "$&<wbr>")],
+  ["as numbers of HTML that nothing ends", (text) => Array.from(text, (char) => `&#${char.codePointAt(0)}`).join("")],
+  ["with signs by their names of HTML", (text) => text.replace(/[-/+&]/g, "&hyphen;")],
+  ["for a URL three times", (text) => encodeURIComponent(encodeURIComponent(encodeURIComponent(text)))],
+  [
+    "as JSON that escapes signs before letters",
+    (text) => text.replace(/[^a-z0-9 ]/gi, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`)
+  ],
+  [
+    "as escapes of eight digits",
+    (text) => Array.from(text, (char) => `\\U${char.codePointAt(0)?.toString(16).padStart(8, "0")}`).join("")
+  ],
+  [
+    "in octal digits",
+    (text) => Array.from(new TextEncoder().encode(text), (byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("")
+  ]
 ]
+
+const utf16 = (text: string): ReadonlyArray<number> => Array.from({ length: text.length }, (_, i) => text.charCodeAt(i))
+
+const utf8 = (text: string): ReadonlyArray<number> => Array.from(new TextEncoder().encode(text))
 
 describe("redact", () => {
   it("keeps what the API says about the shape of a request", () => {
@@ -125,22 +147,39 @@ describe("redact", () => {
     assert.notMatch(left.replace(/…/g, "").slice(8), /[a-z0-9]{6}/i, name)
   })
 
-  it.each([
+  it.each<readonly [name: string, encode: (text: string) => string]>([
     ["base64", Base64.encode],
     ["base64 for URLs", Base64Url.encode],
-    ["base64 behind a name", (text: string) => Base64.encode(`user:${text}`)],
-    ["wrapped base64", (text: string) => Base64.encode(text).replace(/.{19}/g, "$&\r\n")],
+    ["base64 behind a name", (text) => Base64.encode(`user:${text}`)],
+    ["wrapped base64", (text) => Base64.encode(text).replace(/.{19}/g, "$&\r\n")],
+    ["wrapped base64 as JSON", (text) => JSON.stringify(Base64.encode(text).replace(/.{19}/g, "$&\r\n"))],
+    ["base64 for a URL", (text) => encodeURIComponent(Base64.encode(text))],
+    ["base64 of base64", (text) => Base64.encode(Base64.encode(text))],
+    ["base64 of escapes", (text) => Base64.encode(encodeURIComponent(text).replaceAll("-", "%2D"))],
+    ["base64 of UTF-16", (text) => Base64.encode(Uint8Array.from(utf16(text).flatMap((code) => [code, 0])))],
     ["hexadecimal", Hex.encode],
-    ["spaced hexadecimal", (text: string) => Hex.encode(text).replace(/../g, "$& ")]
+    ["spaced hexadecimal", (text) => Hex.encode(text).replace(/../g, "$& ")],
+    ["a list of hexadecimal numbers", (text) => Hex.encode(text).replace(/../g, "0x$&, ")],
+    ["a list of code points", (text) => utf16(text).map((code) => `U+00${code.toString(16)} `).join("")],
+    ["hexadecimal of base64", (text) => Hex.encode(Base64.encode(text))],
+    ["a list of numbers", (text) => JSON.stringify(utf8(text))],
+    ["numbers with their places", (text) => JSON.stringify({ ...utf8(text) })]
   ])("finds secrets in %s", (_, encode) => {
-    const key = "gw-7Vb81xq0Lr55Tz9cQm3P"
-    for (const before of ["bad: ", "bad token=", "x"]) {
-      const left = redact(`${before}${encode(key)}`, undefined, [key])
-      const shown = encode(key).replace(/\s/g, "")
-      for (let at = 0; at + 16 <= shown.length; at++) {
-        assert.notInclude(left.replace(/\s/g, ""), shown.slice(at, at + 16))
+    for (const key of ["gw-7Vb81xq0Lr55Tz9cQm3P", "pässwörd-née"]) {
+      for (const before of ["bad: ", "bad token=", "x"]) {
+        const left = redact(`${before}${encode(key)}`, undefined, [key])
+        const shown = encode(key).replace(/\s/g, "")
+        for (let at = 0; at + 16 <= shown.length; at++) {
+          assert.notInclude(left.replace(/\s/g, ""), shown.slice(at, at + 16))
+        }
       }
     }
+  })
+
+  it("finds what a secret says that is encoded itself", () => {
+    const secrets = [`Basic ${Base64.encode("robot-7:correct horse 9")}`, "gw%2Fpar%3D7%2Bcel%2F9x"]
+    assert.strictEqual(redact("no user robot-7:correct horse 9!", undefined, secrets), "no user …!")
+    assert.strictEqual(redact("no key gw/par=7+cel/9x!", undefined, secrets), "no key …!")
   })
 
   it("finds every part of a secret of eight characters, and short secrets as a whole", () => {
@@ -198,6 +237,10 @@ describe("redact", () => {
         "%25",
         "\\\\",
         "&#65;",
+        "<a",
+        "7,",
+        "0x4",
+        "VVZGVmFr",
         "`",
         "a",
         "QUJD",
@@ -207,7 +250,7 @@ describe("redact", () => {
         "\ud800"
       ]
     ) {
-      redact(piece.repeat(300_000), request, ["gw-7Vb81xq0Lr55Tz9cQm3P", "x".repeat(16_000)])
+      redact(piece.repeat(300_000), request, ["gw-7Vb81xq0Lr55Tz9cQm3P", "x".repeat(300_000)])
     }
     // Of processor time. A pass over all of one of these texts for each of its characters would take hours.
     assert.isAtMost(process.cpuUsage().user - before, 5_000_000)
@@ -257,11 +300,14 @@ describe("token", () => {
         key.slice(4, 14),
         Base64.encode(key),
         Base64Url.encode(`k:${key}`),
+        Base64Url.encode(Base64Url.encode(key)),
+        utf8(key).join("."),
         Hex.encode(key)
       ]
     ) {
       assert.isUndefined(token(said, [key]), said)
     }
     assert.isUndefined(token("req-tok-77", ["tok-77"]))
+    assert.isUndefined(token("a_b-c-d-", ["a_b-c-d-e"]))
   })
 })

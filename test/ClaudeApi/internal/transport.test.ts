@@ -1,5 +1,5 @@
 import { assert, describe, it, vi } from "@effect/vitest"
-import { Cause, Effect, Exit, Option, Scope } from "effect"
+import { Cause, Effect, Exit, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
@@ -33,7 +33,7 @@ const serving = (answer: (request: IncomingMessage, response: ServerResponse) =>
   )
 
 /** The transport of Node. */
-const pool = Effect.flatMap(Effect.map(Transport.make(), Option.fromUndefinedOr), Effect.fromOption)
+const pool = Transport.make()
 
 /** The transport where the runtime says so of itself. */
 const make = (globals: { readonly process: unknown; readonly navigator: unknown }) =>
@@ -46,15 +46,21 @@ const textOf = (response: Response) => Transport.textOf(response.body!.getReader
 
 const text = (response: Response) => Effect.promise(() => textOf(response))
 
-const post = (fetch: typeof globalThis.fetch, url: string, signal?: AbortSignal) =>
+/** Whoever waits for an answer. */
+class Waiting implements Transport.Waiting {
+  isOver = false
+  whenOver: (() => void) | undefined
+
+  end(): this {
+    this.isOver = true
+    this.whenOver?.()
+    return this
+  }
+}
+
+const post = (send: Transport.Transport, url: string, waiting = new Waiting()) =>
   Effect.tryPromise({
-    try: () =>
-      fetch(`${url}/v1/messages?x=1`, {
-        method: "POST",
-        headers: new Headers({ "x-a": "b" }),
-        body: "{}",
-        ...(signal && { signal })
-      }),
+    try: () => send({ url: `${url}/v1/messages?x=1`, method: "POST", headers: { "x-a": "b" }, body: "{}" }, waiting),
     catch: (error) => error as { readonly code?: string; readonly name: string } // what undici rejects with
   })
 
@@ -101,7 +107,7 @@ describe("transport", () => {
       assert.isTrue(Exit.isFailure(exit))
     }).pipe(TestClock.withLive))
 
-  it.effect("ends a request whose signal is aborted, before and after its head", () =>
+  it.effect("ends a request that nobody waits for, before and after its head", () =>
     Effect.gen(function*() {
       const server = yield* serving((request, response) => {
         if (request.headers["x-a"] !== "b") return
@@ -109,11 +115,11 @@ describe("transport", () => {
         response.write("…")
       })
       const fetch = yield* pool
-      assert.strictEqual((yield* Effect.flip(post(fetch, server.url, AbortSignal.abort()))).name, "AbortError")
+      assert.strictEqual((yield* Effect.flip(post(fetch, server.url, new Waiting().end()))).name, "AbortError")
       assert.strictEqual(server.connections.opened, 0)
-      const controller = new AbortController()
-      const response = yield* post(fetch, server.url, controller.signal)
-      controller.abort()
+      const waiting = new Waiting()
+      const response = yield* post(fetch, server.url, waiting)
+      waiting.end()
       assert.isTrue(Exit.isFailure(yield* Effect.exit(Effect.tryPromise(() => textOf(response)))))
       while (server.connections.open > 0) yield* Effect.sleep(5)
     }).pipe(TestClock.withLive))
@@ -138,15 +144,18 @@ describe("transport", () => {
         assert.deepInclude(error, { message: line, stack: line })
       }
       const exit = yield* make({ process: { versions: { node: "22.19.0" } }, navigator: { userAgent: "Node.js/22" } })
-      assert.isTrue(Exit.isSuccess(exit) && exit.value !== undefined)
+      assert.isTrue(Exit.isSuccess(exit) && exit.value !== Transport.ofGlobal)
     }))
 
   it.effect("is the global fetch in other runtimes, also in those that imitate Node", () =>
     Effect.gen(function*() {
       const process = { versions: { node: "20.0.0" } }
       for (const userAgent of ["Cloudflare-Workers", "Bun/1.3", "Deno/2.5"]) {
-        assert.deepStrictEqual(yield* make({ process, navigator: { userAgent } }), Exit.succeed(undefined))
+        assert.deepStrictEqual(yield* make({ process, navigator: { userAgent } }), Exit.succeed(Transport.ofGlobal))
       }
-      assert.deepStrictEqual(yield* make({ process: undefined, navigator: undefined }), Exit.succeed(undefined))
+      assert.deepStrictEqual(
+        yield* make({ process: undefined, navigator: undefined }),
+        Exit.succeed(Transport.ofGlobal)
+      )
     }))
 })

@@ -1,0 +1,93 @@
+/**
+ * What it takes to start: importing the built package, against importing the SDK and the modules of `effect` that it uses; and from there to the first
+ * answer of a server that answers at once, against the bare SDK. Each measurement is a process of its own, in turns; the package is built first.
+ */
+import { execFileSync } from "node:child_process"
+import { readFileSync } from "node:fs"
+import { effectUsed } from "../scripts/bundles.ts"
+import { type Graph, modulesOf } from "../scripts/loads.ts"
+import type { Run } from "./run.ts"
+import { start } from "./utils/server.ts"
+import { median } from "./utils/sideBySide.ts"
+
+const rounds = 31
+
+const sdk = "@anthropic-ai/sdk"
+
+/** Runs a module, and answers what it printed last: milliseconds. */
+const millis = (code: string): number =>
+  Number(execFileSync(process.execPath, ["--no-warnings", "--input-type=module", "--eval", code], { encoding: "utf8" }))
+
+/** The code of a module that imports, and prints how long the process has been there. */
+const importing = (specifiers: ReadonlyArray<string>): string =>
+  [...specifiers.map((name) => `import ${JSON.stringify(name)}`), "console.log(performance.now())"].join("\n")
+
+const asked = `{ model: "claude-sonnet-5-5", max_tokens: 1_024, messages: [{ role: "user", content: "Who are you?" }] }`
+
+const firstCall = (url: string): string =>
+  `import { Effect, Redacted } from "effect"
+  import { ClaudeService } from "effect-claude"
+  const began = performance.now()
+  const layer = ClaudeService.layer({ api: { baseUrl: "${url}" }, keys: Redacted.make("sk-ant-bench") })
+  await Effect.runPromise(Effect.provide(ClaudeService.create(${asked}), layer))
+  console.log(performance.now() - began)
+  process.exit()`
+
+const firstCallOfSdk = (url: string): string =>
+  `import Anthropic from "${sdk}"
+  const began = performance.now()
+  await new Anthropic({ apiKey: "sk-ant-bench", baseURL: "${url}" }).messages.create(${asked})
+  console.log(performance.now() - began)
+  process.exit()`
+
+/** The modules of `effect` that the files import which the main entry loads. */
+const used = (): ReadonlyArray<string> => {
+  const graph: Graph = JSON.parse(
+    execFileSync(process.execPath, ["--no-warnings", "scripts/loads.ts", "dist"], {
+      encoding: "utf8",
+      maxBuffer: 1 << 26
+    })
+  )
+  const seen = new Set([modulesOf("dist").get("index")!]) // it is built
+  for (const url of seen) {
+    for (const next of graph[url] ?? []) {
+      if (next.includes("/dist/") && !next.includes("/node_modules/")) seen.add(next)
+    }
+  }
+  return [...effectUsed([...seen].map((url) => readFileSync(new URL(url), "utf8"))).keys()]
+}
+
+export const run: Run = async (report) => {
+  execFileSync("npm", ["run", "--silent", "build"], { stdio: "inherit" })
+  const server = await start()
+  try {
+    const sides = {
+      ours: importing(["effect-claude"]),
+      theirs: importing([sdk, ...used()]),
+      nothing: importing([]),
+      call: firstCall(server.url),
+      callOfSdk: firstCallOfSdk(server.url)
+    }
+    const found = new Map<string, Array<number>>(Object.keys(sides).map((name) => [name, []]))
+    for (let round = -1; round < rounds; round++) {
+      for (const [name, code] of Object.entries(sides)) {
+        const took = millis(code)
+        if (round >= 0) found.get(name)?.push(took) // the first round warms the file system
+      }
+    }
+    const of = (name: keyof typeof sides) => found.get(name) ?? []
+    const row = { case: "one process", n: rounds }
+    const whole = `${sdk} and what is used of effect`
+    const at = { ...row, metric: "import_ms", unit: "ms" }
+    report({ ...at, value: median(of("ours")), peer: "effect-claude" })
+    report({ ...at, value: median(of("theirs")), peer: whole })
+    report({ ...at, value: median(of("nothing")), peer: "nothing" })
+    const ratios = of("ours").map((value, index) => value / of("theirs")[index]!) // as many rounds
+    report({ ...row, metric: "import_ratio", value: median(ratios), unit: "ratio", peer: whole })
+    const first = { ...row, metric: "first_call_ms", unit: "ms" }
+    report({ ...first, value: median(of("call")), peer: "effect-claude" })
+    report({ ...first, value: median(of("callOfSdk")), peer: sdk })
+  } finally {
+    server.stop()
+  }
+}

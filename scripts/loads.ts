@@ -1,0 +1,162 @@
+/**
+ * What each public module loads when it is imported: the files of each package and their bytes, with bounds. `node scripts/loads.ts FOLDER` imports
+ * every module of a built package in `FOLDER`, and answers as JSON what imported what; nothing else of that process is in the figures.
+ */
+import { globSync, statSync } from "node:fs"
+import { registerHooks } from "node:module"
+import { join } from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+
+/** URLs of modules, each with those that it imports. */
+export type Graph = Readonly<Record<string, ReadonlyArray<string>>>
+
+export interface Load {
+  readonly files: number
+  readonly bytes: number
+}
+
+/** The package of a file; a file outside `node_modules`, or of this package where it is installed, is our own. */
+const packageOf = (url: string): string => {
+  const name = /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1]
+  return name === undefined || name === "effect-claude" ? "own" : name
+}
+
+/** What a module loads, itself included, by package. What Node has built in costs nothing to speak of. */
+export const loads = (
+  graph: Graph,
+  url: string,
+  sizeOf: (url: string) => number
+): ReadonlyMap<string, Load> => {
+  const seen = new Set([url])
+  for (const one of seen) for (const next of graph[one] ?? []) seen.add(next)
+  const byPackage = new Map<string, Load>()
+  for (const one of seen) {
+    if (!one.startsWith("file:")) continue
+    const name = packageOf(one)
+    const { bytes, files } = byPackage.get(name) ?? { bytes: 0, files: 0 }
+    byPackage.set(name, { bytes: bytes + sizeOf(one), files: files + 1 })
+  }
+  return byPackage
+}
+
+const sdk = ["@anthropic-ai/sdk", "@opentelemetry/api", "@stablelib/base64", "fast-sha256", "standardwebhooks"]
+
+const openTelemetry = [
+  "@effect/opentelemetry",
+  "@opentelemetry/api",
+  "@opentelemetry/api-logs",
+  "@opentelemetry/context-async-hooks",
+  "@opentelemetry/core",
+  "@opentelemetry/resources",
+  "@opentelemetry/sdk-logs",
+  "@opentelemetry/sdk-metrics",
+  "@opentelemetry/sdk-trace",
+  "@opentelemetry/sdk-trace-base",
+  "@opentelemetry/sdk-trace-node",
+  "@opentelemetry/semantic-conventions"
+]
+
+/** The most kilobytes of `effect` and of our own that a module may load, and the packages that it may load beside them. */
+type Bound = readonly [effect: number, own: number, others?: ReadonlyArray<string>]
+
+/** Modules without a row stand over `ClaudeService`, and have its bound. `undici` and `re2js` are loaded when they are needed. */
+const bounds: Readonly<Record<string, Bound>> = {
+  ClaudeService: [4_300, 1_000, sdk],
+  Attempt: [4_000, 70],
+  Budget: [4_000, 180],
+  "Budget/Sql": [4_100, 190],
+  CallContext: [2_500, 20],
+  ClaudeConfig: [4_000, 20],
+  ClaudeError: [3_200, 40],
+  "ClaudeLanguageModel/Tools": [3_300, 20],
+  Cli: [4_600, 50],
+  CostLedger: [4_100, 140],
+  "CostLedger/Sql": [4_100, 160],
+  CostOptimizer: [4_000, 120],
+  CostReport: [3_200, 20],
+  Estimate: [1_700, 40],
+  Http: [4_800, 1_100, sdk],
+  "Http/Server": [4_900, 1_100, [...sdk, "@effect/platform-node", "@effect/platform-node-shared", "ws"]],
+  InputSanitizer: [4_000, 320],
+  KeyStore: [4_000, 40],
+  "KeyStore/AgeFile": [4_000, 70],
+  "KeyStore/Credentials": [4_000, 50],
+  "KeyStore/Folder": [4_000, 60],
+  "KeyStore/Keyring": [4_000, 50],
+  "KeyStore/Kubernetes": [4_000, 70],
+  "KeyStore/Local": [4_000, 80],
+  "KeyStore/Vault": [4_000, 70],
+  MessageStream: [3_900, 50],
+  Model: [1_700, 30],
+  "Monitor/OpenTelemetry": [4_000, 20, openTelemetry],
+  "Monitor/Otlp": [4_300, 20],
+  "Monitor/Prometheus": [4_400, 20],
+  PriceBook: [3_900, 60],
+  RateLimiter: [4_000, 200],
+  "RateLimiter/Redis": [4_100, 220],
+  Reconciliation: [3_900, 50],
+  Request: [100, 20],
+  RetryPolicy: [4_000, 60],
+  Sqlite: [4_100, 20],
+  Usage: [3_200, 20],
+  "testing/Recording": [3_200, 20]
+}
+
+/** The most files of our own: they are most of what an import takes. */
+const maxFiles = 50
+
+const kilobytes = ({ bytes }: Load): number => Math.ceil(bytes / 1_000)
+
+/** What a module loads beyond its bound. */
+export const beyond = (name: string, found: ReadonlyMap<string, Load>): ReadonlyArray<string> => {
+  const [effect, own, others = []] = bounds[name] ?? bounds["ClaudeService"]! // it has a row
+  const most: Readonly<Record<string, number>> = { effect, own }
+  return [...found].flatMap(([of, load]) => {
+    const limit = most[of]
+    if (limit === undefined) return others.includes(of) ? [] : [`${name} loads ${of}`]
+    return [
+      ...(kilobytes(load) <= limit ? [] : [`${name} loads ${kilobytes(load)} kB of ${of}, at most ${limit}`]),
+      ...(of !== "own" || load.files <= maxFiles ? [] : [`${name} loads ${load.files} files, at most ${maxFiles}`])
+    ]
+  })
+}
+
+const line = (name: string, found: ReadonlyMap<string, Load>): string => {
+  const parts = [...found].sort(([, a], [, b]) => b.bytes - a.bytes).map(([of, load]) =>
+    `${of} ${kilobytes(load)} kB in ${load.files}`
+  )
+  return `${name.padEnd(26)} ${parts.join(", ")}`
+}
+
+/** A line for each public module, by name and URL, and what is beyond its bound. */
+export const judge = (graph: Graph, modules: ReadonlyMap<string, string>) => {
+  const lines: Array<string> = []
+  const wrong: Array<string> = []
+  for (const [name, url] of modules) {
+    const found = loads(graph, url, (one) => statSync(fileURLToPath(one)).size)
+    lines.push(line(name, found))
+    wrong.push(...beyond(name, found))
+  }
+  return { lines, wrong }
+}
+
+/** The public modules of a built package, with their URLs. */
+export const modulesOf = (folder: string): ReadonlyMap<string, string> =>
+  new Map(
+    globSync("**/*.js", { cwd: folder }).filter((path) => !path.includes("internal/") && path !== "bin.js").sort().map(
+      (path) => [path.slice(0, -".js".length), pathToFileURL(join(folder, path)).href]
+    )
+  )
+
+if (import.meta.main) {
+  const graph: Record<string, Array<string>> = {}
+  registerHooks({
+    resolve: (specifier, context, next) => {
+      const resolved = next(specifier, context)
+      if (context.parentURL !== undefined) (graph[context.parentURL] ??= []).push(resolved.url)
+      return resolved
+    }
+  })
+  for (const url of modulesOf(process.argv[2] ?? "dist").values()) await import(url)
+  console.log(JSON.stringify(graph))
+}
