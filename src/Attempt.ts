@@ -16,7 +16,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import { constant, identity } from "effect/Function"
 import * as Stream from "effect/Stream"
 import {
@@ -73,13 +72,6 @@ export const admitted: Effect.Effect<Settle> = Effect.succeed(nothing)
 
 type OwnOf<P> = P extends Policy<infer Own> ? Own : never
 
-/** Runs all settlements, the last first; the others run even if one has a defect. */
-const settleAll = (taken: Array<Settle>): Settle =>
-  Effect.onExit(
-    Effect.whileLoop({ while: () => taken.length > 0, body: () => taken.pop() ?? nothing, step: () => {} }),
-    (exit) => Exit.isSuccess(exit) ? nothing : settleAll(taken)
-  )
-
 /**
  * Admits in order, settles in reverse; a policy that refuses settles those before it.
  *
@@ -90,25 +82,18 @@ export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
   ...given: Policies
 ): Policy<OwnOf<Policies[number]>> => {
   const policies = given as ReadonlyArray<Policy<OwnOf<Policies[number]>>>
-  return {
-    admit: (attempt) =>
-      Effect.suspend(() => {
-        let at = 0
-        const taken: Array<Settle> = []
-        // Loops, since a generator and a finalizer for each policy take 5.6 us where these take 1.8 (six policies that do nothing).
-        const admitting = Effect.whileLoop({
-          while: () => at < policies.length,
-          body: () => policies[at++]?.admit(attempt) ?? admitted,
-          step: (settle) => {
-            if (settle !== nothing) taken.push(settle)
-          }
-        })
-        return Effect.matchCauseEffect(admitting, {
-          onSuccess: () => Effect.succeed(taken.length === 0 ? nothing : settleAll(taken)),
-          onFailure: (cause) => Effect.ensuring(Effect.failCause(cause), settleAll(taken))
-        })
-      })
+  // By itself, since a generator takes 1.5 us longer for two policies, and 3 for nine.
+  const from = (at: number, attempt: Attempt, settle: Settle): Effect.Effect<Settle, OwnOf<Policies[number]>> => {
+    const policy = policies[at]
+    if (policy === undefined) return Effect.succeed(settle)
+    return Effect.matchCauseEffect(policy.admit(attempt), {
+      onSuccess: (next) =>
+        // The later settlement first; the earlier ones run even if that has a defect.
+        from(at + 1, attempt, next === nothing ? settle : settle === nothing ? next : Effect.ensuring(next, settle)),
+      onFailure: (cause) => Effect.ensuring(Effect.failCause(cause), settle)
+    })
   }
+  return { admit: (attempt) => Effect.suspend(() => from(0, attempt, nothing)) }
 }
 
 /**

@@ -159,10 +159,6 @@ export class Group {
     })
   }
 
-  private get now(): number {
-    return this.clock.currentTimeMillisUnsafe()
-  }
-
   get waiting(): number {
     return this.early + (this.line === undefined ? 0 : this.line.size)
   }
@@ -199,26 +195,22 @@ export class Group {
 
   /** Runs uninterruptibly, except where it waits. */
   admit(attempt: Attempt): Effect.Effect<Settle, RateLimitedLocallyError> {
-    const began = this.now
+    const began = this.clock.currentTimeMillisUnsafe()
     const { context } = attempt
     const alone = InFlight.needOf(attempt)
     const need = this.buckets.isShared
       ? { ...alone, flow: flowOf(context), weight: weightOf(this.weights, context) }
       : alone
     const isLookDue = this.inFlight.length > 0 && Math.abs(began - this.lookedAt) >= lookMillis
-    return isLookDue
-      ? Effect.andThen(this.look(), Effect.suspend(() => this.admitPaced(attempt, need, began)))
-      : this.admitPaced(attempt, need, began)
-  }
-
-  private admitPaced(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
+    const looking = isLookDue ? this.look() : undefined
     const { size = 0, usage } = need
-    return usage.inputTokens > size
+    const admitted = usage.inputTokens > size
       ? Effect.flatMap(
         this.buckets.levels,
         (levels) => this.admitNeed(attempt, paced(need, size, this.limits, levels), began)
       )
       : this.admitNeed(attempt, need, began)
+    return looking === undefined ? admitted : Effect.andThen(looking, admitted)
   }
 
   private admitNeed(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
@@ -253,11 +245,17 @@ export class Group {
         if (reservation._tag === "Granted") {
           return reservation.waitMillis === 0
             ? Effect.succeed(
-              this.settlement(attempt, need, reservation.ticket, began, this.buckets.isShared ? this.now : began)
+              this.settlement(
+                attempt,
+                need,
+                reservation.ticket,
+                began,
+                this.buckets.isShared ? this.clock.currentTimeMillisUnsafe() : began
+              )
             )
             : Effect.map(
               this.waitEarly(attempt, need, reservation.ticket, reservation.waitMillis),
-              (ticket) => this.settlement(attempt, need, ticket, began, this.now)
+              (ticket) => this.settlement(attempt, need, ticket, began, this.clock.currentTimeMillisUnsafe())
             )
         }
         this.admitted--
@@ -269,14 +267,14 @@ export class Group {
   /** Waits for a reservation that begins later. */
   private waitEarly(attempt: Attempt, need: Need, ticket: Ticket, millis: number): Effect.Effect<Ticket> {
     this.early++
-    const began = this.now
+    const began = this.clock.currentTimeMillisUnsafe()
     this.queued(attempt, 1)
     return Effect.interruptible(Effect.sleep(millis)).pipe(
       Effect.as(ticket),
       Effect.onExit((exit) => {
         this.early--
         this.queued(attempt, -1)
-        waited(attempt, "limits", this.now - began)
+        waited(attempt, "limits", this.clock.currentTimeMillisUnsafe() - began)
         this.line?.wake()
         if (Exit.isSuccess(exit)) return Effect.void
         this.admitted--
@@ -295,11 +293,12 @@ export class Group {
     const granted = Effect.onExit(this.line.wait(who, until, need, until !== deadline), () =>
       Effect.sync(() => {
         this.queued(attempt, -1)
-        waited(attempt, "limits", this.now - began)
+        waited(attempt, "limits", this.clock.currentTimeMillisUnsafe() - began)
       }))
     return Effect.matchEffect(granted, {
       onFailure: (refused) => Effect.fail(errorOf(refused, this.name, attempt, need)),
-      onSuccess: (turn) => Effect.succeed(this.settlement(attempt, need, turn.ticket, began, this.now, turn))
+      onSuccess: (turn) =>
+        Effect.succeed(this.settlement(attempt, need, turn.ticket, began, this.clock.currentTimeMillisUnsafe(), turn))
     })
   }
 
@@ -338,9 +337,10 @@ export class Group {
     this.window?.sent(self)
     this.metrics.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, this.services)
     return Effect.suspend(() => {
-      this.leave(self)
+      const last = this.inFlight.pop() ?? self
+      if (last !== self) this.inFlight[last.place = self.place] = last
       const { outcome } = attempt
-      const now = this.now
+      const now = this.clock.currentTimeMillisUnsafe()
       const isCompleted = outcome._tag === "Completed"
       if (isCompleted && self.kind !== undefined) {
         const ratio = outcome.usage.outputTokens / Math.max(1, self.predictedOutput)
@@ -364,16 +364,9 @@ export class Group {
     })
   }
 
-  private leave({ place }: InFlight.InFlight): void {
-    const last = this.inFlight.pop()
-    if (last === undefined || last.place === place) return
-    last.place = place
-    this.inFlight[place] = last
-  }
-
   /** Takes what the attempts in flight used so far, not of all at once. */
   look(): Effect.Effect<void> {
-    const now = this.now
+    const now = this.clock.currentTimeMillisUnsafe()
     if (Math.abs(now - this.lookedAt) < lookMillis) return Effect.void
     this.lookedAt = now
     const reports: Array<Effect.Effect<unknown>> = []
