@@ -1,6 +1,6 @@
 /**
- * What it takes to start: importing the built package, against importing the SDK and the modules of `effect` that it uses; and from there to the first
- * answer of a server that answers at once, against the bare SDK. Each measurement is a process of its own, in turns; the package is built first.
+ * What it takes to start: importing the built package, against importing the SDK and the modules of `effect` that it uses; from there to a layer that is
+ * ready for calls, and to the first answer of a server that answers at once, against the bare SDK. Each measurement is a process of its own, in turns; the package is built first.
  */
 import { execFileSync } from "node:child_process"
 import { readFileSync } from "node:fs"
@@ -24,12 +24,14 @@ const importing = (specifiers: ReadonlyArray<string>): string =>
 
 const asked = `{ model: "claude-sonnet-5-5", max_tokens: 1_024, messages: [{ role: "user", content: "Who are you?" }] }`
 
-const firstCall = (url: string): string =>
-  `import { Effect, Redacted } from "effect"
+/** The module prints what it takes to build the layer, after which a call can be sent, or what a call takes from there on too. */
+const firstCall = (url: string, calls: boolean): string =>
+  `import { ManagedRuntime, Redacted } from "effect"
   import { ClaudeService } from "effect-claude"
   const began = performance.now()
-  const layer = ClaudeService.layer({ api: { baseUrl: "${url}" }, keys: Redacted.make("sk-ant-bench") })
-  await Effect.runPromise(Effect.provide(ClaudeService.create(${asked}), layer))
+  const runtime = ManagedRuntime.make(ClaudeService.layer({ api: { baseUrl: "${url}" }, keys: Redacted.make("sk-ant-bench") }))
+  await runtime.context()
+  ${calls ? `await runtime.runPromise(ClaudeService.create(${asked}))` : ""}
   console.log(performance.now() - began)
   process.exit()`
 
@@ -65,7 +67,8 @@ export const run: Run = async (report) => {
       ours: importing(["effect-claude"]),
       theirs: importing([sdk, ...used()]),
       nothing: importing([]),
-      call: firstCall(server.url),
+      ready: firstCall(server.url, false),
+      call: firstCall(server.url, true),
       callOfSdk: firstCallOfSdk(server.url)
     }
     const found = new Map<string, Array<number>>(Object.keys(sides).map((name) => [name, []]))
@@ -84,6 +87,7 @@ export const run: Run = async (report) => {
     report({ ...at, value: median(of("nothing")), peer: "nothing" })
     const ratios = of("ours").map((value, index) => value / of("theirs")[index]!) // as many rounds
     report({ ...row, metric: "import_ratio", value: median(ratios), unit: "ratio", peer: whole })
+    report({ ...row, metric: "ready_ms", unit: "ms", value: median(of("ready")), peer: "effect-claude" })
     const first = { ...row, metric: "first_call_ms", unit: "ms" }
     report({ ...first, value: median(of("call")), peer: "effect-claude" })
     report({ ...first, value: median(of("callOfSdk")), peer: sdk })
