@@ -1,13 +1,14 @@
 /**
  * What a streamed answer of 2,000 events costs through `ClaudeService` with its default policies, against the bare SDK with its
  * defaults, at a server that writes 1 KiB at a time and as fast as it is read: events a second, processor time of this process, and the
- * time until the first event reaches the reader. Both readers look at each event alone (`Stream.runForEach`, `for await`).
+ * time until the first event reaches the reader; and the memory of open streams that send nothing. Both readers look at each event alone (`Stream.runForEach`, `for await`).
  */
 import { Effect, Stream } from "effect"
 import * as ClaudeService from "../src/ClaudeService.ts"
 import type { Run } from "./run.ts"
+import { openStreams } from "./utils/openStreams.ts"
 import { events, start } from "./utils/server.ts"
-import { alternate, compare, sdk, service, workers } from "./utils/sideBySide.ts"
+import { alternate, compare, median, sdk, sdkName, service, workers } from "./utils/sideBySide.ts"
 
 const request = {
   model: "claude-sonnet-5-5",
@@ -17,6 +18,9 @@ const request = {
 }
 
 const rounds = 25
+
+/** Streams that are open at once while their memory is measured. */
+const openCount = 1_000
 
 /** What a reader does: it counts events, and notes when the first one came. */
 class Reader {
@@ -85,7 +89,7 @@ export const run: Run = async (report) => {
         pairs,
         { ...row, n: rounds * count },
         { figure: "time_to_first_event_us", unit: "us", ratio: "time_to_first_event_ratio" },
-        ({ firstMicros }) => firstMicros
+        ({ noted }) => median(noted)
       )
       if (concurrency > 1) continue
       const before = await server.connections()
@@ -93,6 +97,25 @@ export const run: Run = async (report) => {
       const value = await server.connections() - before
       report({ ...row, metric: "connections_opened", value, unit: "connections", peer: "effect-claude", n: count })
     }
+    const pairs = []
+    for (let round = 0; round < 3; round++) {
+      const [ours, theirs] = [
+        await openStreams("ours", `${server.url}/open`, openCount),
+        await openStreams("theirs", `${server.url}/open`, openCount)
+      ]
+      pairs.push({ ours, theirs, ratio: ours / theirs })
+    }
+    const row = { case: `${openCount} open`, n: pairs.length }
+    const mebibytes = { ...row, metric: "memory_mib", unit: "MiB" }
+    report({ ...mebibytes, value: median(pairs.map(({ ours }) => ours)) / 2 ** 20, peer: "effect-claude" })
+    report({ ...mebibytes, value: median(pairs.map(({ theirs }) => theirs)) / 2 ** 20, peer: sdkName })
+    report({
+      ...row,
+      metric: "memory_ratio",
+      value: median(pairs.map(({ ratio }) => ratio)),
+      unit: "ratio",
+      peer: sdkName
+    })
   } finally {
     await runtime.dispose()
     server.stop()

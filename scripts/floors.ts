@@ -29,7 +29,16 @@ const floors = {
     "RateLimiter",
     "RetryPolicy"
   ],
-  composition: ["Claude", "ClaudeConfig", "ClaudeService", "Health", "index"],
+  composition: [
+    "Claude",
+    "ClaudeConfig",
+    "ClaudeService",
+    "Conversation",
+    "Health",
+    "StructuredOutput",
+    "ToolLoop",
+    "index"
+  ],
   edges: [
     "Budget/Sql",
     "CircuitBreaker/Redis",

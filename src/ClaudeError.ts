@@ -1,6 +1,7 @@
 /**
  * The typed errors of a call: errors of the API (`ApiError`), calls that were refused before they were sent (`Refusal`),
- * streams that broke (`StreamInterruptedError`) and answers without a complete text (`IncompleteAnswerError`).
+ * streams that broke (`StreamInterruptedError`), and answers without a complete text (`IncompleteAnswerError`) or that do not fit their schema
+ * (`AnswerMismatchError`).
  *
  * Each error decides whether it is retryable and billed; nothing else in this package does. No key, prompt or header is
  * ever in an error. All of them are schemas, so they cross a wire.
@@ -60,6 +61,9 @@ export {
   UnpricedModelError
 } from "./ClaudeError/internal/refusals.ts"
 
+/** The message is the SDK's own type and came as JSON; it is passed through without decoding. */
+const sdkMessage = Schema.Unknown as unknown as Schema.Codec<Message>
+
 /**
  * A stream failed after its first content was delivered, so it cannot be retried transparently: the reader decides.
  *
@@ -74,8 +78,7 @@ export {
  */
 export class StreamInterruptedError
   extends Schema.TaggedError<StreamInterruptedError>("effect-claude/StreamInterruptedError")("StreamInterruptedError", {
-    // The message is the SDK's own type and came as JSON; it is passed through without decoding.
-    partial: Schema.Unknown as unknown as Schema.Codec<Message>,
+    partial: sdkMessage,
     usage: Usage,
     costNanoUsd: Schema.optional(Schema.Int),
     cause: Schema.Union([ApiError, DeadlineExceededError]),
@@ -98,6 +101,10 @@ export class StreamInterruptedError
   }
 }
 
+/** What an error shows of itself: the answer is for the program, not for its logs. */
+const withoutAnswer = (fields: object): object =>
+  Object.fromEntries(Object.entries(fields).filter(([name]) => name !== "answer" && name !== "text"))
+
 /**
  * The API answered, but the answer is not a complete text.
  *
@@ -111,7 +118,9 @@ export class StreamInterruptedError
  * | `empty` | `end_turn` or `stop_sequence`, without any text | Ask again. |
  * | `unknown` | any other | Call `create` and look at the message. |
  *
- * - `text`: the text that did arrive, possibly empty. It is never part of the error's `message`.
+ * - `text`: the text that did arrive, possibly empty. Neither the error's `message` nor its `toJSON` shows it, or `answer`.
+ * - `answer`: the message as it came.
+ * - `costNanoUsd`: what it cost, in integer nano-dollars; undefined where that is not known.
  * - `category`: with `refusal`, the category that the API names, such as `"cyber"`.
  *
  * @category errors
@@ -128,11 +137,16 @@ export class IncompleteAnswerError
     messageId: Schema.String,
     model: Schema.String,
     usage: Usage,
+    answer: Schema.optional(sdkMessage),
+    costNanoUsd: Schema.optional(Schema.Int),
     attempts: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(1)))
   })
 {
   readonly isRetryable: boolean = false
   readonly retryAfter: Duration.Duration | undefined = undefined
+  override toJSON(): object {
+    return withoutAnswer({ ...this })
+  }
   /** Some refusals before any output are free, depending on their category. */
   get billed(): Billed {
     return this.reason === "refusal" && this.text === "" ? "unknown" : "yes"
@@ -148,6 +162,37 @@ export class IncompleteAnswerError
       empty: "The answer has no text. Ask again, or use create to see what it has.",
       unknown: `The answer ended with the stop reason "${this.stopReason}". Use create to see the whole message.`
     }[this.reason]
+  }
+}
+
+/**
+ * The answer is complete, but what it holds does not fit the schema that was asked for.
+ *
+ * - `issues`: what does not fit, and where, by the names of the schema; at most ten. They show nothing of the answer, and neither do `message` and
+ *   `toJSON`.
+ * - `answer`: the message as it came.
+ * - `costNanoUsd`: what it cost, in integer nano-dollars; undefined where that is not known.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class AnswerMismatchError
+  extends Schema.TaggedError<AnswerMismatchError>("effect-claude/AnswerMismatchError")("AnswerMismatchError", {
+    issues: Schema.Array(Schema.String),
+    answer: sdkMessage,
+    usage: Usage,
+    costNanoUsd: Schema.optional(Schema.Int),
+    attempts: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(1)))
+  })
+{
+  readonly isRetryable: boolean = false
+  readonly retryAfter: Duration.Duration | undefined = undefined
+  readonly billed: Billed = "yes"
+  override toJSON(): object {
+    return withoutAnswer({ ...this })
+  }
+  override get message(): string {
+    return `The answer does not fit its schema: ${this.issues.join("; ")}. Ask again, or see its answer.`
   }
 }
 
@@ -182,6 +227,22 @@ export type TextError = CallError | IncompleteAnswerError
  * @since 0.1.0
  */
 export const TextError = Schema.Union([CallError, IncompleteAnswerError])
+
+/**
+ * What a call for an object can fail with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ObjectError = TextError | AnswerMismatchError
+
+/**
+ * Decodes and encodes an `ObjectError`.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ObjectError = Schema.Union([TextError, AnswerMismatchError])
 
 /**
  * What a stream can fail with.
@@ -228,6 +289,7 @@ export type HttpStatus = 400 | 413 | 422 | 429 | 500 | 502 | 503 | 504
  * | `DeadlineExceededError` | 504 |
  * | `StreamInterruptedError` | that of its `cause`, for servers that have not sent their headers yet |
  * | `IncompleteAnswerError` | 422 for `refusal`, 413 for `contextWindow`, 500 for `toolUse` and `pausedTurn`, else 502 |
+ * | `AnswerMismatchError` | 502 |
  *
  * Where `error.retryAfter` is set, send it in seconds as the header `retry-after`. The messages of these errors are
  * written for the operator: they name keys, budgets and limits.
@@ -243,7 +305,7 @@ export type HttpStatus = 400 | 413 | 422 | 429 | 500 | 502 | 503 | 504
  * @category getters
  * @since 0.1.0
  */
-export const httpStatus = (error: TextError | StreamError): HttpStatus => {
+export const httpStatus = (error: ObjectError | StreamError): HttpStatus => {
   switch (error._tag) {
     case "BadRequestError":
       return error.status === 413 ? 413 : 400
@@ -251,6 +313,8 @@ export const httpStatus = (error: TextError | StreamError): HttpStatus => {
       return error.reason === "timeout" || error.reason === "idle" ? 504 : 502
     case "ServerError":
       return error.overloaded ? 503 : 502
+    case "AnswerMismatchError":
+      return 502
     case "RateLimitedLocallyError":
       return error.reason === "tooLarge" ? 413 : 503
     case "NoUsableKeyError":

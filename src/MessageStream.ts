@@ -85,7 +85,7 @@ export const textOf = (message: Message): string =>
 
 /**
  * The joined text of a message that ended by itself (`end_turn`) or at one of the request's `stop_sequences`. Any other
- * end, and an answer without text, fails with `IncompleteAnswerError`, which carries the text so far, and how many `attempts` it took.
+ * end, and an answer without text, fails with `IncompleteAnswerError`, which carries the message, how many `attempts` it took, and what it cost.
  *
  * **Example** (A refusal is no text)
  *
@@ -106,7 +106,11 @@ export const textOf = (message: Message): string =>
  * @category getters
  * @since 0.1.0
  */
-export const completeText = (message: Message, attempts = 1): Effect.Effect<string, IncompleteAnswerError> => {
+export const completeText = (
+  message: Message,
+  attempts = 1,
+  costNanoUsd?: number
+): Effect.Effect<string, IncompleteAnswerError> => {
   const text = textOf(message)
   const reason = endings.get(message.stop_reason) ?? "unknown"
   if (reason === "complete" && text !== "") return Effect.succeed(text)
@@ -119,6 +123,8 @@ export const completeText = (message: Message, attempts = 1): Effect.Effect<stri
       messageId: stringOf(message.id) ?? "",
       model: stringOf(message.model) ?? "",
       usage: Usage.fromReported(message.usage ?? {}),
+      answer: message,
+      costNanoUsd,
       attempts
     })
   )

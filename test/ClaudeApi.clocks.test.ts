@@ -1,7 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Effect, Exit, Fiber, Layer, Stream } from "effect"
+import { Cause, Clock, Effect, Exit, Fiber, Layer, Redacted, Stream } from "effect"
 import * as CallContext from "effect-claude/CallContext"
+import * as CircuitBreaker from "effect-claude/CircuitBreaker"
 import * as ClaudeService from "effect-claude/ClaudeService"
+import * as CostLedger from "effect-claude/CostLedger"
+import * as Monitor from "effect-claude/Monitor"
 import { TestClock } from "effect/testing"
 import { answer, fetchOf, hello, json, message, over, settle } from "./utils/http.ts"
 
@@ -159,6 +162,50 @@ describe.each([["back", -hour], ["forward", hour]] as const)("the system's time 
       assert.strictEqual(state.requests, 3)
       yield* pass(2)
       assert.strictEqual(tagOf(hopeless.pollUnsafe()), "DeadlineExceededError")
+    }))
+
+  it.effect("gives rows and records the time that passed, and opens no circuit", () =>
+    Effect.gen(function*() {
+      const clock = yield* shiftable
+      yield* clock.set(10 * hour)
+      const plain = slow("application/json")
+      const streamed = slow("text/event-stream")
+      for (const { fetch, send, end } of [plain, streamed]) {
+        const layer = ClaudeService.layerWithParts({
+          keys: Redacted.make("sk-ant-test"),
+          api: { fetch },
+          ledger: CostLedger.layer(),
+          breaker: { slowCallDuration: "1 minute", slowCallRate: 0.5, minimumCalls: 1 }
+        })
+        const isStream = fetch === streamed.fetch
+        const told = Effect.gen(function*() {
+          const ledger = yield* CostLedger.CostLedger
+          const monitor = yield* Monitor.Monitor
+          const records = yield* Effect.forkChild(
+            monitor.events.pipe(Stream.filter(({ _tag }) => _tag === "CallEnded"), Stream.take(1), Stream.runCollect)
+          )
+          yield* Effect.yieldNow
+          yield* isStream ? Stream.runDrain(ClaudeService.stream(hello)) : ClaudeService.create(hello)
+          const rows = yield* Stream.runCollect(ledger.rows({ from: -Infinity, to: Infinity }))
+          const breaker = yield* CircuitBreaker.CircuitBreaker
+          const circuits = yield* Effect.forEach(breaker.groups, breaker.state)
+          return { rows, records: yield* Fiber.join(records), circuits }
+        })
+        const fiber = yield* told.pipe(Effect.provide(layer), Effect.provide(clock.layer), Effect.forkChild)
+        yield* settle
+        yield* pass(1)
+        yield* clock.set(shift)
+        yield* pass(1)
+        for (const piece of isStream ? events : [bytes(JSON.stringify(message))]) yield* send(piece)
+        yield* end
+        yield* pass(0.5)
+        const { circuits, records, rows } = yield* Fiber.join(fiber)
+        assert.deepStrictEqual(rows.map(({ latencyMillis }) => latencyMillis), [2_000])
+        const [{ record }] = records as unknown as [Extract<Monitor.Event, { readonly _tag: "CallEnded" }>]
+        assert.strictEqual(record.latencyMillis, 2_000)
+        if (isStream) assert.strictEqual(record.firstTokenMillis, 2_000)
+        assert.isTrue(circuits.every(({ phase, slow }) => phase === "closed" && slow === 0), JSON.stringify(circuits))
+      }
     }))
 })
 

@@ -1,5 +1,6 @@
 /**
- * A server that answers every request at once with the same message: whole, or as a stream of 2,000 events written 1 KiB at a time.
+ * A server that answers every request at once with the same message: whole, or as a stream of 2,000 events written 1 KiB at a time. Below `/open` its streams
+ * stay open.
  * `start` runs it in a process of its own.
  */
 import { fork } from "node:child_process"
@@ -116,9 +117,16 @@ const stream = async (response: ServerResponse): Promise<void> => {
   response.end()
 }
 
+/** Some of the stream, and then nothing. */
+const open = (response: ServerResponse): void => {
+  response.writeHead(200, { ...headers, "content-type": "text/event-stream; charset=utf-8" })
+  response.write(streamed.subarray(0, 4 * bytesPerWrite))
+}
+
 const serve = () => {
   let connections = 0
   const server = createServer(async (request, response) => {
+    if (request.url === "/open/v1/messages") return open(response)
     // A collector of telemetry, which takes whatever comes.
     if (request.url?.startsWith("/v1/messages") !== true) {
       request.resume()

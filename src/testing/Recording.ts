@@ -3,7 +3,7 @@
  *
  * A line is `{"request": {"method", "path", "body"}, "response": {"status", "headers", "body"}}`. `method` is `POST` unless it says otherwise, `path` can be a
  * URL, `headers` can be an object or a list of `name` and `value`, and a body is JSON, or a text such as the events of a stream. Lines
- * that are entries of a HAR are read too.
+ * that are entries of a HAR are read too, and so is a list of them. Requests that got no answer are left out.
  *
  * Nothing that could hold a secret is kept: no header of a request, no header of an answer but those of its type, its id and of rate limits,
  * no query, and no text that looks like a key of the API.
@@ -91,6 +91,12 @@ const isField = (value: unknown): value is Fields => Predicate.isObject(value) &
 const textOf = (body: unknown): string =>
   body === undefined ? "" : typeof body === "string" ? body : JSON.stringify(body)
 
+/** The body of a request, also where it escapes what would be found in it. */
+const askedOf = (text: string): unknown => {
+  const body = parsed(text)
+  return text === "" ? undefined : typeof body === "string" ? withoutKeys(body) : parsed(withoutKeys(textOf(body)))
+}
+
 /** The body of a request or an answer: our `body`, or the `postData` and `content` of a HAR. */
 const bodyOf = (message: Fields): unknown => {
   if ("body" in message) return message["body"]
@@ -121,27 +127,37 @@ const exchangeOf = (entry: unknown): Exchange | string | undefined => {
   if (typeof address !== "string" || !URL.canParse(address, "http://localhost")) return "no path or URL"
   const path = new URL(address, "http://localhost").pathname
   if (!path.includes("/v1/")) return undefined
-  const status = response["status"]
+  const { status } = response
+  // The browser gave up, or something in it refused.
+  if (status === 0) return undefined
   if (typeof status !== "number" || !Number.isInteger(status) || status < 200 || status > 599) return "no status"
+  if (isMissing(response["content"])) return "the body of the answer was not saved"
   const asked = textOf(bodyOf(request))
   const headers = headersOf(response["headers"])
   const answer = withoutKeys(textOf(bodyOf(response)))
   return {
     method: typeof request["method"] === "string" ? request["method"].toUpperCase() : "POST",
-    path: path.slice(path.indexOf("/v1/")),
-    body: asked === "" ? undefined : parsed(withoutKeys(asked)),
+    path: withoutKeys(path.slice(path.indexOf("/v1/"))),
+    body: askedOf(asked),
     status,
     headers: { "content-type": isEvents(answer) ? "text/event-stream" : "application/json", ...headers },
     answer
   }
 }
 
+/** Whether the content of a HAR had a body that was left out, as browsers do when they need room. */
+const isMissing = (content: unknown): boolean =>
+  isField(content) && typeof content["size"] === "number" && content["size"] > 0 && content["text"] === undefined
+
 const isEvents = (answer: string): boolean => /^(event|data|:)/.test(answer)
 
-const entriesOf = (text: string): ReadonlyArray<unknown> => {
+const entriesOf = (saved: string): ReadonlyArray<unknown> => {
+  const text = saved.replace(/^\ufeff/, "")
   const whole = parsed(text)
   const log = isField(whole) ? whole["log"] : undefined
   if (isField(log) && Array.isArray(log["entries"])) return log["entries"]
+  if (Array.isArray(whole)) return whole
+  if (isField(whole)) return [whole]
   return text.split("\n").filter((line) => line.trim() !== "").map(parsed)
 }
 

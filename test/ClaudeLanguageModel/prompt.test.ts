@@ -8,6 +8,7 @@ import { modelId, streamed, ways, whole, world } from "../utils/languageModel.ts
 
 const bytes = new TextEncoder().encode("Größe: 5")
 const base64 = "R3LDtsOfZTogNQ=="
+const gif = "R0lGODlhAQABAAAAACw="
 const png = "iVBORw0KGgo="
 const marked = { anthropic: { cacheControl: { type: "ephemeral" as const } } }
 const control = { cache_control: { type: "ephemeral" } }
@@ -75,7 +76,7 @@ const inUser: ReadonlyArray<readonly [name: string, messages: Messages, content:
     user(file("image/webp", new URL("https://example.com/a.webp"))),
     [{ type: "image", source: { type: "url", url: "https://example.com/a.webp" } }]
   ],
-  ["an image by a data URL", user(file("image/*", `data:image/gif;base64,${png}`)), [image("image/gif", png)]],
+  ["an image by a data URL", user(file("image/*", `data:image/gif;base64,${gif}`)), [image("image/gif", gif)]],
   [
     "a PDF in base64",
     user(file("application/pdf", base64)),

@@ -5,7 +5,7 @@ import * as CallContext from "effect-claude/CallContext"
 import * as ClaudeLanguageModel from "effect-claude/ClaudeLanguageModel"
 import * as Tools from "effect-claude/ClaudeLanguageModel/Tools"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
-import { type AiError, AnthropicStructuredOutput, LanguageModel, Tool } from "effect/ai"
+import { type AiError, LanguageModel, Tool } from "effect/ai"
 import { type Asked, kit, streamed, ways, whole, world } from "../utils/languageModel.ts"
 
 const Now = Tool.make("now", {
@@ -316,8 +316,7 @@ describe("strict input", () => {
       seats: Schema.Record(Schema.String, Schema.Finite)
     })
   }).annotate(Tool.Strict, true)
-  const { codec } = AnthropicStructuredOutput.toCodecAnthropic(Route.parametersSchema)
-  const input = Schema.encodeSync(codec)({ at: [1, 2], seats: { front: 2 } })
+  const input = { via: null, at: { 0: 1, 1: 2 }, seats: [{ key: "front", value: 2 }] }
   const content = [{ type: "tool_use", id: "toolu_1", name: "route", input }]
 
   it.effect.each(Object.entries({ whole, streamed }))(

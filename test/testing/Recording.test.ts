@@ -103,11 +103,48 @@ describe("Recording", () => {
       assert.lengthOf(exchanges, 2)
     }))
 
+  it.effect("is read with a byte order mark, as a list, and as one entry over several lines", () =>
+    Effect.gen(function*() {
+      const one = JSON.parse(line(200, hello)) as unknown
+      const exchanges = yield* Recording.parse(line(200, hello))
+      for (const text of [`\ufeff${line(200, hello)}`, JSON.stringify([one]), JSON.stringify(one, undefined, 2)]) {
+        assert.deepStrictEqual(yield* Recording.parse(text), exchanges)
+      }
+      assert.lengthOf(yield* Recording.parse(`\ufeff${har}`), 2)
+    }))
+
+  it.effect("leaves out requests that got no answer, as browsers save them", () =>
+    Effect.gen(function*() {
+      const exchanges = yield* Recording.parse([line(0, undefined), line(200, hello)].join("\n"))
+      assert.deepStrictEqual(exchanges.map(({ status }) => status), [200])
+    }))
+
+  it.effect("keeps no key that is escaped or stands in the path", () =>
+    Effect.gen(function*() {
+      const escaped = JSON.stringify({ ...ask, system: secret }).replaceAll("-", "\\u002d")
+      const lines = Recording.toJsonLines(
+        yield* Recording.parse([
+          line(200, hello, { body: escaped }),
+          line(200, hello, { path: `/v1/organizations/api_keys/${secret}` })
+        ].join("\n"))
+      )
+      assert.notInclude(lines, "planted")
+      assert.include(lines, "sk-ant-removed")
+    }))
+
   const wrong: ReadonlyArray<readonly [name: string, text: string, says: RegExp]> = [
     ["nothing", "", /no request to the API/],
     ["a line that is no JSON", `${line(200, hello)}\n{oops`, /entry 2: no request and response/],
     ["a HAR without entries of the API", `{"log":{"entries":[]}}`, /no request to the API/],
-    ["an answer without a status", line(0, hello), /entry 1: no status/],
+    ["an answer without a status", line(99, hello), /entry 1: no status/],
+    [
+      "an answer whose body was left out",
+      JSON.stringify({
+        request: { url: "https://api.test/v1/models" },
+        response: { status: 200, content: { size: 9 } }
+      }),
+      /entry 1: the body of the answer was not saved/
+    ],
     ["a request without a path", line(200, hello, { path: 7 }), /entry 1: no path or URL/],
     [
       "a body that cannot be decoded",

@@ -38,6 +38,27 @@ const requests: ReadonlyArray<Case> = [
   ["metadata", { metadata: { user_id: "u" } }, undefined],
   ["an unknown field of metadata", { metadata: { team: "a" } }, /^metadata\.team: Extra inputs/],
   ["metadata that is a text", { metadata: "u" }, /^metadata: /],
+  ["a user with a long id", { metadata: { user_id: "u".repeat(257) } }, /^metadata\.user_id: .*256/],
+  ["a place that is a number", { inference_geo: 7 }, /^inference_geo: /],
+  [
+    "the management of a context as a text",
+    { context_management: "x" },
+    /^context_management: /,
+    "context-management-2025-06-27"
+  ],
+  ["half a character", { system: "\ud83c" }, /valid JSON/],
+  ["whole characters and backslashes", { system: "\\ud83c \ud83c\udf26" }, undefined],
+  ["an unknown field of a breakpoint", { cache_control: { type: "ephemeral", scope: "all" } }, /^cache_control: /],
+  [
+    "an answer to be continued that ends in a blank",
+    { model: "claude-haiku-4-5", messages: [question, { role: "assistant", content: "The river has " }] },
+    /trailing whitespace/
+  ],
+  [
+    "an answer to be continued",
+    { model: "claude-haiku-4-5", messages: [question, { role: "assistant", content: "The river has" }] },
+    undefined
+  ],
   ["a user that is a number", { metadata: { user_id: 7 } }, /^metadata\.user_id: /],
   ["a blank stop sequence", { stop_sequences: ["a", " \n"] }, /^stop_sequences: /],
   ["an unknown kind of thinking", { thinking: { type: "deep" } }, /^thinking: /],
@@ -76,6 +97,27 @@ const blocks: ReadonlyArray<Case> = [
   ["an unknown field of a message", { messages: [{ ...question, name: "Ann" }] }, /^messages\.0\.name: Extra inputs/],
   ["a text without text", user({ type: "text" }), /^messages\.0\.content\.0\.text\.text/],
   ["a text that is a number", user({ type: "text", text: 7 }), /^messages\.0\.content\.0\.text\.text/],
+  ["an empty text", user({ ...text, text: "" }), /non-whitespace/],
+  ["a blank text in an answer", assistant({ ...text, text: " \n" }), /non-whitespace/],
+  ["a blank text in a system prompt", { system: [{ ...text, text: "" }] }, /^system\.0.*non-whitespace/],
+  ["a PNG as a JPEG", user(image({ ...png, media_type: "image/jpeg" })), /media_type/],
+  ["a title that is a number", user({ type: "document", title: 7, source: pdf }), /^messages\.0.*title/],
+  ["citations as a text", user({ type: "document", citations: "yes", source: pdf }), /^messages\.0.*citations/],
+  [
+    "citations of one document of two",
+    user({ type: "document", citations: { enabled: true }, source: pdf }, { type: "document", source: pdf }),
+    /all or none/
+  ],
+  [
+    "citations of documents and not of search results",
+    user(
+      { type: "document", citations: { enabled: true }, source: pdf },
+      { type: "search_result", source: "a", title: "b", content: [text] }
+    ),
+    undefined
+  ],
+  ["a tool result that says yes to is_error", used(use, { ...result, is_error: "yes" }), /is_error/],
+  ["a tool result with an empty text", used(use, { ...result, content: [{ ...text, text: "" }] }), undefined],
   ["tool_use in a user turn", user(use), /`tool_use` blocks can only be in `assistant` messages/],
   ["thinking in a user turn", user({ type: "thinking", thinking: "x", signature: "y" }), /only be in `assistant`/],
   ["a thinking block without a signature", assistant({ type: "thinking", thinking: "x" }), /signature/],
@@ -142,6 +184,22 @@ const tools: ReadonlyArray<Case> = [
     { tools: [{ ...look, input_schema: { type: "string" } }] },
     /input_schema\.type/
   ],
+  ["a description that is a number", { tools: [{ ...look, description: 7 }] }, /^tools\.0\.custom\.description/],
+  [
+    "a schema that is none",
+    { tools: [{ ...look, input_schema: { type: "object", properties: [] } }] },
+    /^tools\.0\.custom\.input_schema: JSON schema is invalid/
+  ],
+  [
+    "a schema that requires a text",
+    { tools: [{ ...look, input_schema: { type: "object", required: "x" } }] },
+    /^tools\.0\.custom\.input_schema: JSON schema is invalid/
+  ],
+  [
+    "a choice that is no truth",
+    { tools: [look], tool_choice: { type: "auto", disable_parallel_tool_use: "yes" } },
+    /^tool_choice\.auto\.disable_parallel_tool_use/
+  ],
   ["an unknown field of a tool", { tools: [{ ...look, colour: "red" }] }, /^tools\.0\.custom\.colour: Extra inputs/],
   ["an unknown type of tool", { tools: [{ type: "oracle_20260101", name: "oracle" }] }, /^tools\.0: /],
   [
@@ -171,21 +229,24 @@ describe("Simulator validation", () => {
   it.effect("has a code of its own for a compressed body", () =>
     Effect.gen(function*() {
       const { fetch } = yield* Simulator.Simulator
-      for (const [encoding, status] of [["gzip", 400], ["br", 400], ["identity", 200]] as const) {
+      const all = [["gzip", 400], ["br", 400], ["GZIP", 400], ["identity", 200], ["Identity", 200]] as const
+      for (const [encoding, status] of all) {
         const plain = JSON.stringify(ask)
-        const body = encoding === "identity" ? plain : new Uint8Array(gzipSync(plain))
+        const body = status === 200 ? plain : new Uint8Array(gzipSync(plain))
         const headers = {
           "x-api-key": Simulator.apiKey,
           "anthropic-version": "2026-10-21",
           "content-encoding": encoding
         }
-        const response = yield* Effect.promise(() =>
-          fetch("https://api.test/v1/messages", { method: "POST", headers, body })
-        )
-        assert.strictEqual(response.status, status)
-        if (status === 200) continue
-        const { error } = yield* Effect.promise(() => response.json())
-        assert.strictEqual(error.details.error_code, "request_body_encoding_unsupported")
+        for (const path of ["messages", "messages/count_tokens", "messages/batches", "files"]) {
+          const response = yield* Effect.promise(() =>
+            fetch(`https://api.test/v1/${path}`, { method: "POST", headers, body })
+          )
+          const { error } = yield* Effect.promise(() => response.json())
+          const code = error?.details?.error_code
+          assert.strictEqual(code, status === 200 ? undefined : "request_body_encoding_unsupported", path)
+          if (path === "messages" || status !== 200) assert.strictEqual(response.status, status)
+        }
       }
     }).pipe(Effect.provide(Simulator.layer())))
 

@@ -312,27 +312,25 @@ export class Gate {
     return { _tag: "Refusal", isHalfOpen: false, waitMillis, isForced: true }
   }
 
-  /**
-   * Settles an attempt once. The first content of a stream is its success, at that moment; afterwards only the API can make a failure of it, not a
-   * reader who stops or whose deadline passes.
-   */
+  /** Settles an attempt once. The first content of a stream is its success; afterwards only the API, no reader or deadline, can make a failure of it. */
   private settlement(attempt: Attempt, permit: Permit): Settle {
     const { circuit, usuals } = this
-    const began = permit.at
+    const began = this.around.clock.monotonicTimeNanosUnsafe()
     let hasContent = false
     usuals.watch(attempt, permit)
     if (attempt.endpoint === "messages") {
-      onContent(attempt, (now) => {
+      onContent(attempt, () => {
         if (this.mode === "disabled") return
         hasContent = true
-        usuals.answered(attempt, now - began)
-        this.runNow(circuit.settle(permit, resultOf(false, this.isSlow(now - began))))
+        const millis = Number(this.around.clock.monotonicTimeNanosUnsafe() - began) / 1e6
+        usuals.answered(attempt, millis)
+        this.runNow(circuit.settle(permit, resultOf(false, this.isSlow(millis))))
       })
     }
     return Effect.suspend(() => {
       const isOver = this.ownMode === "disabled" && this.mode === "disabled"
       if (hasContent) return !isOver && isDown(attempt) ? circuit.turn(permit) : Effect.void
-      const millis = this.around.clock.currentTimeMillisUnsafe() - began
+      const millis = Number(this.around.clock.monotonicTimeNanosUnsafe() - began) / 1e6
       return circuit.settle(permit, isOver ? undefined : this.verdict(attempt, millis))
     })
   }

@@ -24,7 +24,7 @@ const withoutContent = (json: Schema.Json): Schema.Json =>
     : isFields(json["partial"])
     ? { ...json, partial: { ...json["partial"], content: [] } }
     : "text" in json
-    ? { ...json, text: "" }
+    ? Object.fromEntries(Object.entries({ ...json, text: "" }).filter(([name]) => name !== "answer"))
     : json
 
 const isFields = (json: Schema.Json | undefined): json is { readonly [field: string]: Schema.Json } =>

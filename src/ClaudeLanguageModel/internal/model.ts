@@ -1,6 +1,5 @@
 /** A `LanguageModel` over `ClaudeService`. */
 import type * as AiError from "effect/ai/AiError"
-import { toCodecAnthropic } from "effect/ai/AnthropicStructuredOutput"
 import * as LanguageModel from "effect/ai/LanguageModel"
 import type * as Response from "effect/ai/Response"
 import * as Arr from "effect/Array"
@@ -9,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { CallContext } from "../../CallContext.ts"
 import { ClaudeService, type StreamReport } from "../../ClaudeService.ts"
+import { toCodec } from "../../internal/answerSchema.ts"
 import * as MessageStream from "../../MessageStream.ts"
 import * as Model from "../../Model.ts"
 import * as Answer from "./answer.ts"
@@ -69,7 +69,10 @@ export const make = Effect.fnUntraced(function*(
     const { attempts, message } = report
     Telemetry.describeReport(provider.span, report)
     if (isObject && unreadable.has(String(message.stop_reason))) {
-      yield* Effect.mapError(MessageStream.completeText(message, attempts), Errors.toAiError(method))
+      yield* Effect.mapError(
+        MessageStream.completeText(message, attempts, report.costNanoUsd),
+        Errors.toAiError(method)
+      )
     }
     const now = yield* Clock.currentTimeMillis
     const parts = yield* Effect.mapError(
@@ -109,7 +112,7 @@ export const make = Effect.fnUntraced(function*(
   }
 
   return yield* LanguageModel.make({
-    codecTransformer: toCodecAnthropic,
+    codecTransformer: toCodec,
     supportsSystemMessagesInHistory: Effect.succeed(true),
     generateText: whole,
     streamText: (provider) =>

@@ -1,9 +1,9 @@
 /** A call of a language model as a request to Claude. */
 import * as AiError from "effect/ai/AiError"
-import { toCodecAnthropic } from "effect/ai/AnthropicStructuredOutput"
 import type { ProviderOptions } from "effect/ai/LanguageModel"
 import * as Effect from "effect/Effect"
 import type { CallContext } from "../../CallContext.ts"
+import { toCodec } from "../../internal/answerSchema.ts"
 import type { Catalogue } from "../../Model.ts"
 import type { Request } from "../../Request.ts"
 import * as Names from "./names.ts"
@@ -29,7 +29,7 @@ const formatOf = ({ responseFormat }: ProviderOptions) =>
   responseFormat.type === "text"
     ? Effect.undefined
     : Effect.try({
-      try: () => ({ type: "json_schema", schema: toCodecAnthropic(responseFormat.schema).jsonSchema }),
+      try: () => ({ type: "json_schema", schema: toCodec(responseFormat.schema).jsonSchema }),
       catch: unsupported(responseFormat.objectName)
     })
 

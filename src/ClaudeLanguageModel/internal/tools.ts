@@ -1,5 +1,4 @@
 /** The tools of a toolkit as those of a request, and the choice among them. */
-import { toCodecAnthropic } from "effect/ai/AnthropicStructuredOutput"
 import type { ProviderOptions } from "effect/ai/LanguageModel"
 import * as Tool from "effect/ai/Tool"
 import type * as JsonSchema from "effect/JsonSchema"
@@ -8,6 +7,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { toCodec } from "../../internal/answerSchema.ts"
 import type { Model } from "../../Model.ts"
 import type { Block } from "./metadata.ts"
 import { mcpToolset } from "./names.ts"
@@ -49,7 +49,7 @@ const schemaOf = (tool: Tool.Any, isStrict: boolean): JsonSchema.JsonSchema => {
   const known = schemas[isStrict ? "strict" : "loose"]
   const found = known.get(tool)
   if (found !== undefined) return found
-  const schema = isStrict ? Tool.getJsonSchema(tool, { transformer: toCodecAnthropic }) : looseSchema(tool)
+  const schema = isStrict ? Tool.getJsonSchema(tool, { transformer: toCodec }) : looseSchema(tool)
   known.set(tool, schema)
   return schema
 }
@@ -65,7 +65,7 @@ export const ownInput = (tool: Tool.Any, input: unknown): unknown =>
       const schema = tool.parametersSchema as Schema.Codec<unknown, unknown>
       return Option.getOrElse(
         Option.flatMap(
-          Schema.decodeUnknownOption(toCodecAnthropic(schema).codec)(input),
+          Schema.decodeUnknownOption(toCodec(schema).codec)(input),
           (value) => Schema.encodeUnknownOption(schema)(value)
         ),
         () => input

@@ -108,7 +108,7 @@ const rowOf = (
   outcome: Ended,
   cost: AttemptCost,
   at: number,
-  endedAt: number,
+  latencyMillis: number,
   catalogue: Catalogue
 ): Row => {
   const { context, optimized } = attempt
@@ -116,7 +116,7 @@ const rowOf = (
     callId: storable(attempt.callId),
     attempt: attempt.number,
     at,
-    latencyMillis: Math.max(0, endedAt - at),
+    latencyMillis,
     user: named(context.user),
     tenant: named(context.tenant),
     requestType: named(context.requestType),
@@ -149,13 +149,17 @@ export const make = (
   if (attempt.endpoint !== "messages") return admitted
   return Effect.sync(() => {
     const admittedAt = clock.currentTimeMillisUnsafe()
+    // The time of the system may be set while the attempt runs, but hardly between this and its sending.
+    const began = clock.monotonicTimeNanosUnsafe()
     return Effect.suspend(() => {
       const { outcome } = attempt
       if (outcome._tag === "NotSent") return Effect.void
       const at = attempt.sentAt ?? admittedAt
       const cost = costOf(book, attempt, at)
       if (cost === undefined) return Effect.void
-      const row = rowOf(attempt, outcome, cost, at, clock.currentTimeMillisUnsafe(), catalogue)
+      const admittedMillis = Math.round(Number(clock.monotonicTimeNanosUnsafe() - began) / 1e6)
+      const latencyMillis = Math.max(0, admittedMillis - (at - admittedAt))
+      const row = rowOf(attempt, outcome, cost, at, latencyMillis, catalogue)
       const written = writer.write(row)
       return feed.subscribers === 0 ? written : Effect.andThen(feed.publish(row), written)
     })

@@ -96,6 +96,8 @@ export class Recorder {
   private readonly start: Start
   private readonly to: Surroundings
   private readonly began: number
+  /** The same on the monotonic clock, which nobody sets. */
+  private readonly beganNanos: bigint
   private series: ModelSeries
   private readonly waits: Array<Wait> = []
   /** A wait before the next attempt that has begun. */
@@ -120,6 +122,7 @@ export class Recorder {
     this.span = span
     this.to = to
     this.began = to.clock.currentTimeMillisUnsafe()
+    this.beganNanos = to.clock.monotonicTimeNanosUnsafe()
     to.active.add(this)
     this.series = to.series.of(start.model)
     to.series.active.modifyUnsafe(1, to.services)
@@ -134,6 +137,11 @@ export class Recorder {
   /** The rate-limit group of the model that it asks; undefined before its first attempt. */
   get group(): string | undefined {
     return this.last?.facts.group
+  }
+
+  /** Milliseconds since the epoch, by the time at which the call began: the system's may be set while it runs. */
+  private now(): number {
+    return this.began + Math.round(Number(this.to.clock.monotonicTimeNanosUnsafe() - this.beganNanos) / 1e6)
   }
 
   /** Runs an attempt and records what became of it. */
@@ -159,7 +167,7 @@ export class Recorder {
   private startAttempt(attempt: Attempt.Attempt): Effect.Effect<Tracer.Span | undefined> {
     return Effect.suspend(() => {
       const { callId, model, number } = attempt
-      const now = this.to.clock.currentTimeMillisUnsafe()
+      const now = this.now()
       if (this.waiting !== undefined) this.endWait(this.waiting, now)
       if ((attempt.moves ?? 0) > 0) this.moved(attempt, now)
       this.series = this.to.series.of(model)
@@ -185,11 +193,22 @@ export class Recorder {
     span: Tracer.Span | undefined,
     exit: Exit.Exit<unknown, unknown>
   ): Effect.Effect<void> {
-    const now = this.to.clock.currentTimeMillisUnsafe()
+    const now = this.now()
     const { outcome, sentAt = now, waits } = attempt
     const what = outcomes[outcome._tag]
     const cost = Attempt.costOf(this.to.book, attempt, now)
-    if (outcome._tag !== "NotSent") this.addSent(attempt, cost, now - sentAt)
+    if (outcome._tag !== "NotSent") {
+      this.sent++
+      this.apiMillis += now - sentAt
+      if (cost !== undefined && attempt.endpoint === "messages") {
+        this.usage = this.usage === Usage.zero ? cost.usage : Usage.sum(this.usage, cost.usage)
+        this.series.add(cost, this.to.services)
+        const nanoUsd = cost.cost?.nanoUsd
+        this.costNanoUsd = this.costNanoUsd === undefined || nanoUsd === undefined
+          ? undefined
+          : this.costNanoUsd + nanoUsd
+      }
+    }
     this.series.attempts[what]!.updateUnsafe(1, this.to.services)
     if (waits !== undefined) { for (const wait of waits) this.addWait(wait, now) }
     this.failure = outcome._tag === "Failed"
@@ -228,16 +247,6 @@ export class Recorder {
     }, now)
   }
 
-  private addSent({ endpoint }: Attempt.Attempt, cost: Attempt.AttemptCost | undefined, millis: number): void {
-    this.sent++
-    this.apiMillis += millis
-    if (cost === undefined || endpoint !== "messages") return
-    this.usage = this.usage === Usage.zero ? cost.usage : Usage.sum(this.usage, cost.usage)
-    this.series.add(cost, this.to.services)
-    const nanoUsd = cost.cost?.nanoUsd
-    this.costNanoUsd = this.costNanoUsd === undefined || nanoUsd === undefined ? undefined : this.costNanoUsd + nanoUsd
-  }
-
   private addWait(wait: Wait, now: number): void {
     this.waits.push(wait)
     const { callId, context: { priority, tenant } } = this.start
@@ -253,7 +262,7 @@ export class Recorder {
 
   /** An attempt has failed, or was refused by an open circuit, and will be followed by another after a wait. */
   retrying(error: ApiError | CircuitOpenError, waitMillis: number): void {
-    const now = this.to.clock.currentTimeMillisUnsafe()
+    const now = this.now()
     const isRetry = error._tag !== "CircuitOpenError"
     this.waiting = { for: isRetry ? "retry" : "circuit", at: now }
     this.event(isRetry ? "claude.retry" : "claude.wait", now, {
@@ -275,7 +284,7 @@ export class Recorder {
 
   /** There is no further attempt, although one might have helped. */
   gaveUp(error: ApiError, reason: GiveUp): void {
-    const now = this.to.clock.currentTimeMillisUnsafe()
+    const now = this.now()
     this.series.giveUps[reason]!.updateUnsafe(1, this.to.services)
     this.event("claude.give_up", now, { "error.type": error._tag, "claude.reason": reason })
     const attempt = this.last?.number ?? 1
@@ -283,7 +292,8 @@ export class Recorder {
   }
 
   /** The first content of a stream has arrived. */
-  contentArrived(now: number): void {
+  contentArrived(): void {
+    const now = this.now()
     const millis = this.firstTokenMillis = now - this.began
     this.series.firstToken.updateUnsafe(millis / 1_000, this.to.services)
     const attempt = this.last?.number ?? 1
@@ -302,8 +312,8 @@ export class Recorder {
 
   /** Counts the call and publishes its record. */
   end(exit: Exit.Exit<unknown, unknown>): CallRecord {
-    const { active, clock, feed, publish, series, services } = this.to
-    const now = clock.currentTimeMillisUnsafe()
+    const { active, feed, publish, series, services } = this.to
+    const now = this.now()
     active.delete(this)
     if (this.waiting !== undefined) this.endWait(this.waiting, now)
     const { failure, status } = this.stopped ?? (Exit.isSuccess(exit) ? succeeded : failureOf(exit.cause))

@@ -2,7 +2,7 @@
  * The checks of content blocks: types, fields, and where they may stand.
  */
 import * as Predicate from "effect/Predicate"
-import { bad, extra, fields, isIn } from "./Fields.ts"
+import { bad, extra, fields, isIn, object, typed } from "./Fields.ts"
 import type { Block, Refusal, Turn } from "./Wire.ts"
 
 interface Kind {
@@ -65,6 +65,14 @@ const inResults: Readonly<Record<string, Kind>> = {
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 const imageTypes = ["image/jpeg", "image/png", "image/gif", "image/webp"]
 
+/** How the base64 of images begins. */
+const signatures: ReadonlyArray<readonly [start: RegExp, type: string]> = [
+  [/^iVBORw0KGg/, "image/png"],
+  [/^\/9j\//, "image/jpeg"],
+  [/^R0lGOD/, "image/gif"],
+  [/^UklGR.{11}XRUJQ/, "image/webp"]
+]
+
 const isData = (data: unknown): boolean => typeof data === "string" && data !== "" && base64.test(data)
 
 const sourceFields: Readonly<Record<string, ReadonlySet<string>>> = {
@@ -89,6 +97,10 @@ const source = (block: Block, place: string): Refusal | undefined => {
     const types = isImage ? imageTypes : ["application/pdf"]
     if (!types.includes(String(media_type))) return bad(`${at}.base64.media_type: Input should be ${types.join(", ")}`)
     if (!isData(data)) return bad(`${at}.base64.data: The ${block.type} is not valid base64`)
+    const found = signatures.find(([start]) => start.test(String(data).slice(0, 24)))?.[1]
+    if (found !== undefined && found !== media_type) {
+      return bad(`${at}.base64.media_type: The ${block.type} is of the type ${found}, not ${String(media_type)}`)
+    }
   }
   if (type === "text" && (media_type !== "text/plain" || typeof data !== "string")) {
     return bad(`${at}.text: Input should be a text of the media type 'text/plain'`)
@@ -128,6 +140,16 @@ const one = (
   for (const field of kind.texts) {
     if (typeof block[field] !== "string") return bad(`${place}.${type}.${field}: Input should be a valid string`)
   }
+  if (type === "text" && among !== inResults && String(block["text"]).trim() === "") {
+    return bad(`${place}.text.text: text content blocks must contain non-whitespace text`)
+  }
+  const wrong = typed(block["is_error"], "boolean", `${place}.${type}.is_error`) ??
+    typed(block["title"], "string", `${place}.${type}.title`) ??
+    typed(block["context"], "string", `${place}.${type}.context`) ??
+    (type === "document" || type === "search_result"
+      ? object(block["citations"], fields("enabled"), `${place}.${type}.citations`)
+      : undefined)
+  if (wrong !== undefined) return wrong
   if (type === "tool_use" || type === "server_tool_use") {
     if (!/^[\w-]+$/.test(String(block["id"]))) {
       return bad(`${place}.${type}.id: should be of letters, digits, '_' and '-'`)

@@ -63,8 +63,14 @@ const choice = (value: unknown, options: ReadonlyArray<unknown>, place: string):
     ? undefined
     : bad(`${place}: Input should be ${options.map((option) => `'${String(option)}'`).join(" or ")}`)
 
+/** Where a value is neither missing nor of this type. */
+export const typed = (value: unknown, type: "boolean" | "string", place: string): Refusal | undefined =>
+  value === undefined || value === null || typeof value === type
+    ? undefined
+    : bad(`${place}: Input should be a valid ${type}`)
+
 /** An object with no other fields than these, where there is one. */
-const object = (value: unknown, known: ReadonlySet<string>, place: string): Refusal | undefined =>
+export const object = (value: unknown, known: ReadonlySet<string>, place: string): Refusal | undefined =>
   value === undefined || value === null
     ? undefined
     : Predicate.isObject(value)
@@ -113,6 +119,15 @@ const output = (value: unknown, betas: string): Refusal | undefined => {
   return choice(value["effort"], efforts, "output_config.effort") ?? formatOf(value["format"], "output_config.format")
 }
 
+/** The longest id of a user. */
+const maxUserId = 256
+
+const userProblem = (user: unknown): Refusal | undefined =>
+  typed(user, "string", "metadata.user_id") ??
+    (String(user).length > maxUserId
+      ? bad(`metadata.user_id: String should have at most ${maxUserId} characters`)
+      : undefined)
+
 const metadataFields = fields("user_id")
 const diagnosticsFields = fields("previous_message_id")
 const containerFields = fields("id skills")
@@ -130,17 +145,17 @@ export const problem = (
   if (Array.isArray(stop_sequences) && stop_sequences.some((text) => typeof text === "string" && text.trim() === "")) {
     return bad("stop_sequences: each stop sequence must contain non-whitespace")
   }
-  if (
-    Predicate.isObject(metadata) &&
-    !(metadata["user_id"] === undefined || metadata["user_id"] === null || typeof metadata["user_id"] === "string")
-  ) {
-    return bad("metadata.user_id: Input should be a valid string")
-  }
-  return choice(body["service_tier"], ["auto", "standard_only"], "service_tier") ??
+  const user = Predicate.isObject(metadata) ? userProblem(metadata["user_id"]) : undefined
+  if (user !== undefined) return user
+  return typed(body["inference_geo"], "string", "inference_geo") ??
+    choice(body["service_tier"], ["auto", "standard_only"], "service_tier") ??
     choice(body["speed"], ["standard", "fast"], "speed") ??
     (typeof container === "string" ? undefined : object(container, containerFields, "container")) ??
     object(metadata, metadataFields, "metadata") ??
     object(body["diagnostics"], diagnosticsFields, "diagnostics") ??
+    (Predicate.isObject(body["context_management"] ?? {})
+      ? undefined
+      : bad("context_management: Input should be an object")) ??
     output(body["output_config"], betas) ??
     formatOf(body["output_format"], "output_format") ??
     thinking(body["thinking"])

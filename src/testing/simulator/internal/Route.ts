@@ -57,10 +57,14 @@ const json = { "content-type": "application/json" }
 /** Why a body that says that it is compressed is not read. */
 const encoded = (header: Incoming["header"]): Wire.Refusal | undefined => {
   const encoding = header("content-encoding") ?? "identity"
-  return encoding === "identity" || encoding === ""
+  return encoding.trim() === "" || encoding.split(",").every((each) => each.trim().toLowerCase() === "identity")
     ? undefined
     : Wire.refuse(400, `The Content-Encoding "${encoding}" is not supported.`, "request_body_encoding_unsupported")
 }
+
+/** Whether some text has half a character. JSON has those as escapes alone. */
+const hasHalves = (text: string, parsed: unknown): boolean =>
+  /\\u[dD]/.test(text) && /\\ud[89a-f]/.test(JSON.stringify(parsed).replaceAll("\\\\", ""))
 
 /** The resource of a path, its entry, and what to do with it. */
 const placeOf = (path: string, resources: Parts["resources"]) => {
@@ -105,10 +109,11 @@ export const make = (parts: Parts): Respond => {
     headers: Record<string, string>
   ): Step.Step | Iterable<Step.Step> => {
     const refused = (refusal: Wire.Refusal) => Step.refused(refusal, id, headers)
-    const unread = encoded(header)
-    if (unread !== undefined) return refused(unread)
     if (parsed === undefined || Result.isFailure(parsed)) {
       return refused(Wire.refuse(400, "The request body is not valid JSON."))
+    }
+    if (hasHalves(text, parsed.success)) {
+      return refused(Wire.refuse(400, "The request body is not valid JSON: a surrogate stands alone in a text."))
     }
     const betas = header("anthropic-beta") ?? ""
     const counting = path.includes("/count_tokens")
@@ -144,6 +149,8 @@ export const make = (parts: Parts): Respond => {
     const headers = { "request-id": id, ...Keys.headers(key) }
     const suspended = Keys.suspended(key)
     if (suspended !== undefined) return Step.refused(suspended, id, headers)
+    const unread = encoded(header)
+    if (unread !== undefined) return Step.refused(unread, id, headers)
     const recorded = replay(method, path, parsed, headers)
     if (recorded !== undefined) return recorded
     if (place === undefined) return answer(incoming, parsed, key, served, id, headers)

@@ -2,7 +2,7 @@
  * The checks of tools and of the choice among them.
  */
 import * as Predicate from "effect/Predicate"
-import { bad, extra, fields, isIn } from "./Fields.ts"
+import { bad, extra, fields, isIn, typed } from "./Fields.ts"
 import type { Body, Refusal } from "./Wire.ts"
 
 const common = "type name cache_control allowed_callers defer_loading strict"
@@ -47,7 +47,12 @@ const one = (tool: Tool, place: string, betas: string): Refusal | undefined => {
     if (!Predicate.isObject(input_schema) || input_schema["type"] !== "object") {
       return bad(`${place}.custom.input_schema.type: Input should be 'object'`)
     }
-    return extra(tool, custom, `${place}.custom.`)
+    const { properties = {}, required = [] } = input_schema
+    if (!Predicate.isObject(properties) || !(Array.isArray(required) && required.every(Predicate.isString))) {
+      return bad(`${place}.custom.input_schema: JSON schema is invalid. It must match JSON Schema draft 2020-12`)
+    }
+    return typed(tool["description"], "string", `${place}.custom.description`) ??
+      extra(tool, custom, `${place}.custom.`)
   }
   const known = defined.find(([pattern, , needed]) =>
     pattern.test(String(type)) && (needed === undefined || isIn(betas, needed))
@@ -80,7 +85,8 @@ const choice = (body: Body, names: ReadonlySet<unknown>): Refusal | undefined =>
   if ((type === "any" || type === "tool") && (thinking === "enabled" || thinking === "adaptive")) {
     return bad("tool_choice: Thinking may not be enabled when tool_choice forces tool use.")
   }
-  return extra(value, known, `tool_choice.${type}.`)
+  return typed(value["disable_parallel_tool_use"], "boolean", `tool_choice.${type}.disable_parallel_tool_use`) ??
+    extra(value, known, `tool_choice.${type}.`)
 }
 
 /** What is wrong with the tools of a request and the choice among them. */

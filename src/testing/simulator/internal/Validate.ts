@@ -113,10 +113,39 @@ const thinking = (messages: ReadonlyArray<Turn>, model: Model.Model): Refusal | 
   return problem === undefined ? undefined : bad(problem)
 }
 
+const controlFields = Fields.fields("type ttl")
+
 const isControl = (control: unknown): boolean =>
   control === undefined || control === null ||
   Predicate.isObject(control) && control["type"] === "ephemeral" &&
-    (control["ttl"] === undefined || control["ttl"] === "5m" || control["ttl"] === "1h")
+    (control["ttl"] === undefined || control["ttl"] === "5m" || control["ttl"] === "1h") &&
+    Fields.extra(control, controlFields, "") === undefined
+
+/** What an assistant message that is to be continued must not end with. */
+const prefill = (last: Turn): Refusal | undefined => {
+  if (last.role !== "assistant") return undefined
+  const block = blocksOf(last).at(-1)
+  const text = typeof last.content === "string" ? last.content : block?.type === "text" ? block["text"] : ""
+  return /\s$/.test(String(text))
+    ? bad("messages: final assistant content cannot end with trailing whitespace")
+    : undefined
+}
+
+/** Citations are asked for of all documents, and of all search results, or of none. */
+const citing = (messages: ReadonlyArray<Turn>): Refusal | undefined => {
+  const asked = new Map<string, boolean>()
+  for (const turn of messages) {
+    for (const { citations, type } of blocksOf(turn)) {
+      if (type !== "document" && type !== "search_result") continue
+      const own = Predicate.isObject(citations) && citations["enabled"] === true
+      if ((asked.get(type) ?? own) !== own) {
+        return bad(`messages: citations must be enabled for all or none of the ${type} blocks`)
+      }
+      asked.set(type, own)
+    }
+  }
+  return undefined
+}
 
 /** The blocks in a tool result, which may have breakpoints of their own. */
 const within = ({ content, type }: Block): ReadonlyArray<Block> =>
@@ -278,6 +307,8 @@ export const check = (
     pairing(checked.messages) ??
     thinking(checked.messages, model) ??
     (marked ? breakpoints(checked) : undefined) ??
+    citing(checked.messages) ??
+    prefill(checked.messages.at(-1)!) ??
     quirks(checked, model, betas) ??
     { body: checked, model, marked }
 }
