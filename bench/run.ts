@@ -27,9 +27,6 @@ export interface Row {
 
 export type Run = (report: (row: Row) => void) => Promise<void>
 
-/** Takes half an hour, and has a verdict in the place of figures. */
-const apart = new Set(["soak"])
-
 const readme = join(import.meta.dirname, "README.md")
 
 const sourceOf = (name: string): string => readFileSync(join(import.meta.dirname, `${name}.ts`), "utf8")
@@ -82,10 +79,8 @@ const main = async (): Promise<void> => {
     return
   }
   const sections: Array<string> = []
-  for (const name of known.filter((name) => !apart.has(name))) {
-    sections.push(sectionOf(name, await elsewhere(name)))
-  }
-  if (markdown) writeFileSync(readme, page({ apart: known.filter((name) => apart.has(name)), sections }))
+  for (const name of known) sections.push(sectionOf(name, await elsewhere(name)))
+  if (markdown) writeFileSync(readme, page(sections))
 }
 
 if (import.meta.main) await main()

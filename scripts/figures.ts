@@ -65,23 +65,14 @@ export const placed = (text: string, name: string, section: string): string => {
   return [`${head.trimEnd()}\n`, ...sorted].join("\n")
 }
 
-export interface Page {
-  /** The names of benches that a run of all leaves out. */
-  readonly apart: ReadonlyArray<string>
-  readonly sections: ReadonlyArray<string>
-}
-
 /** The whole page. */
-export const page = ({ apart, sections }: Page): string =>
+export const page = (sections: ReadonlyArray<string>): string =>
   [
     "# Benchmarks",
     "`npm run bench -- all --markdown` measures everything and writes this page; `npm run bench -- calls --markdown` one section of it.",
     "A claim of speed is a ratio, the median of slices of both sides that alternate in one run, so that what else the machine does falls on both. Runs on an " +
     "idle machine differ by up to 15 %. A ratio is ours to that of the peer. Some cases need Redis (`REDIS_URL`) or " +
-    "Postgres (`TEST_POSTGRES_URL`), and are missing without.",
-    ...(apart.length === 0
-      ? []
-      : [`Not in it, for it runs half an hour: ${apart.map((name) => `\`npm run bench -- ${name}\``).join(", ")}.`])
+    "Postgres (`TEST_POSTGRES_URL`), and are missing without."
   ].join("\n\n") + "\n\n" + sections.join("\n")
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) console.log(table(linesOf(readFileSync(0, "utf8"))))
