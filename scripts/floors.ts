@@ -23,6 +23,7 @@ const floors = {
     "CircuitBreaker",
     "CostLedger",
     "CostOptimizer",
+    "Fallback",
     "InputSanitizer",
     "KeyPool",
     "Monitor",

@@ -26,6 +26,7 @@ const order = [
   "RateLimiter/Redis",
   "CircuitBreaker",
   "CircuitBreaker/Redis",
+  "Fallback",
   "PriceBook",
   "Budget",
   "Budget/Sql",

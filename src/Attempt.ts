@@ -39,6 +39,7 @@ export {
   type Common,
   type Confidence,
   type CountTokensAttempt,
+  type Fallback,
   type Key,
   type Limit,
   type Limits,

@@ -48,6 +48,7 @@ import type { CallReport, StreamReport } from "./ClaudeService/internal/reports.
 import { ClaudeService } from "./ClaudeService/internal/service.ts"
 import * as Streaming from "./ClaudeService/internal/streaming.ts"
 import * as CostLedger from "./CostLedger.ts"
+import * as Fallback from "./Fallback.ts"
 import * as KeyPool from "./KeyPool.ts"
 import type * as KeyStore from "./KeyStore.ts"
 import * as MessageStream from "./MessageStream.ts"
@@ -106,6 +107,7 @@ export const make = Effect.gen(function*() {
     api,
     book,
     changed: breaker.changed,
+    fallback: yield* Fallback.Fallback,
     mayMove: pool.mayMove,
     monitor: yield* Monitor.Monitor,
     perAttempt,

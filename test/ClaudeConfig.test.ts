@@ -41,6 +41,12 @@ describe("ClaudeConfig", () => {
       assert.deepStrictEqual(breaker?.openDuration, Duration.seconds(3))
     }))
 
+  it.effect("reads the models that calls go on to", () =>
+    Effect.gen(function*() {
+      const { fallback } = yield* parse({ CLAUDE_FALLBACK: "claude-sonnet-5-5, claude-haiku-5-5," })
+      assert.deepStrictEqual(fallback, [{ to: "claude-sonnet-5-5" }, { to: "claude-haiku-5-5" }])
+    }))
+
   it.effect("reads how long a call waits", () =>
     Effect.gen(function*() {
       const { retry } = yield* parse({ CLAUDE_RETRY_CAP: "9 seconds", CLAUDE_RETRY_CIRCUIT_WAIT: "40 seconds" })

@@ -22,6 +22,7 @@ import * as ClaudeError from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostOptimizer from "effect-claude/CostOptimizer"
+import * as Fallback from "effect-claude/Fallback"
 import * as InputSanitizer from "effect-claude/InputSanitizer"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as MessageStream from "effect-claude/MessageStream"
@@ -457,6 +458,7 @@ describe("layers", () => {
         Budget.layerOff,
         CostLedger.layerOff,
         CostOptimizer.layerOff,
+        Fallback.layerOff,
         InputSanitizer.layerOff,
         Monitor.layerOff
       ]))

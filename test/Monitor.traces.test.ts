@@ -391,6 +391,7 @@ describe("the request log", () => {
         attempts: 1,
         retries: 0,
         moves: 0,
+        fallbacks: [],
         key: "test",
         user: "ada",
         tenant: "analytical",

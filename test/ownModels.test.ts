@@ -9,6 +9,7 @@ import {
   CostLedger,
   CostOptimizer,
   Estimate,
+  Fallback,
   InputSanitizer,
   Model,
   Monitor,
@@ -35,6 +36,7 @@ const policies = Layer.mergeAll(
   CostLedger.layer(),
   Budget.layer({ budgets: [{ name: "all", limit: 1, window: { calendar: "day" } }] }),
   CostOptimizer.layerOff,
+  Fallback.layerOff,
   InputSanitizer.layerOff,
   Monitor.layerOff
 ).pipe(Layer.provideMerge(PriceBook.layer()))

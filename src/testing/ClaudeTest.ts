@@ -48,6 +48,7 @@ import * as ClaudeService from "../ClaudeService.ts"
 import * as CostLedger from "../CostLedger.ts"
 import * as CostOptimizer from "../CostOptimizer.ts"
 import * as Estimate from "../Estimate.ts"
+import * as Fallback from "../Fallback.ts"
 import * as InputSanitizer from "../InputSanitizer.ts"
 import * as KeyPool from "../KeyPool.ts"
 import * as KeyStore from "../KeyStore.ts"
@@ -262,6 +263,7 @@ export const layer = (
       RetryPolicy.layerOff,
       RateLimiter.layerOff,
       CircuitBreaker.layerOff,
+      Fallback.layerOff,
       PriceBook.layer(),
       Budget.layerOff,
       CostLedger.layerOff,

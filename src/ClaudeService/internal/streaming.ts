@@ -192,6 +192,7 @@ export const make = ({ api, begin, book, changed, mayMove, monitor, perAttempt, 
           Effect.gen(function*() {
             const scope = yield* Effect.scope
             const call = yield* begin(request, context, recorded, true)
+            const { course } = call
             let phase: Phase = "waiting"
             let last: readonly [Attempt.MessageAttempt, Progress] | undefined
             let failure: unknown
@@ -215,15 +216,17 @@ export const make = ({ api, begin, book, changed, mayMove, monitor, perAttempt, 
               retries.retry(
                 (progress) => {
                   const { moves, number } = progress
-                  const previous = last && previousOf(last[0])
-                  const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous }
+                  const { base } = course ?? call
+                  const previous = last && previousOf(last[0], base.model)
+                  const attempt: Attempt.MessageAttempt = { ...base, number, moves, previous }
                   last = [attempt, progress]
                   return open(recorded, attempt, progress, scope)
                 },
                 (error) =>
                   mayMove(last?.[0], error),
                 recorded,
-                changed
+                changed,
+                course
               ),
               (exit) =>
                 Effect.sync(() => {

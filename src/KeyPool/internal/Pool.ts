@@ -157,7 +157,7 @@ export class Pool {
     now: number
   ): Effect.Effect<Member, NoUsableKeyError> {
     const { maxQueue, maxRetryAfterMillis } = this.settings
-    const { deadline = Infinity } = attempt.context
+    const deadline = Math.min(attempt.context.deadline ?? Infinity, attempt.waitUntil ?? Infinity)
     const isNewsDue = until === Infinity && this.news?.isReading === true
     const end = isNewsDue ? Math.min(deadline, began + maxNewsMillis) : until
     const mayWait = isNewsDue ? now < end : until < deadline && until - began <= maxRetryAfterMillis

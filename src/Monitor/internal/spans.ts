@@ -92,6 +92,8 @@ export const describeCall = (
   set(span, "claude.request_type", record.requestType)
   span.attribute("claude.priority", record.priority)
   if (record.changes.length > 0) span.attribute("claude.optimizer.rules", record.changes)
+  const taken = record.fallbacks.filter(({ skipped }) => skipped === undefined)
+  if (taken.length > 0) span.attribute("claude.fallbacks", taken.map(({ because, to }) => `${because} -> ${to}`))
 }
 
 /** One attempt, when it has settled. */
