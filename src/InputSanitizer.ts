@@ -63,6 +63,7 @@ import * as Metric from "effect/Metric"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import { InputFinding, InputRejectedError } from "./ClaudeError.ts"
+import type * as Engine from "./InputSanitizer/internal/engine.ts"
 import type { Examination, Found, Kind, PersonalData, Settings } from "./InputSanitizer/internal/examination.ts"
 import { type Options, settingsOf } from "./InputSanitizer/internal/options.ts"
 import { eachText, mark } from "./InputSanitizer/internal/texts.ts"
@@ -143,8 +144,6 @@ interface Text {
   readonly path: string
   readonly isTrusted: boolean
 }
-
-type Engine = typeof import("./InputSanitizer/internal/engine.ts")
 
 /** Personal data by path. */
 type PersonalByPath = ReadonlyMap<string, ReadonlyArray<PersonalData>>
@@ -252,7 +251,7 @@ export const make = /* @__PURE__ */ Effect.fnUntraced(function*(options: Options
 
 /** Examines texts under the limit of all together; `examine` is told the most units of each that may be sent. */
 const examined = <A>(
-  { cutTo, Examination }: Engine,
+  { cutTo, Examination }: typeof Engine,
   settings: Settings,
   texts: ReadonlyArray<Text>,
   examine: (examination: Examination, max: number) => A
