@@ -55,15 +55,21 @@ const answer: Simulator.Options["answer"] = ({ messages }) => {
   const said = JSON.stringify(messages.at(-1)?.content)
   if (said.includes("tiny")) return "a b ".repeat(64_000)
   if (!said.includes("huge")) return "An answer of some words, as they come."
-  const found = { type: "web_search_result" as const, url: "https://example.org", title: "All of it", page_age: null }
+  // A fetch costs nothing beside its tokens; a search would cost more than was reserved for a call without tools.
+  const source = { type: "text" as const, media_type: "text/plain" as const, data: "x".repeat(30_000_000) }
   return {
     content: [
-      { type: "server_tool_use", id: "srvtoolu_1", name: "web_search", input: { query: "all" } },
+      { type: "server_tool_use", id: "srvtoolu_1", name: "web_fetch", input: { url: "https://example.org" } },
       {
-        type: "web_search_tool_result",
+        type: "web_fetch_tool_result",
         tool_use_id: "srvtoolu_1",
         caller: { type: "direct" },
-        content: [{ ...found, encrypted_content: "x".repeat(30_000_000) }]
+        content: {
+          type: "web_fetch_result",
+          url: "https://example.org",
+          retrieved_at: null,
+          content: { type: "document", title: null, citations: null, source }
+        }
       },
       { type: "text", text: "It is large." }
     ],

@@ -23,6 +23,7 @@ import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostOptimizer from "effect-claude/CostOptimizer"
 import * as Fallback from "effect-claude/Fallback"
+import * as Hedge from "effect-claude/Hedge"
 import * as InputSanitizer from "effect-claude/InputSanitizer"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as MessageStream from "effect-claude/MessageStream"
@@ -460,6 +461,7 @@ describe("layers", () => {
         CostLedger.layerOff,
         CostOptimizer.layerOff,
         Fallback.layerOff,
+        Hedge.layerOff,
         InputSanitizer.layerOff,
         Monitor.layerOff
       ]))

@@ -75,12 +75,13 @@ export const reportOf = (
   { billed, waitedMillis }: Progress,
   now: number
 ): Report => {
-  const { fallbacks = [], key, model, number, outcome } = attempt
+  const { fallbacks = [], key, model, number, outcome, race } = attempt
   const cost = Attempt.costOf(book, attempt, now)
   return {
     callId: base.callId,
     requestId: "requestId" in outcome ? outcome.requestId : "error" in outcome ? outcome.error.requestId : undefined,
-    attempts: outcome._tag === "NotSent" ? number - 1 : number,
+    // The second of two has the number behind that of the first, whichever of them this is.
+    attempts: outcome._tag === "NotSent" ? number - 1 : race === undefined ? number : race.first + 1,
     waits: waitedMillis.map((millis) => Duration.millis(millis)),
     latency: Duration.millis(now - began),
     keyLabel: key?.label,
