@@ -138,8 +138,8 @@ export const make = Effect.gen(function*() {
   })
 })
 
-const completeTextOf = ({ attempts, costNanoUsd, message }: CallReport) =>
-  MessageStream.completeText(message, attempts, costNanoUsd)
+const completeTextOf = ({ attempts, billedBefore, costNanoUsd, message }: CallReport) =>
+  MessageStream.completeText(message, attempts, costNanoUsd, billedBefore)
 
 /**
  * The service over parts that you provide one by one; a part that is missing is a compile error. It is built anew over the parts of each

@@ -216,7 +216,8 @@ describe("stream", () => {
 
   it.effect("knows that an answer was paid whose totals had arrived", () =>
     Effect.gen(function*() {
-      const { fetch } = fetchOf(() => sse(pieces.slice(0, -2)))
+      const failed = "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\"}}\n\n"
+      const { fetch } = fetchOf(() => sse([...pieces.slice(0, -2), new TextEncoder().encode(failed)]))
       const exit = yield* driven(Stream.runDrain(ClaudeService.stream(hello)).pipe(Effect.provide(over(fetch))))
       const error = failure(exit)
       assert.deepInclude(error, { _tag: "StreamInterruptedError", billed: "yes" })

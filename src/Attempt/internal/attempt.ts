@@ -166,7 +166,7 @@ export const Outcome = Data.taggedEnum<Outcome>()
  * - `exact`: the API reported what was used, or said that it charges nothing.
  * - `derived`: the answer was cut short: input as the API reported it, output counted from what arrived, which is all of it.
  * - `estimated`: it was sent, and nothing came back that reports what was used; or the answer was cut short, and some of its output cannot be
- *   seen, such as hidden thinking.
+ *   seen, such as hidden thinking; or what was reported leaves something open that had to be assumed, such as how long cache writes live.
  *
  * @category models
  * @since 0.1.0
