@@ -40,6 +40,8 @@ const tell = (step: Step): { readonly text: string; readonly bar?: Bar } | undef
       }
     case "Moved":
       return { text: `moves on to another key, because of ${step.error}` }
+    case "Hedged":
+      return { text: `makes attempt ${step.attempt} beside the first, which was later than ${time(step.lateMillis)}` }
     case "FellBack": {
       const why = step.because === "condition" ? "by a condition of the program" : `because of ${step.because}`
       return {

@@ -390,6 +390,17 @@ const depth: ReadonlyArray<readonly [row: string, panels: ReadonlyArray<Panel>]>
       }]
     },
     {
+      title: "Second attempts",
+      description: "Second attempts at late streams, a minute, by whether they showed content before the first.",
+      type: "timeseries",
+      unit: "none",
+      stack: true,
+      queries: [{
+        expr: `sum by (outcome) (${modelRate("anthropic_hedges_total")}) * 60`,
+        legend: "{{outcome}}"
+      }]
+    },
+    {
       title: "Predicted output",
       description: "The median of tokens produced divided by tokens predicted. Below 1, the limiter reserves too much.",
       type: "timeseries",

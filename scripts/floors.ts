@@ -24,6 +24,7 @@ const floors = {
     "CostLedger",
     "CostOptimizer",
     "Fallback",
+    "Hedge",
     "InputSanitizer",
     "KeyPool",
     "Monitor",

@@ -27,6 +27,7 @@ const order = [
   "CircuitBreaker",
   "CircuitBreaker/Redis",
   "Fallback",
+  "Hedge",
   "PriceBook",
   "Budget",
   "Budget/Sql",

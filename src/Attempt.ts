@@ -47,6 +47,7 @@ export {
   type ModelsAttempt,
   Outcome,
   type Policy,
+  type Race,
   type Settle,
   type Wait,
   type WaitReason

@@ -46,6 +46,7 @@ import { nameOf } from "./internal/text.ts"
  * - `keyGroup`: only keys of this group (an organization or workspace) are used: for what only it knows, such as uploaded files and the
  *   signed thinking of earlier turns.
  * - `fallback`: other models for these calls instead of those of the layer, as `Fallback` has them; `false` for none.
+ * - `hedge`: `false` for streams that get no second attempt where the layer has `Hedge`.
  * - `expectedCost`: US dollars that budgets reserve on top for what cannot be counted, such as tools that the API runs; the whole
  *   reservation where the model has no price. A negative value is ignored.
  *
@@ -66,6 +67,7 @@ export interface CallContext {
     | undefined
   readonly keyGroup?: string | undefined
   readonly fallback?: ReadonlyArray<Rule> | false | undefined
+  readonly hedge?: boolean | undefined
   readonly expectedCost?: number | undefined
 }
 

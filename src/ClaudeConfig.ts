@@ -23,6 +23,7 @@ import type * as Budget from "./Budget.ts"
 import type * as CircuitBreaker from "./CircuitBreaker.ts"
 import type * as ClaudeApi from "./ClaudeApi.ts"
 import type * as Fallback from "./Fallback.ts"
+import type * as Hedge from "./Hedge.ts"
 import type * as KeyPool from "./KeyPool.ts"
 import type * as Monitor from "./Monitor.ts"
 import type * as RateLimiter from "./RateLimiter.ts"
@@ -36,6 +37,7 @@ import type * as RetryPolicy from "./RetryPolicy.ts"
  * - `limiter`: limits or the usage tier, and the length of the queue.
  * - `breaker`: mode, window and open times of circuits.
  * - `fallback`: the models that calls go on to. Default none.
+ * - `hedge`: what second attempts at late streams may cost. Default no second attempts.
  * - `budget`: dollars for a day and a month. Default no budget.
  * - `keys`: how keys are chosen. Default as the pool does.
  * - `monitor`: which share of the calls without trouble is in the request log. Default none.
@@ -49,6 +51,7 @@ export interface Options {
   readonly limiter?: RateLimiter.Options | undefined
   readonly breaker?: CircuitBreaker.Options | undefined
   readonly fallback?: Fallback.Options | undefined
+  readonly hedge?: Hedge.Options | undefined
   readonly budget?: Budget.Options | undefined
   readonly keys?: KeyPool.Options | undefined
   readonly monitor?: Monitor.Options | undefined
@@ -117,6 +120,12 @@ const dollars = (name: string): Config.Config<number | undefined> => optional(Co
 /** A share from 0 to 1; nothing or 0 turns nothing off by accident. */
 const Share = NumberText.check(
   Schema.isBetween({ minimum: 0.01, maximum: 1 }, { expected: "a share from 0.01 to 1" })
+)
+
+const HedgeShare = NumberText.check(
+  Schema.isBetween({ minimum: 0, exclusiveMinimum: true, maximum: 1 }, {
+    expected: "a share above 0, at most 1"
+  })
 )
 
 const Sample = NumberText.check(
@@ -191,6 +200,7 @@ export const keys: Config.Config<KeysOptions> = Config.all({
  * | `CLAUDE_BUDGET_USD_PER_DAY`, `CLAUDE_BUDGET_USD_PER_MONTH` | `budget`: for all calls together, by the calendar of UTC |
  * | `CLAUDE_BREAKER_WINDOW`, `CLAUDE_BREAKER_FAILURE_RATE`, `CLAUDE_BREAKER_SLOW_CALL`, `CLAUDE_BREAKER_OPEN_FOR`, `CLAUDE_BREAKER_MAX_OPEN_FOR` | `breaker` |
  * | `CLAUDE_FALLBACK`: models, separated by commas, in the order in which calls go on to them | `fallback` |
+ * | `CLAUDE_HEDGE_SHARE`: above 0, at most 1 | `hedge.share`, and turns second attempts on |
  * | `CLAUDE_LOG_SAMPLE`: from 0 to 1 | `monitor.log.sample` |
  *
  * Durations are written like `30 seconds`.
@@ -222,6 +232,10 @@ export const config: Config.Config<Options> = Config.all({
   }),
   budget,
   fallback,
+  hedge: Config.map(
+    optional(Config.schema(HedgeShare, "CLAUDE_HEDGE_SHARE")),
+    (share) => share === undefined ? undefined : { share }
+  ),
   monitor: Config.map(
     optional(Config.schema(Sample, "CLAUDE_LOG_SAMPLE")),
     (sample) => sample === undefined ? undefined : { log: { sample } }

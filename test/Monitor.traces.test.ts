@@ -392,6 +392,7 @@ describe("the request log", () => {
         retries: 0,
         moves: 0,
         fallbacks: [],
+        hedges: 0,
         key: "test",
         user: "ada",
         tenant: "analytical",

@@ -10,6 +10,7 @@ import {
   CostOptimizer,
   Estimate,
   Fallback,
+  Hedge,
   InputSanitizer,
   Model,
   Monitor,
@@ -37,6 +38,7 @@ const policies = Layer.mergeAll(
   Budget.layer({ budgets: [{ name: "all", limit: 1, window: { calendar: "day" } }] }),
   CostOptimizer.layerOff,
   Fallback.layerOff,
+  Hedge.layerOff,
   InputSanitizer.layerOff,
   Monitor.layerOff
 ).pipe(Layer.provideMerge(PriceBook.layer()))

@@ -49,6 +49,7 @@ import * as CostLedger from "../CostLedger.ts"
 import * as CostOptimizer from "../CostOptimizer.ts"
 import * as Estimate from "../Estimate.ts"
 import * as Fallback from "../Fallback.ts"
+import * as Hedge from "../Hedge.ts"
 import * as InputSanitizer from "../InputSanitizer.ts"
 import * as KeyPool from "../KeyPool.ts"
 import * as KeyStore from "../KeyStore.ts"
@@ -264,6 +265,7 @@ export const layer = (
       RateLimiter.layerOff,
       CircuitBreaker.layerOff,
       Fallback.layerOff,
+      Hedge.layerOff,
       PriceBook.layer(),
       Budget.layerOff,
       CostLedger.layerOff,

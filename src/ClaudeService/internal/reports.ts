@@ -2,6 +2,7 @@
 import type { Message } from "@anthropic-ai/sdk/resources/messages"
 import * as Duration from "effect/Duration"
 import * as Attempt from "../../Attempt.ts"
+import type { Billed } from "../../ClaudeError.ts"
 import type { Course } from "../../Fallback.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Progress } from "../../RetryPolicy.ts"
@@ -15,7 +16,7 @@ import * as Usage from "../../Usage.ts"
  * - `fallbacks`: the steps from the model asked for to the one that served it, and those that passed a model over.
  * - `model`: the one that served it, as the answer names it.
  * - `costNanoUsd`: what its last attempt cost, in integer nano-dollars; undefined where its model has no price. Attempts before it that
- *   failed are in the ledger.
+ *   failed are in the ledger; `billedBefore` is the worst of what they cost.
  * - `changes`: what the optimizer did to the request; `advice`: what the caller might do.
  *
  * @category models
@@ -32,6 +33,7 @@ export interface Report {
   readonly model: string
   readonly usage: Usage.Usage
   readonly costNanoUsd: number | undefined
+  readonly billedBefore: Billed
   readonly changes: ReadonlyArray<Attempt.Change>
   readonly advice: ReadonlyArray<Attempt.Change>
 }
@@ -70,15 +72,16 @@ export const reportOf = (
   book: PriceBook["Service"],
   { advice, base, began }: MessageCall,
   attempt: Attempt.MessageAttempt,
-  { waitedMillis }: Progress,
+  { billed, waitedMillis }: Progress,
   now: number
 ): Report => {
-  const { fallbacks = [], key, model, number, outcome } = attempt
+  const { fallbacks = [], key, model, number, outcome, race } = attempt
   const cost = Attempt.costOf(book, attempt, now)
   return {
     callId: base.callId,
     requestId: "requestId" in outcome ? outcome.requestId : "error" in outcome ? outcome.error.requestId : undefined,
-    attempts: outcome._tag === "NotSent" ? number - 1 : number,
+    // The second of two has the number behind that of the first, whichever of them this is.
+    attempts: outcome._tag === "NotSent" ? number - 1 : race === undefined ? number : race.first + 1,
     waits: waitedMillis.map((millis) => Duration.millis(millis)),
     latency: Duration.millis(now - began),
     keyLabel: key?.label,
@@ -86,6 +89,7 @@ export const reportOf = (
     model: cost?.model ?? model,
     usage: outcome._tag === "NotSent" ? Usage.zero : outcome.usage,
     costNanoUsd: cost?.cost?.nanoUsd,
+    billedBefore: billed,
     changes: base.optimized?.changes ?? [],
     advice
   }

@@ -111,7 +111,8 @@ const rowOf = (
   latencyMillis: number,
   catalogue: Catalogue
 ): Row => {
-  const { context, fallbacks, optimized } = attempt
+  const { context, fallbacks, optimized, race } = attempt
+  const isSecond = race !== undefined && race.first !== attempt.number
   const rules = optimized === undefined
     ? noRules
     : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule))
@@ -130,7 +131,9 @@ const rowOf = (
     askedModel: named(optimized?.askedModel ?? fallbacks?.[0]?.from ?? attempt.model),
     sentModel: named(attempt.model),
     model: named(cost.model === attempt.model ? attempt.facts.id : catalogue.lookup(cost.model).id),
-    rules: left === undefined ? rules : [...rules, `fallback:${left.because}`],
+    rules: left === undefined && !isSecond
+      ? rules
+      : [...rules, ...(left === undefined ? [] : [`fallback:${left.because}`]), ...(isSecond ? ["hedge"] : [])],
     optimizerSavedNanoUsd: optimized === undefined
       ? null
       : amount(optimized.changes.reduce((sum, { savedNanoUsd = 0 }) => sum + savedNanoUsd, 0)),

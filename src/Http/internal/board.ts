@@ -30,6 +30,7 @@ export type Step =
         | "Retrying"
         | "Moved"
         | "FellBack"
+        | "Hedged"
         | "GaveUp"
     }
   >

@@ -52,6 +52,7 @@ const CallRecord = Schema.Struct({
   retries: Schema.Finite,
   moves: Schema.Finite,
   fallbacks: Schema.Array(Schema.Struct(fallback)),
+  hedges: Schema.Finite,
   keyLabel: maybeString,
   usage: Usage,
   costNanoUsd: maybeNumber,
@@ -80,6 +81,7 @@ const steps = {
   Retrying: { error: Schema.String, waitMillis: Schema.Finite },
   Moved: { error: Schema.String, keyLabel: maybeString },
   FellBack: fallback,
+  Hedged: { lateMillis: Schema.Finite },
   GaveUp: { error: Schema.String, reason: Schema.Literals(["retries", "retry_budget", "deadline", "retry_after"]) }
 }
 

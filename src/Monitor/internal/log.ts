@@ -35,6 +35,7 @@ const fieldsOf = (record: CallRecord) => {
     retries: record.retries,
     moves: record.moves,
     fallbacks: record.fallbacks.map(({ because, from, skipped, to }) => ({ from, to, because, skipped })),
+    hedges: record.hedges,
     key: record.keyLabel,
     user: record.user,
     tenant: record.tenant,

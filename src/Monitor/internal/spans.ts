@@ -87,6 +87,7 @@ export const describeCall = (
   set(span, "claude.fault", record.fault)
   span.attribute("claude.attempts", record.attempts)
   span.attribute("claude.retries", record.retries)
+  if (record.hedges > 0) span.attribute("claude.hedges", record.hedges)
   set(span, "claude.key", record.keyLabel)
   set(span, "claude.request_id", record.requestId)
   set(span, "claude.request_type", record.requestType)

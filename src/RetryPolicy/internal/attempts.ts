@@ -21,7 +21,7 @@ import * as History from "./history.ts"
 
 /**
  * The next attempt: its number (1 for the first), the milliseconds waited before each retry, how many attempts have moved to another key since
- * the last retry, and what is known of those before: how they were billed at worst, and the last error of the API.
+ * the last retry, how many attempts were sent `beside` those of the policy (whoever sends one counts it), and what is known of those before: how they were billed at worst, and the last error of the API.
  *
  * @category models
  * @since 0.1.0
@@ -32,6 +32,7 @@ export interface Progress {
   readonly moves: number
   readonly billed: Billed
   readonly lastError: ApiError | undefined
+  readonly beside: { sent: number }
 }
 
 /**
@@ -112,7 +113,8 @@ export const hintOf = (error: ApiError): number =>
 /** What became of the attempts of a call so far. */
 class Past {
   history = History.none
-  sent = 0
+  private counted = 0
+  private readonly beside: Progress["beside"]
   /** Tokens that it has taken. */
   tokens = 0
   /** A token was taken for an attempt, and nothing was sent for it. */
@@ -122,15 +124,20 @@ class Past {
   private first: History.Failed | undefined
   private readonly budget: Budget
 
-  constructor(budget: Budget) {
+  constructor(budget: Budget, beside: Progress["beside"]) {
     this.budget = budget
+    this.beside = beside
+  }
+
+  get sent(): number {
+    return this.counted + this.beside.sent
   }
 
   /** One more has failed. */
   add(error: unknown): void {
     this.before = this.history
     if (!isSent(error)) return
-    this.sent++
+    this.counted++
     this.history = History.after(this.history, error)
     this.isPaidAhead = false
   }
@@ -181,21 +188,23 @@ export const retrying = ({ base, budget, circuitWait, maxRetryAfter, mayRetry, r
     const { priority, retries } = context
     const waitedMillis: Array<number> = []
     let past: Past | undefined // most calls have none
+    const beside = { sent: 0 }
     let step: Step | undefined
     let moves = 0
     let circuitMillis = 0 // that it has waited for circuits
-    const outOfTime = () => new DeadlineExceededError({ ...past?.history, attempts: past?.sent ?? 0 })
+    const outOfTime = () => new DeadlineExceededError({ ...past?.history, attempts: past?.sent ?? beside.sent })
     while (true) {
       const began = context.deadline === undefined ? 0 : yield* Clock.currentTimeMillis
       if (began >= (context.deadline ?? Infinity)) return yield* outOfTime()
 
-      const number = past === undefined ? 1 : past.sent + 1
-      const result = yield* Effect.result(attempt({ number, waitedMillis, moves, ...(past?.history ?? History.none) }))
+      const number = 1 + (past?.sent ?? beside.sent)
+      const history = past?.history ?? History.none
+      const result = yield* Effect.result(attempt({ number, waitedMillis, moves, beside, ...history }))
       if (Result.isSuccess(result)) {
         if (budget.isDrawnOn) budget.earn(past?.tokens ?? 0)
         return result.success
       }
-      past ??= new Past(budget)
+      past ??= new Past(budget, beside)
       past.add(result.failure)
       if (mayMove !== undefined && (yield* mayMove(result.failure))) {
         moves++

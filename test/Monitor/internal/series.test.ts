@@ -44,6 +44,7 @@ const record = (i: number): Monitor.CallRecord => ({
   retries: i % 2,
   moves: 0,
   fallbacks: [],
+  hedges: 0,
   keyLabel: `key-${i}`,
   usage: Usage.make({ inputTokens: i, outputTokens: i }),
   costNanoUsd: i,
