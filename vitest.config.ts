@@ -12,6 +12,8 @@ export default defineConfig({
   },
   test: {
     testTimeout: 30_000,
+    // Tests that run at once sleep most of the time.
+    maxConcurrency: 30,
     // Many files wait for servers and processes more than they compute.
     maxWorkers: 3,
     // Half of the time of a run was to load the same modules anew for each file; no test keeps state in a module.

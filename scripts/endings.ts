@@ -1,5 +1,5 @@
 /**
- * What calls and streams leave behind that end before their answer is whole: heap, sockets and timers after 10,000 of each way to end, with prompts of
+ * What calls and streams leave behind that end before their answer is whole: heap, sockets, timers and fibers after 10,000 of each way to end, with prompts of
  * 100 kB: `node scripts/endings.ts`, with `1000` for fewer and `stream` for some. A heap that grew by more than 5 MB, or anything that is still open, is an error.
  */
 import { Effect } from "effect"
@@ -9,6 +9,9 @@ const [, , count = "10000", only = ""] = process.argv
 
 /** The most that the heap may grow, in bytes. */
 const maxGrowth = 5_000_000
+
+/** The most fibers that there may be more; one that each left behind would be thousands. */
+const maxFibers = 100
 
 /** Seconds for connections to close. Those whose request was given up before it was sent wait for others until the server closes them. */
 const maxQuiet = 90
@@ -27,12 +30,16 @@ await Effect.gen(function*() {
         })
       yield* some(500)
       const before = yield* Endings.heapUsed
+      const fibersBefore = yield* Endings.fibers
       yield* some(Number(count))
       for (let i = 0; i < maxQuiet && Endings.open().sockets > open.sockets; i++) yield* Effect.sleep("1 second")
       const grown = (yield* Endings.heapUsed) - before
       const { sockets, timers } = Endings.open()
-      console.log(JSON.stringify({ kind, ending, count: Number(count), before, grown, sockets, timers }))
-      if (grown > maxGrowth || sockets > open.sockets || timers > open.timers) process.exitCode = 1
+      const fibers = (yield* Endings.fibers) - fibersBefore
+      console.log(JSON.stringify({ kind, ending, count: Number(count), before, grown, sockets, timers, fibers }))
+      if (grown > maxGrowth || fibers > maxFibers || sockets > open.sockets || timers > open.timers) {
+        process.exitCode = 1
+      }
     }
   }
 }).pipe(Effect.scoped, Effect.runPromise)

@@ -39,6 +39,7 @@ export {
   type Common,
   type Confidence,
   type CountTokensAttempt,
+  type Fallback,
   type Key,
   type Limit,
   type Limits,
@@ -46,6 +47,7 @@ export {
   type ModelsAttempt,
   Outcome,
   type Policy,
+  type Race,
   type Settle,
   type Wait,
   type WaitReason

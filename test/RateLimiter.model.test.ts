@@ -9,6 +9,7 @@ import * as Usage from "effect-claude/Usage"
 import { TestClock } from "effect/testing"
 import { between } from "./utils/between.ts"
 import * as MapStore from "./utils/rateLimiterMapStore.ts"
+import { runs } from "./utils/thorough.ts"
 
 /** A bucket that remembers everything that ever happened to it. */
 class Reference {
@@ -255,7 +256,7 @@ const law = (
           assert.strictEqual(levels.outputTokens!.reserved, 0)
         }
       }).pipe(Effect.provide(layer)),
-    { arbitrary: { runs: isNear ? 1_000 : 250, size: 60 }, timeout: 60_000 }
+    { arbitrary: { runs: runs(isNear ? 1_000 : 250), size: 60 }, timeout: 60_000 }
   )
 
 describe("RateLimiter, against a reference", () => {

@@ -16,8 +16,9 @@ import { TestClock } from "effect/testing"
 import { settle } from "./utils/http.ts"
 import * as TestPostgres from "./utils/postgres.ts"
 import * as TestSqlite from "./utils/sqlite.ts"
+import { isThorough } from "./utils/thorough.ts"
 
-const calls = Number(process.env["AGREEMENT_CALLS"] ?? 6_000)
+const calls = Number(process.env["AGREEMENT_CALLS"] ?? (isThorough ? 6_000 : 2_000))
 const workers = 64
 
 /** The cache reads of Sonnet 5.5 become cheaper at midnight, in the midst of the calls. */

@@ -1,6 +1,6 @@
 /** One of several processes that share their limits over Redis: `start` runs it, the rest of this file is what it does. */
 import { NodeRedis } from "@effect/platform-node"
-import { Context, Effect, Layer, Predicate, Redacted } from "effect"
+import { Context, Effect, Layer, Redacted } from "effect"
 import { Redis } from "effect/persistence"
 import { fork } from "node:child_process"
 import { once } from "node:events"
@@ -64,21 +64,16 @@ const main = async ({ admissions, api, compress, minutes, prefix, processes, red
     Redis.Redis,
     Effect.map(Redis.Redis, (redis) => ({
       ...redis,
-      eval: (script) => {
-        const run = redis.eval(script)
-        return (...params) =>
-          Effect.suspend(() => {
-            trips++
-            const [, message] = params
-            const isAwaited = Predicate.hasProperty(message, "ask") && message.ask !== undefined
-            return Effect.ensuring(
-              run(...params),
-              Effect.sync(() => {
-                if (isAwaited) waited++
-              })
-            )
-          })
-      }
+      send: (command, ...args) =>
+        Effect.suspend(() => {
+          trips++
+          return Effect.ensuring(
+            redis.send(command, ...args),
+            Effect.sync(() => {
+              if (args.at(-1)?.includes("\"ask\":{") === true) waited++
+            })
+          )
+        })
     }))
   ).pipe(Layer.provide(layerRedis))
   const store = Layer.effect(

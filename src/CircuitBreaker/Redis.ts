@@ -1,5 +1,5 @@
 /**
- * Circuits that processes share through Redis (6 or newer) or Valkey, alone or as a cluster.
+ * Circuits that processes share through Redis (6 or newer) or Valkey, alone, with replicas or as a cluster.
  *
  * What one process finds out holds for all: results count together, an opening opens the circuit of all, and there are no more half-open calls than
  * `halfOpenCalls` among them.
@@ -11,6 +11,9 @@
  *   older than `staleAfter`, which it is at the first attempt.
  * - **When Redis is slow, down or empty**, no attempt waits longer than `storeTimeout`, each process decides by what it sees itself, one
  *   warning is logged, and Redis is tried again in the background, at first after one second. A circuit that opened meanwhile is then open for all.
+ * - **When a replica takes over** that lacks the last writes, an opening that it missed is made up for by whoever knows of it. A closing that it
+ *   missed is not: the circuit is then open for what was left of its time, and the next half-open call closes it. So many more half-open calls may go
+ *   as were under way, and results that it missed count no more.
  * - **Time** is the server's. A key expires when nothing was counted for an hour.
  *
  * `state` shows what this process knows; the results in its window are its own. Modes are those of this process.
@@ -34,9 +37,10 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Redis from "effect/persistence/Redis"
+import type * as Redis from "effect/persistence/Redis"
 import * as CircuitBreaker from "../CircuitBreaker.ts"
 import type { ClaudeApi } from "../ClaudeApi.ts"
+import * as RedisScript from "../internal/redisScript.ts"
 import * as Script from "./internal/script.ts"
 
 /**
@@ -57,9 +61,6 @@ export interface StoreOptions {
  */
 export interface Options extends CircuitBreaker.Options, StoreOptions {}
 
-const script = Redis.script((key: string, batch: string) => [key, batch], { numberOfKeys: 1, lua: Script.lua })
-  .withReturnType<Script.Answer>()
-
 /**
  * Builds the store.
  *
@@ -67,7 +68,7 @@ const script = Redis.script((key: string, batch: string) => [key, batch], { numb
  * @since 0.1.0
  */
 export const makeStore = Effect.fnUntraced(function*(options: StoreOptions = {}) {
-  const run = (yield* Redis.Redis).eval(script)
+  const run = yield* RedisScript.make<Script.Answer>(Script.lua)
   const prefix = options.prefix ?? "effect-claude:"
   return CircuitBreaker.Store.of({
     step: (batch) =>

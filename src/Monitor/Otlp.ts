@@ -163,7 +163,9 @@ export const layer = (options: Options = {}): Layer.Layer<OtlpExporter.Flusher, 
       Layer.provide([
         protocol === "http/json" ? OtlpSerialization.layerJson : protobuf,
         Layer.effect(HttpClient.HttpClient, Effect.map(HttpClient.HttpClient, bounded(timeoutMillis))).pipe(
-          Layer.provide(FetchHttpClient.layer)
+          Layer.provide(FetchHttpClient.layer),
+          // A redirect would take the headers, which may be tokens, to another origin.
+          Layer.provide(Layer.succeed(FetchHttpClient.RequestInit, { redirect: "manual" }))
         )
       ])
     )

@@ -1,5 +1,5 @@
 /**
- * Rate limits that processes share through Redis (6 or newer) or Valkey, alone or as a cluster.
+ * Rate limits that processes share through Redis (6 or newer) or Valkey, alone, with replicas or as a cluster.
  *
  * All processes take from one set of buckets for each (key group, model group), and what headers or a 429 show one of them holds for all.
  *
@@ -15,6 +15,9 @@
  * - **Nothing is counted twice or lost** if an answer of Redis is: batches and reports are numbered. Reports that wait, beyond 64 for a group, are
  *   merged: usage adds up, the newest headers and the longest pause stand. What a process that crashed had reserved for its calls is free
  *   again after five minutes.
+ * - **When a replica takes over** that lacks the last writes, each process sends what it was told and they lack, and the scarcer holds: nothing is given
+ *   out twice, except what only a process knew that has ended. A request may be refused by that which would have had room.
+ * - **In a cluster** a group is one key. Where slots move, steps follow them, and nothing is lost.
  * - **Time** is the server's. A key expires an hour after its last use.
  *
  * Give all processes the same limits: those of whoever asked last hold.
@@ -38,7 +41,8 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Redis from "effect/persistence/Redis"
+import type * as Redis from "effect/persistence/Redis"
+import * as RedisScript from "../internal/redisScript.ts"
 import * as RateLimiter from "../RateLimiter.ts"
 import * as script from "./internal/script.ts"
 import * as wire from "./internal/wire.ts"
@@ -61,15 +65,6 @@ export interface StoreOptions {
  */
 export interface Options extends RateLimiter.Options, StoreOptions {}
 
-const stepScript = Redis.script(
-  (prefix: string, batch: RateLimiter.Batch) => [
-    // What stands in braces decides on which node of a cluster a key is.
-    `${prefix}limits:{${batch.key}}`,
-    wire.encode(batch)
-  ],
-  { numberOfKeys: 1, lua: script.lua() }
-).withReturnType<string>()
-
 /**
  * Builds the store.
  *
@@ -77,9 +72,12 @@ const stepScript = Redis.script(
  * @since 0.1.0
  */
 export const makeStore = Effect.fnUntraced(function*(options: StoreOptions = {}) {
-  const step = (yield* Redis.Redis).eval(stepScript)
+  const run = yield* RedisScript.make<string>(script.lua())
   const prefix = options.prefix ?? "effect-claude:"
-  return RateLimiter.Store.of({ step: (batch) => Effect.map(step(prefix, batch), wire.decode) })
+  return RateLimiter.Store.of({
+    // What stands in braces decides on which node of a cluster a key is.
+    step: (batch) => Effect.map(run(`${prefix}limits:{${batch.key}}`, wire.encode(batch)), wire.decode)
+  })
 })
 
 /**

@@ -80,6 +80,9 @@ export interface Exchange {
 
 type Fields = Readonly<Record<string, unknown>>
 
+/** Answers that HTTP lets have no body. */
+const bodiless: ReadonlySet<number> = new Set([204, 205, 304])
+
 const kept = /^(content-type|request-id|retry-after(-ms)?|x-should-retry|anthropic-(ratelimit|priority|fast)-[a-z-]+)$/
 
 const withoutKeys = (text: string): string => text.replaceAll(/\bsk-ant-[\w-]{8,}/g, "sk-ant-removed")
@@ -115,7 +118,7 @@ const headersOf = (headers: unknown): Record<string, string> => {
     : []
   return Object.fromEntries(
     all.map(([name, value]) => [String(name).toLowerCase(), withoutKeys(String(value))] as const)
-      .filter(([name]) => kept.test(name))
+      .filter(([name, value]) => kept.test(name) && /^[\t\x20-\x7e\x80-\xff]*$/.test(value))
   )
 }
 
@@ -131,10 +134,11 @@ const exchangeOf = (entry: unknown): Exchange | string | undefined => {
   // The browser gave up, or something in it refused.
   if (status === 0) return undefined
   if (typeof status !== "number" || !Number.isInteger(status) || status < 200 || status > 599) return "no status"
+  if (isStrange(request["postData"]) || isStrange(response["content"])) return "a body in an unknown encoding"
   if (isMissing(response["content"])) return "the body of the answer was not saved"
   const asked = textOf(bodyOf(request))
   const headers = headersOf(response["headers"])
-  const answer = withoutKeys(textOf(bodyOf(response)))
+  const answer = bodiless.has(status) ? "" : withoutKeys(textOf(bodyOf(response)))
   return {
     method: typeof request["method"] === "string" ? request["method"].toUpperCase() : "POST",
     path: withoutKeys(path.slice(path.indexOf("/v1/"))),
@@ -148,6 +152,10 @@ const exchangeOf = (entry: unknown): Exchange | string | undefined => {
 /** Whether the content of a HAR had a body that was left out, as browsers do when they need room. */
 const isMissing = (content: unknown): boolean =>
   isField(content) && typeof content["size"] === "number" && content["size"] > 0 && content["text"] === undefined
+
+/** Whether it is written in a way that is not known. */
+const isStrange = (content: unknown): boolean =>
+  isField(content) && (content["encoding"] ?? "base64") !== "base64" && content["encoding"] !== ""
 
 const isEvents = (answer: string): boolean => /^(event|data|:)/.test(answer)
 

@@ -58,12 +58,10 @@ const rejoined = Effect.fnUntraced(function*(here: Circuit, there: Circuit) {
 describe.skipIf(!TestRedis.isInstalled)("CircuitBreaker/Redis", () => {
   suite({
     name: "one step at a time",
-    layer: Layer.unwrap(Effect.map(
-      TestRedis.server({ durable: false }),
-      (server) => Layer.provide(CircuitBreakerRedis.layerStore(), TestRedis.connection(server))
-    )),
+    layer: Layer.provide(CircuitBreakerRedis.layerStore(), TestRedis.shared()),
     sleep: Effect.sleep,
-    test: it.live
+    test: it.live,
+    isConcurrent: true
   })
 
   describe("circuits of two processes", () => {

@@ -5,6 +5,7 @@ import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import * as OtlpReceiver from "../utils/otlpReceiver.ts"
+import * as Recorder from "../utils/recorder.ts"
 
 /** A program that leaves a trace, a metric and a log record. */
 const program = Effect.gen(function*() {
@@ -41,6 +42,21 @@ describe("Otlp over HTTP", () => {
         assert.deepStrictEqual([...receiver.contentTypes], [contentType])
       }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
   }
+
+  it.live("takes nothing to another origin", () =>
+    Effect.gen(function*() {
+      const other = yield* Recorder.start(() => ({ status: 200 }))
+      const receiver = yield* Recorder.start(() => (response) => {
+        response.writeHead(307, { location: other.url })
+        response.end()
+      })
+      yield* program.pipe(
+        Effect.provide(Otlp.layer({ endpoint: receiver.url, protocol: "http/json", headers: { "x-token": "a" } })),
+        Effect.provide(environment())
+      )
+      assert.isAbove(receiver.asked.length, 0)
+      assert.lengthOf(other.asked, 0)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
   it.live("reads the variables of the specification, and leaves out a signal whose exporter is none", () =>
     Effect.gen(function*() {

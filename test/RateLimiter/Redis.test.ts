@@ -82,15 +82,11 @@ const back = "RateLimiter: the store answers again."
 describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
   suite({
     name: "Redis",
-    layer: Layer.unwrap(
-      Effect.map(
-        TestRedis.server({ durable: false }),
-        (server) => Layer.fresh(RateLimiterRedis.layerStore()).pipe(Layer.provide(TestRedis.connection(server)))
-      )
-    ),
+    layer: Layer.provide(RateLimiterRedis.layerStore(), TestRedis.shared()),
     sleep: Effect.sleep,
     toleranceMillis: 900,
-    test: it.live
+    test: it.live,
+    isConcurrent: true
   })
 
   it.live("goes on with shares over a crash of the server, and reports afterwards what was used", () => {

@@ -12,6 +12,8 @@ export interface SuiteOptions {
   readonly sleep: (millis: number) => Effect.Effect<void>
   /** `it.effect` for a store on `Clock`, `it.live` for one with a clock of its own. */
   readonly test: typeof it.effect | typeof it.live
+  /** Where all tests may share one store, they sleep at once. */
+  readonly isConcurrent?: boolean | undefined
 }
 
 type Batch = CircuitBreaker.Batch
@@ -101,7 +103,7 @@ const circuit = Effect.fnUntraced(function*(rules: Rules) {
 
 const times = (count: number): ReadonlyArray<number> => Array.from({ length: count }, (_, index) => index)
 
-export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
+export const suite = ({ isConcurrent = false, layer, name, sleep, test }: SuiteOptions) => {
   const holds = (title: string, body: Effect.Effect<void, never, CircuitBreaker.Store>) =>
     test(title, () => Effect.provide(body, layer))
 
@@ -113,7 +115,7 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
     return made
   })
 
-  describe(`CircuitBreaker.Store: ${name}`, () => {
+  describe(`CircuitBreaker.Store: ${name}`, { concurrent: isConcurrent }, () => {
     describe("a closed circuit", () => {
       holds(
         "counts the results of all batches together, and opens at the rate",
@@ -446,6 +448,35 @@ export const suite = ({ layer, name, sleep, test }: SuiteOptions) => {
           assert.strictEqual((yield* tell({ proposal: { ...opened, when: "ifWorse", openings: 9 } })).openings, 3)
           assert.strictEqual((yield* tell({ proposal: { ...proposal, when: "always" } })).phase, "closed")
           assert.strictEqual((yield* look).phase, "closed")
+        })
+      )
+
+      holds(
+        "goes on with the epoch of the first that comes, so that who knows more can say so",
+        Effect.gen(function*() {
+          const key = `circuit-${++keys}`
+          const store = yield* CircuitBreaker.Store
+          const say = (batch: Partial<Batch>) => Effect.orDie(store.step({ ...quiet, key, rules, ...batch }))
+          assert.deepInclude(yield* say({ epoch: 5, proposal }), { phase: "closed", epoch: 5 })
+          assert.deepInclude(yield* say({ epoch: 6, proposal: opened }), { phase: "open", openings: 3 })
+          assert.deepInclude(yield* say({ epoch: 5, proposal }), { phase: "open", openings: 3 })
+        })
+      )
+
+      holds(
+        "replaces a closed circuit that lacks an opening of which the process knows",
+        Effect.gen(function*() {
+          const { look, tell } = yield* circuit(rules)
+          const { epoch } = yield* look
+          assert.strictEqual((yield* tell({ epoch: epoch - 1, proposal: opened })).phase, "closed")
+          assert.strictEqual((yield* tell({ epoch: epoch + 1, proposal })).epoch, epoch)
+          const reply = yield* tell({ epoch: epoch + 1, proposal: opened })
+          assert.deepInclude(reply, { phase: "open", openings: 3 })
+          assert.isAbove(reply.epoch, epoch)
+          assert.strictEqual(
+            (yield* tell({ epoch: reply.epoch + 1, proposal: { ...opened, openings: 9 } })).openings,
+            3
+          )
         })
       )
 

@@ -76,6 +76,32 @@ describe("Recording", () => {
       assert.strictEqual(unknown.status, 401)
     }).pipe(replaying(har)))
 
+  it.effect("is answered again also where the simulator has nothing of its own", () =>
+    Effect.gen(function*() {
+      assert.strictEqual((yield* Asking.send(undefined, { path: "/v1/skills" })).text, "[]")
+      assert.strictEqual((yield* Asking.send({}, { path: "/v1/skills" })).status, 404)
+      assert.strictEqual((yield* Asking.send(undefined, { path: "/v1/agents" })).status, 404)
+    }).pipe(replaying(line(200, [], { method: "GET", path: "/v1/skills", body: undefined }))))
+
+  it.effect("leaves out what no header can carry", () =>
+    Effect.gen(function*() {
+      const entry = {
+        request: { path: "/v1/messages", body: ask },
+        response: { status: 200, headers: { "request-id": "req\ufeff", "retry-after": "1\n2" }, body: hello }
+      }
+      const [exchange] = yield* Recording.parse(JSON.stringify(entry))
+      assert.deepStrictEqual(exchange?.headers, { "content-type": "application/json" })
+    }))
+
+  it.effect.each([204, 205, 304])("of an answer with %i has no body", (status) => {
+    const headers = { "content-type": "text/event-stream" }
+    const entry = { request: { path: "/v1/messages", body: ask }, response: { status, headers, body: events.join("") } }
+    return Effect.map(Asking.send(ask), (again) => assert.deepStrictEqual([again.status, again.text], [status, ""]))
+      .pipe(
+        replaying(JSON.stringify(entry))
+      )
+  })
+
   it.effect("is found by the values of a request, whatever the order of its fields", () =>
     Effect.gen(function*() {
       const reversed = Object.fromEntries(Object.entries(ask).reverse())
@@ -137,6 +163,14 @@ describe("Recording", () => {
     ["a line that is no JSON", `${line(200, hello)}\n{oops`, /entry 2: no request and response/],
     ["a HAR without entries of the API", `{"log":{"entries":[]}}`, /no request to the API/],
     ["an answer without a status", line(99, hello), /entry 1: no status/],
+    [
+      "an answer in an encoding that is not known",
+      JSON.stringify({
+        request: { url: "https://api.test/v1/models" },
+        response: { status: 200, content: { text: "AA", encoding: "base32" } }
+      }),
+      /entry 1: a body in an unknown encoding/
+    ],
     [
       "an answer whose body was left out",
       JSON.stringify({

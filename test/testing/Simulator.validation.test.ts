@@ -103,19 +103,6 @@ const blocks: ReadonlyArray<Case> = [
   ["a PNG as a JPEG", user(image({ ...png, media_type: "image/jpeg" })), /media_type/],
   ["a title that is a number", user({ type: "document", title: 7, source: pdf }), /^messages\.0.*title/],
   ["citations as a text", user({ type: "document", citations: "yes", source: pdf }), /^messages\.0.*citations/],
-  [
-    "citations of one document of two",
-    user({ type: "document", citations: { enabled: true }, source: pdf }, { type: "document", source: pdf }),
-    /all or none/
-  ],
-  [
-    "citations of documents and not of search results",
-    user(
-      { type: "document", citations: { enabled: true }, source: pdf },
-      { type: "search_result", source: "a", title: "b", content: [text] }
-    ),
-    undefined
-  ],
   ["a tool result that says yes to is_error", used(use, { ...result, is_error: "yes" }), /is_error/],
   ["a tool result with an empty text", used(use, { ...result, content: [{ ...text, text: "" }] }), undefined],
   ["tool_use in a user turn", user(use), /`tool_use` blocks can only be in `assistant` messages/],

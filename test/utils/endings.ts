@@ -2,7 +2,7 @@
 import { Cause, Context, Effect, Exit, Fiber, Layer, Redacted, References, type Scope, Stream } from "effect"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
-import { setFlagsFromString } from "node:v8"
+import { queryObjects, setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import * as CallContext from "../../src/CallContext.ts"
 import * as ClaudeService from "../../src/ClaudeService.ts"
@@ -22,6 +22,12 @@ export const heapUsed = Effect.promise(async () => {
   }
   return process.memoryUsage().heapUsed
 })
+
+/** The class of all fibers. */
+const FiberClass = Effect.runFork(Effect.void).constructor as new() => unknown // nobody makes one with it
+
+/** How many fibers something still refers to. */
+export const fibers = Effect.sync(() => queryObjects(FiberClass, { format: "count" }))
 
 /** What is open in this process. */
 export const open = () => {
@@ -78,7 +84,8 @@ export interface Endings {
 export const make: Effect.Effect<Endings, never, Scope.Scope> = Effect.gen(function*() {
   const port = yield* Effect.acquireRelease(
     Effect.callback<readonly [number, () => void]>((resume) => {
-      const server = createServer(begin)
+      // Connections without a request, because it was given up before it was sent, are closed by the server.
+      const server = createServer({ headersTimeout: 5_000, connectionsCheckingInterval: 500 }, begin)
       server.listen(0, "127.0.0.1", () =>
         resume(Effect.succeed([
           (server.address() as AddressInfo).port, // a TCP server has one

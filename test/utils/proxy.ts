@@ -11,6 +11,8 @@ export interface Proxy {
   /** The same, from the moment that a client says this. */
   readonly hangAt: (text: string) => Effect.Effect<void>
   readonly mend: Effect.Effect<void>
+  /** Breaks all connections; new ones lead to this port. */
+  readonly leadTo: (port: number) => Effect.Effect<void>
 }
 
 export const proxy = (target: URL): Effect.Effect<Proxy, never, Scope.Scope> =>
@@ -19,9 +21,10 @@ export const proxy = (target: URL): Effect.Effect<Proxy, never, Scope.Scope> =>
     let isCut = false
     let hangs = false
     let last: string | undefined
+    let port = Number(target.port || 5432)
     const server = createServer((socket) => {
       if (isCut) return void socket.destroy()
-      const upstream = connect(Number(target.port || 5432), target.hostname)
+      const upstream = connect(port, target.hostname)
       for (const [from, to] of [[socket, upstream], [upstream, socket]] as const) {
         sockets.add(from)
         from.on("data", (bytes: Buffer) => {
@@ -67,6 +70,11 @@ export const proxy = (target: URL): Effect.Effect<Proxy, never, Scope.Scope> =>
         isCut = false
         hangs = false
         sockets.forEach((socket) => socket.resume())
-      })
+      }),
+      leadTo: (other) =>
+        Effect.sync(() => {
+          port = other
+          destroy()
+        })
     }
   })

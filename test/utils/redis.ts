@@ -1,6 +1,7 @@
 /** Redis servers of a test's own, which it may ill-treat. */
 import { NodeRedis } from "@effect/platform-node"
-import { Effect, Layer, type Scope } from "effect"
+import { afterAll, beforeAll } from "@effect/vitest"
+import { type Context, Effect, Exit, Layer, Scope } from "effect"
 import { Redis } from "effect/persistence"
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
@@ -16,6 +17,7 @@ if (!isInstalled) console.warn("skipped: redis-server is not installed")
 
 export interface Server {
   readonly url: string
+  readonly port: number
   /** Starts it again on the same port, with the data that it kept. */
   readonly start: Effect.Effect<void>
   /** Ends it at once, as a crash does. */
@@ -28,7 +30,9 @@ export interface Server {
 }
 
 /** A server that keeps every write over a crash, or nothing. */
-export const server = (options: { readonly durable: boolean }): Effect.Effect<Server, never, Scope.Scope> =>
+export const server = (
+  options: { readonly durable: boolean; readonly args?: ReadonlyArray<string> }
+): Effect.Effect<Server, never, Scope.Scope> =>
   Effect.gen(function*() {
     const port = yield* Effect.promise(freePort)
     const folder = yield* Effect.acquireRelease(
@@ -36,7 +40,8 @@ export const server = (options: { readonly durable: boolean }): Effect.Effect<Se
       (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
     )
     const keep = options.durable ? ["yes", "--appendfsync", "always"] : ["no"]
-    const args = ["--port", `${port}`, "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", ...keep]
+    const own = ["--port", `${port}`, "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", ...keep]
+    const args = [...own, ...options.args ?? []]
     let running: ChildProcess | undefined
 
     const start = Effect.promise(async () => {
@@ -61,8 +66,20 @@ export const server = (options: { readonly durable: boolean }): Effect.Effect<Se
     yield* Effect.acquireRelease(start, () => kill)
     const resume = signal("SIGCONT")
     const revive = Effect.suspend(() => isRunning() ? resume : start)
-    return { url: `redis://127.0.0.1:${port}`, start, kill, pause: signal("SIGSTOP"), resume, revive }
+    return { url: `redis://127.0.0.1:${port}`, port, start, kill, pause: signal("SIGSTOP"), resume, revive }
   })
+
+/** A server that keeps nothing, for all tests of a suite. */
+export const shared = (): Layer.Layer<Redis.Redis> => {
+  const scope = Scope.makeUnsafe()
+  let made: Context.Context<Redis.Redis> | undefined
+  const make = Effect.flatMap(server({ durable: false }), (server) => Layer.build(connection(server)))
+  beforeAll(async () => {
+    made = await Effect.runPromise(Scope.provide(make, scope))
+  })
+  afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+  return Layer.effectContext(Effect.sync(() => made!)) // beforeAll has made it
+}
 
 /** A connection to it, as a process of its own has. */
 export const connection = (server: Server): Layer.Layer<Redis.Redis> =>

@@ -132,8 +132,8 @@ export interface Trial {
  * - `trials`: verdicts of half-open calls, in order.
  * - `ask`: it asks for the permit of a half-open call, if the circuit is not closed.
  * - `openShare`: the share of the open time that jitter leaves, in case the circuit opens.
- * - `proposal`: a state that replaces the store's: where it has none (`ifNone`), also where it is closed and the proposal is open (`ifWorse`), or
- *   `always`. A store may ignore its window.
+ * - `proposal`: a state that replaces the store's: where it has none (`ifNone`), also where it is closed and the proposal is open (`ifWorse`, and
+ *   `ifNone` where the store's epoch is before that of the batch, so that it lacks its last writes), or `always`. A store may ignore its window.
  */
 export interface Batch {
   readonly key: string

@@ -50,9 +50,12 @@ const initial = (state: State | undefined, batch: Batch, now: number): State => 
   const { proposal } = batch
   if (state !== undefined && proposal !== undefined) {
     const isWorse = state.phase === "closed" && proposal.isOpen && proposal.waitMillis > 0
-    if (proposal.when === "ifNone" || (proposal.when === "ifWorse" && !isWorse)) return state
+    // A store that lacks its last writes may have lost an opening.
+    const isBehind = batch.epoch > state.epoch
+    if (proposal.when !== "always" && !(isWorse && (isBehind || proposal.when === "ifWorse"))) return state
   }
-  const epoch = nextEpoch(state?.epoch ?? 0, now)
+  // A circuit that the store has lost goes on: who knows a later epoch of it knows what came after.
+  const epoch = state === undefined && batch.epoch > 0 ? batch.epoch : nextEpoch(state?.epoch ?? 0, now)
   return proposal === undefined ? closed(batch.rules, now, epoch, 0, 0) : proposed(epoch, proposal, batch, now)
 }
 

@@ -182,13 +182,17 @@ local function close(at)
 end
 
 local isWorse = phase == 0 and proposal.isOpen and proposal.waitMillis > 0
-if not known or proposal.when == "always" or (proposal.when == "ifWorse" and isWorse) then
+-- A store that lacks its last writes may have lost an opening.
+local isBehind = batch.epoch > epoch
+if not known or proposal.when == "always" or (isWorse and (isBehind or proposal.when == "ifWorse")) then
   openings, opened = proposal.openings, proposal.openMillis
   if proposal.isOpen then
     phase, round, successes, slots, changed = 1, 0, 0, {}, true
     waitUntil = now + math.min(proposal.waitMillis, rules.maxOpenDuration)
     renew()
   else close(now - proposal.closedMillis) end
+  -- A circuit that the store has lost goes on: who knows a later epoch of it knows what came after.
+  if not known and batch.epoch > 0 then epoch = batch.epoch end
 end
 
 -- A clock that was set back makes no wait longer than the rules do.

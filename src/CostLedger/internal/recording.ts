@@ -102,7 +102,13 @@ const rowOf = (
   latencyMillis: number,
   catalogue: Catalogue
 ): Row => {
-  const { context, optimized } = attempt
+  const { context, fallbacks, optimized, race } = attempt
+  const isSecond = race !== undefined && race.first !== attempt.number
+  const rules = optimized === undefined
+    ? noRules
+    : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule))
+  // Models are named by programs, and this row says which one was asked.
+  const [left] = fallbacks?.flatMap((step) => step.skipped === undefined ? [step] : []).slice(-1) ?? []
   return {
     callId: storable(attempt.callId),
     attempt: attempt.number,
@@ -113,10 +119,12 @@ const rowOf = (
     requestType: named(context.requestType),
     tags: tagsOf(context.tags),
     key: named(attempt.key?.label),
-    askedModel: named(optimized?.askedModel ?? attempt.model),
+    askedModel: named(optimized?.askedModel ?? fallbacks?.[0]?.from ?? attempt.model),
     sentModel: named(attempt.model),
     model: named(cost.model === attempt.model ? attempt.facts.id : catalogue.lookup(cost.model).id),
-    rules: optimized === undefined ? noRules : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule)),
+    rules: left === undefined && !isSecond
+      ? rules
+      : [...rules, ...(left === undefined ? [] : [`fallback:${left.because}`]), ...(isSecond ? ["hedge"] : [])],
     optimizerSavedNanoUsd: optimized === undefined
       ? null
       : amount(optimized.changes.reduce((sum, { savedNanoUsd = 0 }) => sum + savedNanoUsd, 0)),

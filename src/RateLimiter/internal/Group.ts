@@ -237,7 +237,12 @@ export class Group {
       this.buckets.reserve(
         this.limits,
         need,
-        Math.min(deadline - began, attempt.patience ?? Infinity, this.maxPauseMillis),
+        Math.min(
+          deadline - began,
+          attempt.patience ?? Infinity,
+          (attempt.waitUntil ?? Infinity) - began,
+          this.maxPauseMillis
+        ),
         began
       ),
       ({ reservation }) => {
@@ -284,10 +289,12 @@ export class Group {
   }
 
   private wait(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
-    const { context, patience } = attempt
+    const { context, patience, waitUntil } = attempt
     const { deadline, priority } = context
     const who = { priority, flow: flowOf(context), weight: weightOf(this.weights, context) }
-    const until = patience === undefined ? deadline : Math.min(deadline ?? Infinity, began + patience)
+    const until = patience === undefined && waitUntil === undefined
+      ? deadline
+      : Math.min(deadline ?? Infinity, waitUntil ?? Infinity, began + (patience ?? Infinity))
     this.line ??= new Line(this)
     this.queued(attempt, 1)
     const granted = Effect.onExit(this.line.wait(who, until, need, until !== deadline), () =>

@@ -86,6 +86,8 @@ export class Session implements BucketSet {
   private processes: number
   private epoch = 0
   private calls = 0
+  /** The last batch whose answer is known. */
+  private answered = 0
   /** Batches that have no answer yet, in their order. */
   private readonly open = new Set<number>()
   private abandoned: ReadonlyArray<number> = []
@@ -143,6 +145,7 @@ export class Session implements BucketSet {
       process: this.process,
       call,
       acknowledged,
+      answered: this.answered,
       abandoned: this.abandoned.filter((one) => one <= acknowledged),
       reserved: { ...this.reserved },
       epoch: this.epoch,
@@ -181,6 +184,7 @@ export class Session implements BucketSet {
           return undefined
         }
         this.abandoned = this.abandoned.filter((one) => !abandoned.includes(one))
+        this.answered = Math.max(this.answered, call)
         this.outbox.acknowledge(outgoing.upTo)
         this.adopt(reply.view, this.now)
         if (ask !== undefined && reply.reservation?._tag === "Granted") add(this.reserved, ask.reserve)

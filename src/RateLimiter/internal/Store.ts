@@ -139,8 +139,10 @@ export interface Known {
  *
  * - `process`: its name; `call`: counts its batches. One that comes out of order is rejected.
  * - `acknowledged`: it knows what became of its batches up to here; `abandoned` are those among them whose answers it will never use.
+ * - `answered`: the last of its batches whose answer it has. A store that has not made it, as where a replica took over that lacks the last writes,
+ *   rejects the batch until it brings what is `known`.
  * - `reserved`: all that it has reserved, except by batches after `acknowledged`.
- * - `epoch`: which buckets it knows, 0 before the first answer. A store that has others rejects the batch until it brings what is `known`.
+ * - `epoch`: which buckets it knows, 0 before the first answer. A store that has others rejects the batch likewise.
  * - `firstReport`: the number of the first report of the batch.
  * - `ends`: the process ends.
  *
@@ -151,6 +153,7 @@ export interface Sender {
   readonly process: string
   readonly call: number
   readonly acknowledged: number
+  readonly answered: number
   readonly abandoned: ReadonlyArray<number>
   readonly reserved: Amounts
   readonly epoch: number

@@ -96,6 +96,9 @@ export const rampWait = (ramp: Ramp, now: number): number => {
 
 /** Takes in what a process knows of buckets that were lost. The scarcer of both holds. */
 export const recall = (self: State, known: Known, now: number): void => {
+  // Numbers of tickets that were lost are not given again, and what is said of them counts on uses that were lost.
+  self.sequence = Math.max(self.sequence, Math.floor(now * 1_000))
+  self.observedSequence = self.sequence
   for (const dimension of dimensions) {
     const seen = known.buckets[dimension]
     if (seen === undefined) continue

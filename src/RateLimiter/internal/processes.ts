@@ -10,9 +10,10 @@ const outOfOrder: Reply = { _tag: "Rejected", reason: "outOfOrder" }
 const otherEpoch: Reply = { _tag: "Rejected", reason: "otherEpoch" }
 
 /** Why a batch must not be taken in; undefined where it may. */
-export const rejected = (self: State, { call, epoch, known, process }: Sender): Reply | undefined => {
-  if (epoch !== 0 && epoch !== self.epoch && known === undefined) return otherEpoch
-  return call <= (self.processes[process]?.call ?? 0) ? outOfOrder : undefined
+export const rejected = (self: State, { answered, call, epoch, known, process }: Sender): Reply | undefined => {
+  const made = self.processes[process]?.call ?? 0
+  if (known === undefined && epoch !== 0 && (epoch !== self.epoch || answered > made)) return otherEpoch
+  return call <= made ? outOfOrder : undefined
 }
 
 /**

@@ -23,7 +23,8 @@ export const errorOf = (
       retryAfter: undefined
     })
   }
-  const isElsewhere = refused._tag === "Deadline" && attempt.patience !== undefined
+  const isElsewhere = refused._tag === "Deadline" &&
+    (attempt.patience !== undefined || attempt.waitUntil !== undefined)
   return new RateLimitedLocallyError({
     ...common,
     reason: isElsewhere ? "elsewhere" : reasons[refused._tag],

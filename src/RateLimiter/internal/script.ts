@@ -37,9 +37,9 @@ end
 self.savings = self.savings or {}
 self.flows = self.flows or { interactive = {}, standard = {}, bulk = {} }
 self.asked = self.asked or { interactive = now - minute, standard = now - minute, bulk = now - minute }
-if sender.epoch ~= 0 and sender.epoch ~= self.epoch and not sender.known then return "otherEpoch" end
-
 local process = self.processes[sender.process] or { call = 0, report = 0, grants = {}, reserved = zero() }
+local isOther = sender.epoch ~= self.epoch or sender.answered > process.call
+if sender.epoch ~= 0 and isOther and not sender.known then return "otherEpoch" end
 if sender.call <= process.call then return "outOfOrder" end
 self.processes[sender.process] = process
 `
@@ -133,6 +133,9 @@ end
 
 const senders = `
 local function recall(known)
+  -- Numbers of tickets that were lost are not given again.
+  self.sequence = math.max(self.sequence, math.floor(now * 1000))
+  self.observedSequence = self.sequence
   for dimension, seen in pairs(known.buckets) do
     local bucket = self.buckets[dimension]
     if seen.observed and not (bucket and bucket.observed) then setRate(dimension, seen.observed) end

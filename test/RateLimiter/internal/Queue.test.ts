@@ -5,6 +5,7 @@ import { weights } from "../../../src/RateLimiter/internal/classes.ts"
 import { flowOf } from "../../../src/RateLimiter/internal/flows.ts"
 import { Queue } from "../../../src/RateLimiter/internal/Queue.ts"
 import { between } from "../../utils/between.ts"
+import { runs } from "../../utils/thorough.ts"
 
 const Priority = Schema.Literals(["interactive", "standard", "bulk"])
 
@@ -169,7 +170,7 @@ describe("the queue of the limiter", () => {
           )
         }
       }),
-    { arbitrary: { runs: 2_000, size: 60 }, timeout: 60_000 }
+    { arbitrary: { runs: runs(2_000), size: 60 }, timeout: 60_000 }
   )
 
   it.effect.prop(

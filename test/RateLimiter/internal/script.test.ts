@@ -11,6 +11,7 @@ import type { Batch, Reply, Report, Sender, Ticket } from "../../../src/RateLimi
 import * as wire from "../../../src/RateLimiter/internal/wire.ts"
 import { between } from "../../utils/between.ts"
 import * as TestRedis from "../../utils/redis.ts"
+import { runs } from "../../utils/thorough.ts"
 
 /** The script with its clock in our hands. */
 const script = Redis.script(
@@ -27,6 +28,7 @@ const sender: Sender = {
   process: "me",
   call: 1,
   acknowledged: 0,
+  answered: 0,
   abandoned: [],
   reserved: zero,
   epoch: 0,
@@ -234,6 +236,7 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the limiter", () => {
                 const last = process.call
                 yield* step({}, {
                   acknowledged: one.lost ? Math.max(0, last - 2) : last,
+                  answered: one.lost ? last + 1 : last,
                   abandoned: one.known ? [last, last - 1] : [],
                   epoch: one.lost ? 1 : 0,
                   known: one.known ? known : undefined,
@@ -293,7 +296,7 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the limiter", () => {
             }
           }
         }),
-      { arbitrary: { runs: 800, size: 80 }, timeout: 120_000 }
+      { arbitrary: { runs: runs(800), size: 80 }, timeout: 120_000 }
     )
 
     it.effect("came by all there is", () =>

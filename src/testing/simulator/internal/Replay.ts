@@ -21,12 +21,16 @@ function* streamed({ answer, headers, status }: Exchange, own: Record<string, st
   for (const [index, event] of events.entries()) yield Step.data(event, index === events.length - 1)
 }
 
-export type Replay = (
-  method: string,
-  path: string,
-  parsed: Result.Result<unknown, unknown> | undefined,
-  headers: Record<string, string>
-) => Step.Step | Iterable<Step.Step> | undefined
+export interface Replay {
+  /** Whether there is an answer for some request to a path. */
+  readonly knows: (path: string) => boolean
+  readonly answer: (
+    method: string,
+    path: string,
+    parsed: Result.Result<unknown, unknown> | undefined,
+    headers: Record<string, string>
+  ) => Step.Step | Iterable<Step.Step> | undefined
+}
 
 /**
  * What answers a request that was recorded; undefined for another. Of several answers to equal requests each is given once, in their order, and
@@ -38,14 +42,16 @@ export const make = (recording: ReadonlyArray<Exchange>): Replay => {
     const name = nameOf(exchange.method, exchange.path, exchange.body)
     known.set(name, [...known.get(name) ?? [], exchange])
   }
-  if (known.size === 0) return () => undefined
-  return (method, path, parsed, headers) => {
+  if (known.size === 0) return { knows: () => false, answer: () => undefined }
+  const paths = new Set(recording.map(({ path }) => path))
+  const answer: Replay["answer"] = (method, path, parsed, headers) => {
     const body = parsed === undefined || Result.isFailure(parsed) ? undefined : parsed.success
     const answers = known.get(nameOf(method, path, body))
     if (answers === undefined) return undefined
     const answer = answers.length > 1 ? answers.shift()! : answers[0]!
-    return answer.headers["content-type"]?.startsWith("text/event-stream") === true
+    return answer.answer !== "" && answer.headers["content-type"]?.startsWith("text/event-stream") === true
       ? streamed(answer, headers)
       : Step.head(answer.status, { ...headers, ...answer.headers }, answer.answer)
   }
+  return { knows: (path) => paths.has(path), answer }
 }

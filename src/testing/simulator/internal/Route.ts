@@ -140,7 +140,8 @@ export const make = (parts: Parts): Respond => {
     const [path = "", query = ""] = incoming.path.split("?", 2)
     const isAnswered = method === "POST" && (path === "/v1/messages" || path === "/v1/messages/count_tokens")
     const place = isAnswered ? undefined : placeOf(path, resources)
-    if (!isAnswered && place === undefined) return Step.refused(Wire.refuse(404, "Not found"), id, anonymous)
+    const isKnown = isAnswered || place !== undefined || replay.knows(path)
+    if (!isKnown) return Step.refused(Wire.refuse(404, "Not found"), id, anonymous)
     if (incoming.tooLarge) {
       return Step.refused(Wire.refuse(413, "Request exceeds the maximum allowed number of bytes."), id, anonymous)
     }
@@ -151,9 +152,10 @@ export const make = (parts: Parts): Respond => {
     if (suspended !== undefined) return Step.refused(suspended, id, headers)
     const unread = encoded(header)
     if (unread !== undefined) return Step.refused(unread, id, headers)
-    const recorded = replay(method, path, parsed, headers)
+    const recorded = replay.answer(method, path, parsed, headers)
     if (recorded !== undefined) return recorded
-    if (place === undefined) return answer(incoming, parsed, key, served, id, headers)
+    if (isAnswered) return answer(incoming, parsed, key, served, id, headers)
+    if (place === undefined) return Step.refused(Wire.refuse(404, "Not found"), id, headers)
     const body = parsed === undefined || Result.isFailure(parsed) ? undefined : parsed.success
     const bytes = incoming.bytes ?? new TextEncoder().encode(incoming.body)
     const reply = place.resource({

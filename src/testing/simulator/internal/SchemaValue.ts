@@ -41,6 +41,9 @@ const pointed = (root: unknown, pointer: string): unknown =>
     root
   )
 
+/** The value of a name, which may be one that every object has. */
+const own = (value: Node, name: string): unknown => Object.hasOwn(value, name) ? value[name] : undefined
+
 const limits = {
   minimum: Math.max,
   exclusiveMinimum: Math.max,
@@ -63,16 +66,16 @@ const inCommon = (a: unknown, b: unknown): unknown => {
 const both = (a: Node, b: Node): Node => {
   const out: Record<string, unknown> = { ...a }
   for (const [key, value] of Object.entries(b)) {
-    const had = out[key]
+    const had = own(out, key)
     if (had === undefined) out[key] = value
-    else if (key in limits) out[key] = limits[key as keyof typeof limits](Number(had), Number(value))
+    else if (Object.hasOwn(limits, key)) out[key] = limits[key as keyof typeof limits](Number(had), Number(value))
     else if (key === "required") out[key] = [...new Set([...listOf(had), ...listOf(value)])]
     else if (key === "enum") out[key] = inCommon(had, value)
     else if (key === "type") out[key] = had === "number" && value === "integer" ? value : inCommon(had, value)
     else if (key === "properties" && isNode(had) && isNode(value)) {
       const names = new Set([...Object.keys(had), ...Object.keys(value)])
       out[key] = Object.fromEntries(
-        [...names].map((name) => [name, { allOf: [had[name] ?? true, value[name] ?? true] }])
+        [...names].map((name) => [name, { allOf: [own(had, name) ?? true, own(value, name) ?? true] }])
       )
     } else if (key === "items") out[key] = { allOf: [had, value] }
     else if (key === "allOf") out[key] = [...listOf(had), ...listOf(value)]

@@ -131,22 +131,6 @@ const prefill = (last: Turn): Refusal | undefined => {
     : undefined
 }
 
-/** Citations are asked for of all documents, and of all search results, or of none. */
-const citing = (messages: ReadonlyArray<Turn>): Refusal | undefined => {
-  const asked = new Map<string, boolean>()
-  for (const turn of messages) {
-    for (const { citations, type } of blocksOf(turn)) {
-      if (type !== "document" && type !== "search_result") continue
-      const own = Predicate.isObject(citations) && citations["enabled"] === true
-      if ((asked.get(type) ?? own) !== own) {
-        return bad(`messages: citations must be enabled for all or none of the ${type} blocks`)
-      }
-      asked.set(type, own)
-    }
-  }
-  return undefined
-}
-
 /** The blocks in a tool result, which may have breakpoints of their own. */
 const within = ({ content, type }: Block): ReadonlyArray<Block> =>
   type === "tool_result" && isBlocks(content) ? content : []
@@ -307,7 +291,6 @@ export const check = (
     pairing(checked.messages) ??
     thinking(checked.messages, model) ??
     (marked ? breakpoints(checked) : undefined) ??
-    citing(checked.messages) ??
     prefill(checked.messages.at(-1)!) ??
     quirks(checked, model, betas) ??
     { body: checked, model, marked }
