@@ -175,7 +175,7 @@ export const run: Run = async (report) => {
         said.push(worker.said)
         let hasEnded = false
         void worker.exited.then(() => (hasEnded = true))
-        await until(60_000, () => hasEnded || worker.vitals !== undefined)
+        await until(180_000, () => hasEnded || worker.vitals !== undefined)
         if (!hasEnded) {
           // It may have been told of one that was there before it.
           worker.tell({ _tag: "Key", key: key.key })

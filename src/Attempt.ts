@@ -88,14 +88,14 @@ export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
   const from = (at: number, attempt: Attempt, settle: Settle): Effect.Effect<Settle, OwnOf<Policies[number]>> => {
     const policy = policies[at]
     if (policy === undefined) return Effect.succeed(settle)
-    return Effect.matchCauseEffect(policy.admit(attempt), {
+    return Effect.matchCauseEffect(Effect.suspend(() => policy.admit(attempt)), {
       onSuccess: (next) =>
         // The later settlement first; the earlier ones run even if that has a defect.
         from(at + 1, attempt, next === nothing ? settle : settle === nothing ? next : Effect.ensuring(next, settle)),
       onFailure: (cause) => Effect.ensuring(Effect.failCause(cause), settle)
     })
   }
-  return { admit: (attempt) => Effect.suspend(() => from(0, attempt, nothing)) }
+  return { admit: (attempt) => from(0, attempt, nothing) }
 }
 
 /**
