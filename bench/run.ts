@@ -27,9 +27,6 @@ export interface Row {
 
 export type Run = (report: (row: Row) => void) => Promise<void>
 
-/** Takes half an hour, and has a verdict in the place of figures. */
-const apart = new Set(["soak"])
-
 const readme = join(import.meta.dirname, "README.md")
 
 const sourceOf = (name: string): string => readFileSync(join(import.meta.dirname, `${name}.ts`), "utf8")
@@ -74,18 +71,18 @@ const main = async (): Promise<void> => {
     console.error(`No such bench: ${asked}. There are: all, ${known.join(", ")}`)
     process.exit(1)
   }
-  const sectionOf = (name: string, output: string): string =>
-    section(name, sourceOf(name), circumstances(), linesOf(output))
+  const measured = async (name: string, run: (name: string) => Promise<string>): Promise<string> => {
+    const where = circumstances()
+    return section(name, sourceOf(name), where, linesOf(await run(name)))
+  }
   if (asked !== "all") {
-    const output = await here(asked)
-    if (markdown) writeFileSync(readme, placed(readFileSync(readme, "utf8"), asked, sectionOf(asked, output)))
+    const found = await measured(asked, here)
+    if (markdown) writeFileSync(readme, placed(readFileSync(readme, "utf8"), asked, found))
     return
   }
   const sections: Array<string> = []
-  for (const name of known.filter((name) => !apart.has(name))) {
-    sections.push(sectionOf(name, await elsewhere(name)))
-  }
-  if (markdown) writeFileSync(readme, page({ apart: known.filter((name) => apart.has(name)), sections }))
+  for (const name of known) sections.push(await measured(name, elsewhere))
+  if (markdown) writeFileSync(readme, page(sections))
 }
 
 if (import.meta.main) await main()

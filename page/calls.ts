@@ -40,6 +40,16 @@ const tell = (step: Step): { readonly text: string; readonly bar?: Bar } | undef
       }
     case "Moved":
       return { text: `moves on to another key, because of ${step.error}` }
+    case "Hedged":
+      return { text: `makes attempt ${step.attempt} beside the first, which was later than ${time(step.lateMillis)}` }
+    case "FellBack": {
+      const why = step.because === "condition" ? "by a condition of the program" : `because of ${step.because}`
+      return {
+        text: step.skipped === undefined
+          ? `goes on to ${step.to}, ${why}`
+          : `does not go on to ${step.to}, ${why}: it ${step.skipped}`
+      }
+    }
     case "FirstContent":
       return { text: `first content of attempt ${step.attempt}` }
     case "GaveUp":

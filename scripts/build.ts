@@ -24,8 +24,15 @@ await bundle.write({
   dir: "dist",
   sourcemap: true,
   comments: { jsdoc: false },
-  // Large, and dropped by the bundler of a user who examines no input, as long as it is a file of its own.
-  codeSplitting: { groups: [{ name: "sanitizer", test: /src\/InputSanitizer\/internal\/(?!ownPatterns)/ }] },
+  // What most modules stand on is one file, for each import of each file is looked up anew. The models stand on little of `effect`, and apart.
+  codeSplitting: {
+    groups: [{
+      name: "ground",
+      test:
+        /src\/(?:(?:Attempt|ClaudeError|CostReport|MessageStream|PriceBook|Reconciliation|Request|Usage)[./]|internal\/)/,
+      includeDependenciesRecursively: false
+    }]
+  },
   entryFileNames: "[name].js",
   chunkFileNames: "internal/[name].js"
 })

@@ -211,7 +211,7 @@ const checks: Record<string, Check> = {
   async installed() {
     const { programs, run, wrong } = await installed(root, await tarball(), join(temporary, "installed"))
     fail(wrong)
-    return `${programs} programs compiled four times, ${run} run`
+    return `${programs} programs compiled six times, ${run} run`
   },
   async bundles() {
     const { lines, wrong } = await bundles(await consumer(), temporary)

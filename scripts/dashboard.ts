@@ -379,6 +379,28 @@ const depth: ReadonlyArray<readonly [row: string, panels: ReadonlyArray<Panel>]>
       queries: [{ expr: `sum by (reason) (${rate("anthropic_key_moves_total")}) * 60`, legend: "{{reason}}" }]
     },
     {
+      title: "Fallbacks",
+      description: "Steps of calls to another model, a minute, by the model that they left and why.",
+      type: "timeseries",
+      unit: "none",
+      stack: true,
+      queries: [{
+        expr: `sum by (model, reason) (${modelRate("anthropic_fallbacks_total")}) * 60`,
+        legend: "{{model}} {{reason}}"
+      }]
+    },
+    {
+      title: "Second attempts",
+      description: "Second attempts at late streams, a minute, by whether they showed content before the first.",
+      type: "timeseries",
+      unit: "none",
+      stack: true,
+      queries: [{
+        expr: `sum by (outcome) (${modelRate("anthropic_hedges_total")}) * 60`,
+        legend: "{{outcome}}"
+      }]
+    },
+    {
       title: "Predicted output",
       description: "The median of tokens produced divided by tokens predicted. Below 1, the limiter reserves too much.",
       type: "timeseries",

@@ -1,7 +1,7 @@
 /**
  * Makes `bench/README.md` from what benches print; by itself the table: `npm run -s bench -- calls | node scripts/figures.ts`.
  *
- * Our own figure, or the ratio against a peer, is the figure; those of others stand beside it.
+ * Our own figure, or the ratio against the only peer, is the figure; those of others stand beside it.
  */
 import { readFileSync } from "node:fs"
 import { pathToFileURL } from "node:url"
@@ -28,11 +28,13 @@ export const table = (lines: ReadonlyArray<Line>): string => {
     const key = JSON.stringify([line.name, line.metric, line.case])
     groups.set(key, [...(groups.get(key) ?? []), line])
   }
-  const rows = [...groups.values()].map((group) => {
-    const own = group.find(({ peer }) => peer === ours) ?? group[0]! // a group has one line at least
+  const rows = [...groups].map(([key, group]) => {
+    const [, metric, varied]: ReadonlyArray<string> = JSON.parse(key)
+    // Ratios against several peers stand beside each other.
+    const own = group.find(({ peer }) => peer === ours) ?? (group.length === 1 ? group[0] : undefined)
     const others = group.filter((line) => line !== own).map((line) => `${line.peer} ${figure(line)}`)
-    const against = [...(own.peer === ours ? [] : [own.peer]), ...others].join("; ")
-    return [`\`${own.metric}\``, own.case, figure(own), against]
+    const against = [...(own === undefined || own.peer === ours ? [] : [own.peer]), ...others].join("; ")
+    return [`\`${metric}\``, varied, own === undefined ? "" : figure(own), against]
   })
   const head = ["metric", "case", "figure", "against"]
   return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ").replace(/ {2,}/g, " ")} |`).join(
@@ -63,23 +65,14 @@ export const placed = (text: string, name: string, section: string): string => {
   return [`${head.trimEnd()}\n`, ...sorted].join("\n")
 }
 
-export interface Page {
-  /** The names of benches that a run of all leaves out. */
-  readonly apart: ReadonlyArray<string>
-  readonly sections: ReadonlyArray<string>
-}
-
 /** The whole page. */
-export const page = ({ apart, sections }: Page): string =>
+export const page = (sections: ReadonlyArray<string>): string =>
   [
     "# Benchmarks",
     "`npm run bench -- all --markdown` measures everything and writes this page; `npm run bench -- calls --markdown` one section of it.",
     "A claim of speed is a ratio, the median of slices of both sides that alternate in one run, so that what else the machine does falls on both. Runs on an " +
-    "idle machine differ by up to 15 %. Where a ratio has `effect-claude` in no column, it is ours to that peer's. Some cases need Redis (`REDIS_URL`) or " +
-    "Postgres (`TEST_POSTGRES_URL`), and are missing without.",
-    ...(apart.length === 0
-      ? []
-      : [`Not in it, for it runs half an hour: ${apart.map((name) => `\`npm run bench -- ${name}\``).join(", ")}.`])
+    "idle machine differ by up to 15 %. A ratio is ours to that of the peer. Some cases need Redis (`REDIS_URL`) or " +
+    "Postgres (`TEST_POSTGRES_URL`), and are missing without."
   ].join("\n\n") + "\n\n" + sections.join("\n")
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) console.log(table(linesOf(readFileSync(0, "utf8"))))

@@ -23,6 +23,8 @@ const floors = {
     "CircuitBreaker",
     "CostLedger",
     "CostOptimizer",
+    "Fallback",
+    "Hedge",
     "InputSanitizer",
     "KeyPool",
     "Monitor",

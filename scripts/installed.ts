@@ -62,7 +62,8 @@ const compilers = { "TypeScript 5.9": "typescript", "TypeScript 7": "typescript-
 
 const resolutions = {
   NodeNext: { module: "NodeNext" },
-  Bundler: { module: "ESNext", moduleResolution: "Bundler" }
+  Bundler: { module: "ESNext", moduleResolution: "Bundler" },
+  "without exactOptionalPropertyTypes": { module: "NodeNext", exactOptionalPropertyTypes: false }
 }
 
 /** The packages that an import specifier needs, peers included. */
@@ -143,14 +144,14 @@ export const installed = async (root: string, tarball: string, folder: string) =
 
   const compiled = Object.entries(compilers).flatMap(([compiler, module]) =>
     Object.entries(resolutions).map(([resolution, options]) => async () => {
-      const config = `tsconfig.${module}.${resolution}.json`
+      const config = `tsconfig.${module}.${resolution.replaceAll(" ", "-")}.json`
       writeFileSync(
         join(folder, config),
         JSON.stringify({
           compilerOptions: {
-            ...options,
             strict: true,
             exactOptionalPropertyTypes: true,
+            ...options,
             skipLibCheck: false,
             noEmit: true,
             target: "ES2022",

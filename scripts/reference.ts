@@ -26,6 +26,8 @@ const order = [
   "RateLimiter/Redis",
   "CircuitBreaker",
   "CircuitBreaker/Redis",
+  "Fallback",
+  "Hedge",
   "PriceBook",
   "Budget",
   "Budget/Sql",

@@ -39,6 +39,7 @@ export {
   type Common,
   type Confidence,
   type CountTokensAttempt,
+  type Fallback,
   type Key,
   type Limit,
   type Limits,
@@ -46,6 +47,7 @@ export {
   type ModelsAttempt,
   Outcome,
   type Policy,
+  type Race,
   type Settle,
   type Wait,
   type WaitReason
@@ -79,22 +81,22 @@ type OwnOf<P> = P extends Policy<infer Own> ? Own : never
  * @since 0.1.0
  */
 export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
-  ...policies: Policies
-): Policy<OwnOf<Policies[number]>> => ({
-  admit: (attempt) =>
-    Effect.suspend(() => {
-      let settle = nothing
-      const admitted = Effect.gen(function*() {
-        for (const policy of policies as ReadonlyArray<Policy<OwnOf<Policies[number]>>>) {
-          const next = yield* policy.admit(attempt)
-          // The later settlement first; the earlier ones run even if that has a defect.
-          if (next !== nothing) settle = settle === nothing ? next : Effect.ensuring(next, settle)
-        }
-        return settle
-      })
-      return Effect.onError(admitted, () => settle)
+  ...given: Policies
+): Policy<OwnOf<Policies[number]>> => {
+  const policies = given as ReadonlyArray<Policy<OwnOf<Policies[number]>>>
+  // By itself, since a generator takes 1.5 us longer for two policies, and 3 for nine.
+  const from = (at: number, attempt: Attempt, settle: Settle): Effect.Effect<Settle, OwnOf<Policies[number]>> => {
+    const policy = policies[at]
+    if (policy === undefined) return Effect.succeed(settle)
+    return Effect.matchCauseEffect(Effect.suspend(() => policy.admit(attempt)), {
+      onSuccess: (next) =>
+        // The later settlement first; the earlier ones run even if that has a defect.
+        from(at + 1, attempt, next === nothing ? settle : settle === nothing ? next : Effect.ensuring(next, settle)),
+      onFailure: (cause) => Effect.ensuring(Effect.failCause(cause), settle)
     })
-})
+  }
+  return { admit: (attempt) => from(0, attempt, nothing) }
+}
 
 /**
  * `all` of two policies.

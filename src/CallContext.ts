@@ -25,6 +25,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Stream from "effect/Stream"
+import type { Rule } from "./internal/fallbackRule.ts"
 import { joinHeaders } from "./internal/headers.ts"
 import { nameOf } from "./internal/text.ts"
 
@@ -44,6 +45,8 @@ import { nameOf } from "./internal/text.ts"
  *   or not finite is ignored.
  * - `keyGroup`: only keys of this group (an organization or workspace) are used: for what only it knows, such as uploaded files and the
  *   signed thinking of earlier turns.
+ * - `fallback`: other models for these calls instead of those of the layer, as `Fallback` has them; `false` for none.
+ * - `hedge`: `false` for streams that get no second attempt where the layer has `Hedge`.
  * - `expectedCost`: US dollars that budgets reserve on top for what cannot be counted, such as tools that the API runs; the whole
  *   reservation where the model has no price. A negative value is ignored.
  *
@@ -63,6 +66,8 @@ export interface CallContext {
     | { readonly inputTokens?: number | undefined; readonly outputTokens?: number | undefined }
     | undefined
   readonly keyGroup?: string | undefined
+  readonly fallback?: ReadonlyArray<Rule> | false | undefined
+  readonly hedge?: boolean | undefined
   readonly expectedCost?: number | undefined
 }
 

@@ -1,6 +1,7 @@
 /**
  * The port: sends one attempt through `@anthropic-ai/sdk`, without any policy. Every failure is one of the five errors of
- * the API, a stream that ends early fails, and time limits that the SDK lacks apply.
+ * the API, a stream that ends early fails, and time limits that the SDK lacks apply. A stream that said why it stopped has all of its content:
+ * it is whole, and ends with `message_stop`, also where that event was lost.
  *
  * The SDK builds the requests, the first of each shape, and their headers; it sends nothing, and reads neither key nor base URL from the
  * environment. It reads `ANTHROPIC_CUSTOM_HEADERS`, which are sent to no base URL but the vendor's.
@@ -136,9 +137,12 @@ const usedFor = (attempt: MessageAttempt, message: Message): Exchange.Used => {
     stopReason: typeof stopReason === "string" ? stopReason : undefined,
     refusal: stopReason === "refusal" ? refusalOfMessage(message) : undefined
   }
-  return typeof message.usage?.output_tokens === "number" && typeof message.usage.input_tokens === "number"
-    ? used
-    : { ...used, usage: Misread.counted(attempt, message, used.usage), isEstimated: true }
+  const { input_tokens: input, output_tokens: output } = message.usage ?? {}
+  const isReported = typeof input === "number" && typeof output === "number"
+  if (isReported && used.usage.outputTokens > 0) return used
+  const usage = Misread.counted(attempt, message, used.usage)
+  // No content comes of no output.
+  return isReported && output === 0 && usage.outputTokens === 0 ? used : { ...used, usage, isEstimated: true }
 }
 
 const messages = (params: Request & { readonly stream?: boolean }): Wire.Asked => ({

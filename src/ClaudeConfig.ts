@@ -22,6 +22,8 @@ import * as Schema from "effect/Schema"
 import type * as Budget from "./Budget.ts"
 import type * as CircuitBreaker from "./CircuitBreaker.ts"
 import type * as ClaudeApi from "./ClaudeApi.ts"
+import type * as Fallback from "./Fallback.ts"
+import type * as Hedge from "./Hedge.ts"
 import type * as KeyPool from "./KeyPool.ts"
 import type * as Monitor from "./Monitor.ts"
 import type * as RateLimiter from "./RateLimiter.ts"
@@ -34,6 +36,8 @@ import type * as RetryPolicy from "./RetryPolicy.ts"
  * - `retry`: how often and how fast calls are retried.
  * - `limiter`: limits or the usage tier, and the length of the queue.
  * - `breaker`: mode, window and open times of circuits.
+ * - `fallback`: the models that calls go on to. Default none.
+ * - `hedge`: what second attempts at late streams may cost. Default no second attempts.
  * - `budget`: dollars for a day and a month. Default no budget.
  * - `keys`: how keys are chosen. Default as the pool does.
  * - `monitor`: which share of the calls without trouble is in the request log. Default none.
@@ -46,6 +50,8 @@ export interface Options {
   readonly retry?: RetryPolicy.Options | undefined
   readonly limiter?: RateLimiter.Options | undefined
   readonly breaker?: CircuitBreaker.Options | undefined
+  readonly fallback?: Fallback.Options | undefined
+  readonly hedge?: Hedge.Options | undefined
   readonly budget?: Budget.Options | undefined
   readonly keys?: KeyPool.Options | undefined
   readonly monitor?: Monitor.Options | undefined
@@ -116,6 +122,12 @@ const Share = NumberText.check(
   Schema.isBetween({ minimum: 0.01, maximum: 1 }, { expected: "a share from 0.01 to 1" })
 )
 
+const HedgeShare = NumberText.check(
+  Schema.isBetween({ minimum: 0, exclusiveMinimum: true, maximum: 1 }, {
+    expected: "a share above 0, at most 1"
+  })
+)
+
 const Sample = NumberText.check(
   Schema.isBetween({ minimum: 0, maximum: 1 }, { expected: "a number from 0 to 1" })
 )
@@ -130,6 +142,12 @@ const budget: Config.Config<Budget.Options | undefined> = Config.map(
     })
     return budgets.length === 0 ? undefined : { budgets }
   }
+)
+
+/** Models by their names, separated by commas. */
+const fallback: Config.Config<Fallback.Options | undefined> = Config.map(
+  optional(Config.NonEmptyString("CLAUDE_FALLBACK")),
+  (models) => models?.split(",").flatMap((name) => name.trim() === "" ? [] : [{ to: name.trim() }])
 )
 
 const limits: Config.Config<RateLimiter.Limits | RateLimiter.Tier | undefined> = Config.map(
@@ -181,6 +199,8 @@ export const keys: Config.Config<KeysOptions> = Config.all({
  * | `CLAUDE_BREAKER`: `normal`, `observe`, `forcedOpen` or `disabled` | `breaker.mode` |
  * | `CLAUDE_BUDGET_USD_PER_DAY`, `CLAUDE_BUDGET_USD_PER_MONTH` | `budget`: for all calls together, by the calendar of UTC |
  * | `CLAUDE_BREAKER_WINDOW`, `CLAUDE_BREAKER_FAILURE_RATE`, `CLAUDE_BREAKER_SLOW_CALL`, `CLAUDE_BREAKER_OPEN_FOR`, `CLAUDE_BREAKER_MAX_OPEN_FOR` | `breaker` |
+ * | `CLAUDE_FALLBACK`: models, separated by commas, in the order in which calls go on to them | `fallback` |
+ * | `CLAUDE_HEDGE_SHARE`: above 0, at most 1 | `hedge.share`, and turns second attempts on |
  * | `CLAUDE_LOG_SAMPLE`: from 0 to 1 | `monitor.log.sample` |
  *
  * Durations are written like `30 seconds`.
@@ -211,6 +231,11 @@ export const config: Config.Config<Options> = Config.all({
     maxQueue: optional(Config.schema(countUpTo(1_000_000), "CLAUDE_LIMIT_QUEUE"))
   }),
   budget,
+  fallback,
+  hedge: Config.map(
+    optional(Config.schema(HedgeShare, "CLAUDE_HEDGE_SHARE")),
+    (share) => share === undefined ? undefined : { share }
+  ),
   monitor: Config.map(
     optional(Config.schema(Sample, "CLAUDE_LOG_SAMPLE")),
     (sample) => sample === undefined ? undefined : { log: { sample } }

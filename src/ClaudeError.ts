@@ -139,7 +139,9 @@ export class IncompleteAnswerError
     usage: Usage,
     answer: Schema.optional(sdkMessage),
     costNanoUsd: Schema.optional(Schema.Int),
-    attempts: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(1)))
+    attempts: Schema.Int.pipe(Schema.withConstructorDefault(Effect.succeed(1))),
+    /** The worst of the attempts before the one that answered. */
+    billedBefore: billed
   })
 {
   readonly isRetryable: boolean = false
@@ -147,9 +149,9 @@ export class IncompleteAnswerError
   override toJSON(): object {
     return withoutAnswer({ ...this })
   }
-  /** Some refusals before any output are free, depending on their category. */
+  /** The worst of all attempts. Some refusals before any output are free, depending on their category. */
   get billed(): Billed {
-    return this.reason === "refusal" && this.text === "" ? "unknown" : "yes"
+    return this.reason === "refusal" && this.text === "" && this.billedBefore !== "yes" ? "unknown" : "yes"
   }
   override get message(): string {
     const category = this.category === undefined ? "" : ` (${this.category})`

@@ -63,26 +63,36 @@ type Reasoning =
 
 type Called = { readonly caller?: Schema.Json; readonly block?: Schema.Json }
 
+// An optional key is at odds with an index signature where `exactOptionalPropertyTypes` is off. The declarations of a package are compiled with the options
+// of its user, so each key says that this is meant: a comment of that form stays in them.
+/* oxlint-disable typescript/ban-ts-comment */
 declare module "effect/ai/Prompt" {
   interface SystemMessageOptions extends ProviderOptions {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Marked | null
   }
   interface UserMessageOptions extends ProviderOptions {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Marked | null
   }
   interface AssistantMessageOptions extends ProviderOptions {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Marked | null
   }
   interface ToolMessageOptions extends ProviderOptions {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Marked | null
   }
   interface TextPartOptions extends ProviderOptions {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Marked & { readonly citations?: ReadonlyArray<Schema.Json> } | null
   }
   interface ReasoningPartOptions extends ProviderOptions {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Marked & Partial<Reasoning> | null
   }
   interface FilePartOptions extends ProviderOptions {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?:
       | Marked & {
         readonly citations?: { readonly enabled?: boolean } | null
@@ -93,36 +103,46 @@ declare module "effect/ai/Prompt" {
       | null
   }
   interface ToolCallPartOptions extends ProviderOptions {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Marked & Called | null
   }
   interface ToolResultPartOptions extends ProviderOptions {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Marked & Called | null
   }
 }
 
 declare module "effect/ai/Response" {
   interface TextPartMetadata extends ProviderMetadata {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: { readonly citations?: ReadonlyArray<Schema.Json> } | null
   }
   interface TextEndPartMetadata extends ProviderMetadata {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: { readonly citations?: ReadonlyArray<Schema.Json> } | null
   }
   interface ReasoningPartMetadata extends ProviderMetadata {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Reasoning | null
   }
   interface ReasoningStartPartMetadata extends ProviderMetadata {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Reasoning | null
   }
   interface ReasoningEndPartMetadata extends ProviderMetadata {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Reasoning | null
   }
   interface ToolCallPartMetadata extends ProviderMetadata {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Called | null
   }
   interface ToolResultPartMetadata extends ProviderMetadata {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?: Called | null
   }
   interface DocumentSourcePartMetadata extends ProviderMetadata {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?:
       | {
         readonly source?: "document"
@@ -138,6 +158,7 @@ declare module "effect/ai/Response" {
       | null
   }
   interface UrlSourcePartMetadata extends ProviderMetadata {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?:
       | {
         readonly source?: "url" | "web"
@@ -148,6 +169,7 @@ declare module "effect/ai/Response" {
       | null
   }
   interface FinishPartMetadata extends ProviderMetadata {
+    /** @ts-ignore without exactOptionalPropertyTypes */
     readonly anthropic?:
       | {
         readonly usage?: Schema.Json

@@ -34,6 +34,7 @@ import * as ClaudeApi from "./ClaudeApi.ts"
 import * as ClaudeConfig from "./ClaudeConfig.ts"
 import type { CallError, IncompleteAnswerError, StreamError } from "./ClaudeError.ts"
 import * as Calling from "./ClaudeService/internal/calling.ts"
+import * as Hedging from "./ClaudeService/internal/hedging.ts"
 import {
   type Checked,
   layer as partsLayer,
@@ -48,6 +49,8 @@ import type { CallReport, StreamReport } from "./ClaudeService/internal/reports.
 import { ClaudeService } from "./ClaudeService/internal/service.ts"
 import * as Streaming from "./ClaudeService/internal/streaming.ts"
 import * as CostLedger from "./CostLedger.ts"
+import * as Fallback from "./Fallback.ts"
+import * as Hedge from "./Hedge.ts"
 import * as KeyPool from "./KeyPool.ts"
 import type * as KeyStore from "./KeyStore.ts"
 import * as MessageStream from "./MessageStream.ts"
@@ -90,7 +93,9 @@ export const make = Effect.gen(function*() {
   const { lookup } = yield* Model.Catalogue
   const kinds = new Attempt.CallKinds(lookup)
   const pool = yield* KeyPool.KeyPool
+  const hedge = yield* Hedge.Hedge
   const perAttempt = yield* Calling.untilClosed(Attempt.all(
+    ...(hedge.isOn ? [hedge] : []),
     checking(breaker.check),
     pool,
     checking(budget.check),
@@ -106,13 +111,15 @@ export const make = Effect.gen(function*() {
     api,
     book,
     changed: breaker.changed,
+    fallback: yield* Fallback.Fallback,
     mayMove: pool.mayMove,
     monitor: yield* Monitor.Monitor,
     perAttempt,
     retries
   }
   const { ask, begin, create, createWithReport, sanitize, start } = yield* Calling.make({ ...parts, kinds })
-  const streamWithReport = Streaming.make({ ...parts, start, begin })
+  const hedged = Hedging.make({ breaker, budget, hedge })
+  const streamWithReport = Streaming.make({ ...parts, start, begin, hedged })
 
   return ClaudeService.of({
     create,
@@ -131,8 +138,8 @@ export const make = Effect.gen(function*() {
   })
 })
 
-const completeTextOf = ({ attempts, costNanoUsd, message }: CallReport) =>
-  MessageStream.completeText(message, attempts, costNanoUsd)
+const completeTextOf = ({ attempts, billedBefore, costNanoUsd, message }: CallReport) =>
+  MessageStream.completeText(message, attempts, costNanoUsd, billedBefore)
 
 /**
  * The service over parts that you provide one by one; a part that is missing is a compile error. It is built anew over the parts of each

@@ -186,7 +186,7 @@ export const layerStoreMemory = (
   Layer.sync(Store, () => {
     const maxRows = Math.max(1, options.maxRows ?? 10_000)
     const maxBytes = Math.max(1, options.maxBytes ?? 16 * 1024 * 1024)
-    return { isLocal: true, step: Recording.inMemory(maxRows, maxBytes) }
+    return new Recording.Memory(maxRows, maxBytes)
   })
 
 /**
@@ -240,7 +240,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     maxPending: whole("maxPending", options.maxPending ?? 10_000, Infinity),
     maxPendingBytes: whole("maxPendingBytes", options.maxPendingBytes ?? 16 * 1024 * 1024, Infinity)
   }
-  const writer = store.isLocal === true ? Recording.atOnce(store.step) : yield* Writer.make(ask, settings)
+  const writer = store instanceof Recording.Memory
+    ? Recording.direct(store)
+    : store.isLocal === true
+    ? Recording.atOnce(store.step)
+    : yield* Writer.make(ask, settings)
 
   const { keepFor, keepRows } = options
   if (keepFor !== undefined || keepRows !== undefined) {

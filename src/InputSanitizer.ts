@@ -63,16 +63,9 @@ import * as Metric from "effect/Metric"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import { InputFinding, InputRejectedError } from "./ClaudeError.ts"
-import {
-  Examination,
-  type Found,
-  type Kind,
-  type PersonalData,
-  type Settings
-} from "./InputSanitizer/internal/examination.ts"
-import { cutTo } from "./InputSanitizer/internal/lengths.ts"
+import type * as Engine from "./InputSanitizer/internal/engine.ts"
+import type { Examination, Found, Kind, PersonalData, Settings } from "./InputSanitizer/internal/examination.ts"
 import { type Options, settingsOf } from "./InputSanitizer/internal/options.ts"
-import { prepare } from "./InputSanitizer/internal/phrases.ts"
 import { eachText, mark } from "./InputSanitizer/internal/texts.ts"
 import * as Feed from "./internal/feed.ts"
 import * as Metrics from "./internal/metrics.ts"
@@ -172,7 +165,8 @@ export const make = /* @__PURE__ */ Effect.fnUntraced(function*(options: Options
     ? undefined
     : yield* Effect.promise(() => import("./InputSanitizer/internal/ownPatterns.ts"))
   const settings = settingsOf(options, own?.matcherOf(patterns))
-  yield* prepare
+  const engine = yield* Effect.promise(() => import("./InputSanitizer/internal/engine.ts"))
+  yield* engine.prepare
   const walk = eachText(new Set(options.trust))
   const feed = yield* Feed.make<InputFinding>({ name: "input" })
   const counter = counters()
@@ -219,6 +213,7 @@ export const make = /* @__PURE__ */ Effect.fnUntraced(function*(options: Options
     const untrusted = texts.filter(({ isTrusted }) => !isTrusted)
     const personal = yield* allPersonal(untrusted)
     const [examination, result] = examined(
+      engine,
       settings,
       texts,
       (examination, max) =>
@@ -242,6 +237,7 @@ export const make = /* @__PURE__ */ Effect.fnUntraced(function*(options: Options
       const given = { text, path: "", isTrusted: false }
       const personal = yield* personalIn(given)
       const [examination, result] = examined(
+        engine,
         settings,
         [given],
         (examination, max) => examination.examine(text, "", max, personal)
@@ -255,6 +251,7 @@ export const make = /* @__PURE__ */ Effect.fnUntraced(function*(options: Options
 
 /** Examines texts under the limit of all together; `examine` is told the most units of each that may be sent. */
 const examined = <A>(
+  { cutTo, Examination }: typeof Engine,
   settings: Settings,
   texts: ReadonlyArray<Text>,
   examine: (examination: Examination, max: number) => A

@@ -21,7 +21,7 @@ import type { ContentBlock, Message, RawMessageStreamEvent, StopReason } from "@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { IncompleteAnswerError } from "./ClaudeError.ts"
+import { type Billed, IncompleteAnswerError } from "./ClaudeError.ts"
 import { fallbackModel } from "./internal/fallbackModel.ts"
 import * as Usage from "./Usage.ts"
 
@@ -85,7 +85,8 @@ export const textOf = (message: Message): string =>
 
 /**
  * The joined text of a message that ended by itself (`end_turn`) or at one of the request's `stop_sequences`. Any other
- * end, and an answer without text, fails with `IncompleteAnswerError`, which carries the message, how many `attempts` it took, and what it cost.
+ * end, and an answer without text, fails with `IncompleteAnswerError`, which carries the message, how many `attempts` it took, what the last one cost, and
+ * whether those before it cost money.
  *
  * **Example** (A refusal is no text)
  *
@@ -109,7 +110,8 @@ export const textOf = (message: Message): string =>
 export const completeText = (
   message: Message,
   attempts = 1,
-  costNanoUsd?: number
+  costNanoUsd?: number,
+  billedBefore: Billed = "no"
 ): Effect.Effect<string, IncompleteAnswerError> => {
   const text = textOf(message)
   const reason = endings.get(message.stop_reason) ?? "unknown"
@@ -125,7 +127,8 @@ export const completeText = (
       usage: Usage.fromReported(message.usage ?? {}),
       answer: message,
       costNanoUsd,
-      attempts
+      attempts,
+      billedBefore
     })
   )
 }
@@ -265,6 +268,15 @@ export const accumulate = (): Accumulator => {
     blocks = []
     growing.clear()
   }
+  const grow = (index: number, block: ContentBlock): Open => {
+    const open = opened(block)
+    growing.set(index, open)
+    blocks.push(open)
+    return open
+  }
+  /** A block whose start was lost: what its text is shows it. */
+  const begunBy = ({ delta, index }: Extract<Event, { type: "content_block_delta" }>): Open | undefined =>
+    delta.type === "text_delta" ? grow(index, { type: "text", text: "", citations: null }) : undefined
   return {
     add: (event) => {
       switch (event.type) {
@@ -272,18 +284,16 @@ export const accumulate = (): Accumulator => {
           begin(event.message)
           break
         case "content_block_start": {
-          const open = opened(event.content_block)
           // A block without content_block_stop is as complete as it will be.
           const before = growing.get(event.index)
           if (before !== undefined) finish(before)
-          growing.set(event.index, open)
-          blocks.push(open)
+          grow(event.index, event.content_block)
           const model = fallbackModel(event.content_block)
           if (model !== undefined && start !== undefined) start = { ...start, model }
           break
         }
         case "content_block_delta": {
-          const open = growing.get(event.index)
+          const open = growing.get(event.index) ?? begunBy(event)
           if (open !== undefined) extend(open, event.delta)
           break
         }
@@ -298,7 +308,12 @@ export const accumulate = (): Accumulator => {
         case "message_delta": {
           if (start === undefined) break
           const usage = Object.fromEntries(Object.entries(event.usage ?? {}).filter(isKnown))
-          start = { ...start, ...event.delta, usage: { ...start.usage, ...usage } }
+          // There may be several, and one does not take back what another said.
+          const before = new Map<string, unknown>(Object.entries(start))
+          const said = Object.entries(event.delta).filter(([name, value]) =>
+            isKnown([name, value]) || !isKnown([name, before.get(name)])
+          )
+          start = { ...start, ...Object.fromEntries(said), usage: { ...start.usage, ...usage } }
           break
         }
       }

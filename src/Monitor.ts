@@ -34,7 +34,7 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
-import type { Attempt } from "./Attempt.ts"
+import type { Attempt, Fallback } from "./Attempt.ts"
 import { ClaudeApi } from "./ClaudeApi.ts"
 import type { ApiError, CircuitOpenError } from "./ClaudeError.ts"
 import * as Feed from "./internal/feed.ts"
@@ -46,9 +46,10 @@ import type { Event, GiveUp, Happening, Status } from "./Monitor/internal/events
 import type { Conventions } from "./Monitor/internal/genAi.ts"
 import * as Log from "./Monitor/internal/log.ts"
 import { happeningOf } from "./Monitor/internal/observed.ts"
-import { type Exchanged, Recorder, type Start, type Surroundings, within } from "./Monitor/internal/recorder.ts"
+import { Recorder, type Surroundings, within } from "./Monitor/internal/recorder.ts"
 import { Series } from "./Monitor/internal/series.ts"
 import { startOf } from "./Monitor/internal/spans.ts"
+import type { Exchanged, Start } from "./Monitor/internal/start.ts"
 import { noPeriod, type Period, periodsOf } from "./Monitor/internal/totals.ts"
 import { PriceBook } from "./PriceBook.ts"
 
@@ -65,7 +66,7 @@ export type {
 } from "./Monitor/internal/events.ts"
 export type { Fault } from "./Monitor/internal/fault.ts"
 export type { Conventions } from "./Monitor/internal/genAi.ts"
-export type { Start } from "./Monitor/internal/recorder.ts"
+export type { Start } from "./Monitor/internal/start.ts"
 export type { Period, Times, Totals } from "./Monitor/internal/totals.ts"
 
 /**
@@ -116,6 +117,8 @@ export interface Snapshot {
  *
  * - `attempt`: runs an attempt in a span of its own; `attemptScoped` does the same for one that lives as long as a scope.
  * - `retrying`, `gaveUp`: what the retry policy does after a failed attempt.
+ * - `hedged`: a second attempt is made, since the first showed no content after so many milliseconds; `won`: the one of both that showed content.
+ * - `fellBack`: it goes on to another model, or passes one over.
  * - `contentArrived`: the first content of a stream has arrived, in milliseconds since the epoch.
  * - `streaming`: gives the message that a stream has added up to, whenever it is asked.
  * - `streamEnded`: how a stream ended, which the exit of its scope does not say, and with which error.
@@ -132,6 +135,9 @@ export interface Call {
   ) => Effect.Effect<A, E, R | Scope.Scope>
   readonly retrying: (error: ApiError | CircuitOpenError, waitMillis: number) => void
   readonly gaveUp: (error: ApiError, reason: GiveUp) => void
+  readonly hedged: (attempt: Attempt, lateMillis: number) => void
+  readonly won: (attempt: Attempt) => void
+  readonly fellBack: (step: Fallback) => void
   readonly contentArrived: (now: number) => void
   readonly streaming: (message: () => Message | undefined) => void
   readonly streamEnded: (status: Status, error: unknown) => void
@@ -259,12 +265,12 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const end = (recorder: Recorder, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
     const { span } = recorder
     const record = recorder.end(exit)
-    const { callId, moves, operation, retries, status } = record
+    const { callId, fallbacks, moves, operation, retries, status } = record
     const shows = content !== "none" && operation === "chat"
       ? show(recorder.exchanged, callId, span, content, shown)
       : Effect.void
     if (span !== undefined) recorder.endSpan(span, record, exit)
-    const isTroubled = status === "error" || retries + moves > 0
+    const isTroubled = status === "error" || retries + moves + fallbacks.length > 0
     const isLogged = sample !== undefined && (isTroubled || (sample > 0 && random.nextDoubleUnsafe() < sample))
     const logs = isLogged ? Log.write(record) : Effect.void
     if (shows === Effect.void && logs === Effect.void) return logs
@@ -335,6 +341,9 @@ const nothing = ({ callId }: Start): Call => ({
   attemptScoped: (_, run) => run,
   retrying: () => {},
   gaveUp: () => {},
+  hedged: () => {},
+  won: () => {},
+  fellBack: () => {},
   contentArrived: () => {},
   streaming: () => {},
   streamEnded: () => {}

@@ -224,18 +224,25 @@ const settings = (options: Options, maxRetryAfter: Duration.Input) => {
 }
 
 /** Bucket sets in a store of this process. */
-const local = (store: Store["Service"]) => (key: string, burstMillis: number): BucketSet => {
+const local = (store: Store["Service"]) => {
+  // Ours has answered before there is an effect to run.
+  const asked = store instanceof Buckets.Memory
+    ? (batch: Batch, now?: number) => Effect.succeed(store.stepNow(batch, now))
+    : store.step
   // A local store neither fails nor rejects, and answers what it was asked.
-  const step = store.step as (batch: Batch) => Effect.Effect<Reserved & { readonly _tag: "Done"; readonly view: View }>
-  return {
+  const step = asked as (
+    batch: Batch,
+    now?: number
+  ) => Effect.Effect<Reserved & { readonly _tag: "Done"; readonly view: View }>
+  return (key: string, burstMillis: number): BucketSet => ({
     isShared: false,
-    reserve: (limits, ask) => step({ key, burstMillis, limits, ask }),
-    report: (report) => step({ key, burstMillis, reports: [report] }),
+    reserve: (limits, ask, _, now) => step({ key, burstMillis, limits, ask }, now),
+    report: (report, now) => step({ key, burstMillis, reports: [report] }, now),
     levels: Effect.map(
       Effect.suspend(() => step({ key, burstMillis, read: true })),
       ({ view }) => Buckets.levels(view, burstMillis, 1)
     )
-  }
+  })
 }
 
 /**

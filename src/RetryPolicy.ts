@@ -25,21 +25,21 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
-import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { CallContext } from "./CallContext.ts"
+import type { CallContext } from "./CallContext.ts"
+import type { ApiError, DeadlineExceededError } from "./ClaudeError.ts"
 import {
-  type ApiError,
-  type Billed,
-  type CircuitOpenError,
-  DeadlineExceededError,
-  isApiError,
-  isRefusal
-} from "./ClaudeError.ts"
+  type Changed,
+  type Elsewhere,
+  hintOf,
+  type Listener,
+  type Progress,
+  retrying
+} from "./RetryPolicy/internal/attempts.ts"
 import { Budget } from "./RetryPolicy/internal/budget.ts"
-import * as History from "./RetryPolicy/internal/history.ts"
+
+export type { Changed, Elsewhere, Listener, Progress } from "./RetryPolicy/internal/attempts.ts"
 
 /**
  * What chance does to a backoff `b`, so that calls that failed together do not come back together.
@@ -112,50 +112,14 @@ export interface Options extends ScheduleOptions {
 }
 
 /**
- * The next attempt: its number (1 for the first), the milliseconds waited before each retry, how many attempts have moved to another key since
- * the last retry, and what is known of those before: how they were billed at worst, and the last error of the API.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Progress {
-  readonly number: number
-  readonly waitedMillis: ReadonlyArray<number>
-  readonly moves: number
-  readonly billed: Billed
-  readonly lastError: ApiError | undefined
-}
-
-/**
- * Hears of what the policy does about one call.
- *
- * - `retrying`: an attempt has failed, or was refused by an open circuit, and will be followed by another after a wait in milliseconds.
- * - `gaveUp`: an attempt has failed with an error that another might have changed, and there is none: no retries are left, no tokens in the budget of
- *   all calls, no time before the deadline, or the server asks for a longer wait than is allowed.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Listener {
-  readonly retrying: (error: ApiError | CircuitOpenError, waitMillis: number) => void
-  readonly gaveUp: (error: ApiError, reason: "retries" | "retry_budget" | "deadline" | "retry_after") => void
-}
-
-/**
- * Completes when attempts may go that the circuit has refused: it has closed, or its mode or its options were changed.
- *
- * @category models
- * @since 0.2.0
- */
-export type Changed = (refusal: CircuitOpenError) => Effect.Effect<void>
-
-/**
  * Runs the attempts of a call.
  *
  * - `ApiError`s are retried by the schedule; every other failure ends the call, except for the next.
  * - After a `CircuitOpenError` the call asks again when the circuit may admit it, or soon after it has `changed`, as long as it has waited no longer
  *   than `circuitWait` for circuits, its deadline allows, and it may be retried at all. Nothing was sent, so this uses up neither a retry nor the retry budget.
  * - A failure after which `mayMove` holds is followed by another attempt at once. That is no retry, and uses up nothing.
+ * - So is one after which `elsewhere` knows a `next` attempt. Where that fails too, and those after it, the call goes on as if the first of them had failed
+ *   alone: its error decides about waits and retries, and is the error of the call.
  * - A wait that would end after the deadline of the caller fails immediately with `DeadlineExceededError`. So does an attempt
  *   that fails after the deadline.
  * - The error of a call is its last one; `lastError` is the error of the API before that, and `billed` the worst of all attempts.
@@ -168,7 +132,8 @@ export class RetryPolicy extends Context.Service<RetryPolicy, {
     attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
     mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
     listener?: Listener,
-    changed?: Changed
+    changed?: Changed,
+    elsewhere?: Elsewhere
   ) => Effect.Effect<A, E | ApiError | DeadlineExceededError, R>
 }>()("effect-claude/RetryPolicy") {}
 
@@ -214,8 +179,6 @@ export const schedule = (options: ScheduleOptions = {}): Schedule.Schedule<numbe
   }))
 }
 
-const unchanging: Changed = () => Effect.never
-
 const defaultCircuitWait = "15 seconds"
 
 /** The longest that a call of each priority waits for circuits, in milliseconds. */
@@ -227,21 +190,6 @@ const circuitWaitOf = ({ circuitWait }: Options): (priority: Priority) => number
   const millis = Duration.toMillis((circuitWait as Duration.Input | undefined) ?? defaultCircuitWait)
   return () => millis
 }
-
-const isOpenCircuit = (error: unknown): error is CircuitOpenError =>
-  isRefusal(error) && error._tag === "CircuitOpenError"
-
-type Step = (now: number, error: ApiError) => Pull.Pull<[unknown, Duration.Duration], never, unknown>
-
-/** The milliseconds until the next attempt; infinite where the schedule has ended. */
-const waitBy = (step: Step, now: number, error: ApiError): Effect.Effect<number> =>
-  Pull.matchEffect(step(now, error), {
-    onSuccess: ([, wait]) => Effect.succeed(Duration.toMillis(wait)),
-    onDone: () => Effect.succeed(Infinity),
-    onFailure: Effect.failCause
-  })
-
-const hintOf = (error: ApiError): number => error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter)
 
 /**
  * Builds the policy. All calls that use this value share its retry budget.
@@ -263,90 +211,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const budget = new Budget({ capacity, earned, perMinute }, yield* Clock.Clock)
 
   return RetryPolicy.of({
-    retry: Effect.fnUntraced(function*<A, E, R>(
-      attempt: (progress: Progress) => Effect.Effect<A, E | ApiError, R>,
-      mayMove?: (error: E | ApiError) => Effect.Effect<boolean>,
-      listener?: Listener,
-      changed: Changed = unchanging
-    ) {
-      const context = yield* CallContext
-      const { priority, retries } = context
-      const waitedMillis: Array<number> = []
-      let step: Step | undefined
-      let history = History.none
-      let number = 1
-      let moves = 0
-      // A retry has taken its token, and nothing was sent for it.
-      let isPaidAhead = false
-      let circuitMillis = 0 // that it has waited for circuits
-      const outOfTime = (attempts: number) => new DeadlineExceededError({ ...history, attempts })
-      while (true) {
-        const began = context.deadline === undefined ? 0 : yield* Clock.currentTimeMillis
-        if (began >= (context.deadline ?? Infinity)) return yield* outOfTime(number - 1)
-
-        const result = yield* Effect.result(attempt({ number, waitedMillis, moves, ...history }))
-        if (Result.isSuccess(result)) {
-          if (budget.isDrawnOn) budget.earn(waitedMillis.length)
-          return result.success
-        }
-        const error = result.failure
-        const isSent = !isRefusal(error) && isApiError(error)
-        const isPlain = history === History.none || !(isRefusal(error) || isSent)
-        const failed = Effect.fail(isPlain ? error : History.inLightOf(history, error))
-        if (isSent) {
-          history = History.after(history, error)
-          isPaidAhead = false
-        }
-        if (mayMove !== undefined && (yield* mayMove(error))) {
-          moves++
-          if (isSent) number++
-          continue
-        }
-        const now = yield* Clock.currentTimeMillis
-        const { deadline = Infinity } = context
-        if (isOpenCircuit(error)) {
-          // Those that were refused together do not come back together.
-          const apart = Math.ceil((yield* Random.next) * base)
-          const wait = Math.max(1, Duration.toMillis(error.retryAfter)) + apart
-          const most = (retries === undefined ? mayRetry : retries >= 1) ? circuitWait(priority) : 0
-          if (circuitMillis + wait <= most && now + wait < deadline) {
-            listener?.retrying(error, wait)
-            yield* Effect.raceFirst(Effect.sleep(wait), Effect.andThen(changed(error), Effect.sleep(apart)))
-            circuitMillis += Math.max(1, (yield* Clock.currentTimeMillis) - now)
-            moves = 0
-            continue
-          }
-        }
-        if (!isSent) {
-          if (isPaidAhead) budget.giveBack()
-          return yield* failed
-        }
-
-        step ??= yield* Schedule.toStep(rulesOf(retries))
-        const hint = hintOf(error)
-        const mayWait = error.isRetryable && hint <= maxRetryAfter && waitedMillis.length < (retries ?? Infinity)
-        const wait = mayWait ? Math.max(hint, yield* waitBy(step, now, error)) : Infinity
-        if (deadline < Infinity && (now >= deadline || (wait < Infinity && now + wait >= deadline))) {
-          if (error.isRetryable) listener?.gaveUp(error, "deadline")
-          return yield* outOfTime(number)
-        }
-        // A wait without end is the end of a schedule.
-        if (wait === Infinity) {
-          if (error.isRetryable) listener?.gaveUp(error, hint > maxRetryAfter ? "retry_after" : "retries")
-          return yield* failed
-        }
-        if (!budget.take()) {
-          listener?.gaveUp(error, "retry_budget")
-          return yield* failed
-        }
-        listener?.retrying(error, wait)
-        yield* Effect.onInterrupt(Effect.sleep(wait), () => Effect.sync(() => budget.giveBack()))
-        waitedMillis.push(wait)
-        isPaidAhead = true
-        number++
-        moves = 0
-      }
-    })
+    retry: retrying({ base, budget, circuitWait, maxRetryAfter, mayRetry, rulesOf })
   })
 })
 

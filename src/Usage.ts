@@ -37,7 +37,10 @@ const categories = {
   serviceTier: Schema.optional(Schema.String),
   speed: Schema.optional(Schema.String),
   inferenceGeo: Schema.optional(Schema.String),
-  /** Nobody said how long some cache writes live, and both times to live were asked for: they count as the longer one. */
+  /**
+   * Some of it is an assumption: nobody said how long some cache writes live, and both times to live were asked for, so that they count as the longer one; or
+   * one of the inferences that made the answer did not say all that it used.
+   */
   isAssumed: Schema.optional(Schema.Boolean)
 }
 
@@ -134,6 +137,8 @@ const tokens = (reported: number | null | undefined, before: number): number =>
 export const isWhole = (reported: Reported | null | undefined): boolean =>
   tokens(reported?.input_tokens, -1) >= 0 && tokens(reported?.output_tokens, -1) >= 0
 
+const isNothing = (value: unknown): boolean => value === null || value === undefined
+
 const name = (reported: unknown, before: string | undefined): string | undefined =>
   typeof reported === "string" ? reported : before
 
@@ -187,25 +192,40 @@ export const merge = (self: Usage, reported: Reported, askedTtl?: () => "5m" | "
   return Array.isArray(iterations) && iterations.length > 0 ? withIterations(merged, iterations, askedTtl) : merged
 }
 
+const counts = ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"] as const
+
+/** Whether an iteration says anything of what it used. */
+const saysSome = (one: unknown): one is Iteration =>
+  typeof one === "object" && one !== null && counts.some((name) => tokens((one as Partial<Iteration>)[name], 0) > 0)
+
+/** Whether the totals of the answer have it: they leave out compactions and advisors. */
+const isTotalled = ({ type }: Iteration): boolean => type === "message" || type === "fallback_message"
+
+/** Models are named shortly; anything else may repeat what only the request should carry. */
+const isName = (model: unknown): model is string => typeof model === "string" && /^[\w.:@/+-]{1,128}$/.test(model)
+
 /** The last iteration of the answer's own model made the answer; advisors and models that declined have theirs. */
 const withIterations = (
   totals: Usage,
   reported: ReadonlyArray<unknown>,
   askedTtl: (() => "5m" | "1h" | undefined) | undefined
 ): Usage => {
-  const iterations = reported.flatMap((one): ReadonlyArray<Iteration> =>
-    typeof one === "object" && one !== null && isWhole(one) ? [one as Iteration] : [] // `merge` looks at each field
-  )
-  const own = ({ type }: Iteration) => type === "message" || type === "compaction" || type === "fallback_message"
+  const all = reported.filter(saysSome)
+  // Where one of those in the totals does not say all, the totals do.
+  const isSplit = all.some(isTotalled) && all.filter(isTotalled).every(isWhole)
+  const iterations = isSplit ? all : all.filter((one) => !isTotalled(one))
+  const own = (one: Iteration) => isTotalled(one) || one.type === "compaction"
   let served: string | undefined
   for (const iteration of iterations) if (own(iteration)) served = name(iteration.model, served)
-  let main = iterations.some(own) ? zero : totals
+  let main = isSplit ? zero : totals
+  let isAssumed = totals.isAssumed === true
   const others = new Map<string, Usage>()
   for (const iteration of iterations) {
     const { model } = iteration
     const usage = fromReported({ ...iteration, iterations: undefined }, askedTtl)
+    isAssumed ||= !isWhole(iteration) || usage.isAssumed === true || !(isName(model) || isNothing(model))
     // What names no model counts as the answer's own.
-    if (typeof model !== "string" || (model === served && own(iteration))) main = sum(main, usage)
+    if (!isName(model) || (model === served && own(iteration))) main = sum(main, usage)
     else others.set(model, sum(others.get(model) ?? zero, usage))
   }
   const { cacheReadTokens, cacheWrite1hTokens, cacheWrite5mTokens, inputTokens, outputTokens } = main
@@ -221,6 +241,7 @@ const withIterations = (
     cacheReadTokens,
     cacheWrite5mTokens,
     cacheWrite1hTokens,
+    ...(isAssumed ? { isAssumed } : undefined),
     ...(others.size > 0 && {
       others: Array.from(others, ([model, usage]) => ({ model, usage: { ...shared, ...usage } }))
     })

@@ -84,6 +84,19 @@ describe("policies", () => {
       assert.deepStrictEqual(log, ["+a", "-a"])
     }))
 
+  it.effect("settle those before one that throws", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      const throwing: Attempt.Policy = {
+        admit: () => {
+          throw new Error("a defect")
+        }
+      }
+      const policy = Attempt.all(recording(log, "a", "admits"), throwing)
+      const exit = yield* Effect.exit(Attempt.guard(policy, attemptOf(), Effect.void))
+      assert.deepStrictEqual([Exit.hasDies(exit), log], [true, ["+a", "-a"]])
+    }))
+
   it.effect("refuse with their own error", () =>
     Effect.gen(function*() {
       const exit = yield* Effect.exit(Attempt.guard(recording([], "full", "refuses"), attemptOf(), Effect.void))

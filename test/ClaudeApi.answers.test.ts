@@ -111,11 +111,97 @@ describe("usage that is missing", () => {
       }))
   }
 
+  const impossible: ReadonlyArray<object> = [
+    [],
+    { input_tokens: -1, output_tokens: -2 },
+    { input_tokens: 9.5, output_tokens: 4.5 },
+    { input_tokens: 0, output_tokens: 0 },
+    { usage: { input_tokens: 9 } },
+    { prompt_tokens: 9, completion_tokens: 4 }
+  ]
+  it.effect("since it cannot be true is counted from the answer", () =>
+    Effect.gen(function*() {
+      for (const usage of impossible) {
+        const body = bodyOf([started({ usage }), ...answered.slice(1, 5), ended({ usage }), over])
+        for (const [answer, call] of [[() => json({ ...message, usage }), plain], [streamed(body), stream]] as const) {
+          const { exit, rows } = yield* calling<unknown, unknown>(answer, call)
+          hasText(exit)
+          assert.deepInclude(rows[0], { outcome: "completed", confidence: "estimated" })
+          assert.isAbove(rows[0]!.usage.inputTokens, 0)
+          assert.strictEqual(rows[0]!.usage.outputTokens, 2, JSON.stringify(usage))
+        }
+      }
+    }))
+
+  it.effect("of no output is none where there is no content", () =>
+    Effect.gen(function*() {
+      const usage = { input_tokens: 9, output_tokens: 0 }
+      const { rows } = yield* calling(() => json({ ...message, content: [], usage }), plain)
+      assert.deepInclude(rows[0], { confidence: "exact" })
+      const body = bodyOf([started(), ended({ usage: { output_tokens: 0 } }), over])
+      assert.deepInclude((yield* calling(streamed(body), stream)).rows[0], { confidence: "exact" })
+    }))
+
   it.effect("of a report that is whole is none", () =>
     Effect.gen(function*() {
       for (const [answer, call] of [[() => json(message), plain], [streamed(bodyOf(answered)), stream]] as const) {
         const { rows } = yield* calling<unknown, unknown>(answer, call)
         assert.deepInclude(rows[0], { confidence: "exact" })
+      }
+    }))
+})
+
+describe("inferences that the totals leave out", () => {
+  const compaction = { type: "compaction", input_tokens: 1_000, output_tokens: 10 }
+  const advisor = { type: "advisor_message", model: "claude-haiku-4-5", input_tokens: 50, output_tokens: 5 }
+  const answering = { type: "message", input_tokens: 9, output_tokens: 4 }
+  const reportedIn = (start: object, end: object) =>
+    Effect.map(
+      calling(
+        streamed(bodyOf([started({ usage: start }), ...answered.slice(1, 5), ended({ usage: end }), over])),
+        stream
+      ),
+      ({ rows }) => rows[0]!
+    )
+  const totals = { input_tokens: 9, output_tokens: 4 }
+
+  it.effect("count wherever in a stream they are reported, once", () =>
+    Effect.gen(function*() {
+      const iterations = [compaction, advisor, answering]
+      const expected = (yield* calling(() => json({ ...message, usage: { ...totals, iterations } }), plain)).rows[0]!
+      assert.deepInclude(expected, {
+        confidence: "exact",
+        nanoUsd: 1_009 * 5_000 + 14 * 25_000 + 50 * 1_000 + 5 * 5_000
+      })
+      const rows = [
+        yield* reportedIn({ ...totals, output_tokens: 1 }, { ...totals, iterations }),
+        yield* reportedIn({ ...totals, output_tokens: 1, iterations: [compaction, advisor] }, totals),
+        yield* reportedIn({ ...totals, output_tokens: 1, iterations }, { output_tokens: 4 }),
+        yield* reportedIn({ ...totals, output_tokens: 1, iterations }, { output_tokens: 4, iterations: null }),
+        yield* reportedIn({ ...totals, output_tokens: 1, iterations }, { output_tokens: 4, iterations: [] }),
+        yield* reportedIn({ ...totals, iterations: [null, answering] }, { ...totals, iterations })
+      ]
+      for (const { confidence, nanoUsd } of rows) {
+        assert.deepStrictEqual({ confidence, nanoUsd }, { confidence: "exact", nanoUsd: expected.nanoUsd })
+      }
+    }))
+
+  it.effect("by models whose names are none have no price, and are named nowhere", () =>
+    Effect.gen(function*() {
+      for (const model of ["sk-ant-test", "x".repeat(5_000), "a name\nof two lines"]) {
+        const usage = { ...totals, iterations: [{ ...advisor, model }, answering] }
+        for (
+          const [answer, call] of [
+            [() => json({ ...message, usage }), ClaudeService.createWithReport(hello)],
+            [streamed(bodyOf([...answered.slice(0, 5), ended({ usage }), over])), stream]
+          ] as const
+        ) {
+          const { exit, rows } = yield* calling<unknown, unknown>(answer, call)
+          const report = Exit.isSuccess(exit) ? { ...exit.value as object, message: undefined, usage: undefined } : exit
+          assert.notInclude(JSON.stringify([rows, report]), model)
+          assert.strictEqual(rows[0]!.nanoUsd === null, model === "sk-ant-test")
+          assert.strictEqual(rows[0]!.confidence, model === "sk-ant-test" ? "exact" : "estimated")
+        }
       }
     }))
 })
@@ -137,6 +223,41 @@ describe("events in another spelling", () => {
     ),
     "after pings of other makes": `event: ping\ndata: still here\n\nevent: heartbeat\ndata: ok\n\n${bodyOf(answered)}`,
     "with a start that is repeated": bodyOf([...answered.slice(0, 3), started(), ...answered.slice(3)]),
+    "between what keeps a connection alive": bodyOf(
+      answered,
+      (event) => `data: {}\n\ndata: null\n\ndata: 7\n\ndata: keep-alive\n\ndata: []\n\n${named(event)}`
+    ),
+    "with a last event that has a name alone": `${bodyOf(answered.slice(0, -1))}event: message_stop\n\n`,
+    "with a last event without anything in it": `${bodyOf(answered.slice(0, -1))}event: message_stop\ndata: null\n\n`,
+    "with deltas that are null": bodyOf([
+      started(),
+      block(0, null as never),
+      block(0, text),
+      delta(0, null as never),
+      said(null as never),
+      delta(0, { type: "text_delta" }),
+      said("Hello."),
+      stop(0),
+      ended(),
+      over
+    ]),
+    "with a second end that says nothing": bodyOf([
+      ...answered.slice(0, 6),
+      { type: "message_delta", delta: null, usage: null },
+      { type: "message_delta", delta: { stop_reason: null, stop_sequence: null } },
+      over
+    ]),
+    "with a first end that says little": bodyOf([
+      ...answered.slice(0, 5),
+      { type: "message_delta", usage: { output_tokens: 2 } },
+      ended(),
+      over
+    ]),
+    "without indexes": bodyOf(answered.map((event) => ({ ...event, index: undefined }))),
+    "with indexes that are null": bodyOf(answered.map((event) => "index" in event ? { ...event, index: null } : event)),
+    "with indexes that are texts": bodyOf(answered.map((event) => "index" in event ? { ...event, index: "0" } : event)),
+    "with all of it at its start": bodyOf([started({ content: [{ ...text, text: "Hello." }] }), ended(), over]),
+    "whose block has no start": bodyOf([started(), ...answered.slice(2)]),
     "and then a byte that is no text": ""
   }
   for (const [name, body] of Object.entries(spellings)) {
@@ -145,6 +266,12 @@ describe("events in another spelling", () => {
         const bytes = body === "" ? Uint8Array.of(...encode(bodyOf(answered)), 0xff) : body
         const { exit, requests, rows } = yield* calling(streamed(bytes), stream)
         hasText(exit)
+        assert.deepInclude(Exit.isSuccess(exit) ? exit.value : exit, { stop_reason: "end_turn" })
+        const { exit: pieces } = yield* calling(
+          streamed(bytes),
+          Stream.mkString(MessageStream.text(ClaudeService.stream(hello)))
+        )
+        assert.strictEqual(Exit.isSuccess(pieces) ? pieces.value : pieces, "Hello.")
         assert.strictEqual(requests, 1)
         assert.deepInclude(rows[0], { outcome: "completed", confidence: "exact", model: "claude-opus-4-6" })
       }))
@@ -176,6 +303,53 @@ describe("events in another spelling", () => {
       const body = `${bodyOf(answered.slice(0, 4))}event: error\n\n${bodyOf(answered.slice(4))}`
       const { exit: later } = yield* calling(streamed(body), stream)
       assert.deepInclude(errorOf(later), { _tag: "StreamInterruptedError" })
+    }))
+})
+
+describe("an answer that said why it stopped", () => {
+  const said = bodyOf(answered.slice(0, -1))
+  const endings: Record<string, (controller: ReadableStreamDefaultController<Uint8Array>) => void> = {
+    "at its end": (controller) => controller.close(),
+    "where the connection breaks": (controller) => controller.error(new Error("reset")),
+    "where nothing more comes": () => {}
+  }
+  for (const [name, end] of Object.entries(endings)) {
+    it.effect(`is whole without its last event, ${name}`, () =>
+      Effect.gen(function*() {
+        for (const rest of ["", "data: [DONE]\n\n", "event: message_sto", named(over).slice(0, -4)]) {
+          const answer = () => sse([encode(said + rest)], end)
+          const api = { timeouts: { idle: "3 seconds" } } as const
+          const { exit, requests, rows } = yield* calling(answer, Stream.runCollect(ClaudeService.stream(hello)), {
+            api
+          })
+          assert.deepStrictEqual(Exit.isSuccess(exit) ? exit.value : exit, answered as never)
+          assert.strictEqual(requests, 1)
+          assert.deepInclude(rows[0], { outcome: "completed", confidence: "exact", stopReason: "end_turn" })
+          hasText((yield* calling(answer, plain, { api })).exit)
+        }
+      }))
+  }
+
+  it.effect("is an error with an error behind it, and before it said so", () =>
+    Effect.gen(function*() {
+      const bodies = [
+        said + named(failed),
+        `${said}event: error`,
+        bodyOf(answered.slice(0, 5)),
+        bodyOf([...answered.slice(0, 5), ended({ delta: { stop_reason: null } })]),
+        said + named(started({ id: "msg_2" }))
+      ]
+      for (const body of bodies) {
+        const { exit } = yield* calling(streamed(body), stream)
+        const error = errorOf(exit)
+        assert.deepInclude(error, { _tag: "StreamInterruptedError" }, body.slice(-200))
+        assert.strictEqual(
+          (error as ClaudeError.StreamInterruptedError).billed,
+          body.startsWith(said) ? "yes" : "unknown"
+        )
+      }
+      const { exit } = yield* calling(streamed(bodyOf(answered.slice(0, 5))), plain)
+      assert.deepInclude(errorOf(exit), { _tag: "ConnectionError", reason: "truncated" })
     }))
 })
 
@@ -224,6 +398,29 @@ describe("an answer of another kind than was asked for", () => {
           assert.deepInclude(rows[0], { outcome: "completed", confidence: "exact" })
         }
       }
+    }))
+
+  it.effect("with null in its content is what is left of it", () =>
+    Effect.gen(function*() {
+      hasText((yield* calling(() => json({ ...message, content: [null, ...message.content, null] }), plain)).exit)
+      for (const call of [plain, stream]) {
+        const { exit, rows } = yield* calling(() => json({ ...message, content: null }), call)
+        assert.deepStrictEqual(Exit.isSuccess(exit) ? exit.value.content : exit, [])
+        assert.deepInclude(rows[0], { outcome: "completed", confidence: "exact" })
+      }
+    }))
+
+  it.effect("with an error that says nothing is an answer", () =>
+    Effect.gen(function*() {
+      for (const error of [null, false, "", {}, 0]) {
+        for (const call of [plain, stream]) {
+          const { exit, requests } = yield* calling(() => json({ ...message, error }), call)
+          hasText(exit)
+          assert.strictEqual(requests, 1)
+        }
+      }
+      const { exit } = yield* calling(() => json({ ...message, error: { type: "overloaded_error" } }), plain)
+      assert.deepInclude(errorOf(exit), { _tag: "ServerError", overloaded: true })
     }))
 
   it.effect("as an error event is that error of a plain call", () =>
@@ -285,7 +482,7 @@ describe("an answer of another kind than was asked for", () => {
 
   it.effect("as a stream of bytes is a stream", () =>
     Effect.gen(function*() {
-      for (const type of ["application/octet-stream", "text/plain", "binary/octet-stream", ""]) {
+      for (const type of ["application/octet-stream", "text/plain", "binary/octet-stream", "text/html", ""]) {
         const { exit, requests } = yield* calling(streamed(bodyOf(answered), { "content-type": type }), stream)
         hasText(exit)
         assert.strictEqual(requests, 1)
@@ -389,6 +586,14 @@ describe("two answers that a proxy spliced", () => {
         }
         assert.include(error.message, "another answer began")
       }
+    }))
+
+  it.effect("are an error where neither has a name", () =>
+    Effect.gen(function*() {
+      const nameless = started({ id: null })
+      const body = bodyOf([nameless, block(0, text), said("One"), nameless, ...answered.slice(1)])
+      assert.include(String(errorOf((yield* calling(streamed(body), stream)).exit).message), "another answer began")
+      hasText((yield* calling(streamed(bodyOf([nameless, nameless, ...answered.slice(1)])), stream)).exit)
     }))
 
   it("are the second for who adds their events up", () => {

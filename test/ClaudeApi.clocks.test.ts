@@ -6,7 +6,7 @@ import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as Monitor from "effect-claude/Monitor"
 import { TestClock } from "effect/testing"
-import { answer, fetchOf, hello, json, message, over, settle } from "./utils/http.ts"
+import { answer, fetchOf, hello, json, keys, message, over, settle } from "./utils/http.ts"
 
 const hour = 3_600_000
 
@@ -108,6 +108,30 @@ describe.each([["back", -hour], ["forward", hour]] as const)("the system's time 
       }
       yield* pass(1.5)
       assert.strictEqual(tagOf(fiber.pollUnsafe()), "ConnectionError")
+    }))
+
+  it.effect("does not change what hidden output is charged", () =>
+    Effect.gen(function*() {
+      const clock = yield* shiftable
+      const { fetch, send } = slow("text/event-stream")
+      const request = { ...hello, model: "claude-opus-5-5", max_tokens: 8_000 }
+      const fiber = yield* Effect.gen(function*() {
+        yield* Effect.exit(Stream.runDrain(ClaudeService.stream(request)))
+        return yield* Effect.flatMap(CostLedger.CostLedger, (ledger) => ledger.report({ from: 0, to: "2100-01-01" }))
+      }).pipe(
+        Effect.provide(ClaudeService.layerWithParts({ api: { fetch, timeouts: limits }, keys, retry: { retries: 0 } })),
+        Effect.provide(clock.layer),
+        Effect.forkChild
+      )
+      yield* settle
+      for (const piece of events.slice(0, 2)) yield* send(piece)
+      yield* pass(0.5)
+      yield* clock.set(shift)
+      yield* pass(2)
+      const { total } = yield* Fiber.join(fiber)
+      // A second of thinking, at the fastest pace.
+      assert.isAtLeast(total.outputTokens, 50)
+      assert.isAtMost(total.outputTokens, 300)
     }))
 
   it.effect("lets healthy calls and streams go on, with a deadline and without", () =>

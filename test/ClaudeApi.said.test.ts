@@ -5,6 +5,7 @@ import * as ClaudeApi from "effect-claude/ClaudeApi"
 import type * as ClaudeConfig from "effect-claude/ClaudeConfig"
 import * as ClaudeError from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
+import { TestClock } from "effect/testing"
 import { apiError, driven, fetchOf, hello, json, over } from "./utils/http.ts"
 
 const page = "<!DOCTYPE html><html><body>Just a moment...</body></html>"
@@ -40,7 +41,27 @@ describe("the text of an error stands wherever its server puts it", () => {
     { type: "about:blank", title: "no", status: 400, detail: "too many lamps" },
     "too many lamps",
     " too many\r\n\tlamps\0 ",
-    JSON.stringify("too many lamps")
+    JSON.stringify("too many lamps"),
+    { Message: null, message: "too many lamps" },
+    { Error: { Code: "x", Message: "too many lamps" } },
+    { err: "too many lamps" },
+    { "error-message": "too many lamps" },
+    { error_msg: "too many lamps" },
+    { ErrorMessage: "too many lamps" },
+    { exception: "too many lamps" },
+    { info: "too many lamps" },
+    { messages: ["too many lamps"] },
+    { data: { error: { message: "too many lamps" } } },
+    { success: false, response: { statusMessage: "too many lamps" } },
+    { code: 7, body: { envelope: { text: "too many lamps" } } },
+    { error: { status: "x", cause: { message: "too many lamps" } } },
+    { error: { message: JSON.stringify({ error: { message: "too many lamps" } }) } },
+    JSON.stringify(JSON.stringify({ error: { message: "too many lamps" } })),
+    `\ufeff${JSON.stringify({ error: { message: "too many lamps" } })}`,
+    `${JSON.stringify({ error: { message: "too many lamps" } })}\n{}`,
+    `event: error\ndata: ${JSON.stringify({ error: { message: "too many lamps" } })}\n\n`,
+    "<?xml version=\"1.0\"?><Error><Code>x</Code><Message>too many lamps</Message></Error>",
+    "<soap:Envelope><soap:Fault><faultstring xml:lang=\"en\">too many lamps</faultstring></soap:Fault></soap:Envelope>"
   ]
   for (const status of [400, 422, 429, 500]) {
     it.effect(`${status}`, () =>
@@ -48,6 +69,7 @@ describe("the text of an error stands wherever its server puts it", () => {
         for (const body of bodies) {
           const { error } = yield* errorOf(() => json(body, status), { retry: { retries: 0 } })
           assert.include(error.detail, "too many lamps", JSON.stringify(body))
+          assert.notMatch(error.detail ?? "", /[<>{}]/)
           assert.include(error.message, "too many lamps")
           assert.strictEqual(error.status, status)
         }
@@ -60,11 +82,48 @@ describe("the text of an error stands wherever its server puts it", () => {
         [{ error: { code: 429, message: "x" } }, "RateLimitError"],
         [{ error: { code: "503", message: "x" } }, "ServerError"],
         [[{ error: { code: 401, message: "x" } }], "AuthError"],
-        [{ error: { message: "x", type: "rate_limit_error" } }, "RateLimitError"]
+        [{ error: { message: "x", type: "rate_limit_error" } }, "RateLimitError"],
+        [{ error: { message: "x", status: "RESOURCE_EXHAUSTED" } }, "RateLimitError"],
+        [{ error: { message: "x", code: "rate_limit_exceeded" } }, "RateLimitError"],
+        [{ Error: { Message: "x", Code: "Throttling" }, errors: ["x"] }, "RateLimitError"],
+        [{ errors: [{ message: "x" }], status: 503 }, "ServerError"],
+        [{ __type: "AccessDeniedException", message: "x" }, "AuthError"],
+        [{ type: "error", message: "x" }, "ServerError"],
+        [{ type: "overloaded_error", message: "x" }, "ServerError"],
+        [{ message: "x" }, "ConnectionError"],
+        [{ detail: "x", content: "an answer of somebody else" }, "ConnectionError"]
       ] as const
       for (const [body, tag] of rows) {
         const { error } = yield* errorOf(() => json(body), { retry: { retries: 0 } })
         assert.deepInclude(error, { _tag: tag, detail: "x" })
+      }
+    }))
+
+  it.effect("400 with a code of its own, which says what it is", () =>
+    Effect.gen(function*() {
+      const rows = [
+        [{ error: { code: 429, message: "x" } }, "RateLimitError"],
+        [{ error: { code: "503", message: "x" } }, "ServerError"],
+        [{ error: { code: 400, message: "x" } }, "BadRequestError"],
+        [{ error: { code: "401", message: "x", type: "None" } }, "AuthError"],
+        [{ error: { type: "invalid_request_error", message: "x" } }, "BadRequestError"]
+      ] as const
+      for (const [body, tag] of rows) {
+        const { error } = yield* errorOf(() => json(body, 400), { retry: { retries: 0 } })
+        assert.deepInclude(error, { _tag: tag, detail: "x", status: 400 })
+      }
+    }))
+
+  it.effect("and nothing of an answer that is none of the API's", () =>
+    Effect.gen(function*() {
+      for (
+        const body of [{ data: { text: "private" } }, { text: "private" }, { content: "private" }, {
+          completion: "private"
+        }]
+      ) {
+        const { error } = yield* errorOf(() => json(body))
+        assert.deepInclude(error, { _tag: "ConnectionError", reason: "malformed" })
+        assert.notInclude(error.message, "private")
       }
     }))
 
@@ -122,6 +181,14 @@ describe("somebody before the API who answered", () => {
     ["407 with a page", () => json(page, 407, { "content-type": "text/html" })],
     ["407 of a proxy", () => json("Proxy authentication required", 407, { "content-type": "text/plain" })],
     ["407 of a proxy without a word", () => json("", 407, { "proxy-authenticate": "Basic" })],
+    ["403 without a word", () => json("", 403, { "content-type": "" })],
+    ["400 with a page that has no head", () => json("<center><h1>400</h1></center>", 400, { "content-type": "" })],
+    ["404 with a page behind a comment", () => json(`<!-- x -->${page}`, 404, { "content-type": "text/plain" })],
+    ["404 with XHTML without a type", () => json(`<?xml version="1.0"?>\n${page}`, 404, { "content-type": "" })],
+    [
+      "429 with a challenge",
+      () => json(page, 429, { "content-type": "text/html", "cf-mitigated": "challenge", "x-should-retry": "false" })
+    ],
     ["200 with a page", () => json(page, 200, { "content-type": "text/html" })]
   ]
   for (const [name, answer] of foreign) {
@@ -179,6 +246,19 @@ describe("somebody before the API who answered", () => {
     }))
 })
 
+describe("a server that sends elsewhere", () => {
+  for (const status of [301, 302, 303, 307, 308]) {
+    it.effect(`with ${status} is named`, () =>
+      Effect.gen(function*() {
+        const baseUrl = "https://gateway.example/anthropic"
+        const answer = () => json("", status, { location: "https://other.example" })
+        const { error } = yield* errorOf(answer, { api: { baseUrl }, retry: { retries: 0 } })
+        assert.deepInclude(error, { _tag: "ConnectionError", reason: "malformed", billed: "no", status })
+        assert.include(error.message, `${baseUrl} redirects`)
+      }))
+  }
+})
+
 describe("a base URL", () => {
   const urls = {
     "https://a.example": "https://a.example/v1/messages",
@@ -189,7 +269,13 @@ describe("a base URL", () => {
     "https://a.example/anthropic": "https://a.example/anthropic/v1/messages",
     "https://a.example/anthropic/v1//": "https://a.example/anthropic/v1/messages",
     " https://a.example/v1beta ": "https://a.example/v1beta/v1/messages",
-    "http://localhost:4000/v1": "http://localhost:4000/v1/messages"
+    "http://localhost:4000/v1": "http://localhost:4000/v1/messages",
+    "https://a.example/V1": "https://a.example/v1/messages",
+    "https://a.example/v1/v1": "https://a.example/v1/messages",
+    "https://a.example/v1/messages/count_tokens": "https://a.example/v1/messages",
+    "https://a.example/x/v1/messages/batches/": "https://a.example/x/v1/messages",
+    "https://a.example/v1/models": "https://a.example/v1/messages",
+    "https://a.example/v1/proxy": "https://a.example/v1/proxy/v1/messages"
   }
   for (const [baseUrl, url] of Object.entries(urls)) {
     it.effect(`${JSON.stringify(baseUrl)} has each route once`, () =>
@@ -226,6 +312,19 @@ describe("services of AWS", () => {
     ["InternalServerException", "ServerError"],
     ["AccessDeniedException", "AuthError"],
     ["ExpiredTokenException", "AuthError"],
+    ["Throttling", "RateLimitError"],
+    ["RequestThrottledException", "RateLimitError"],
+    ["throttlingException", "RateLimitError"],
+    ["TooManyRequestsException, x", "RateLimitError"],
+    ["LimitExceededException", "RateLimitError"],
+    ["SlowDown", "RateLimitError"],
+    ["ServiceUnavailable", "ServerError"],
+    ["InternalServerError", "ServerError"],
+    ["RequestTimeoutException", "ServerError"],
+    ["ModelTimeoutException", "ServerError"],
+    ["SignatureDoesNotMatch", "AuthError"],
+    ["InvalidClientTokenId", "AuthError"],
+    ["ResourceNotFoundException", "BadRequestError"],
     ["ValidationException", "BadRequestError"],
     ["constructor", "BadRequestError"],
     ["", "BadRequestError"]
@@ -235,13 +334,72 @@ describe("services of AWS", () => {
       Effect.gen(function*() {
         const bodies = [
           () => json({ message: "Too many tokens" }, 400, { "x-amzn-errortype": type }),
-          () => json({ __type: type, message: "Too many tokens" }, 400)
+          () => json({ __type: type, message: "Too many tokens" }, 400),
+          () =>
+            apiError(400, "invalid_request_error", {
+              message: "Too many tokens",
+              headers: { "x-amzn-errortype": type }
+            })
         ]
         for (const answer of bodies) {
           const { error, urls } = yield* errorOf(answer)
           assert.deepInclude(error, { _tag: tag, detail: "Too many tokens" })
           assert.strictEqual(urls.length, tag === "RateLimitError" || tag === "ServerError" ? 4 : 1)
         }
+      }))
+  }
+})
+
+describe("a wait", () => {
+  const now = Date.parse("2026-11-26T12:00:00Z")
+  const at = (seconds: number) => new Date(now + seconds * 1_000)
+  const spellings: ReadonlyArray<readonly [text: string, seconds: number | undefined]> = [
+    ["30", 30],
+    ["+30", 30],
+    ["1.5", 1.5],
+    [".5", 0.5],
+    ["30s", 30],
+    ["30 seconds", 30],
+    ["\"30\"", 30],
+    ["1500ms", 1.5],
+    ["2m", 120],
+    ["1h", 3_600],
+    ["5, 60", 60],
+    ["5; 60", 60],
+    ["60 5", 60],
+    ["0, 7", 7],
+    ["30,", 30],
+    [`${at(30).toUTCString()}, 45`, 45],
+    [`45, ${at(60).toUTCString()}`, 60],
+    [`${at(-30).toUTCString()}, 45`, 45],
+    [at(30).toUTCString().toLowerCase(), 30],
+    ["Thu, 26 Nov 2026 13:00:30 +0100", 30],
+    ["Thu, 26 Nov 2026 12:00:30 UTC", 30],
+    ["26 Nov 2026 12:00:30 GMT", 30],
+    ["Thursday, 26-Nov-26 12:00:30 GMT", 30],
+    ["Thu Nov 26 12:00:30 2026", 30],
+    ["2026-11-26T12:00:30Z", 30],
+    ["2026-11-26 12:00:30", 30],
+    ["2026-11-26T13:00:30+01:00", 30],
+    [String(at(30).getTime() / 1_000), 30],
+    [String(at(30).getTime()), 30],
+    ["0", undefined],
+    ["-5", undefined],
+    ["soon", undefined],
+    ["0x1e", undefined],
+    ["Infinity", undefined],
+    ["9".repeat(300), undefined],
+    ["99999999", undefined],
+    [at(-30).toUTCString(), undefined],
+    [String(at(-30).getTime()), undefined]
+  ]
+  for (const [text, seconds] of spellings) {
+    it.effect(`is read in ${text.slice(0, 40)}`, () =>
+      Effect.gen(function*() {
+        yield* TestClock.setTime(now)
+        const answer = () => apiError(429, "rate_limit_error", { headers: { "retry-after": text } })
+        const { error } = yield* errorOf(answer, { retry: { retries: 0 } })
+        assert.strictEqual(error.retryAfter && Duration.toSeconds(error.retryAfter), seconds)
       }))
   }
 })

@@ -485,8 +485,8 @@ describe("stream", () => {
           assert.strictEqual(attempt.outcome._tag, "Failed")
         }
       }
-      // The last event needs no blank line behind it.
-      assert.strictEqual(wholes, 3)
+      // It is whole once it said why it stopped, and that event needs no blank line behind it.
+      assert.strictEqual(wholes, answer.length - answer.indexOf("\n\nevent: message_stop") + 1)
     }))
 
   it.effect.prop(

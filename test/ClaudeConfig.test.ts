@@ -41,6 +41,18 @@ describe("ClaudeConfig", () => {
       assert.deepStrictEqual(breaker?.openDuration, Duration.seconds(3))
     }))
 
+  it.effect("reads the models that calls go on to", () =>
+    Effect.gen(function*() {
+      const { fallback } = yield* parse({ CLAUDE_FALLBACK: "claude-sonnet-5-5, claude-haiku-5-5," })
+      assert.deepStrictEqual(fallback, [{ to: "claude-sonnet-5-5" }, { to: "claude-haiku-5-5" }])
+    }))
+
+  it.effect("reads what second attempts may cost", () =>
+    Effect.gen(function*() {
+      const { hedge } = yield* parse({ CLAUDE_HEDGE_SHARE: "0.03" })
+      assert.deepStrictEqual(hedge, { share: 0.03 })
+    }))
+
   it.effect("reads how long a call waits", () =>
     Effect.gen(function*() {
       const { retry } = yield* parse({ CLAUDE_RETRY_CAP: "9 seconds", CLAUDE_RETRY_CIRCUIT_WAIT: "40 seconds" })
@@ -68,6 +80,8 @@ describe("ClaudeConfig", () => {
   it.effect.each([
     { CLAUDE_TIER: "gold" },
     { CLAUDE_LOG_SAMPLE: "5" },
+    { CLAUDE_HEDGE_SHARE: "0" },
+    { CLAUDE_HEDGE_SHARE: "2" },
     { CLAUDE_LOG_SAMPLE: "all" },
     { CLAUDE_REQUESTS_PER_MINUTE: "0" },
     { CLAUDE_OUTPUT_TOKENS_PER_MINUTE: "many" },

@@ -22,6 +22,8 @@ import * as ClaudeError from "effect-claude/ClaudeError"
 import * as ClaudeService from "effect-claude/ClaudeService"
 import * as CostLedger from "effect-claude/CostLedger"
 import * as CostOptimizer from "effect-claude/CostOptimizer"
+import * as Fallback from "effect-claude/Fallback"
+import * as Hedge from "effect-claude/Hedge"
 import * as InputSanitizer from "effect-claude/InputSanitizer"
 import * as KeyPool from "effect-claude/KeyPool"
 import * as MessageStream from "effect-claude/MessageStream"
@@ -214,7 +216,8 @@ describe("stream", () => {
 
   it.effect("knows that an answer was paid whose totals had arrived", () =>
     Effect.gen(function*() {
-      const { fetch } = fetchOf(() => sse(pieces.slice(0, -2)))
+      const failed = "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\"}}\n\n"
+      const { fetch } = fetchOf(() => sse([...pieces.slice(0, -2), new TextEncoder().encode(failed)]))
       const exit = yield* driven(Stream.runDrain(ClaudeService.stream(hello)).pipe(Effect.provide(over(fetch))))
       const error = failure(exit)
       assert.deepInclude(error, { _tag: "StreamInterruptedError", billed: "yes" })
@@ -457,6 +460,8 @@ describe("layers", () => {
         Budget.layerOff,
         CostLedger.layerOff,
         CostOptimizer.layerOff,
+        Fallback.layerOff,
+        Hedge.layerOff,
         InputSanitizer.layerOff,
         Monitor.layerOff
       ]))

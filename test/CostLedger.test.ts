@@ -188,6 +188,7 @@ describe("CostLedger", () => {
           cacheSavedNanoUsd: 0,
           confidence: "exact",
           outcome: "completed",
+          error: undefined,
           stopReason: "end_turn",
           billed: "yes",
           requestId: "req_1"

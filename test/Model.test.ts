@@ -260,7 +260,17 @@ describe("models of your own", () => {
     ["azure_ai/claude-sonnet-4-5", "foundry", "claude-sonnet-4-5-20250929"],
     ["foundry/claude-opus-5-5", "foundry", "claude-opus-5-5"],
     ["anthropic/claude-sonnet-4.6", "other", "claude-sonnet-4-6"],
-    ["Claude-Opus-5.5", "other", "claude-opus-5-5"]
+    ["Claude-Opus-5.5", "other", "claude-opus-5-5"],
+    ["claude-sonnet-4-5-20250929-v1:0", "bedrock", "claude-sonnet-4-5-20250929"],
+    ["publishers/anthropic/models/claude-opus-4-6:streamRawPredict", "vertex", "claude-opus-4-6"],
+    ["azureml://registries/anthropic/models/claude-sonnet-4-5/versions/1", "foundry", "claude-sonnet-4-5-20250929"],
+    ["databricks-claude-opus-4-6", "other", "claude-opus-4-6"],
+    ["anthropic--claude-4.5-sonnet", "other", "claude-sonnet-4-5-20250929"],
+    ["anthropic:claude-opus-4-6", "other", "claude-opus-4-6"],
+    ["claude-4-5-haiku-20251001", "other", "claude-haiku-4-5-20251001"],
+    ["anthropic/claude-sonnet-4.5:thinking", "other", "claude-sonnet-4-5-20250929"],
+    ["claude-opus-4-6[1m]", "other", "claude-opus-4-6"],
+    ["claude-haiku-4-5-latest", "other", "claude-haiku-4-5-20251001"]
   ])("knows %s, which is of %s, as %s", (name, platform, id) => {
     assert.strictEqual(Model.platformOf(name), platform)
     assert.strictEqual(Model.lookup(name).id, id)
@@ -279,6 +289,9 @@ describe("models of your own", () => {
       "@",
       "anthropic.",
       "us.anthropic.claude-of-tomorrow-v1:0",
+      "claude-opus-4-6-of-ours",
+      "not-claude-opus-4-6",
+      "claude-4-6",
       "claude-haiku-4-5@",
       "x".repeat(1e6),
       "a/".repeat(1e5)

@@ -391,6 +391,8 @@ describe("the request log", () => {
         attempts: 1,
         retries: 0,
         moves: 0,
+        fallbacks: [],
+        hedges: 0,
         key: "test",
         user: "ada",
         tenant: "analytical",

@@ -130,6 +130,13 @@ describe("Reconciliation", () => {
     { name: "a column twice", text: "day,model,usd,USD\n2026-10-24,m,1,2\n", at: [1, 4] },
     { name: "dollars twice", text: "day,model,usd,nano_usd\n2026-10-24,m,1,2\n", at: [1, undefined] },
     { name: "another separator", text: "day;model;usd\n2026-10-24;m;1\n", at: [1, undefined] },
+    { name: "a cell too few", text: "day,model,usd\n2026-10-24,m,1\n2026-10-24,m\n", at: [3, 3] },
+    { name: "a cell too many", text: "day,model,usd\n2026-10-24,m,1,\n", at: [2, 4] },
+    { name: "a single quote that opens", text: "day,model,usd\n2026-10-24,\"m\"x,1\n", at: [2, 2] },
+    { name: "a quote behind a blank", text: "day,model,usd\n2026-10-24,m, \"1\"\n", at: [2, 3] },
+    { name: "an unclosed quote in the header", text: "day,\"model,usd\n2026-10-24,m,1\n", at: [1, 2] },
+    { name: "an exponent", text: "day,model,usd\n2026-10-24,m,5e-7\n", at: [2, 3] },
+    { name: "no amount", text: "day,model,cost\n2026-10-24,m,5\n", at: [1, undefined] },
     { name: "nothing at all", text: "", at: [1, undefined] }
   ])(
     "refuses CSV that it could misread, and says where: $name",
@@ -191,12 +198,60 @@ describe("Reconciliation", () => {
     },
     { name: "not by model", report: costs({ amount: "1", currency: "USD", model: null }), detail: "group_by" },
     { name: "a usage report", report: costs({ model: "m", output_tokens: 1 }), detail: "amount" },
+    {
+      name: "a week",
+      report: { data: [{ ...costs({ amount: "1", model: "m" }).data[0], ending_at: "2026-10-31T00:00:00Z" }] },
+      detail: "bucket_width=1d"
+    },
+    {
+      name: "days of elsewhere",
+      report: { data: [{ starting_at: "2026-10-24T12:00:00Z", ending_at: "2026-10-25T12:00:00Z", results: [] }] },
+      detail: "bucket_width=1d"
+    },
+    {
+      name: "a page that is named",
+      report: { ...costs({ amount: "1", model: "m" }), next_page: "page_2" },
+      detail: "page=page_2"
+    },
     { name: "no pages", report: [], detail: "no pages" },
     { name: "no date", report: { data: [{ starting_at: "yesterday", results: [] }] }, detail: "yesterday" }
   ])("refuses a cost report that it could misread: $name", ({ detail, report }) =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Reconciliation.fromCostReport(report))
       assert.include(error.message, detail)
+    }))
+
+  it.effect("refuses a usage report whose results have no tokens", () =>
+    Effect.gen(function*() {
+      for (
+        const result of [{ model: "m" }, { model: "m", cost_usd: "5" }, { model: "m", n_context_tokens: 5 }, {
+          model: "m",
+          output_tokens: null
+        }]
+      ) {
+        const error = yield* Effect.flip(Reconciliation.fromUsageReport(costs(result)))
+        assert.include(error.message, "no tokens")
+      }
+    }))
+
+  it.effect("compares no tokens that a usage report leaves out", () =>
+    Effect.gen(function*() {
+      const lines = yield* Reconciliation.fromUsageReport(costs({ model: "claude-sonnet-5-5", output_tokens: 10 }))
+      const { agrees, drift } = yield* reconciled([{}], lines)
+      assert.deepStrictEqual([agrees, drift], [true, { outputTokens: 0 }])
+    }))
+
+  it.effect("reads instants of any zone", () =>
+    Effect.gen(function*() {
+      const data = ["2026-10-25T00:00:00+02:00", "2026-10-24T23:00:00-02:00", "2026-10-24"].map((starting_at) => ({
+        starting_at,
+        results: [{ model: "m", output_tokens: 1 }]
+      }))
+      const lines = yield* Reconciliation.fromUsageReport({ data })
+      assert.deepStrictEqual(lines.map(({ day, outputTokens }) => [day, outputTokens]), [["2026-10-24", 2], [
+        "2026-10-25",
+        1
+      ]])
     }))
 
   it.effect("takes all pages of a report, and no part of them for the whole", () =>

@@ -146,8 +146,8 @@ describe("Usage", () => {
     for (
       const iterations of [null, undefined, [], [null], ["x"], "x", [{ type: "message" }], [{
         type: "advisor_message",
-        model: 7,
-        input_tokens: 5
+        input_tokens: null,
+        output_tokens: "5"
       }]]
     ) {
       assert.deepStrictEqual(
@@ -161,6 +161,28 @@ describe("Usage", () => {
       ...usage,
       others: [{ model: "m", usage: Usage.make({ inputTokens: 5, outputTokens: 1 }) }]
     })
+  })
+
+  it("assumes what iterations do not say", () => {
+    const totals = { input_tokens: 10, output_tokens: 3 }
+    const whole = { type: "message", input_tokens: 10, output_tokens: 3 }
+    const compaction = { type: "compaction", input_tokens: 100, output_tokens: 20 }
+    const cases: ReadonlyArray<readonly [iterations: ReadonlyArray<unknown>, usage: Partial<Usage.Usage>]> = [
+      [[{ ...compaction, output_tokens: null }, whole], { inputTokens: 110, outputTokens: 3, isAssumed: true }],
+      [[compaction, { type: "message" }], { inputTokens: 110, outputTokens: 23 }],
+      [[compaction, { type: "message", input_tokens: 10 }], { inputTokens: 110, outputTokens: 23 }],
+      [[compaction], { inputTokens: 110, outputTokens: 23 }],
+      [[{ ...compaction, model: 7 }, whole], { inputTokens: 110, outputTokens: 23, isAssumed: true }],
+      [[{ type: "advisor_message", model: "not a name", input_tokens: 5, output_tokens: 1 }], {
+        inputTokens: 15,
+        outputTokens: 4,
+        isAssumed: true
+      }]
+    ]
+    for (const [iterations, usage] of cases) {
+      const reported = { ...totals, iterations } as Usage.Reported
+      assert.deepStrictEqual(Usage.fromReported(reported), Usage.make(usage), JSON.stringify(iterations))
+    }
   })
 
   it("counts cache writes that are not split as the ones that were asked for", () => {

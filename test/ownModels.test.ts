@@ -9,6 +9,8 @@ import {
   CostLedger,
   CostOptimizer,
   Estimate,
+  Fallback,
+  Hedge,
   InputSanitizer,
   Model,
   Monitor,
@@ -35,6 +37,8 @@ const policies = Layer.mergeAll(
   CostLedger.layer(),
   Budget.layer({ budgets: [{ name: "all", limit: 1, window: { calendar: "day" } }] }),
   CostOptimizer.layerOff,
+  Fallback.layerOff,
+  Hedge.layerOff,
   InputSanitizer.layerOff,
   Monitor.layerOff
 ).pipe(Layer.provideMerge(PriceBook.layer()))

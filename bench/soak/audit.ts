@@ -82,7 +82,7 @@ export const audit = ({ bill, book, kills, postgres, secrets }: Audit): Promise<
       if (state.budget !== "all") continue
       const { lapsedNanoUsd, spentNanoUsd } = state
       book.holds("what is in the ledger is spent", spentNanoUsd >= ledgerNanoUsd, () =>
-        `${spentNanoUsd}, ${ledgerNanoUsd}`)
+        `${ledgerNanoUsd} in the ledger, ${JSON.stringify(state)}`)
       const most = ledgerNanoUsd + lapsedNanoUsd + lostNanoUsd + kills.length * 1e7
       book.holds("no more is spent than that", spentNanoUsd <= most, () =>
         `${spentNanoUsd}, ${most}`)

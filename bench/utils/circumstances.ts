@@ -1,14 +1,14 @@
-/** What a run depends on beside the code: versions, machine and date. */
+/** What a run depends on beside the code: versions, machine, what else it does, and date. */
 import { execFileSync } from "node:child_process"
 import { readFileSync } from "node:fs"
-import { cpus, totalmem } from "node:os"
+import { cpus, loadavg, totalmem } from "node:os"
 
 const root = `${import.meta.dirname}/../..`
 
 const versionOf = (name: string): string =>
   JSON.parse(readFileSync(`${root}/node_modules/${name}/package.json`, "utf8")).version
 
-/** One line. The name of the machine is nobody's business. */
+/** One line, taken before the run. The name of the machine is nobody's business. */
 export const circumstances = (): string => {
   const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root, encoding: "utf8" }).trim()
   const cores = cpus()
@@ -17,6 +17,7 @@ export const circumstances = (): string => {
     `commit \`${commit}\``,
     `Node ${process.versions.node}`,
     ...["effect", "@anthropic-ai/sdk", "undici"].map((name) => `\`${name}\` ${versionOf(name)}`),
-    `${cores.length} cores of ${cores[0]?.model ?? "an unknown processor"}, ${Math.round(totalmem() / 2 ** 30)} GiB`
+    `${cores.length} cores of ${cores[0]?.model ?? "an unknown processor"}, ${Math.round(totalmem() / 2 ** 30)} GiB`,
+    `load ${loadavg()[0]?.toFixed(1)} before`
   ].join(", ")
 }

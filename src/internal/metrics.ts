@@ -36,6 +36,18 @@ export const labels = {
   type: ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"],
   retry: ["rate_limit", "overloaded", "server", "connection", "other"],
   giveUp: ["retries", "retry_budget", "deadline", "retry_after"],
+  hedge: ["won", "lost"],
+  fallback: [
+    "overloaded",
+    "server",
+    "circuitOpen",
+    "limited",
+    "budget",
+    "retired",
+    "wait",
+    "condition",
+    "rejected"
+  ],
   wait: ["limits", "key", "circuit", "retry"],
   priority: ["interactive", "standard", "bulk"],
   dimension: ["requests", "input_tokens", "output_tokens", "tokens"],
@@ -156,6 +168,18 @@ export const metrics = {
     description:
       "Calls that failed with an error that another attempt might have changed, by the reason why there was none",
     labels: { model: "model", reason: "giveUp" }
+  },
+  hedges: {
+    name: "anthropic_hedges_total",
+    type: "counter",
+    description: "Second attempts at late streams, by whether they showed content before the first",
+    labels: { model: "model", outcome: "hedge" }
+  },
+  fallbacks: {
+    name: "anthropic_fallbacks_total",
+    type: "counter",
+    description: "Steps of calls from a model to another one, by the reason",
+    labels: { model: "model", reason: "fallback" }
   },
   waits: {
     name: "anthropic_wait_seconds",

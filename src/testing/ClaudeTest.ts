@@ -48,6 +48,8 @@ import * as ClaudeService from "../ClaudeService.ts"
 import * as CostLedger from "../CostLedger.ts"
 import * as CostOptimizer from "../CostOptimizer.ts"
 import * as Estimate from "../Estimate.ts"
+import * as Fallback from "../Fallback.ts"
+import * as Hedge from "../Hedge.ts"
 import * as InputSanitizer from "../InputSanitizer.ts"
 import * as KeyPool from "../KeyPool.ts"
 import * as KeyStore from "../KeyStore.ts"
@@ -262,6 +264,8 @@ export const layer = (
       RetryPolicy.layerOff,
       RateLimiter.layerOff,
       CircuitBreaker.layerOff,
+      Fallback.layerOff,
+      Hedge.layerOff,
       PriceBook.layer(),
       Budget.layerOff,
       CostLedger.layerOff,

@@ -45,6 +45,8 @@ const served = Layer.mergeAll(
     retry: { retries: 1, throttledBase: "20 millis", base: "10 millis", circuitWait: 0 },
     limiter: { limits: { requestsPerMinute: 900 }, burst: "1 second" },
     breaker: { consecutiveFailures: 5 },
+    hedge: { share: 1, quantile: 0.6, minimumCalls: 3 },
+    fallback: [{ from: "claude-haiku-5-5", to: "claude-old" }],
     budget: {
       budgets: [{ name: "all", limit: 100, window: { calendar: "month" } }],
       unpriced: "allow"

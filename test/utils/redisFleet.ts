@@ -76,15 +76,18 @@ export const cluster: Effect.Effect<Cluster, Redis.RedisError, Scope.Scope> = Ef
     const { bus, server } = nodes[0]!
     if (index > 0) yield* send("CLUSTER", "MEET", "127.0.0.1", `${server.port}`, `${bus}`)
   }
-  for (const { send } of nodes) {
+  const ready = Effect.forEach(nodes, ({ send }) => {
     const info = Effect.map(
       send<string>("CLUSTER", "INFO"),
       (info) => info.includes("cluster_state:ok") && info.includes(`cluster_known_nodes:${nodes.length}`)
     )
-    yield* eventually(Effect.orDie(info), (isReady) => isReady, 30)
-  }
+    return eventually(Effect.orDie(info), (isReady) => isReady, 30)
+  })
+  yield* ready
 
   const move = Effect.fnUntraced(function*(key: string) {
+    // A node that was started again takes no writes for two seconds.
+    yield* ready
     const slot = `${yield* nodes[0]!.send<number>("CLUSTER", "KEYSLOT", key)}`
     let owner = -1
     for (const [index, { id, send }] of nodes.entries()) {

@@ -5,6 +5,7 @@ import type * as Redacted from "effect/Redacted"
 import type { CallContext } from "../../CallContext.ts"
 import type { ApiError } from "../../ClaudeError.ts"
 import type { Estimate } from "../../Estimate.ts"
+import type { Cause } from "../../internal/fallbackRule.ts"
 import type { ModelRefusal } from "../../internal/modelRefusal.ts"
 import type * as Model from "../../Model.ts"
 import type * as PriceBook from "../../PriceBook.ts"
@@ -74,6 +75,40 @@ export interface Change {
 }
 
 /**
+ * A step of a call from a model that could not answer to another one.
+ *
+ * - `because`: why it was taken.
+ * - `changes`: what was changed in the request for the other model, in words that quote nothing of it.
+ * - `skipped`: why the other model was passed over; undefined where it was asked.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Fallback {
+  readonly from: string
+  readonly to: string
+  readonly because: Cause
+  readonly changes: ReadonlyArray<string>
+  readonly skipped: string | undefined
+}
+
+/**
+ * Two attempts for one answer, since the first was late.
+ *
+ * - `first`: the number of the first; the other one is the second.
+ * - `won`: the number of the one that showed content first; undefined until one did.
+ * - `takenNanoUsd`: what the second was expected to cost, in integer nano-dollars.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Race {
+  readonly first: number
+  won: number | undefined
+  takenNanoUsd: number
+}
+
+/**
  * What became of an attempt so far.
  *
  * - `NotSent`: nothing left this process; all that was taken for it goes back.
@@ -131,7 +166,7 @@ export const Outcome = Data.taggedEnum<Outcome>()
  * - `exact`: the API reported what was used, or said that it charges nothing.
  * - `derived`: the answer was cut short: input as the API reported it, output counted from what arrived, which is all of it.
  * - `estimated`: it was sent, and nothing came back that reports what was used; or the answer was cut short, and some of its output cannot be
- *   seen, such as hidden thinking.
+ *   seen, such as hidden thinking; or what was reported leaves something open that had to be assumed, such as how long cache writes live.
  *
  * @category models
  * @since 0.1.0
@@ -181,6 +216,8 @@ export interface Wait {
  * - `moves`: how many attempts right before it failed for reasons of their keys, so that it follows at once with another one.
  * - `patience`: for how many milliseconds it may wait for the limits of its group, since keys of another could be used as well; undefined for as
  *   long as its deadline allows.
+ * - `waitUntil`: it waits for nothing beyond this, in milliseconds since the epoch, since another model could be asked instead.
+ * - `otherThan`: the key group that it should have no key of, where one of another may be used now.
  * - `waits`: what it waited for, in order. Policies that make it wait add to it with `waited`; undefined where it did not wait.
  * - `isUnaffordable`: a budget that counts by keys had no room for it with this one.
  * - `sentAt`: milliseconds since the epoch; undefined until it is sent.
@@ -196,6 +233,8 @@ export interface Common {
   readonly context: CallContext
   readonly previous?: Attempt | undefined
   readonly moves?: number | undefined
+  readonly waitUntil?: number | undefined
+  readonly otherThan?: string | undefined
   key: Key | undefined
   patience?: number | undefined
   waits?: ReadonlyArray<Wait> | undefined
@@ -210,6 +249,8 @@ export interface Common {
  * - `kind`: what calls of this model and request type used before.
  * - `isFast`: it will be served in fast mode, which has prices and rate limits of its own.
  * - `optimized`: the model that the caller asked for and what was changed since; undefined where nothing was.
+ * - `fallbacks`: the steps from the model that was to be asked to this one; undefined where it is that.
+ * - `race`: that of two attempts for one answer, once there is a second one.
  * - `ceilingNanoUsd`: what it may cost at most, once a budget has computed it.
  * - `cost`: what it cost, from its settlement on; `costOf` computes it once.
  * - `onContent`: what policies want to do at the first content of a stream.
@@ -224,6 +265,8 @@ export interface MessageAttempt extends Common {
   readonly kind: CallKind
   readonly isFast: boolean
   readonly optimized?: { readonly askedModel: string; readonly changes: ReadonlyArray<Change> } | undefined
+  readonly fallbacks?: ReadonlyArray<Fallback> | undefined
+  race?: Race | undefined
   ceilingNanoUsd?: number | undefined
   cost?: AttemptCost | undefined
   onContent?: ReadonlyArray<(now: number) => void> | undefined

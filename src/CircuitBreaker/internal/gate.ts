@@ -371,7 +371,7 @@ export class Gate {
       const { pollMillis, waitForHalfOpen } = this.settings
       const left = until - this.now()
       const mayWait = waitForHalfOpen && answer.isHalfOpen && left > 0 &&
-        until <= (attempt.context.deadline ?? Infinity)
+        until <= Math.min(attempt.context.deadline ?? Infinity, attempt.waitUntil ?? Infinity)
       if (!mayWait) return yield* this.refuse(attempt, answer)
       const news = (this.news ??= Deferred.makeUnsafe())
       const began = this.now()

@@ -13,7 +13,8 @@ import {
   ServerError
 } from "../../ClaudeError.ts"
 import type { Request } from "../../Request.ts"
-import { codeIn, isPage, part, saidIn, text, typeOf } from "./errorBody.ts"
+import { awsTypeOf, codeIn, codeNameIn, isPage, part, saidIn, text, typeOf } from "./errorBody.ts"
+import { whole } from "./misread.ts"
 import { redact, token } from "./redact.ts"
 import * as ResponseHeaders from "./responseHeaders.ts"
 import { Unsendable } from "./sendable.ts"
@@ -80,27 +81,23 @@ const kindOfType: Readonly<Record<string, Kind>> = {
   rate_limit_error: "rateLimit",
   overloaded_error: "overloaded",
   timeout_error: "server",
-  api_error: "server",
-  // What services of AWS call their errors, whatever their status.
-  ThrottlingException: "rateLimit",
-  TooManyRequestsException: "rateLimit",
-  LimitExceededException: "rateLimit",
-  RequestLimitExceeded: "rateLimit",
-  ServiceQuotaExceededException: "rateLimit",
-  ProvisionedThroughputExceededException: "rateLimit",
-  ServiceUnavailableException: "overloaded",
-  ModelNotReadyException: "overloaded",
-  ModelTimeoutException: "server",
-  ModelErrorException: "server",
-  ModelStreamErrorException: "server",
-  InternalServerException: "server",
-  InternalFailure: "server",
-  AccessDeniedException: "permission",
-  UnrecognizedClientException: "authentication",
-  InvalidSignatureException: "authentication",
-  MissingAuthenticationTokenException: "authentication",
-  ExpiredTokenException: "authentication"
+  api_error: "server"
 }
+
+/** What services of other clouds call their errors, whatever their status. */
+const kindsOfServices: ReadonlyArray<readonly [name: RegExp, kind: Kind]> = [
+  [/throttl|toomanyrequests|limit_?exceeded|quota_?exceeded|slowdown|resource_?exhausted/i, "rateLimit"],
+  [/unavailable|notready|overloaded/i, "overloaded"],
+  [/timeout|deadline_exceeded|^internal|modelerror|modelstreamerror/i, "server"],
+  [/accessdenied|permission_?denied/i, "permission"],
+  [
+    /unrecognizedclient|signature|authenticationtoken|expiredtoken|requestexpired|clienttoken|unauthenticated/i,
+    "authentication"
+  ]
+]
+
+const kindOfService = (name: string | undefined): Kind | undefined =>
+  name === undefined ? undefined : kindsOfServices.find(([pattern]) => pattern.test(name))?.[1]
 
 const kindOfStatus = (status: number): Kind => {
   if (status === 401) return "authentication"
@@ -116,7 +113,8 @@ const kindOf = (
   status: number | undefined,
   type: string | undefined,
   code: string | undefined,
-  message: string | undefined
+  message: string | undefined,
+  service: string | undefined
 ): Kind => {
   const byCode = code === undefined || !Object.hasOwn(kindOfCode, code) ? undefined : kindOfCode[code]
   if (byCode !== undefined) return byCode
@@ -125,7 +123,8 @@ const kindOf = (
     if (message !== undefined && creditMessage.test(message)) return "billing"
   }
   const byType = type === undefined || !Object.hasOwn(kindOfType, type) ? undefined : kindOfType[type]
-  if (byType !== undefined) return byType
+  const byName = byType ?? kindOfService(service)
+  if (byName !== undefined) return byName
   if (status !== undefined) return kindOfStatus(status)
   return type === "invalid_request_error" ? "badRequest" : "server"
 }
@@ -147,10 +146,12 @@ const emptiest = (limits: Limits | undefined): RateLimitError["limit"] => {
 /** What says something about limits, size or time, whoever wrote it. */
 const meantByAnybody: ReadonlySet<number> = new Set([408, 413, 429, 431])
 
-/** Whether a 4xx comes from somebody before the API, so that it says nothing about key and request. */
-const isForeign = (status: number | undefined, body: unknown, page: boolean): boolean =>
-  status !== undefined && status >= 400 && status < 500 && !meantByAnybody.has(status) &&
-  (page || status === 407 || (status === 403 && typeof body === "string"))
+/** Whether an error comes from somebody before the API, so that it says nothing about key and request. */
+const isForeign = (status: number | undefined, body: unknown, page: boolean, isChallenge: boolean): boolean => {
+  if (status === undefined || isChallenge) return isChallenge
+  return status >= 400 && status < 500 && !meantByAnybody.has(status) &&
+    (page || status === 407 || (status === 403 && !Predicate.isObject(body)))
+}
 
 /** What is told of an error: its text, and who answered where that was hardly the API. */
 const detailOf = (
@@ -167,11 +168,13 @@ const detailOf = (
 const fromReply = (reply: Reply, sent: Sent): ApiError => {
   const { headers, status } = reply
   const body: unknown = Array.isArray(reply.body) ? reply.body[0] : reply.body
-  const errorType = typeOf(body, headers)
+  const awsType = awsTypeOf(body, headers)
+  const type = typeOf(body)
+  const errorType = type ?? awsType
   const errorCode = text(part(part(part(body, "error"), "details"), "error_code"))
   const isPageBody = isPage(body, headers)
   const said = isPageBody ? undefined : saidIn(body)
-  const foreign = isForeign(status, body, isPageBody)
+  const foreign = isForeign(status, body, isPageBody, headers?.has("cf-mitigated") === true)
   const fields = {
     status,
     errorType: token(errorType, sent.secrets),
@@ -186,7 +189,9 @@ const fromReply = (reply: Reply, sent: Sent): ApiError => {
   }
   if (foreign) return new ConnectionError({ ...fields, reason: "malformed" })
   const key = { keyLabel: sent.key?.label, keyGroup: sent.key?.group }
-  const kind = kindOf(status ?? codeIn(body), errorType, errorCode, said)
+  // Some servers say 400 or 200 of everything, and what it was in the body.
+  const meant = status === undefined || status === 400 ? codeIn(body) ?? status : status
+  const kind = kindOf(meant, errorType, errorCode, said, awsType ?? codeNameIn(body))
   switch (kind) {
     case "authentication":
     case "permission":
@@ -291,21 +296,20 @@ const isTimeout = (error: unknown, depth = 0): boolean =>
 export const fromFetch = (error: unknown, sent: Sent): ApiError =>
   fromConnection(error, { reason: isTimeout(error) ? "timeout" : "unknown", billed: "unknown" }, sent)
 
-const parsed: (text: string) => Option.Option<unknown> = Option.liftThrowable(JSON.parse)
-
 /** An answer that is none of the statuses 2xx, with what was read of its body. */
 export const fromResponse = (status: number, headers: Headers, said: string, sent: Sent): ApiError => {
   if (status < 400) {
     return new ConnectionError({
       reason: "malformed",
       status,
+      detail: `${sent.baseUrl} redirects, and nothing is sent elsewhere`,
       requestId: sent.requestId,
       // The API redirects nobody.
       billed: "no",
       attempts: sent.attempts
     })
   }
-  const value = Option.getOrUndefined(parsed(said)) ?? undefined
+  const value = Option.getOrUndefined(whole(said)) ?? undefined
   const body = value ?? (said === "" ? undefined : said)
   // A body that is not the API's comes from a proxy that did not reach it, unless it says that it waited for the API in vain.
   const isDoubtful = waitedInVain.has(status) && !Predicate.isObject(value)

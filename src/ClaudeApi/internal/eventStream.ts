@@ -10,7 +10,7 @@ export type Broken =
 
 /**
  * - `feed` takes bytes as they arrive and returns the events that are complete.
- * - `end` returns the event that lacks its end, once the body has ended.
+ * - `end` returns the event that lacks its end, once the body has ended. An answer that said why it stopped is whole then, without `message_stop` too.
  * - `begun` and `whole` are true once `message_start` and `message_stop` were among them; what follows is ignored.
  * - `broken` says what is wrong, once something is; `feed` still returned the events before it.
  */
@@ -26,19 +26,21 @@ const parse = (data: string): Result.Result<unknown, unknown> => Result.try((): 
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
 
-/** Whether a delta has the fields that we read. */
-const isDelta = (delta: Record<string, unknown>): boolean => {
+/** What a delta brings in the field that we read of its type. */
+const broughtBy = (delta: Record<string, unknown>): unknown => {
   switch (delta["type"]) {
     case "text_delta":
-      return typeof delta["text"] === "string"
+      return delta["text"]
     case "input_json_delta":
-      return typeof delta["partial_json"] === "string"
+      return delta["partial_json"]
     case "signature_delta":
-      return typeof delta["signature"] === "string"
+      return delta["signature"]
     default:
-      return true
+      return ""
   }
 }
+
+const isNothing = (value: unknown): boolean => value === null || value === undefined
 
 /** The types that are known, and whether an event of them has the fields that we read. */
 const known: ReadonlyMap<string, (event: Record<string, unknown>) => boolean> = new Map([
@@ -46,7 +48,8 @@ const known: ReadonlyMap<string, (event: Record<string, unknown>) => boolean> = 
   ["content_block_start", (event) => typeof event["index"] === "number" && isObject(event["content_block"])],
   [
     "content_block_delta",
-    (event) => typeof event["index"] === "number" && isObject(event["delta"]) && isDelta(event["delta"])
+    (event) =>
+      typeof event["index"] === "number" && isObject(event["delta"]) && typeof broughtBy(event["delta"]) === "string"
   ],
   ["content_block_stop", (event) => typeof event["index"] === "number"],
   ["message_delta", (event) => isObject(event["delta"])],
@@ -84,6 +87,19 @@ const validPrefix = (bytes: Iterable<number>): string => {
   return text
 }
 
+/** Whether an event says nothing: some servers send `null` for a delta, or for its text, that is empty. */
+const saysNothing = ({ content_block, delta }: Record<string, unknown>, type: string): boolean =>
+  type === "content_block_delta"
+    ? isNothing(delta) || (isObject(delta) && isNothing(broughtBy(delta)))
+    : type === "content_block_start" && isNothing(content_block)
+
+/** Blocks that a message has at its start already, as events of their own. */
+const eventsOf = (content: ReadonlyArray<unknown>): ReadonlyArray<Record<string, unknown>> =>
+  content.filter(isObject).flatMap((content_block, index) => [
+    { type: "content_block_start", index, content_block },
+    { type: "content_block_stop", index }
+  ])
+
 /** The events of one answer, in their order. */
 class Sequence {
   events: Array<Event> = []
@@ -91,6 +107,10 @@ class Sequence {
   whole = false
   broken: Broken | undefined
   private id: unknown
+  /** The block that was begun last; undefined before the first one. */
+  private index: number | undefined
+  /** The answer said why it stopped: all of its content has come. */
+  private hasStopped = false
   private readonly pings: boolean
 
   constructor(pings: boolean) {
@@ -107,35 +127,78 @@ class Sequence {
 
   /** Takes one event as it came; the type inside its data decides what it is, and its name where there is none. */
   take(name: string, data: string): void {
-    if (data === "" && name !== "error") return
+    if (data === "") {
+      // The two that mean something without any data.
+      if (name === "error") this.broken = { _tag: "Refused", body: "" }
+      else if (name === "message_stop") this.add({ type: name }, name)
+      return
+    }
     const parsed = parse(data)
     if (name === "error") this.broken = { _tag: "Refused", body: Result.getOrElse(parsed, () => data) }
     else if (Result.isSuccess(parsed) && isObject(parsed.success)) {
       const { type } = parsed.success
       if (typeof type === "string") this.add(parsed.success, type)
       else this.add(known.has(name) ? { ...parsed.success, type: name } : parsed.success, name)
-    } else if (known.has(name) || (name === "" && data !== "[DONE]")) this.malformed()
+      // What keeps a connection alive may be anything, but an object that cannot be read was an event.
+    } else if (name === "message_stop") this.add({ type: name }, name)
+    else if (known.has(name) || (name === "" && Result.isFailure(parsed) && data.startsWith("{"))) this.malformed()
   }
 
-  private add(event: Record<string, unknown>, type: string): void {
+  /** An event with what some servers leave out; undefined where it says nothing, or is none. */
+  private mended(event: Record<string, unknown>, type: string): Record<string, unknown> | undefined {
+    if (saysNothing(event, type)) return undefined
+    const { delta, index } = event
+    if (type === "message_delta" && isNothing(delta)) return { ...event, delta: {} }
+    const place = isNothing(index)
+      ? type === "content_block_start" ? (this.index ?? -1) + 1 : this.index
+      : typeof index === "string" && /^\d{1,9}$/.test(index)
+      ? Number(index)
+      : undefined
+    const mended = place === undefined ? event : { ...event, index: place }
+    if (known.get(type)?.(mended) === true) return mended
+    this.malformed()
+    return undefined
+  }
+
+  private add(given: Record<string, unknown>, type: string): void {
     const isWellFormed = known.get(type)
     if (isWellFormed === undefined) {
-      if (isError(event)) this.broken = { _tag: "Refused", body: event }
-      else if (type === "") this.malformed()
-      else if (type !== "ping" || this.pings) this.events.push(event as unknown as Event) // types to come
+      if (isError(given)) this.broken = { _tag: "Refused", body: given }
+      // Of types to come, save what has no type at all.
+      else if (type !== "" && (type !== "ping" || this.pings)) this.events.push(given as unknown as Event)
       return
     }
-    if (!isWellFormed(event)) return this.malformed()
-    if (type === "message_start") {
-      const { id } = event["message"] as Record<string, unknown> // it is well formed
-      if (this.begun && id !== this.id) return this.malformed("another answer began before this one was complete")
-      // A start that is repeated says nothing new.
-      if (this.begun) return
-      this.begun = true
-      this.id = id
-    } else if (!this.begun) return this.malformed()
+    const event = isWellFormed(given) ? given : this.mended(given, type)
+    if (event === undefined) return
+    if (type === "message_start") return this.start(event)
+    if (!this.begun) return this.malformed()
+    if (type === "content_block_start") this.index = Number(event["index"])
+    else if (type === "message_delta") {
+      this.hasStopped ||= !isNothing((event["delta"] as Record<string, unknown>)["stop_reason"]) // it is well formed
+    }
     this.events.push(event as unknown as Event) // it is well formed
     this.whole = type === "message_stop"
+  }
+
+  private start(event: Record<string, unknown>): void {
+    const message = event["message"] as Record<string, unknown> // it is well formed
+    const { content, id } = message
+    if (this.begun) {
+      // A start that is repeated says nothing new; without a name, one amid content may be of any answer.
+      const isSame = id === this.id && (!isNothing(id) || this.index === undefined)
+      return isSame ? undefined : this.malformed("another answer began before this one was complete")
+    }
+    this.begun = true
+    this.id = id
+    const has = Array.isArray(content) && content.length > 0
+    this.events.push((has ? { ...event, message: { ...message, content: [] } } : event) as unknown as Event) // as above
+    if (has) { for (const block of eventsOf(content)) this.add(block, String(block["type"])) }
+  }
+
+  /** The body has ended. What cannot be read at its end was cut; what had stopped before is whole. */
+  end(): void {
+    if (this.broken?._tag === "Malformed") this.broken = undefined
+    if (this.hasStopped && !this.isOver) this.add({ type: "message_stop" }, "message_stop")
   }
 
   taken(): Array<Event> {
@@ -220,8 +283,7 @@ export const decoder = (maxEventSize: number, pings = false): Decoder => {
       whole(unfinished.join(""))
       whole("")
       unfinished = []
-      // What cannot be read was cut.
-      if (sequence.broken?._tag === "Malformed") sequence.broken = undefined
+      sequence.end()
       return sequence.taken()
     },
     begun: () => sequence.begun,

@@ -16,7 +16,7 @@ import { type Attempt, type ModelRefusal, Outcome } from "../../Attempt.ts"
 import { type ApiError, isApiError } from "../../ClaudeError.ts"
 import * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
-import { isPageType, looksLikePage } from "./errorBody.ts"
+import { isErrorBody, isPageType, looksLikePage, saysError } from "./errorBody.ts"
 import * as Failures from "./failures.ts"
 import * as Misread from "./misread.ts"
 import { harmlessName, token } from "./redact.ts"
@@ -216,6 +216,12 @@ export const named = (self: Exchange, name: string | null | undefined): string |
     ? name
     : token(name, Failures.secretsOf(self))
 
+/** A usage without names of models that may be something else. What they used stays, and has no price. */
+export const harmless = (self: Exchange, usage: Usage.Usage): Usage.Usage =>
+  usage.others === undefined
+    ? usage
+    : { ...usage, others: usage.others.map((other) => ({ ...other, model: named(self, other.model) ?? "unknown" })) }
+
 /** Makes the request. */
 export type Make = (self: Exchange) => Wire | Promise<Wire>
 
@@ -342,19 +348,22 @@ export const decoded = <A extends object>(
     const whole = Misread.whole(text)
     if (Option.isSome(whole)) return decoded(self, whole, text, type, is)
     if (isPageType(type) || looksLikePage(text)) return Effect.fail(Failures.page(self))
-    return Effect.fail(/^application\/json\b/.test(type) ? Failures.truncated(self, "yes") : Failures.malformed(self))
+    const isCut = /^application\/json\b/.test(type) || Misread.isCut(text)
+    return Effect.fail(isCut ? Failures.truncated(self, "yes") : Failures.malformed(self))
   }
   const { value } = body
   if (Array.isArray(value)) return decoded(self, Option.some(value[0]), text, type, is)
   if (!Predicate.isObject(value)) return Effect.fail(Failures.malformed(self))
-  if ("error" in value && value.error !== null) return Effect.fail(Failures.refused(self, value))
-  return is(value) ? Effect.succeed(value) : Effect.fail(Failures.malformed(self))
+  if (is(value) && (!("error" in value) || !saysError(value))) return Effect.succeed(value)
+  const cleaned = Misread.cleaned(value)
+  if (is(cleaned) && !saysError(value)) return Effect.succeed(cleaned)
+  return Effect.fail(isErrorBody(value, self.headers) ? Failures.refused(self, value) : Failures.other(self, value))
 }
 
 /** Records that the whole answer arrived. */
 export const completed = (self: Exchange, { isEstimated, model, refusal, stopReason, usage }: Used): void => {
   self.attempt.outcome = Outcome.Completed({
-    usage,
+    usage: usage.others === undefined ? usage : harmless(self, usage),
     model: model === self.attempt.model ? model : named(self, model),
     stopReason: stopReason === "end_turn" ? stopReason : named(self, stopReason),
     limits: self.limits,
@@ -374,7 +383,7 @@ export const failed = (self: Exchange, used: Used, cause: Cause.Cause<ApiError |
     } else if (isApiError(reason.error)) {
       const { hasHiddenOutput, model, usage } = used
       self.attempt.outcome = Outcome.Failed({
-        usage,
+        usage: harmless(self, usage),
         error: reason.error,
         limits: self.limits,
         model: named(self, model),

@@ -6,6 +6,8 @@ import type { Attempt, Limits } from "../../Attempt.ts"
 import { type ApiError, type Billed, ConnectionError } from "../../ClaudeError.ts"
 import type { Request } from "../../Request.ts"
 import * as ApiErrors from "./apiError.ts"
+import { part, text } from "./errorBody.ts"
+import { redact } from "./redact.ts"
 
 export type TimeLimit = NonNullable<ConnectionError["limit"]>
 
@@ -60,6 +62,12 @@ export const malformed = (self: Asked, billed: Billed = "unknown", detail?: stri
     billed,
     attempts: self.attempt.number
   })
+
+/** JSON that is neither an answer nor an error of the API, with its message if it has one. Anything else of it may be an answer. */
+export const other = (self: Asked, body: unknown): ConnectionError => {
+  const said = text(part(body, "message")) ?? text(part(body, "detail"))
+  return malformed(self, "unknown", said === undefined ? undefined : redact(said, self.request, secretsOf(self)))
+}
 
 /** A page, which the API does not write. */
 export const page = (self: Asked): ConnectionError =>

@@ -23,26 +23,33 @@ const endOfObject = (text: string): number => {
   return 0
 }
 
-/** The message that events add up to, or the error among them. */
-const ofEvents = (text: string): Option.Option<unknown> => {
+/** What events add up to: a message or the error among them where they are whole. */
+const ofEvents = (text: string): { readonly begun: boolean; readonly body: Option.Option<unknown> } => {
   const decoder = EventStream.decoder(Infinity)
   const accumulator = accumulate()
   for (const event of [...decoder.feed(new TextEncoder().encode(text)), ...decoder.end()]) accumulator.add(event)
   const broken = decoder.broken()
-  if (decoder.whole()) return Option.fromUndefinedOr(accumulator.message())
-  return broken?._tag === "Refused" ? Option.some({ error: {}, ...Object(broken.body) }) : Option.none()
+  const body = decoder.whole()
+    ? Option.fromUndefinedOr(accumulator.message())
+    : broken?._tag === "Refused"
+    ? Option.some({ error: {}, ...Object(broken.body) })
+    : Option.none()
+  return { begun: decoder.begun(), body }
 }
+
+/** Whether a text is a stream of events that was cut. */
+export const isCut = (text: string): boolean => !/^\s*[{[<]/.test(text) && ofEvents(text).begun
 
 /** The one value that a body is: JSON, whatever follows it, or what a stream of events adds up to. */
 export const whole = (text: string): Option.Option<unknown> =>
   parsed(text).pipe(
-    Option.orElse(() => /^\s*\{/.test(text) ? parsed(text.slice(0, endOfObject(text))) : ofEvents(text))
+    Option.orElse(() => /^\s*\{/.test(text) ? parsed(text.slice(0, endOfObject(text))) : ofEvents(text).body)
   )
 
-/** Whether a body that starts like this is JSON, which no stream of events starts like. */
-export const isJson = (bytes: Uint8Array): boolean => {
+/** What a body that starts like this is: no stream of events starts like JSON or a page. */
+export const kindOf = (bytes: Uint8Array): "json" | "page" | "events" => {
   const first = bytes.find((byte) => byte > 0x20)
-  return first === 0x7b || first === 0x5b
+  return first === 0x7b || first === 0x5b ? "json" : first === 0x3c ? "page" : "events"
 }
 
 /** The text of a body. */
@@ -51,6 +58,9 @@ export const textOf = (chunks: ReadonlyArray<Uint8Array>): string => {
   return chunks.map((chunk) => utf8.decode(chunk, { stream: true })).join("") + utf8.decode()
 }
 
+/** What was not produced for the answer: marks of the API, and what its tools gave. */
+const isAdded = ({ type }: ContentBlock): boolean => (type as string) === "fallback" || String(type).endsWith("_result")
+
 /** What an answer used that does not report it: its output is counted from what is in it. */
 export const counted = (
   { estimate, facts }: MessageAttempt,
@@ -58,7 +68,8 @@ export const counted = (
   reported: Usage.Usage
 ): Usage.Usage => {
   if (reported.outputTokens > 0) return reported
-  const text = content.map((block) => block.type === "text" ? block.text : JSON.stringify(block)).join("")
+  const text = content.map((block) => isAdded(block) ? "" : block.type === "text" ? block.text : JSON.stringify(block))
+    .join("")
   return { ...reported, outputTokens: Math.min(Estimate.textTokens(text, facts.tokenizer), estimate.maxOutputTokens) }
 }
 
@@ -85,6 +96,15 @@ const growing = (block: ContentBlock): readonly [start: object, ...deltas: Reado
     return [{ ...block, input: {} }, { type: "input_json_delta", partial_json: JSON.stringify(block.input) }]
   }
   return [block]
+}
+
+/** A body without what some servers put where the API has nothing: `null` for content, or among it. */
+export const cleaned = (body: object): object => {
+  if (!("content" in body) || (body.content !== null && !Array.isArray(body.content))) return body
+  const content: ReadonlyArray<unknown> = body.content ?? []
+  return body.content !== null && !content.includes(null)
+    ? body
+    : { ...body, content: content.filter(Predicate.isNotNull) }
 }
 
 /** A message as the stream of events that adds up to it. */

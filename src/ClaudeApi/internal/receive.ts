@@ -3,6 +3,7 @@ import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import type { MessageAttempt, ModelRefusal, Outcome } from "../../Attempt.ts"
@@ -55,6 +56,10 @@ const isEmptyText = (event: Event): boolean =>
 
 type MessageDelta = Extract<Event, { readonly type: "message_delta" }>
 
+/** Whether the totals of an answer leave one of its inferences out. What came over the wire may be anything. */
+const isBesideTotals = (iteration: unknown): boolean =>
+  Predicate.hasProperty(iteration, "type") && iteration.type !== "message" && iteration.type !== "fallback_message"
+
 /** The part of a streamed answer that has arrived. */
 class Received implements Exchange.Used {
   private readonly clock: Clock.Clock
@@ -62,6 +67,8 @@ class Received implements Exchange.Used {
   private readonly maxOutputTokens: number
   private readonly hidden: HiddenOutput
   private readonly askedTtl: () => "5m" | "1h" | undefined
+  private totals: Usage.Usage = Usage.zero
+  private iterations: ReadonlyArray<Usage.Iteration> | undefined
   private reported: Usage.Usage = Usage.zero
   private counted = 0
   private text = ""
@@ -70,6 +77,7 @@ class Received implements Exchange.Used {
   refusal: ModelRefusal | undefined
   /** The input that was reported first. */
   private inputTokens: number | null | undefined
+  private hasStopped = false
   /** The answer said how much output there was in the end. */
   private hasTotal = false
   /** What was used was not reported in full, so some of it is an estimate. */
@@ -94,11 +102,11 @@ class Received implements Exchange.Used {
   take(events: ReadonlyArray<Event>): ReadonlyArray<Event> {
     for (const event of events) {
       if (event.type !== "content_block_delta" || event.delta.type !== "text_delta") {
-        this.hidden.take(event, this.clock.currentTimeMillisUnsafe())
+        this.hidden.take(event, Exchange.elapsed(this.clock))
       }
       switch (event.type) {
         case "message_start":
-          this.reported = Usage.fromReported(event.message.usage ?? {}, this.askedTtl)
+          this.report(event.message.usage ?? {})
           this.inputTokens = event.message.usage?.input_tokens
           this.model = stringOf(event.message.model)
           break
@@ -118,14 +126,28 @@ class Received implements Exchange.Used {
     return events
   }
 
+  /** What is reported later overwrites totals. Inferences that the totals leave out stay where they are not repeated. */
+  private report(usage: Usage.Reported): void {
+    const { iterations } = usage
+    if (Array.isArray(iterations) && iterations.length > 0) this.iterations = iterations
+    else if (this.iterations !== undefined) this.iterations = this.iterations.filter(isBesideTotals)
+    this.totals = Usage.merge(this.totals, { ...usage, iterations: undefined }, this.askedTtl)
+    this.reported = this.iterations === undefined
+      ? this.totals
+      : Usage.merge(this.totals, { iterations: this.iterations }, this.askedTtl)
+  }
+
   private end(delta: MessageDelta["delta"], usage: MessageDelta["usage"] | null | undefined): void {
-    this.reported = Usage.merge(this.reported, usage ?? {}, this.askedTtl)
-    this.stopReason = stringOf(delta.stop_reason)
-    this.refusal = refusalOf(delta, !this.hasOutput)
-    this.hasTotal = (delta.stop_reason ?? undefined) !== undefined &&
-      Usage.isWhole({ input_tokens: 0, output_tokens: usage?.output_tokens })
-    this.isEstimated = !this.hasTotal ||
-      !Usage.isWhole({ input_tokens: usage?.input_tokens ?? this.inputTokens, output_tokens: 0 })
+    this.report(usage ?? {})
+    this.inputTokens = usage?.input_tokens ?? this.inputTokens
+    // There may be several, and what one says the next need not repeat.
+    this.hasStopped ||= (delta.stop_reason ?? undefined) !== undefined
+    this.stopReason = stringOf(delta.stop_reason) ?? this.stopReason
+    this.refusal = refusalOf(delta, !this.hasOutput) ?? this.refusal
+    // No content comes of no output.
+    this.hasTotal ||= this.hasStopped && Usage.isWhole({ input_tokens: 0, output_tokens: usage?.output_tokens }) &&
+      (this.reported.outputTokens > 0 || !this.hasOutput)
+    this.isEstimated = !this.hasTotal || !Usage.isWhole({ input_tokens: this.inputTokens, output_tokens: 0 })
   }
 
   private count(): number {
@@ -136,20 +158,20 @@ class Received implements Exchange.Used {
 
   /** The model produced output that was not shown, and no total covers it. */
   get hasHiddenOutput(): boolean {
-    return !this.hasTotal && this.hidden.tokens(this.clock.currentTimeMillisUnsafe()) > 0
+    return !this.hasTotal && this.hidden.tokens(Exchange.elapsed(this.clock)) > 0
   }
 
   /** As reported; before the final total, output is counted from what arrived, and estimated where it cannot be seen. */
   get usage(): Usage.Usage {
     if (this.hasTotal) return this.reported
-    const produced = this.count() + this.hidden.tokens(this.clock.currentTimeMillisUnsafe())
+    const produced = this.count() + this.hidden.tokens(Exchange.elapsed(this.clock))
     const outputTokens = Math.min(produced, this.maxOutputTokens)
     return outputTokens > this.reported.outputTokens ? { ...this.reported, outputTokens } : this.reported
   }
 
   /** Nothing is produced for this reader from here on. */
   close(): void {
-    this.hidden.close(this.clock.currentTimeMillisUnsafe())
+    this.hidden.close(Exchange.elapsed(this.clock))
   }
 }
 
@@ -157,7 +179,7 @@ class Received implements Exchange.Used {
 const aborted = (exchange: Exchange.Exchange, received: Received): Outcome => ({
   _tag: "Aborted",
   get usage() {
-    return received.usage
+    return Exchange.harmless(exchange, received.usage)
   },
   get limits() {
     return exchange.limits
@@ -177,13 +199,13 @@ type Events = Arr.NonEmptyReadonlyArray<Event>
 
 /**
  * Pulls events out of the body, until `message_stop` is among them. A body that is one JSON value is read as the message or the error that it
- * is; `isTyped` says that its head calls it a stream of events.
+ * is; `type` is what its head calls it.
  */
 const pull = (
   exchange: Exchange.Exchange,
   received: Received,
   reader: ReadableStreamDefaultReader<Uint8Array>,
-  isTyped: boolean,
+  type: string,
   pings: boolean
 ): Pull.Pull<Events, ApiError> => {
   const decoder = EventStream.decoder(exchange.bounds.maxBytes, pings)
@@ -233,7 +255,11 @@ const pull = (
   }
 
   const chunk = (bytes: Uint8Array): Pull.Pull<Events, ApiError> => {
-    if (!isBegun && Misread.isJson(bytes)) json = []
+    if (!isBegun) {
+      const kind = Misread.kindOf(bytes)
+      if (kind === "page") return Effect.fail(Failures.page(exchange))
+      if (kind === "json") json = []
+    }
     isBegun = true
     if (json === undefined) return decoded(bytes)
     json.push(bytes)
@@ -265,7 +291,11 @@ const pull = (
 
   /** A body without any event is no answer, unless it is called one. */
   const cut = (): ApiError =>
-    decoder.begun() || isTyped ? Failures.truncated(exchange, "unknown") : Failures.malformed(exchange)
+    isPageType(type) && !decoder.begun()
+      ? Failures.page(exchange)
+      : decoder.begun() || type.startsWith("text/event-stream")
+      ? Failures.truncated(exchange, "unknown")
+      : Failures.malformed(exchange)
 
   return next
 }
@@ -292,10 +322,8 @@ export const stream = (
       Effect.onError(effect, (cause) => Effect.sync(() => Exchange.failed(exchange, received, cause)))
     const response = yield* recorded(Chunks.head(exchange, make))
     const type = (response.headers.get("content-type") ?? "").toLowerCase()
-    if (isPageType(type)) return yield* recorded(Effect.fail(Failures.page(exchange)))
     if (response.body === null) return yield* recorded(Effect.fail(Failures.malformed(exchange)))
-    const isTyped = type.startsWith("text/event-stream")
     return Stream.fromPull(
-      Effect.succeed(recorded(pull(exchange, received, response.body.getReader(), isTyped, bounds.pings)))
+      Effect.succeed(recorded(pull(exchange, received, response.body.getReader(), type, bounds.pings)))
     )
   }))

@@ -8,19 +8,22 @@ const maxWaitMillis = 366 * 24 * 60 * 60 * 1000
 const wait = (millis: number): Duration.Duration | undefined =>
   Number.isFinite(millis) && millis > 0 && millis <= maxWaitMillis ? Duration.millis(Math.ceil(millis)) : undefined
 
-/** The three spellings of a date in HTTP, and that of ISO. */
+/** The three spellings of a date in HTTP, those of mail, and that of ISO. */
 const dates = new RegExp(
   [
-    String.raw`(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,\s+[\w :-]+?GMT`,
+    String
+      .raw`(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,\s+)?\d{1,2}[ -][a-z]{3}[ -]\d{2,4}\s+[\d:]+(?:\s+(?:GMT|UTC?|Z|[+-]\d\d:?\d\d))?`,
     String.raw`(?:mon|tue|wed|thu|fri|sat|sun)\s+[a-z]{3}\s+\d{1,2}\s+[\d:]+\s+\d{4}`,
-    String.raw`\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)?`
+    String.raw`\d{4}-\d\d-\d\d[T ][\d:.]+(?:Z|[+-]\d\d:?\d\d)?`
   ].join("|"),
   "gi"
 )
 
 /** The time of a date, in milliseconds since the epoch; where it names no zone it is of GMT. */
-const timeOf = (date: string): number =>
-  Date.parse(/GMT|Z$|[+-]\d\d:?\d\d$/i.test(date) ? date : `${date}${date.includes("T") ? "Z" : " GMT"}`)
+const timeOf = (date: string): number => {
+  const zoned = /(?:GMT|UTC?|Z|[+-]\d\d:?\d\d)$/i.test(date.replace(/^\d{4}-\d\d-\d\d/, ""))
+  return Date.parse(zoned ? date : `${date}${/^\d{4}-/.test(date) ? "Z" : " GMT"}`)
+}
 
 /** The longest of several waits. */
 const longest = (waits: ReadonlyArray<Duration.Duration | undefined>): Duration.Duration | undefined =>
@@ -30,18 +33,38 @@ const longest = (waits: ReadonlyArray<Duration.Duration | undefined>): Duration.
     undefined
   )
 
-const number = (text: string): number => /^\s*[-+]?[\d.]+\s*$/.test(text) ? Number.parseFloat(text) : NaN
+/** A number with its unit, in milliseconds; one without is so many of `unit`. */
+const timespan =
+  /(?<![\w.-])\+?(\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})\s*(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)?(?![\w.])/gi
+
+const units: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000 }
+
+const millisOf = (amount: string, unit: string, unitMillis: number): number =>
+  Number(amount) *
+  (unit === "" ? unitMillis : /^(ms|mil)/i.test(unit) ? 1 : units[unit.charAt(0).toLowerCase()] ?? 1000)
+
+/** Seconds since the epoch in 2001, and milliseconds: no wait is that long. */
+const firstEpoch = 1e9
+const firstEpochMillis = 1e12
 
 /** Longer values are no header of a server in its right mind. */
 const maxLength = 256
 
+/** All spans of time in a text, as waits from `from` on. */
+const waitsIn = (text: string, unitMillis: number, from: number): ReadonlyArray<Duration.Duration | undefined> =>
+  Array.from(text.matchAll(timespan), ([, amount = "", unit = ""]) => {
+    const value = Number(amount)
+    if (unit !== "" || value < firstEpoch) return wait(millisOf(amount, unit, unitMillis))
+    return wait((value < firstEpochMillis ? value * 1000 : value) - from)
+  })
+
 /**
- * `retry-after-ms`, else `retry-after` in seconds, as an HTTP date or as an ISO date; the longest of several. A date counts from the `Date` of
- * the same response, since the clock of the server may differ from ours. Undefined where there is none, or one that is invalid or in the past.
+ * `retry-after-ms`, else `retry-after` in seconds (or with a unit), as a date of HTTP, mail or ISO, or as a time since the epoch; the longest of several. A time
+ * counts from the `Date` of the same response, since the clock of the server may differ from ours. Undefined where there is none, or one that is invalid or in
+ * the past.
  */
 export const retryAfter = (headers: Headers, now: number): Duration.Duration | undefined => {
-  const millis = (headers.get("retry-after-ms") ?? "").slice(0, maxLength).split(",")
-  const inMillis = longest(millis.map((text) => wait(number(text))))
+  const inMillis = longest(waitsIn((headers.get("retry-after-ms") ?? "").slice(0, maxLength), 1, now))
   if (inMillis !== undefined) return inMillis
   const text = (headers.get("retry-after") ?? "").slice(0, maxLength)
   if (text === "") return undefined
@@ -49,7 +72,7 @@ export const retryAfter = (headers: Headers, now: number): Duration.Duration | u
   const from = Number.isNaN(sent) ? now : sent
   return longest([
     ...(text.match(dates) ?? []).map((date) => wait(timeOf(date) - from)),
-    ...text.replace(dates, "").split(",").map((text) => wait(number(text) * 1000))
+    ...waitsIn(text.replace(dates, ","), 1000, from)
   ])
 }
 

@@ -4,9 +4,11 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { wrongHeader } from "./sendable.ts"
 
-/** The routes begin with their version, and some write it into the base URL too. */
-export const withoutRoute = (baseUrl: string): string =>
-  baseUrl.trim().replace(/\/+$/, "").replace(/\/v1(\/messages)?$/, "")
+/** The routes of the API, with the slashes around them. */
+const route = /(?:\/+v1)+(?:\/+(?:messages(?:\/+(?:count_tokens|batches))?|models|complete|files))?\/*$/i
+
+/** The routes begin with their version, and some write it, or all of one, into the base URL too. */
+export const withoutRoute = (baseUrl: string): string => baseUrl.trim().replace(route, "").replace(/\/+$/, "")
 
 const isBaseUrl = (text: string): boolean => {
   if (!URL.canParse(text)) return false

@@ -66,11 +66,11 @@ export const make = Effect.fnUntraced(function*(
       Effect.updateService(CallContext, (context) => withBetas(context, ready.request)),
       Effect.mapError(Errors.toAiError(method))
     )
-    const { attempts, message } = report
+    const { attempts, billedBefore, message } = report
     Telemetry.describeReport(provider.span, report)
     if (isObject && unreadable.has(String(message.stop_reason))) {
       yield* Effect.mapError(
-        MessageStream.completeText(message, attempts, report.costNanoUsd),
+        MessageStream.completeText(message, attempts, report.costNanoUsd, billedBefore),
         Errors.toAiError(method)
       )
     }

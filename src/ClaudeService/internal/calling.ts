@@ -14,6 +14,7 @@ import type { ClaudeApi } from "../../ClaudeApi.ts"
 import type { ApiError, CallError, InputRejectedError, Refusal } from "../../ClaudeError.ts"
 import * as CostOptimizer from "../../CostOptimizer.ts"
 import * as Estimate from "../../Estimate.ts"
+import type { Course, Fallback } from "../../Fallback.ts"
 import * as InputSanitizer from "../../InputSanitizer.ts"
 import type { KeyPool } from "../../KeyPool.ts"
 import * as Model from "../../Model.ts"
@@ -35,30 +36,35 @@ export interface Parts {
   readonly changed: Changed
   readonly monitor: Pick<Monitor.Monitor["Service"], "call">
   readonly kinds: Attempt.CallKinds
+  readonly fallback: Fallback["Service"]
 }
 
 /** Makes the calls of a service that are answered as a whole. */
 export const make = Effect.fnUntraced(function*(parts: Parts) {
-  const { api, book, changed, kinds, mayMove, monitor, perAttempt, retries } = parts
+  const { api, book, changed, fallback, kinds, mayMove, monitor, perAttempt, retries } = parts
   const { lookup } = yield* Model.Catalogue
-  const { begin, beginMessage, sanitize, start } = yield* beginnings(kinds)
+  const { begin, beginMessage, sanitize, start } = yield* beginnings(kinds, fallback)
 
   /** Runs the attempts of a call, each under its policies. */
   const run = <T extends Attempt.Attempt, A>(
     call: Monitor.Call,
     base: Omit<T, "number">,
-    send: (attempt: T, progress: Progress) => Effect.Effect<A, ApiError>
+    send: (attempt: T, progress: Progress) => Effect.Effect<A, ApiError>,
+    course?: Course
   ): Effect.Effect<A, CallError> => {
     let last: T | undefined
     return retries.retry(
       (progress) => {
         const { moves, number } = progress
-        const attempt = last = { ...base, number, moves, previous: last && previousOf(last) } as T // `base` has the rest
+        const now = course?.base ?? base
+        const previous = last && previousOf(last, now.model)
+        const attempt = last = { ...now, number, moves, previous } as T // `now` has the rest
         return call.attempt(attempt, Attempt.guard(perAttempt, attempt, Effect.suspend(() => send(attempt, progress))))
       },
       (error) => mayMove(last, error),
       call,
-      changed
+      changed,
+      course
     )
   }
 
@@ -67,7 +73,10 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
       bounded,
       (context) =>
         monitor.call(start("chat", request.model, context, request), (call) =>
-          Effect.flatMap(beginMessage(request, context, call, false), ({ base }) => run(call, base, api.send)))
+          Effect.flatMap(
+            beginMessage(request, context, call, false),
+            ({ base, course }) => run(call, base, api.send, course)
+          ))
     )
 
   const createWithReport = (request: Request): Effect.Effect<CallReport, CallError> =>
@@ -80,7 +89,7 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
             const sent = run(recorder, call.base, (attempt: Attempt.MessageAttempt, progress) => {
               last = [attempt, progress]
               return api.send(attempt)
-            })
+            }, call.course)
             return Effect.zipWith(sent, Clock.currentTimeMillis, (message, now) => ({
               ...reportOf(book, call, ...last, now),
               message
@@ -108,7 +117,7 @@ export const make = Effect.fnUntraced(function*(parts: Parts) {
 })
 
 /** How calls begin: what all attempts of one share. */
-const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
+const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds, fallback: Fallback["Service"]) {
   const sanitizer = yield* InputSanitizer.InputSanitizer
   const optimizer = yield* CostOptimizer.CostOptimizer
   const run = (yield* Random.nextIntBetween(0, 36 ** 10)).toString(36).padStart(10, "0")
@@ -174,7 +183,10 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds) {
       isFast: request.speed === "fast" && Model.isFast(facts, request.speed),
       optimized: changes.length === 0 ? undefined : { askedModel: asked.model, changes }
     }
-    return { base, advice, began }
+    const course = fallback.rules.length === 0 && context.fallback === undefined
+      ? undefined
+      : fallback.follow(base, (model) => kinds.of(model, context.requestType), (step) => call.fellBack(step))
+    return { base, advice, began, course }
   })
 
   return { begin, beginMessage, sanitize: sanitizer.sanitize, start }

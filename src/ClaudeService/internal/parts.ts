@@ -12,6 +12,8 @@ import * as ClaudeApi from "../../ClaudeApi.ts"
 import type { Refusal } from "../../ClaudeError.ts"
 import * as CostLedger from "../../CostLedger.ts"
 import * as CostOptimizer from "../../CostOptimizer.ts"
+import * as Fallback from "../../Fallback.ts"
+import * as Hedge from "../../Hedge.ts"
 import * as InputSanitizer from "../../InputSanitizer.ts"
 import { MaxRetryAfter } from "../../internal/maxRetryAfter.ts"
 import * as KeyPool from "../../KeyPool.ts"
@@ -29,6 +31,8 @@ interface Known {
   readonly retry: readonly [RetryPolicy.RetryPolicy, RetryPolicy.Options]
   readonly limiter: readonly [RateLimiter.RateLimiter, RateLimiter.Options]
   readonly breaker: readonly [CircuitBreaker.CircuitBreaker, CircuitBreaker.Options]
+  readonly fallback: readonly [Fallback.Fallback, Fallback.Options]
+  readonly hedge: readonly [Hedge.Hedge, Hedge.Options]
   readonly prices: readonly [PriceBook.PriceBook, PriceBook.Options]
   readonly budget: readonly [Budget.Budget, Budget.Options]
   readonly ledger: readonly [CostLedger.CostLedger, CostLedger.Options]
@@ -78,6 +82,8 @@ export interface KeyOptions extends KeyPool.Options {
  * - `retry`: retries what another attempt can change, within a budget that all calls share. Default on.
  * - `limiter`: paces attempts within the rate limits. Default on; limits are learned from the API's headers.
  * - `breaker`: refuses calls while the API is down. Default on.
+ * - `fallback`: other models for calls that the one asked for cannot answer now. Default none.
+ * - `hedge`: a second attempt for streams whose first content is late. Default off.
  * - `prices`: what calls cost. Default the published prices.
  * - `budget`: limits in US dollars. Default none.
  * - `ledger`: a row for each attempt that was sent. Default the last 10,000 rows, in memory.
@@ -248,6 +254,8 @@ export const layer = (parts: AnyParts): Layer.Layer<PartsServices, unknown, unkn
     part(parts.retry, RetryPolicy.layer),
     part(parts.limiter, RateLimiter.layer),
     part(parts.breaker, CircuitBreaker.layer),
+    part(parts.fallback, Fallback.layer),
+    part(parts.hedge, (options?: Hedge.Options) => options === undefined ? Hedge.layerOff : Hedge.layer(options)),
     part(parts.budget, (options?: Budget.Options) => options === undefined ? Budget.layerOff : Budget.layer(options)),
     part(parts.ledger, CostLedger.layer),
     part(

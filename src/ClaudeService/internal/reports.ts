@@ -2,6 +2,8 @@
 import type { Message } from "@anthropic-ai/sdk/resources/messages"
 import * as Duration from "effect/Duration"
 import * as Attempt from "../../Attempt.ts"
+import type { Billed } from "../../ClaudeError.ts"
+import type { Course } from "../../Fallback.ts"
 import type { PriceBook } from "../../PriceBook.ts"
 import type { Progress } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
@@ -11,9 +13,10 @@ import * as Usage from "../../Usage.ts"
  *
  * - `attempts`: requests sent; `waits` are those before the second and later ones.
  * - `latency`: from the start of the call, waits included; for a stream, to its end.
+ * - `fallbacks`: the steps from the model asked for to the one that served it, and those that passed a model over.
  * - `model`: the one that served it, as the answer names it.
  * - `costNanoUsd`: what its last attempt cost, in integer nano-dollars; undefined where its model has no price. Attempts before it that
- *   failed are in the ledger.
+ *   failed are in the ledger; `billedBefore` is the worst of what they cost.
  * - `changes`: what the optimizer did to the request; `advice`: what the caller might do.
  *
  * @category models
@@ -26,9 +29,11 @@ export interface Report {
   readonly waits: ReadonlyArray<Duration.Duration>
   readonly latency: Duration.Duration
   readonly keyLabel: string | undefined
+  readonly fallbacks: ReadonlyArray<Attempt.Fallback>
   readonly model: string
   readonly usage: Usage.Usage
   readonly costNanoUsd: number | undefined
+  readonly billedBefore: Billed
   readonly changes: ReadonlyArray<Attempt.Change>
   readonly advice: ReadonlyArray<Attempt.Change>
 }
@@ -58,6 +63,8 @@ export interface MessageCall {
   readonly base: Omit<Attempt.MessageAttempt, "number">
   readonly advice: ReadonlyArray<Attempt.Change>
   readonly began: number
+  /** The other models that it may go on to. */
+  readonly course: Course | undefined
 }
 
 /** What a call took, once its last attempt has settled. */
@@ -65,21 +72,24 @@ export const reportOf = (
   book: PriceBook["Service"],
   { advice, base, began }: MessageCall,
   attempt: Attempt.MessageAttempt,
-  { waitedMillis }: Progress,
+  { billed, waitedMillis }: Progress,
   now: number
 ): Report => {
-  const { key, number, outcome } = attempt
+  const { fallbacks = [], key, model, number, outcome, race } = attempt
   const cost = Attempt.costOf(book, attempt, now)
   return {
     callId: base.callId,
     requestId: "requestId" in outcome ? outcome.requestId : "error" in outcome ? outcome.error.requestId : undefined,
-    attempts: outcome._tag === "NotSent" ? number - 1 : number,
+    // The second of two has the number behind that of the first, whichever of them this is.
+    attempts: outcome._tag === "NotSent" ? number - 1 : race === undefined ? number : race.first + 1,
     waits: waitedMillis.map((millis) => Duration.millis(millis)),
     latency: Duration.millis(now - began),
     keyLabel: key?.label,
-    model: cost?.model ?? base.model,
+    fallbacks,
+    model: cost?.model ?? model,
     usage: outcome._tag === "NotSent" ? Usage.zero : outcome.usage,
     costNanoUsd: cost?.cost?.nanoUsd,
+    billedBefore: billed,
     changes: base.optimized?.changes ?? [],
     advice
   }

@@ -27,6 +27,7 @@ import type { PriceBook } from "../../PriceBook.ts"
 import type { Request } from "../../Request.ts"
 import type { Changed, Progress, RetryPolicy } from "../../RetryPolicy.ts"
 import * as Usage from "../../Usage.ts"
+import type * as Hedging from "./hedging.ts"
 import { previousOf } from "./previous.ts"
 import { type MessageCall, reportOf, type StreamReport } from "./reports.ts"
 
@@ -38,6 +39,8 @@ type EventPull = Pull.Pull<Events, ApiError | Refusal>
 interface Opened {
   readonly attempt: Attempt.MessageAttempt
   readonly progress: Progress
+  /** Settles it, and ends its request. */
+  readonly close: Effect.Effect<void>
   readonly first: ReadonlyArray<MessageStream.Event>
   readonly rest: EventPull
 }
@@ -112,7 +115,14 @@ const afterContent = (
 }
 
 /** Before any attempt. */
-const none: Progress = { number: 1, moves: 0, waitedMillis: [], billed: "no", lastError: undefined }
+const none: Progress = {
+  number: 1,
+  moves: 0,
+  waitedMillis: [],
+  billed: "no",
+  lastError: undefined,
+  beside: { sent: 0 }
+}
 
 interface Parts {
   readonly book: PriceBook["Service"]
@@ -135,6 +145,7 @@ interface Parts {
     call: Call,
     stream: boolean
   ) => Effect.Effect<MessageCall, InputRejectedError>
+  readonly hedged: Hedging.Hedged
 }
 
 /** How far a stream got: to its first attempt, to its first content, or to a failure before that. */
@@ -150,7 +161,7 @@ const endOf = (phase: Phase, outcome: Attempt.Outcome): StreamReport["outcome"] 
     : "aborted"
 
 /** Makes the streams of a service: each attempt under its policies, up to its first content retried transparently. */
-export const make = ({ api, begin, book, changed, mayMove, monitor, perAttempt, retries, start }: Parts) => {
+export const make = ({ api, begin, book, changed, hedged, mayMove, monitor, perAttempt, retries, start }: Parts) => {
   /** Opens a stream up to its first content; a failure gives back all that its policies took. */
   const open = (
     call: Call,
@@ -166,14 +177,15 @@ export const make = ({ api, begin, book, changed, mayMove, monitor, perAttempt, 
             attempt,
             Stream.toPull(Attempt.guardStream(perAttempt, attempt, api.stream(attempt))).pipe(
               Effect.flatMap((rest) =>
-                Effect.map(restore(untilContent(rest)), (first) => ({ attempt, progress, first, rest }))
+                Effect.map(restore(untilContent(rest)), (first) => ({
+                  attempt,
+                  progress,
+                  first,
+                  rest,
+                  close: Scope.close(scope, Exit.void)
+                }))
               ),
-              Effect.tap(() =>
-                Effect.map(Clock.currentTimeMillis, (now) => {
-                  Attempt.contentArrived(attempt, now)
-                  call.contentArrived(now)
-                })
-              )
+              Effect.tap(() => Effect.map(Clock.currentTimeMillis, (now) => Attempt.contentArrived(attempt, now)))
             )
           ).pipe(
             Scope.provide(scope),
@@ -192,6 +204,7 @@ export const make = ({ api, begin, book, changed, mayMove, monitor, perAttempt, 
           Effect.gen(function*() {
             const scope = yield* Effect.scope
             const call = yield* begin(request, context, recorded, true)
+            const { course } = call
             let phase: Phase = "waiting"
             let last: readonly [Attempt.MessageAttempt, Progress] | undefined
             let failure: unknown
@@ -215,15 +228,23 @@ export const make = ({ api, begin, book, changed, mayMove, monitor, perAttempt, 
               retries.retry(
                 (progress) => {
                   const { moves, number } = progress
-                  const previous = last && previousOf(last[0])
-                  const attempt: Attempt.MessageAttempt = { ...call.base, number, moves, previous }
+                  const { base } = course ?? call
+                  const previous = last && previousOf(last[0], base.model)
+                  const attempt: Attempt.MessageAttempt = { ...base, number, moves, previous }
                   last = [attempt, progress]
-                  return open(recorded, attempt, progress, scope)
+                  const opened = hedged(attempt, progress, recorded, (one) =>
+                    open(recorded, one, progress, scope))
+                  return Effect.tap(opened, ({ attempt }) =>
+                    Effect.map(Clock.currentTimeMillis, (now) => {
+                      last = [attempt, progress]
+                      recorded.contentArrived(now)
+                    }))
                 },
                 (error) =>
                   mayMove(last?.[0], error),
                 recorded,
-                changed
+                changed,
+                course
               ),
               (exit) =>
                 Effect.sync(() => {

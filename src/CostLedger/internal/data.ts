@@ -11,9 +11,9 @@ const nanoUsd = Schema.NullOr(Schema.Int)
  *
  * - `at`: when it was sent, in milliseconds since the epoch. It decides the price and the day.
  * - `latencyMillis`: from there to its end; for a stream, as long as it was read.
- * - `askedModel`, `sentModel`, `model`: the model that the caller asked for, the one that the optimizer sent, and the one that served it and is
+ * - `askedModel`, `sentModel`, `model`: the model that the caller asked for, the one that the optimizer or a fallback sent, and the one that served it and is
  *   charged, by its id where an alias was sent; the one that was sent where no answer named one.
- * - `rules`: the optimizer rules that were applied; `optimizerSavedNanoUsd`: their estimated saving.
+ * - `rules`: the optimizer rules that were applied, and `fallback:` with the reason where another model was asked for one of `Fallback.Cause`, `hedge` for the second attempt at a late stream; `optimizerSavedNanoUsd`: their estimated saving.
  * - `nanoUsd`: integer nano-dollars; null, never zero, where the model has no price.
  * - `cacheSavedNanoUsd`: what caching saved, negative where its writes cost more than its reads saved.
  * - `confidence`: `exact` as the API reported it, `derived` from an answer that was cut short, `estimated` where nothing came back.

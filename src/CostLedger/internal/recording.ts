@@ -75,32 +75,23 @@ const usageOf = (usage: Usage): Usage => {
   return { ...rest, inferenceGeo, serviceTier, speed }
 }
 
+export const isEmpty = (tags: Row["tags"]): boolean => {
+  for (const _ in tags) return false
+  return true
+}
+
 const noTags: Row["tags"] = {}
 const noRules: Row["rules"] = []
 
 const tagsOf = (tags: Readonly<Record<string, string>>): Row["tags"] => {
+  if (isEmpty(tags)) return noTags
   const entries = Object.entries(tags)
-  if (entries.length === 0) return noTags
   return Object.fromEntries(entries.slice(0, maxTags).map(([name, value]) => [nameOf(name), nameOf(value)]))
 }
 
 type Ended = Exclude<Outcome, { readonly _tag: "NotSent" }>
 
-const endOf = (outcome: Ended): Pick<Row, "outcome" | "error" | "stopReason" | "billed" | "requestId"> => {
-  const billed = billedOf(outcome)
-  switch (outcome._tag) {
-    case "Aborted":
-      return { outcome: "aborted", billed, requestId: storable(outcome.requestId) }
-    case "Failed": {
-      const { _tag: error, requestId } = outcome.error
-      return { outcome: "failed", error, billed, requestId: storable(requestId) }
-    }
-    case "Completed": {
-      const { requestId, stopReason } = outcome
-      return { outcome: "completed", stopReason: storable(stopReason), billed, requestId: storable(requestId) }
-    }
-  }
-}
+const outcomes = { Aborted: "aborted", Failed: "failed", Completed: "completed" } as const
 
 /** What is written of an attempt that was sent. */
 const rowOf = (
@@ -111,7 +102,13 @@ const rowOf = (
   latencyMillis: number,
   catalogue: Catalogue
 ): Row => {
-  const { context, optimized } = attempt
+  const { context, fallbacks, optimized, race } = attempt
+  const isSecond = race !== undefined && race.first !== attempt.number
+  const rules = optimized === undefined
+    ? noRules
+    : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule))
+  // Models are named by programs, and this row says which one was asked.
+  const [left] = fallbacks?.flatMap((step) => step.skipped === undefined ? [step] : []).slice(-1) ?? []
   return {
     callId: storable(attempt.callId),
     attempt: attempt.number,
@@ -122,10 +119,12 @@ const rowOf = (
     requestType: named(context.requestType),
     tags: tagsOf(context.tags),
     key: named(attempt.key?.label),
-    askedModel: named(optimized?.askedModel ?? attempt.model),
+    askedModel: named(optimized?.askedModel ?? fallbacks?.[0]?.from ?? attempt.model),
     sentModel: named(attempt.model),
     model: named(cost.model === attempt.model ? attempt.facts.id : catalogue.lookup(cost.model).id),
-    rules: optimized === undefined ? noRules : optimized.changes.slice(0, maxTags).map(({ rule }) => storable(rule)),
+    rules: left === undefined && !isSecond
+      ? rules
+      : [...rules, ...(left === undefined ? [] : [`fallback:${left.because}`]), ...(isSecond ? ["hedge"] : [])],
     optimizerSavedNanoUsd: optimized === undefined
       ? null
       : amount(optimized.changes.reduce((sum, { savedNanoUsd = 0 }) => sum + savedNanoUsd, 0)),
@@ -133,7 +132,11 @@ const rowOf = (
     nanoUsd: amount(cost.cost?.nanoUsd),
     cacheSavedNanoUsd: amount(cost.cost?.cacheSavedNanoUsd),
     confidence: cost.confidence,
-    ...endOf(outcome)
+    outcome: outcomes[outcome._tag],
+    error: outcome._tag === "Failed" ? outcome.error._tag : undefined,
+    stopReason: outcome._tag === "Completed" ? storable(outcome.stopReason) : undefined,
+    billed: billedOf(outcome),
+    requestId: storable(outcome._tag === "Failed" ? outcome.error.requestId : outcome.requestId)
   }
 }
 
@@ -164,6 +167,21 @@ export const make = (
       return feed.subscribers === 0 ? written : Effect.andThen(feed.publish(row), written)
     })
   })
+}
+
+/** Writes rows straight into a store in memory. */
+export const direct = (store: Memory): Writer => {
+  let evictedRows = 0
+  return {
+    write: (row) =>
+      Effect.suspend(() => {
+        const evicted = store.write(row)
+        evictedRows += evicted
+        return evicted > 0 && evictedRows === evicted ? evicting : Effect.void
+      }),
+    flush: Effect.void,
+    status: () => ({ pendingRows: 0, lostRows: 0, evictedRows, isDown: false })
+  }
 }
 
 /** Writes each row at once to a store in this process. A row that such a store fails to take is lost. */
@@ -213,6 +231,22 @@ const evict = (rows: Rows, maxRows: number, maxBytes: number): number => {
   return evicted
 }
 
+/** Takes in rows, and gives how many older ones were evicted. */
+const add = (rows: Rows, added: ReadonlyArray<Row>, maxRows: number, maxBytes: number): number => {
+  const { byAttempt } = rows
+  let evicted = 0
+  for (const row of added) {
+    const name = `${row.attempt} ${row.callId}`
+    if (byAttempt.has(name)) continue
+    const bytes = bytesOf(row)
+    rows.bytes += bytes
+    if (byAttempt.size >= maxRows || rows.bytes > maxBytes) evicted += evict(rows, maxRows, maxBytes)
+    byAttempt.set(name, { id: ++rows.lastId, row, bytes })
+    rows.byTime = undefined
+  }
+  return evicted
+}
+
 /**
  * Runs a command on rows in memory and returns the rows to go on with: the reference of every store. It takes the rows over and may change them in
  * place; `undefined` is none. `maxRows` and `maxBytes` bound them: the first written are evicted, a 64th at a time.
@@ -227,27 +261,25 @@ export const step = (
   maxBytes: number = Infinity
 ): readonly [Rows, Reply] => {
   if (command._tag !== "Write") return [rows, run(rows, command)]
-  const { byAttempt } = rows
-  let evicted = 0
-  for (const row of command.rows) {
-    const name = `${row.attempt} ${row.callId}`
-    if (byAttempt.has(name)) continue
-    const bytes = bytesOf(row)
-    rows.bytes += bytes
-    if (byAttempt.size >= maxRows || rows.bytes > maxBytes) evicted += evict(rows, maxRows, maxBytes)
-    byAttempt.set(name, { id: ++rows.lastId, row, bytes })
-    rows.byTime = undefined
-  }
-  return [rows, { _tag: "Write", evicted }]
+  return [rows, { _tag: "Write", evicted: add(rows, command.rows, maxRows, maxBytes) }]
 }
 
-/** The step of a store in memory. */
-export const inMemory = (maxRows: number, maxBytes: number): Step => {
-  let rows: Rows | undefined
-  return (command) =>
-    Effect.sync(() => {
-      const [next, reply] = step(rows, command, maxRows, maxBytes)
-      rows = next
-      return reply
-    })
+/** A store in memory. */
+export class Memory {
+  readonly isLocal = true
+  private readonly maxRows: number
+  private readonly maxBytes: number
+  private readonly rows: Rows = { byAttempt: new Map(), byTime: undefined, lastId: 0, bytes: 0 }
+
+  constructor(maxRows: number, maxBytes: number) {
+    this.maxRows = maxRows
+    this.maxBytes = maxBytes
+  }
+
+  readonly step: Step = (command) => Effect.sync(() => step(this.rows, command, this.maxRows, this.maxBytes)[1])
+
+  /** Takes in a row, and gives how many were evicted. */
+  write(row: Row): number {
+    return add(this.rows, [row], this.maxRows, this.maxBytes)
+  }
 }

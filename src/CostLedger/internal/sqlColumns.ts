@@ -4,11 +4,7 @@ import * as Schema from "effect/Schema"
 import type { Field, Figures } from "../../CostReport.ts"
 import * as Sums from "../../internal/figures.ts"
 import { Row } from "./data.ts"
-
-const isEmpty = (tags: Row["tags"]): boolean => {
-  for (const _ in tags) return false
-  return true
-}
+import { isEmpty } from "./recording.ts"
 
 /**
  * Each column with its type and what a row has for it. Integers are as wide as they get. What is usual is null, which takes no room: no

@@ -1,8 +1,8 @@
 import type { ToolResultBlockParam } from "@anthropic-ai/sdk/resources/messages"
+import { incompatibility } from "../../internal/incompatibility.ts"
 import * as Model from "../../Model.ts"
 import type { Block, Request } from "../../Request.ts"
 import type * as Usage from "../../Usage.ts"
-import { incompatibility } from "./incompatibility.ts"
 import type { Matcher, Rule, RuleContext } from "./Rule.ts"
 import { blocksOf, breakpoints, expectedOutput, hasBreakpoints, matches, priceOf } from "./Rule.ts"
 

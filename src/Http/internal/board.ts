@@ -29,6 +29,8 @@ export type Step =
         | "AttemptEnded"
         | "Retrying"
         | "Moved"
+        | "FellBack"
+        | "Hedged"
         | "GaveUp"
     }
   >
@@ -76,8 +78,11 @@ const maxChanges = 500
 /** A call that waited so long is worth a look. */
 const longWaitMillis = 1_000
 
-const isNotable = ({ latencyMillis, moves, retries, status, waits }: Monitor.CallRecord, slowMillis: number): boolean =>
-  status !== "success" || retries + moves > 0 || latencyMillis > slowMillis ||
+const isNotable = (
+  { latencyMillis, moves, retries, status, waits, fallbacks }: Monitor.CallRecord,
+  slowMillis: number
+): boolean =>
+  status !== "success" || retries + moves + fallbacks.length > 0 || latencyMillis > slowMillis ||
   waits.reduce((sum, { millis }) => sum + millis, 0) >= longWaitMillis
 
 interface Followed {

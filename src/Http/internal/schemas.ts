@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { InputFinding } from "../../ClaudeError.ts"
 import { Detail } from "../../Health.ts"
+import { labels } from "../../internal/metrics.ts"
 import type * as Monitor from "../../Monitor.ts"
 import { Usage } from "../../Usage.ts"
 import type * as Board from "./board.ts"
@@ -19,6 +20,15 @@ const Phase = Schema.Literals(["closed", "open", "halfOpen"])
 const Fault = Schema.Literals(["caller", "policy", "provider", "own"])
 
 const wait = { for: Schema.Literals(["limits", "key", "circuit", "retry"]), millis: Schema.Finite }
+
+/** A step to another model. */
+const fallback = {
+  from: Schema.String,
+  to: Schema.String,
+  because: Schema.Literals(labels.fallback),
+  changes: Schema.Array(Schema.String),
+  skipped: maybeString
+}
 
 const CallRecord = Schema.Struct({
   callId: Schema.String,
@@ -41,6 +51,8 @@ const CallRecord = Schema.Struct({
   attempts: Schema.Finite,
   retries: Schema.Finite,
   moves: Schema.Finite,
+  fallbacks: Schema.Array(Schema.Struct(fallback)),
+  hedges: Schema.Finite,
   keyLabel: maybeString,
   usage: Usage,
   costNanoUsd: maybeNumber,
@@ -68,6 +80,8 @@ const steps = {
   },
   Retrying: { error: Schema.String, waitMillis: Schema.Finite },
   Moved: { error: Schema.String, keyLabel: maybeString },
+  FellBack: fallback,
+  Hedged: { lateMillis: Schema.Finite },
   GaveUp: { error: Schema.String, reason: Schema.Literals(["retries", "retry_budget", "deadline", "retry_after"]) }
 }
 

@@ -105,10 +105,11 @@ export class Pool {
     const moves = attempt.moves ?? 0
     const tried = triedBy(attempt.previous, moves - 1)
     const { busy, doubtful, free, until } = this.search(attempt, tried, now)
-    const all = [free, soonest(busy, scopeOf(attempt), now), doubtful].find(Arr.isReadonlyArrayNonEmpty)
+    const others = attempt.otherThan === undefined ? [] : free.filter(({ key }) => key.group !== attempt.otherThan)
+    const all = [others, free, soonest(busy, scopeOf(attempt), now), doubtful].find(Arr.isReadonlyArrayNonEmpty)
     if (all === undefined) return { until }
     const member = this.pick(attempt, all, now)
-    attempt.patience = this.patience(member, [...free, ...busy], all === free, tried, moves)
+    attempt.patience = this.patience(member, [...free, ...busy], free.includes(member), tried, moves)
     return member
   }
 
@@ -157,7 +158,7 @@ export class Pool {
     now: number
   ): Effect.Effect<Member, NoUsableKeyError> {
     const { maxQueue, maxRetryAfterMillis } = this.settings
-    const { deadline = Infinity } = attempt.context
+    const deadline = Math.min(attempt.context.deadline ?? Infinity, attempt.waitUntil ?? Infinity)
     const isNewsDue = until === Infinity && this.news?.isReading === true
     const end = isNewsDue ? Math.min(deadline, began + maxNewsMillis) : until
     const mayWait = isNewsDue ? now < end : until < deadline && until - began <= maxRetryAfterMillis

@@ -20,7 +20,16 @@ const maxLength = 500
 /** A region, the vendor, the model, and a version with sizes. */
 const bedrock = /^(?:[a-z]+(?:-[a-z]+)*\.)?anthropic\.([a-z0-9.-]+?)(?:-v\d+)?(?::[a-z0-9]+)*$/
 
+/** The same without its vendor. */
+const bedrockVersion = /^(claude-[a-z0-9.-]+?)-v\d+(?::[a-z0-9]+)+$/
+
 const vertex = /^([a-z0-9.-]+)@(\d{8}|default|latest)?$/
+
+/** What gateways put around a model: the vendor or a product before it, a variant or a route behind it. */
+const gateway = /^(?:anthropic(?:--?|:)|databricks-)?(claude-[a-z0-9.-]+?)(?:-latest|\[[a-z0-9]+\]|:[a-z]+)?$/
+
+/** Older names have the version before the line. */
+const reordered = /^claude-(\d+(?:-\d{1,2})?)-([a-z]+)(?=-\d{8}$|$)/
 
 const platformOfPath = (path: string): Platform =>
   /bedrock/.test(path) ? "bedrock" : /vertex|publishers\/anthropic/.test(path) ? "vertex" : /azure|foundry/.test(path)
@@ -30,12 +39,12 @@ const platformOfPath = (path: string): Platform =>
 /** Undefined for what could be a name of the API itself. */
 export const foreign = (id: string): Foreign | undefined => {
   if (id.length > maxLength) return undefined
-  const lower = id.toLowerCase()
+  const lower = id.trim().toLowerCase().replace(/\/versions\/[^/]+$/, "")
   const last = lower.slice(lower.lastIndexOf("/") + 1)
-  const ofBedrock = bedrock.exec(last)
+  const ofBedrock = bedrock.exec(last) ?? bedrockVersion.exec(last)
   const ofVertex = vertex.exec(last)
-  const [, name = last, date] = ofBedrock ?? ofVertex ?? []
-  const plain = name.replaceAll(".", "-")
+  const [, name = last, date] = ofBedrock ?? ofVertex ?? gateway.exec(last) ?? []
+  const plain = name.replaceAll(".", "-").replace(reordered, "claude-$2-$1")
   if (plain === id) return undefined
   const isDated = date !== undefined && date.length === 8
   return {

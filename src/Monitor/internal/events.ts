@@ -58,6 +58,8 @@ export type Status = "success" | "error" | "cancelled"
  * - `firstTokenMillis`: from the start of the call to the first content of a stream.
  * - `overheadMillis`: the time that was spent neither at the API nor waiting.
  * - `attempts`: how many were sent; `retries` and `moves` are those that followed a failure.
+ * - `fallbacks`: the steps from one model to another, those that passed one over included; the first 32.
+ * - `hedges`: second attempts at late streams.
  * - `usage`, `costNanoUsd`: of all attempts together; the cost is in integer nano-dollars, and undefined where an attempt has no price.
  * - `changes`: the rules of the optimizer that changed the request.
  * - `user`, `tenant`, `requestType`, `priority`, `metadata`: what `CallContext` said; `metadata` are its tags.
@@ -86,6 +88,8 @@ export interface CallRecord {
   readonly attempts: number
   readonly retries: number
   readonly moves: number
+  readonly fallbacks: ReadonlyArray<Attempt.Fallback>
+  readonly hedges: number
   readonly keyLabel: string | undefined
   readonly usage: Usage
   readonly costNanoUsd: number | undefined
@@ -111,6 +115,8 @@ interface OfAttempt {
  * - `Waited`: a wait is over.
  * - `Retrying`: a failed attempt will be followed by another after the wait.
  * - `Moved`: a failed attempt is followed at once by another with another key.
+ * - `FellBack`: a failed attempt is followed at once by another at another model, or that model was passed over; `attempt` is the one that failed.
+ * - `Hedged`: a second attempt is made beside one that showed no content after so many milliseconds; `attempt` is the second.
  * - `GaveUp`: there is no further attempt although one might have helped.
  * - `FirstContent`: the first content of a stream has arrived, so many milliseconds after the call began.
  * - `CircuitChanged`, `KeyChanged`, `BudgetEvent`, `InputFound`: what the policies tell, as in their own streams.
@@ -145,6 +151,8 @@ export type Happening =
   } & OfAttempt
   | { readonly _tag: "Retrying"; readonly error: string; readonly waitMillis: number } & OfAttempt
   | { readonly _tag: "Moved"; readonly error: string; readonly keyLabel: string | undefined } & OfAttempt
+  | { readonly _tag: "Hedged"; readonly lateMillis: number } & OfAttempt
+  | { readonly _tag: "FellBack" } & OfAttempt & Attempt.Fallback
   | {
     readonly _tag: "GaveUp"
     readonly error: string

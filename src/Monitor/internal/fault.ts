@@ -1,6 +1,6 @@
 /** Whose fault a failure is. */
 import * as Cause from "effect/Cause"
-import type { StreamError } from "../../ClaudeError.ts"
+import type { ApiError, StreamError } from "../../ClaudeError.ts"
 
 /**
  * Whose fault a failure is.
@@ -58,3 +58,22 @@ export const ofError = (error: unknown): Failure => {
 /** Undefined where nothing failed but somebody stopped waiting. */
 export const ofCause = (cause: Cause.Cause<unknown>): Failure | undefined =>
   Cause.hasInterruptsOnly(cause) ? undefined : ofError(Cause.squash(cause))
+
+/** The label of a retry after an error. */
+export const retryReason = (error: ApiError): string =>
+  error._tag === "RateLimitError"
+    ? "rate_limit"
+    : error._tag === "ConnectionError"
+    ? "connection"
+    : error._tag === "ServerError"
+    ? error.overloaded ? "overloaded" : "server"
+    : "other"
+
+export const succeeded = { status: "success", failure: undefined } as const
+
+export const failureOf = (
+  cause: Cause.Cause<unknown>
+): { readonly status: "cancelled" | "error"; readonly failure: Failure | undefined } => ({
+  status: Cause.hasInterruptsOnly(cause) ? "cancelled" : "error",
+  failure: ofCause(cause)
+})

@@ -34,6 +34,8 @@ const fieldsOf = (record: CallRecord) => {
     attempts: record.attempts,
     retries: record.retries,
     moves: record.moves,
+    fallbacks: record.fallbacks.map(({ because, from, skipped, to }) => ({ from, to, because, skipped })),
+    hedges: record.hedges,
     key: record.keyLabel,
     user: record.user,
     tenant: record.tenant,
@@ -60,6 +62,6 @@ export const circuit = (
 export const write = (record: CallRecord): Effect.Effect<void> =>
   record.status === "error"
     ? Effect.logError(fieldsOf(record))
-    : record.retries + record.moves > 0
+    : record.retries + record.moves + record.fallbacks.length > 0
     ? Effect.logWarning(fieldsOf(record))
     : Effect.logInfo(fieldsOf(record))

@@ -1,6 +1,5 @@
 /** Records a call: its spans, its metrics, its events, and in the end its record. */
 import type { Message } from "@anthropic-ai/sdk/resources/messages"
-import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -8,37 +7,15 @@ import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import * as Attempt from "../../Attempt.ts"
-import type { CallContext } from "../../CallContext.ts"
 import type { ApiError, CircuitOpenError } from "../../ClaudeError.ts"
 import type { PriceBook } from "../../PriceBook.ts"
-import type { Request } from "../../Request.ts"
 import * as Usage from "../../Usage.ts"
-import type { CallRecord, GiveUp, Happening, Operation, Status, Wait } from "./events.ts"
-import { type Failure, ofCause, ofError } from "./fault.ts"
+import type { CallRecord, GiveUp, Happening, Status, Wait } from "./events.ts"
+import { type Failure, failureOf, ofCause, ofError, retryReason, succeeded } from "./fault.ts"
 import type { Conventions } from "./genAi.ts"
 import type { ModelSeries, Series } from "./series.ts"
 import { describeAttempt, describeCall, nanos } from "./spans.ts"
-
-/**
- * What a call is known by when it begins. `request` is that of a call for a message, as the caller made it.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Start {
-  readonly callId: string
-  readonly operation: Operation
-  readonly stream: boolean
-  readonly model: string
-  readonly context: CallContext
-  readonly request?: Request | undefined
-}
-
-/** What was asked at last, and what was answered. */
-export interface Exchanged {
-  readonly request: Request | undefined
-  readonly message: Message | undefined
-}
+import type { Exchanged, Start } from "./start.ts"
 
 /** What a recorder stands on. */
 export interface Surroundings {
@@ -62,27 +39,11 @@ export const within = <A, E, R>(span: Tracer.Span | undefined, run: Effect.Effec
 
 const outcomes = { NotSent: "refused", Aborted: "aborted", Failed: "failed", Completed: "completed" } as const
 
-/** The label of a retry after an error. */
-const retryReason = (error: ApiError): string =>
-  error._tag === "RateLimitError"
-    ? "rate_limit"
-    : error._tag === "ConnectionError"
-    ? "connection"
-    : error._tag === "ServerError"
-    ? error.overloaded ? "overloaded" : "server"
-    : "other"
-
-const succeeded = { status: "success", failure: undefined } as const
-
-const failureOf = (
-  cause: Cause.Cause<unknown>
-): { readonly status: Status; readonly failure: Failure | undefined } => ({
-  status: Cause.hasInterruptsOnly(cause) ? "cancelled" : "error",
-  failure: ofCause(cause)
-})
-
 const isMessage = (value: unknown): value is Message =>
   typeof value === "object" && value !== null && "type" in value && value.type === "message" && "id" in value
+
+/** The most steps between models that a record has. */
+const maxFallbacks = 32
 
 interface Waiting {
   readonly for: "retry" | "circuit"
@@ -110,6 +71,8 @@ export class Recorder {
   private sent = 0
   private retries = 0
   private moves = 0
+  private hedges = 0
+  private readonly fallbacks: Array<Attempt.Fallback> = []
   private firstTokenMillis: number | undefined
   /** What the last attempt gave, and what a stream has added up to. */
   private answer: unknown
@@ -291,6 +254,36 @@ export class Recorder {
     this.to.publish({ _tag: "GaveUp", callId: this.callId, attempt, error: error._tag, reason }, now)
   }
 
+  /** A second attempt is made, since the first showed no content after so many milliseconds. */
+  hedged({ number }: Attempt.Attempt, lateMillis: number): void {
+    const now = this.to.clock.currentTimeMillisUnsafe()
+    this.hedges++
+    this.event("claude.hedge", now, { "claude.attempt": number, "claude.late_seconds": lateMillis / 1_000 })
+    this.to.publish({ _tag: "Hedged", callId: this.callId, attempt: number, lateMillis }, now)
+  }
+
+  /** The one of two attempts that showed content first. */
+  won(attempt: Attempt.Attempt): void {
+    const isSecond = this.last === attempt
+    this.last = attempt
+    this.series.hedges[isSecond ? "won" : "lost"]!.updateUnsafe(1, this.to.services)
+  }
+
+  /** It goes on to another model, or passes one over. */
+  fellBack(step: Attempt.Fallback): void {
+    const { because, from, skipped, to } = step
+    const now = this.to.clock.currentTimeMillisUnsafe()
+    if (this.fallbacks.length < maxFallbacks) this.fallbacks.push(step)
+    if (skipped === undefined) this.to.series.of(from).fallbacks[because]!.updateUnsafe(1, this.to.services)
+    this.event("claude.fallback", now, {
+      "claude.fallback.from": from,
+      "claude.fallback.to": to,
+      "claude.reason": because,
+      ...(skipped === undefined ? undefined : { "claude.fallback.skipped": skipped })
+    })
+    this.to.publish({ _tag: "FellBack", callId: this.callId, attempt: this.last?.number ?? 1, ...step }, now)
+  }
+
   /** The first content of a stream has arrived. */
   contentArrived(): void {
     const now = this.now()
@@ -369,6 +362,8 @@ export class Recorder {
       attempts: this.sent,
       retries: this.retries,
       moves: this.moves,
+      fallbacks: this.fallbacks,
+      hedges: this.hedges,
       keyLabel: last?.key?.label,
       usage: this.usage,
       costNanoUsd: this.costNanoUsd,

@@ -122,6 +122,10 @@ export class ModelSeries {
   readonly attempts: Counters
   readonly retries: Counters
   readonly giveUps: Counters
+  /** From the first time on that a call left the model for another. */
+  private left: Counters | undefined
+  /** From the first second attempt on. */
+  private raced: Counters | undefined
   readonly firstToken: Metric.Histogram<number>
   private readonly requests: Counters
   private readonly tokens: Counters
@@ -153,6 +157,14 @@ export class ModelSeries {
     this.unpriced = counter(metrics.unpriced, { model })
     this.cacheSaved = counter(metrics.cacheSaved, { model })
     this.cacheMissed = counter(metrics.cacheMissed, { model })
+  }
+
+  get hedges(): Counters {
+    return this.raced ??= each(metrics.hedges, "outcome", labels.hedge, this.model)
+  }
+
+  get fallbacks(): Counters {
+    return this.left ??= each(metrics.fallbacks, "reason", labels.fallback, this.model)
   }
 
   /** A call has ended. */

@@ -87,11 +87,14 @@ export const describeCall = (
   set(span, "claude.fault", record.fault)
   span.attribute("claude.attempts", record.attempts)
   span.attribute("claude.retries", record.retries)
+  if (record.hedges > 0) span.attribute("claude.hedges", record.hedges)
   set(span, "claude.key", record.keyLabel)
   set(span, "claude.request_id", record.requestId)
   set(span, "claude.request_type", record.requestType)
   span.attribute("claude.priority", record.priority)
   if (record.changes.length > 0) span.attribute("claude.optimizer.rules", record.changes)
+  const taken = record.fallbacks.filter(({ skipped }) => skipped === undefined)
+  if (taken.length > 0) span.attribute("claude.fallbacks", taken.map(({ because, to }) => `${because} -> ${to}`))
 }
 
 /** One attempt, when it has settled. */

@@ -50,11 +50,14 @@ export interface Reserved {
  *   It ends within a bound and does not fail.
  * - `report`: takes note and returns; nobody waits for it to arrive.
  * - `levels`: as last seen.
+ * - `now`: the time, where the caller has just read it.
  * - `isShared`: other processes ask the same buckets.
+ *
+ * Buckets of this process answer as they are asked, and the effect has the answer already: ask where the effect is run.
  */
 export interface BucketSet {
   readonly isShared: boolean
-  readonly reserve: (limits: Limits, need: Need, leftMillis: number) => Effect.Effect<Reserved>
-  readonly report: (report: Report) => Effect.Effect<unknown>
+  readonly reserve: (limits: Limits, need: Need, leftMillis: number, now?: number) => Effect.Effect<Reserved>
+  readonly report: (report: Report, now?: number) => Effect.Effect<unknown>
   readonly levels: Effect.Effect<Levels>
 }

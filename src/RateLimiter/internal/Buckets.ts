@@ -244,23 +244,30 @@ export const step = (state: State | undefined, batch: Batch, now: number): reado
 const maxStates = 10_000
 
 /** A store in the memory of this process. */
-export const memory = Effect.map(Clock.Clock, (clock) => {
-  const states = new BoundedMap<string, State>(maxStates)
+export class Memory {
+  readonly isLocal = true
+  private readonly states = new BoundedMap<string, State>(maxStates)
   /** Attempts of one group come in runs. */
-  let last: { readonly key: string; readonly state: State } | undefined
-  const stateOf = ({ burstMillis, key }: Batch, now: number): State => {
-    const state = states.get(key) ?? make(burstMillis, now)
-    states.set(key, state)
-    last = { key, state }
+  private last: { readonly key: string; readonly state: State } | undefined
+  private readonly clock: Clock.Clock
+
+  constructor(clock: Clock.Clock) {
+    this.clock = clock
+  }
+
+  readonly step = (batch: Batch): Effect.Effect<Reply> => Effect.sync(() => this.stepNow(batch))
+
+  stepNow(batch: Batch, now = this.clock.currentTimeMillisUnsafe()): Reply {
+    const state = this.last?.key === batch.key ? this.last.state : this.stateOf(batch, now)
+    return apply(state, batch, now)
+  }
+
+  private stateOf({ burstMillis, key }: Batch, now: number): State {
+    const state = this.states.get(key) ?? make(burstMillis, now)
+    this.states.set(key, state)
+    this.last = { key, state }
     return state
   }
-  return {
-    isLocal: true,
-    step: (batch: Batch) =>
-      Effect.sync(() => {
-        const now = clock.currentTimeMillisUnsafe()
-        const state = last?.key === batch.key ? last.state : stateOf(batch, now)
-        return apply(state, batch, now)
-      })
-  }
-})
+}
+
+export const memory = Effect.map(Clock.Clock, (clock) => new Memory(clock))

@@ -1,20 +1,20 @@
 /** The attempts of one group, which share buckets: admits at once where nobody waits and there is room, else in turn. */
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import { type Attempt, type Settle, waited } from "../../Attempt.ts"
-import { RateLimitedLocallyError } from "../../ClaudeError.ts"
+import type { RateLimitedLocallyError } from "../../ClaudeError.ts"
 import * as Metrics from "../../internal/metrics.ts"
 import { type Dimension, dimensions, plus, zero } from "./Amounts.ts"
 import type { BucketSet, Level, Levels, Need } from "./BucketSet.ts"
 import { flowOf, weightOf } from "./flows.ts"
 import * as InFlight from "./InFlight.ts"
 import type { Limits } from "./Limits.ts"
-import { giveBack, Line, type Refused, type Turn } from "./Line.ts"
+import { giveBack, Line, type Turn } from "./Line.ts"
+import { errorOf } from "./refusals.ts"
 import { capacityOf } from "./State.ts"
 import type { Ticket } from "./Store.ts"
 import { isConfigured, Window } from "./Window.ts"
@@ -122,8 +122,10 @@ export class Group {
   private window: Window | undefined
   /** From the first one on that must wait. */
   private line: Line | undefined
-  private readonly inFlight = new Set<InFlight.InFlight>()
-  private unlooked = this.inFlight.values()
+  /** Each knows its place, and the last takes that of one that leaves: a set takes 0.2 us longer for each attempt. */
+  private readonly inFlight: Array<InFlight.InFlight> = []
+  /** Who is looked at next. */
+  private unlooked = 0
   private oddAt = -Infinity
   private lookedAt = 0
   private gaugedAt = 0
@@ -199,6 +201,8 @@ export class Group {
     const need = this.buckets.isShared
       ? { ...alone, flow: flowOf(context), weight: weightOf(this.weights, context) }
       : alone
+    const isLookDue = this.inFlight.length > 0 && Math.abs(began - this.lookedAt) >= lookMillis
+    const looking = isLookDue ? this.look() : undefined
     const { size = 0, usage } = need
     const admitted = usage.inputTokens > size
       ? Effect.flatMap(
@@ -206,8 +210,7 @@ export class Group {
         (levels) => this.admitNeed(attempt, paced(need, size, this.limits, levels), began)
       )
       : this.admitNeed(attempt, need, began)
-    const isLookDue = this.inFlight.size > 0 && Math.abs(began - this.lookedAt) >= lookMillis
-    return isLookDue ? Effect.andThen(this.look(), admitted) : admitted
+    return looking === undefined ? admitted : Effect.andThen(looking, admitted)
   }
 
   private admitNeed(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
@@ -230,20 +233,34 @@ export class Group {
     this.admitted++
     this.asking++
     const { deadline = Infinity } = attempt.context
-    return Effect.flatMap(
+    return Effect.flatMapEager(
       this.buckets.reserve(
         this.limits,
         need,
-        Math.min(deadline - began, attempt.patience ?? Infinity, this.maxPauseMillis)
+        Math.min(
+          deadline - began,
+          attempt.patience ?? Infinity,
+          (attempt.waitUntil ?? Infinity) - began,
+          this.maxPauseMillis
+        ),
+        began
       ),
       ({ reservation }) => {
         this.asking--
         if (reservation._tag === "Granted") {
           return reservation.waitMillis === 0
-            ? Effect.succeed(this.settlement(attempt, need, reservation.ticket, began))
+            ? Effect.succeed(
+              this.settlement(
+                attempt,
+                need,
+                reservation.ticket,
+                began,
+                this.buckets.isShared ? this.clock.currentTimeMillisUnsafe() : began
+              )
+            )
             : Effect.map(
               this.waitEarly(attempt, need, reservation.ticket, reservation.waitMillis),
-              (ticket) => this.settlement(attempt, need, ticket, began)
+              (ticket) => this.settlement(attempt, need, ticket, began, this.clock.currentTimeMillisUnsafe())
             )
         }
         this.admitted--
@@ -272,10 +289,12 @@ export class Group {
   }
 
   private wait(attempt: Attempt, need: Need, began: number): Effect.Effect<Settle, RateLimitedLocallyError> {
-    const { context, patience } = attempt
+    const { context, patience, waitUntil } = attempt
     const { deadline, priority } = context
     const who = { priority, flow: flowOf(context), weight: weightOf(this.weights, context) }
-    const until = patience === undefined ? deadline : Math.min(deadline ?? Infinity, began + patience)
+    const until = patience === undefined && waitUntil === undefined
+      ? deadline
+      : Math.min(deadline ?? Infinity, waitUntil ?? Infinity, began + (patience ?? Infinity))
     this.line ??= new Line(this)
     this.queued(attempt, 1)
     const granted = Effect.onExit(this.line.wait(who, until, need, until !== deadline), () =>
@@ -284,8 +303,9 @@ export class Group {
         waited(attempt, "limits", this.clock.currentTimeMillisUnsafe() - began)
       }))
     return Effect.matchEffect(granted, {
-      onFailure: (refused) => Effect.fail(this.errorOf(refused, attempt, need)),
-      onSuccess: (turn) => Effect.succeed(this.settlement(attempt, need, turn.ticket, began, turn))
+      onFailure: (refused) => Effect.fail(errorOf(refused, this.name, attempt, need)),
+      onSuccess: (turn) =>
+        Effect.succeed(this.settlement(attempt, need, turn.ticket, began, this.clock.currentTimeMillisUnsafe(), turn))
     })
   }
 
@@ -299,30 +319,15 @@ export class Group {
     series.modifyUnsafe(by, this.services)
   }
 
-  private errorOf(refused: Refused, attempt: Attempt, { size }: Need): RateLimitedLocallyError {
-    const common = { group: this.name, attempts: attempt.number - 1 }
-    if (refused._tag === "TooLarge") {
-      return new RateLimitedLocallyError({
-        ...common,
-        needed: size,
-        limit: refused.limit,
-        reason: "tooLarge",
-        retryAfter: undefined
-      })
-    }
-    const reasons = { Closed: "spend", Deadline: "deadline", Paused: "paused", QueueFull: "queueFull" } as const
-    const retryAfter = Duration.millis(refused.waitMillis)
-    const isElsewhere = refused._tag === "Deadline" && attempt.patience !== undefined
-    return new RateLimitedLocallyError({
-      ...common,
-      reason: isElsewhere ? "elsewhere" : reasons[refused._tag],
-      retryAfter
-    })
-  }
-
   /** It is in flight from now on. */
-  private settlement(attempt: Attempt, need: Need, ticket: Ticket, began: number, turn?: Turn): Settle {
-    const admittedAt = this.clock.currentTimeMillisUnsafe()
+  private settlement(
+    attempt: Attempt,
+    need: Need,
+    ticket: Ticket,
+    began: number,
+    admittedAt: number,
+    turn?: Turn
+  ): Settle {
     const self: InFlight.InFlight = {
       attempt,
       ticket,
@@ -332,13 +337,15 @@ export class Group {
       used: need.usage,
       reserved: need.reserve,
       isObserved: false,
-      standing: "fresh"
+      standing: "fresh",
+      place: this.inFlight.length
     }
-    this.inFlight.add(self)
+    this.inFlight.push(self)
     this.window?.sent(self)
     this.metrics.waits.updateUnsafe(Math.max(0, admittedAt - began) / 1_000, this.services)
     return Effect.suspend(() => {
-      this.inFlight.delete(self)
+      const last = this.inFlight.pop() ?? self
+      if (last !== self) this.inFlight[last.place = self.place] = last
       const { outcome } = attempt
       const now = this.clock.currentTimeMillisUnsafe()
       const isCompleted = outcome._tag === "Completed"
@@ -352,8 +359,8 @@ export class Group {
       this.window?.settled(self, now, report)
       const { line } = this
       const reported = line === undefined
-        ? this.buckets.report(report)
-        : Effect.map(this.buckets.report(report), () => line.wake())
+        ? this.buckets.report(report, now)
+        : Effect.mapEager(this.buckets.report(report, now), () => line.wake())
       if (isOdd && Math.abs(now - this.oddAt) >= oddMillis) {
         this.oddAt = now
         return Effect.andThen(logOdd(attempt), reported)
@@ -370,18 +377,14 @@ export class Group {
     if (Math.abs(now - this.lookedAt) < lookMillis) return Effect.void
     this.lookedAt = now
     const reports: Array<Effect.Effect<unknown>> = []
-    for (let left = maxLooked; left > 0; left--) {
-      const next = this.unlooked.next()
-      if (next.done === true) {
-        this.unlooked = this.inFlight.values()
-        break
-      }
-      const report = InFlight.look(next.value, now, this.waiting > 0)
+    for (let left = Math.min(maxLooked, this.inFlight.length); left > 0; left--) {
+      if (this.unlooked >= this.inFlight.length) this.unlooked = 0
+      const report = InFlight.look(this.inFlight[this.unlooked++]!, now, this.waiting > 0)
       if (report === undefined) continue
       reports.push(
         report.observed === undefined
           ? this.buckets.report(report)
-          : Effect.map(this.buckets.report(report), () => {
+          : Effect.mapEager(this.buckets.report(report), () => {
             this.window?.observed(now)
             this.line?.wake()
           })

@@ -21,6 +21,8 @@ export interface InFlight {
   isObserved: boolean
   /** Whether it has been under way for longer than the API takes to refuse, or is over. */
   standing: "fresh" | "letIn" | "over"
+  /** Its index among those in flight. */
+  place: number
 }
 
 /** The longest pause for which a group is closed at once; then the next answer decides anew. */

@@ -72,8 +72,9 @@ export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFo
     if (money.length > 1) return yield* wrong("the columns usd and nano_usd say the same; keep one", first)
     const sums = new Sums()
     for (const { cells, line } of records) {
-      if (cells.length > names.length) {
-        return yield* wrong(`${cells.length} cells for ${names.length} columns`, line, names.length + 1)
+      if (cells.length !== names.length) {
+        const column = Math.min(cells.length, names.length) + 1
+        return yield* wrong(`${cells.length} cells for ${names.length} columns`, line, column)
       }
       const day = cells[dayAt]?.trim() ?? ""
       const model = cells[modelAt]?.trim() ?? ""
@@ -89,6 +90,9 @@ export const fromCsv = (text: string): Effect.Effect<ReadonlyArray<Line>, BillFo
         amounts.set(category, amount)
       }
       sums.add(day, model, amounts)
+    }
+    if (names.every((name) => !Object.hasOwn(columnOf, name))) {
+      return yield* wrong(`the header names no amount: any of ${Object.keys(columnOf).join(", ")}`, first)
     }
     return sums.all
   })

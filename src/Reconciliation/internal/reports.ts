@@ -29,7 +29,11 @@ const attoPerCent = attoPerNano * attoPerNano / 100n
 
 /** A report: buckets of a day or less, in pages. */
 const Page = Schema.Struct({
-  data: Schema.Array(Schema.Struct({ starting_at: Schema.String, results: Schema.Array(Schema.Unknown) })),
+  data: Schema.Array(Schema.Struct({
+    starting_at: Schema.String,
+    ending_at: Schema.optional(Schema.NullOr(Schema.String)),
+    results: Schema.Array(Schema.Unknown)
+  })),
   has_more: Schema.optional(Schema.NullOr(Schema.Boolean)),
   next_page: Schema.optional(Schema.NullOr(Schema.String))
 })
@@ -48,22 +52,38 @@ const resultsOf = (json: unknown): Effect.Effect<ReadonlyArray<readonly [string,
     const pages = yield* decode(Schema.Array(Page), Array.isArray(json) ? json : [json])
     const last = pages.at(-1)
     if (last === undefined) return yield* wrong("the report has no pages")
-    if (last.has_more === true) {
-      const next = last.next_page === null || last.next_page === undefined ? "" : ` (page=${last.next_page})`
+    const named = last.next_page ?? ""
+    if (last.has_more === true || named !== "") {
+      const next = named === "" ? "" : ` (page=${named})`
       return yield* wrong(`the report has more pages: read the next one${next} too, and give all of them as an array`)
     }
-    const buckets = pages.flatMap(({ data }) => data)
-    for (const { starting_at } of buckets) {
-      if (!isDay(starting_at.slice(0, 10))) return yield* wrong(`starting_at ${JSON.stringify(starting_at)} is no date`)
+    const results: Array<readonly [string, unknown]> = []
+    for (const bucket of pages.flatMap(({ data }) => data)) {
+      const day = dayOf(bucket.starting_at)
+      if (day === undefined) return yield* wrong(`starting_at ${JSON.stringify(bucket.starting_at)} is no date`)
+      const end = Date.parse(bucket.ending_at ?? "")
+      if (end - Date.parse(day) > dayMillis) {
+        return yield* wrong(`a bucket goes from ${bucket.starting_at} to ${bucket.ending_at}: ask for bucket_width=1d`)
+      }
+      for (const result of bucket.results) results.push([day, result])
     }
-    return buckets.flatMap(({ results, starting_at }) => results.map((result) => [starting_at.slice(0, 10), result]))
+    return results
   })
+
+const dayMillis = 86_400_000
+
+/** The day (UTC) of an instant; undefined where it is none. */
+const dayOf = (instant: string): string | undefined => {
+  if (!isDay(instant.slice(0, 10))) return undefined
+  const at = Date.parse(instant)
+  return instant.length === 10 || Number.isNaN(at) ? instant.slice(0, 10) : new Date(at).toISOString().slice(0, 10)
+}
 
 const isCost = (result: unknown): boolean => typeof result === "object" && result !== null && "amount" in result
 
 /**
  * The bill in the usage report of the Admin API (`/v1/organizations/usage_report/messages`), grouped by model: the body, or an array of all pages where
- * there are several. It has tokens, no money. A cost report, which has money, is read as one.
+ * there are several. It has tokens, no money; counts that it leaves out are not compared. A cost report, which has money, is read as one.
  *
  * @category constructors
  * @since 0.1.0
@@ -101,7 +121,11 @@ const addUsage = Effect.fnUntraced(function*(sums: Sums, day: string, result: un
     ["cacheWrite1hTokens", usage.cache_creation?.ephemeral_1h_input_tokens],
     ["webSearchRequests", usage.server_tool_use?.web_search_requests]
   ]
-  sums.add(day, usage.model, amounts.map(([name, amount]) => [name, BigInt(amount ?? 0)] as const))
+  const stated = amounts.flatMap(([name, amount]) =>
+    amount === undefined || amount === null ? [] : [[name, BigInt(amount)] as const]
+  )
+  if (stated.length === 0) return yield* wrong("a result has no tokens: is it of a usage report of messages?")
+  sums.add(day, usage.model, stated)
 })
 
 const addCost = Effect.fnUntraced(function*(sums: Sums, day: string, result: unknown) {

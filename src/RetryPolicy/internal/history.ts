@@ -21,18 +21,37 @@ export const after = (history: History, error: ApiError): History => ({
 })
 
 /** The same error with what was before it, made anew: others may hold the one that is given. */
-const again = <E extends ApiError | Refusal>(error: E, billed: Billed, lastError: ApiError | undefined): E => {
+const again = <E extends ApiError | Refusal>(
+  error: E,
+  billed: Billed,
+  lastError: ApiError | undefined,
+  attempts: number = error.attempts
+): E => {
   const Class = error.constructor as new(fields: object) => E // each error is made by its class alone
-  const made = new Class({ ...error, billed, ...(isApiError(error) ? {} : { lastError }) })
+  const made = new Class({ ...error, attempts, billed, ...(isApiError(error) ? {} : { lastError }) })
   if (isApiError(error)) Object.defineProperty(made, "lastError", { value: lastError })
   if (error.stack !== undefined) made.stack = error.stack
   return made
 }
 
+/** A chain of all attempts would grow with them. */
+const alone = (error: ApiError): ApiError =>
+  error.lastError === undefined ? error : again(error, error.billed, undefined)
+
 /** The error of the call as a whole. */
-export const inLightOf = <E extends ApiError | Refusal>({ billed, lastError }: History, error: E): E => {
-  if (lastError === undefined) return error
-  // A chain of all attempts would grow with them.
-  const before = lastError.lastError === undefined ? lastError : again(lastError, lastError.billed, undefined)
-  return again(error, worse(billed, error.billed), before)
+export const inLightOf = <E extends ApiError | Refusal>({ billed, lastError }: History, error: E): E =>
+  lastError === undefined ? error : again(error, worse(billed, error.billed), alone(lastError))
+
+/** A failure after which the call went elsewhere, and what was before it. */
+export interface Failed {
+  readonly error: ApiError | Refusal
+  readonly before: History
+}
+
+/** The error of a call that went elsewhere in vain: the first, with what came after it. */
+export const ofFirst = ({ before, error }: Failed, { billed, lastError }: History, sent: number): Failed["error"] => {
+  const last = lastError === error ? before.lastError : lastError
+  return last === undefined && sent === error.attempts
+    ? error
+    : again(error, worse(billed, error.billed), last && alone(last), sent)
 }

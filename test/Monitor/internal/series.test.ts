@@ -43,6 +43,8 @@ const record = (i: number): Monitor.CallRecord => ({
   attempts: 1 + i % 2,
   retries: i % 2,
   moves: 0,
+  fallbacks: [],
+  hedges: 0,
   keyLabel: `key-${i}`,
   usage: Usage.make({ inputTokens: i, outputTokens: i }),
   costNanoUsd: i,

@@ -1,5 +1,5 @@
-import type { Request } from "../../Attempt.ts"
-import * as Model from "../../Model.ts"
+import * as Model from "../Model.ts"
+import type { Request } from "../Request.ts"
 
 const isGiven = (value: unknown): boolean => value !== undefined && value !== null
 

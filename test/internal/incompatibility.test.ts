@@ -1,8 +1,8 @@
 import type { MessageCreateParamsNonStreaming } from "@anthropic-ai/sdk/resources/messages"
 import { assert, describe, it } from "@effect/vitest"
-import { incompatibility } from "../../../src/CostOptimizer/internal/incompatibility.ts"
-import * as Model from "../../../src/Model.ts"
-import * as Validate from "../../../src/testing/simulator/internal/Validate.ts"
+import { incompatibility } from "../../src/internal/incompatibility.ts"
+import * as Model from "../../src/Model.ts"
+import * as Validate from "../../src/testing/simulator/internal/Validate.ts"
 
 const at = Date.parse("2026-11-22")
 
