@@ -32,7 +32,7 @@
  * // => [["claude-sonnet-5-5 -> claude-haiku-5-5: overloaded"], 0]
  * ```
  *
- * @since 0.2.0
+ * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
@@ -55,7 +55,7 @@ export type { Cause, Condition, Reason, Rule } from "./internal/fallbackRule.ts"
  * the model before.
  *
  * @category models
- * @since 0.2.0
+ * @since 0.1.0
  */
 export type Options = ReadonlyArray<Rule>
 
@@ -68,7 +68,7 @@ export type Options = ReadonlyArray<Rule>
  *   long as it takes. `pay` takes a token of the retry budget, for a model that the call has asked before.
  *
  * @category models
- * @since 0.2.0
+ * @since 0.1.0
  */
 export interface Course {
   readonly base: Base
@@ -83,7 +83,7 @@ export interface Course {
  * - `follow`: the course of a call, or undefined where no rule is for it. Rules of its `CallContext` replace those of the layer. `told` hears of each step.
  *
  * @category services
- * @since 0.2.0
+ * @since 0.1.0
  */
 export class Fallback extends Context.Service<Fallback, {
   readonly rules: Options
@@ -109,7 +109,7 @@ const check = (rules: Options): void => {
  * Builds it. Rules that are invalid are a defect.
  *
  * @category constructors
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const make = Effect.fnUntraced(function*(options: Options = []) {
   const { lookup } = yield* Model.Catalogue
@@ -134,7 +134,7 @@ export const make = Effect.fnUntraced(function*(options: Options = []) {
  * Asks other models by these rules.
  *
  * @category layers
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const layer = (options: Options = []): Layer.Layer<Fallback> => Layer.effect(Fallback, make(options))
 
@@ -142,7 +142,7 @@ export const layer = (options: Options = []): Layer.Layer<Fallback> => Layer.eff
  * `layer` with rules from configuration.
  *
  * @category layers
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Fallback, Config.ConfigError> =>
   Layer.effect(Fallback, Effect.flatMap(Config.unwrap(options), make))
@@ -151,7 +151,7 @@ export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Fallback
  * Asks no other model, whatever calls say.
  *
  * @category constructors
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const off: Fallback["Service"] = { rules: [], follow: () => undefined }
 
@@ -159,6 +159,6 @@ export const off: Fallback["Service"] = { rules: [], follow: () => undefined }
  * Asks no other model, whatever calls say.
  *
  * @category layers
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const layerOff: Layer.Layer<Fallback> = Layer.succeed(Fallback, off)

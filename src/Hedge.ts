@@ -25,7 +25,7 @@
  * }).pipe(CallContext.annotateStream({ hedge: false }))
  * ```
  *
- * @since 0.2.0
+ * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
@@ -44,7 +44,7 @@ import * as Usage from "./Usage.ts"
  * - `minimumCalls`: nothing is late before so many such calls are known. At most 256. Default 50.
  *
  * @category options
- * @since 0.2.0
+ * @since 0.1.0
  */
 export interface Options {
   readonly quantile?: number | undefined
@@ -62,7 +62,7 @@ export interface Options {
  * - `learn`: an attempt showed its first content so many milliseconds after it was sent; infinite for one that was late and is given up.
  *
  * @category services
- * @since 0.2.0
+ * @since 0.1.0
  */
 export class Hedge extends Context.Service<
   Hedge,
@@ -100,7 +100,7 @@ const latest = 0.99
  * Builds it. Options out of range are a defect.
  *
  * @category constructors
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const { minimumCalls, quantile, share } = settingsOf(options)
@@ -150,7 +150,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
  * Second attempts for streams whose first content is late.
  *
  * @category layers
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<Hedge, never, PriceBook> => Layer.effect(Hedge, make(options))
 
@@ -158,7 +158,7 @@ export const layer = (options: Options = {}): Layer.Layer<Hedge, never, PriceBoo
  * `layer` with options from configuration.
  *
  * @category layers
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Hedge, Config.ConfigError, PriceBook> =>
   Layer.effect(Hedge, Effect.flatMap(Config.unwrap(options), make))
@@ -167,7 +167,7 @@ export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Hedge, C
  * One attempt at a time.
  *
  * @category layers
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const layerOff: Layer.Layer<Hedge> = Layer.succeed(
   Hedge,

@@ -50,7 +50,7 @@ export type { Changed, Elsewhere, Listener, Progress } from "./RetryPolicy/inter
  * - `none`: `b`.
  *
  * @category models
- * @since 0.2.0
+ * @since 0.1.0
  */
 export type Jitter = "half" | "full" | "decorrelated" | "none"
 

@@ -31,7 +31,7 @@
  * )
  * ```
  *
- * @since 0.2.0
+ * @since 0.1.0
  */
 import * as NodeSdk from "@effect/opentelemetry/NodeSdk"
 import type * as Resource from "@effect/opentelemetry/Resource"
@@ -42,7 +42,7 @@ import type * as Layer from "effect/Layer"
  * Hands what Effect records to the OpenTelemetry SDK. `evaluate` runs when the layer is built and says with which processors, readers and resource.
  *
  * @category layers
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const layer = (evaluate: LazyArg<NodeSdk.Configuration>): Layer.Layer<Resource.Resource> =>
   NodeSdk.layer(evaluate)

@@ -31,7 +31,7 @@
  * )
  * ```
  *
- * @since 0.2.0
+ * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -62,7 +62,7 @@ import { encode } from "./internal/otlpTraces.ts"
  * - `timeout`: the longest that one request may take, `OTEL_EXPORTER_OTLP_TIMEOUT`. Default 10 seconds.
  *
  * @category options
- * @since 0.2.0
+ * @since 0.1.0
  */
 export interface Options {
   readonly endpoint?: string | undefined
@@ -144,7 +144,7 @@ const protobuf = Layer.effect(
  * Exports what Effect records. It fails with `ConfigError` where a variable or an option does not mean anything.
  *
  * @category layers
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<OtlpExporter.Flusher, Config.ConfigError> =>
   Effect.gen(function*() {

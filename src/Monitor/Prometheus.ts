@@ -19,7 +19,7 @@
  * )
  * ```
  *
- * @since 0.2.0
+ * @since 0.1.0
  */
 import type * as Effect from "effect/Effect"
 import type * as HttpRouter from "effect/http/HttpRouter"
@@ -30,7 +30,7 @@ import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
  * - `path`: where metrics stand. Default `/metrics`.
  *
  * @category options
- * @since 0.2.0
+ * @since 0.1.0
  */
 export interface Options {
   readonly path?: HttpRouter.PathInput | undefined
@@ -40,7 +40,7 @@ export interface Options {
  * All metrics in the text format of Prometheus, version 0.0.4.
  *
  * @category getters
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const format: Effect.Effect<string> = PrometheusMetrics.format()
 
@@ -48,7 +48,7 @@ export const format: Effect.Effect<string> = PrometheusMetrics.format()
  * Serves the metrics on a route of the router.
  *
  * @category layers
- * @since 0.2.0
+ * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<never, never, HttpRouter.HttpRouter> =>
   PrometheusMetrics.layerHttp(options)

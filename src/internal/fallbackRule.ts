@@ -14,7 +14,7 @@ import type { CallError } from "../ClaudeError.ts"
  * - `retired`: by the catalogue, in which case it is not asked at all, or because the API does not know it (404).
  *
  * @category models
- * @since 0.2.0
+ * @since 0.1.0
  */
 export type Reason = "overloaded" | "server" | "circuitOpen" | "limited" | "budget" | "retired"
 
@@ -23,7 +23,7 @@ export type Reason = "overloaded" | "server" | "circuitOpen" | "limited" | "budg
  * a function says so of the error.
  *
  * @category models
- * @since 0.2.0
+ * @since 0.1.0
  */
 export type Condition = Reason | { readonly wait: Duration.Input } | ((error: CallError) => boolean)
 
@@ -35,7 +35,7 @@ export type Condition = Reason | { readonly wait: Duration.Input } | ((error: Ca
  * - `when`: any of these. Default `["overloaded", "circuitOpen", "limited", "retired"]`.
  *
  * @category options
- * @since 0.2.0
+ * @since 0.1.0
  */
 export interface Rule {
   readonly to: string
@@ -48,6 +48,6 @@ export interface Rule {
  * `rejected` the request.
  *
  * @category models
- * @since 0.2.0
+ * @since 0.1.0
  */
 export type Cause = Reason | "wait" | "condition" | "rejected"

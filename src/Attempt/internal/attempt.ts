@@ -82,7 +82,7 @@ export interface Change {
  * - `skipped`: why the other model was passed over; undefined where it was asked.
  *
  * @category models
- * @since 0.2.0
+ * @since 0.1.0
  */
 export interface Fallback {
   readonly from: string
@@ -100,7 +100,7 @@ export interface Fallback {
  * - `takenNanoUsd`: what the second was expected to cost, in integer nano-dollars.
  *
  * @category models
- * @since 0.2.0
+ * @since 0.1.0
  */
 export interface Race {
   readonly first: number

@@ -58,7 +58,7 @@ export interface Listener {
  * - `begin`: the next attempt is the first after a wait.
  *
  * @category models
- * @since 0.2.0
+ * @since 0.1.0
  */
 export interface Elsewhere {
   readonly next: (error: CallError, pay: () => boolean) => "on" | "back" | undefined
@@ -69,7 +69,7 @@ export interface Elsewhere {
  * Completes when attempts may go that the circuit has refused: it has closed, or its mode or its options were changed.
  *
  * @category models
- * @since 0.2.0
+ * @since 0.1.0
  */
 export type Changed = (refusal: CircuitOpenError) => Effect.Effect<void>
 
