@@ -7,6 +7,7 @@ import type * as Attempt from "effect-claude/Attempt"
 import * as ClaudeApi from "effect-claude/ClaudeApi"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
 import { TestClock } from "effect/testing"
+import { heapUsed } from "./utils/endings.ts"
 import { Chance } from "./utils/mutate.ts"
 
 const key = { label: "test", group: "test", secret: Redacted.make("sk-ant-wire") }
@@ -122,6 +123,31 @@ describe("the wire", () => {
         yield* Effect.exit(port.countTokens(attemptOf(hello), counted))
         assert.deepStrictEqual(sent.at(-1), yield* Effect.promise(() => bySdk(counted, "countTokens")))
       }
+    }).pipe(TestClock.withLive))
+
+  it.effect("takes a field without a value for none", () =>
+    Effect.gen(function*() {
+      const { fetch, sent } = noting()
+      const port = ClaudeApi.make({ fetch })
+      for (const user_profile_id of [undefined, "uprof_1", undefined, "uprof_2"]) {
+        const request = { ...hello, user_profile_id, workspace_id: undefined }
+        yield* sending(port, request)
+        assert.deepStrictEqual(sent.at(-1), yield* Effect.promise(() => bySdk(request)))
+      }
+      yield* sending(port, { ...hello, "metadata,user_profile_id": "one name" })
+      const named = { ...hello, metadata: { user_id: "u" }, user_profile_id: "uprof_3" }
+      yield* sending(port, named)
+      assert.deepStrictEqual(sent.at(-1), yield* Effect.promise(() => bySdk(named)))
+    }).pipe(TestClock.withLive))
+
+  it.effect("keeps no request", () =>
+    Effect.gen(function*() {
+      const port = ClaudeApi.make({ fetch: () => Promise.resolve(Response.json(message)) })
+      const text = "x".repeat(1_000_000)
+      yield* sending(port, hello)
+      const before = yield* heapUsed
+      for (let i = 0; i < 40; i++) yield* sending(port, { ...hello, system: `${i} ${text}`, [`field_${i}`]: i })
+      assert.isBelow((yield* heapUsed) - before, 20e6)
     }).pipe(TestClock.withLive))
 
   it.effect("says which helpers of the SDK made the tools and turns", () =>

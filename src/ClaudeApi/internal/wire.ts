@@ -102,6 +102,10 @@ export interface Asked {
   readonly ask: Ask
 }
 
+/** What tells requests apart that the SDK makes in another way: where they go, and the fields that have a value. */
+const shapeOf = (route: string, params: object): string =>
+  JSON.stringify([route, ...Object.entries(params).flatMap(([name, value]) => value === undefined ? [] : [name])])
+
 /** Makes the requests of a port. Throws, or rejects, where one cannot be made. */
 export const maker = ({ baseUrl, headers, timeout, traceparent, vendorsUrl }: Options) => {
   const clients = new Map<string, Client>()
@@ -142,13 +146,10 @@ export const maker = ({ baseUrl, headers, timeout, traceparent, vendorsUrl }: Op
     const own = hasOwn ? withoutKeys(joinHeaders(client.headers, context.headers, key?.headers ?? {})) : client.headers
     if (hasOwn) Sendable.checkHeaders(own)
     exchange.carried = own
-    const shape = hasOwn || params === undefined || isMarked(params)
-      ? undefined
-      : `${route} ${Object.keys(params).join()}`
+    const shape = hasOwn || params === undefined || isMarked(params) ? undefined : shapeOf(route, params)
     const envelope = shape === undefined ? undefined : client.envelopes.get(shape)
     if (envelope !== undefined && params !== undefined) {
-      const { headers, method, url } = envelope
-      return withSpan({ url, method, headers, body: Sendable.wellFormed(JSON.stringify(params)) }, span)
+      return withSpan({ ...envelope, body: Sendable.wellFormed(JSON.stringify(params)) }, span)
     }
     const asked = ask(client, call, {
       ...(hasOwn ? own : undefined),
@@ -156,7 +157,8 @@ export const maker = ({ baseUrl, headers, timeout, traceparent, vendorsUrl }: Op
     })
     return asked.then((wire) => {
       if (shape !== undefined && !client.envelopes.has(shape) && client.envelopes.size < maxShapes) {
-        client.envelopes.set(shape, wire.body === JSON.stringify(params) ? wire : undefined)
+        const { body, ...envelope } = wire
+        client.envelopes.set(shape, body === JSON.stringify(params) ? envelope : undefined)
       }
       return withSpan({ ...wire, body: wire.body && Sendable.wellFormed(wire.body) }, span)
     })
