@@ -67,14 +67,6 @@ const maxShapes = 256
 
 const hasMark = (value: unknown): boolean => Predicate.isObject(value) && Object.getOwnPropertySymbols(value).length > 0
 
-/** Helpers of the SDK mark what they make, which it tells the API in a header. */
-const isMarked = ({ messages, tools }: Partial<Request>): boolean =>
-  (Array.isArray(tools) && tools.some(hasMark)) ||
-  (Array.isArray(messages) &&
-    messages.some((message) =>
-      hasMark(message) || (Array.isArray(message?.content) && message.content.some(isMadeByHelper))
-    ))
-
 const isMadeByHelper = (block: unknown): boolean =>
   hasMark(block) || (Predicate.hasProperty(block, "tool") && Predicate.hasProperty(block.tool, "definition"))
 
@@ -102,9 +94,23 @@ export interface Asked {
   readonly ask: Ask
 }
 
-/** What tells requests apart that the SDK makes in another way: where they go, and the fields that have a value. */
-const shapeOf = (route: string, params: object): string =>
-  JSON.stringify([route, ...Object.entries(params).flatMap(([name, value]) => value === undefined ? [] : [name])])
+/**
+ * What tells requests apart that the SDK makes in another way: where they go, and the fields that have a value. Undefined where a helper of the SDK made a
+ * part of it: helpers mark what they make, which the SDK tells the API in a header.
+ */
+const shapeOf = (route: string, params: Partial<Request>): string | undefined => {
+  const { messages, tools } = params
+  if (Array.isArray(tools) && tools.some(hasMark)) return undefined
+  if (
+    Array.isArray(messages) &&
+    messages.some((message) =>
+      hasMark(message) || (Array.isArray(message?.content) && message.content.some(isMadeByHelper))
+    )
+  ) return undefined
+  let shape = route
+  for (const [name, value] of Object.entries(params)) if (value !== undefined) shape += ` ${JSON.stringify(name)}`
+  return shape
+}
 
 /** Makes the requests of a port. Throws, or rejects, where one cannot be made. */
 export const maker = ({ baseUrl, headers, timeout, traceparent, vendorsUrl }: Options) => {
@@ -146,7 +152,7 @@ export const maker = ({ baseUrl, headers, timeout, traceparent, vendorsUrl }: Op
     const own = hasOwn ? withoutKeys(joinHeaders(client.headers, context.headers, key?.headers ?? {})) : client.headers
     if (hasOwn) Sendable.checkHeaders(own)
     exchange.carried = own
-    const shape = hasOwn || params === undefined || isMarked(params) ? undefined : shapeOf(route, params)
+    const shape = hasOwn || params === undefined ? undefined : shapeOf(route, params)
     const envelope = shape === undefined ? undefined : client.envelopes.get(shape)
     if (envelope !== undefined && params !== undefined) {
       return withSpan({ ...envelope, body: Sendable.wellFormed(JSON.stringify(params)) }, span)
