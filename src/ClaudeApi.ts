@@ -1,5 +1,5 @@
 /**
- * The port: sends one attempt through `@anthropic-ai/sdk`, without any policy. Every failure is one of the five errors of
+ * The port: sends one attempt to the API, without any policy. Every failure is one of the five errors of
  * the API, a stream that ends early fails, and time limits that the SDK lacks apply. A stream that said why it stopped has all of its content:
  * it is whole, and ends with `message_stop`, also where that event was lost.
  *
