@@ -92,9 +92,6 @@ export const CallContext = Context.Reference<CallContext>("effect-claude/CallCon
 /** The most tags of a call. */
 const maxTags = 32
 
-/** Contexts as they were bounded, for as long as they live: calls of a region share one. */
-const boundedOnes = new WeakMap<CallContext, CallContext>()
-
 const boundedNow = (context: CallContext): CallContext => {
   const { requestType, tags, tenant, user } = context
   const named = (name: string | undefined) => name === undefined ? undefined : nameOf(String(name))
@@ -118,13 +115,7 @@ const boundedNow = (context: CallContext): CallContext => {
  * @category getters
  * @since 0.1.0
  */
-export const bounded: Effect.Effect<CallContext> = Effect.map(CallContext, (context) => {
-  const known = boundedOnes.get(context)
-  if (known !== undefined) return known
-  const found = boundedNow(context)
-  boundedOnes.set(context, found)
-  return found
-})
+export const bounded: Effect.Effect<CallContext> = Effect.map(CallContext, boundedNow)
 
 /**
  * The value of a tag. Tags have names of the caller's choice, `constructor` among them.
