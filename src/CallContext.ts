@@ -93,19 +93,15 @@ export const CallContext = Context.Reference<CallContext>("effect-claude/CallCon
 const maxTags = 32
 
 const boundedNow = (context: CallContext): CallContext => {
-  const { requestType, tags, tenant, user } = context
-  const named = (name: string | undefined) => name === undefined ? undefined : nameOf(String(name))
-  const entries = Object.entries(tags)
+  const user = context.user === undefined ? undefined : nameOf(String(context.user))
+  const tenant = context.tenant === undefined ? undefined : nameOf(String(context.tenant))
+  const requestType = context.requestType === undefined ? undefined : nameOf(String(context.requestType))
+  const entries = Object.entries(context.tags)
   const kept = entries.slice(0, maxTags).map(([name, value]) => [nameOf(name), nameOf(String(value))] as const)
-  const isSame = user === named(user) && tenant === named(tenant) && requestType === named(requestType) &&
+  const isSame = user === context.user && tenant === context.tenant && requestType === context.requestType &&
     entries.length === kept.length &&
     kept.every(([name, value], i) => name === entries[i]?.[0] && value === entries[i][1])
-  return isSame ? context : copy(context, {
-    user: named(user),
-    tenant: named(tenant),
-    requestType: named(requestType),
-    tags: Object.fromEntries(kept)
-  })
+  return isSame ? context : copy(context, { user, tenant, requestType, tags: Object.fromEntries(kept) })
 }
 
 /**
