@@ -95,6 +95,17 @@ const violations = (page: Page) =>
     return found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)
   })
 
+/** Waits until all of the page has the colours that it was told to have: with the second frame from here the first has been drawn. */
+const drawn = (page: Page) =>
+  Effect.promise(() =>
+    page.evaluate(() =>
+      new Promise<void>((resolve) => {
+        const { requestAnimationFrame } = globalThis as unknown as { requestAnimationFrame: (use: () => void) => void }
+        requestAnimationFrame(() => requestAnimationFrame(resolve))
+      })
+    )
+  )
+
 /** Shows the page as the documentation has it, where it is asked for. */
 const shoot = (page: Page, name: string) =>
   Effect.promise(async () => {
@@ -184,6 +195,7 @@ describe.runIf(isInstalled)("the status page", () => {
         yield* Effect.promise(() => page.locator("tbody", { hasText: "at attempt" }).first().locator("button").click())
         for (const colorScheme of ["light", "dark"] as const) {
           yield* Effect.promise(() => page.emulateMedia({ colorScheme }))
+          yield* drawn(page)
           assert.deepStrictEqual(yield* violations(page), [])
           yield* shoot(page, colorScheme)
         }
