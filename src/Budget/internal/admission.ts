@@ -12,8 +12,8 @@ import { accountText, type Budget, type Subject, valueOf } from "./budgets.ts"
 import type { Client } from "./client.ts"
 import type { Account, Batch, Decision, Refused, Reply, Reserve, Settlement } from "./data.ts"
 import { nearestTo } from "./nearest.ts"
-import { Memory } from "./step.ts"
 import type { Refusals } from "./refusals.ts"
+import { Memory } from "./step.ts"
 import type { Telemetry } from "./telemetry.ts"
 
 type Own = BudgetExceededError | BudgetUnavailableError | UnpricedModelError
