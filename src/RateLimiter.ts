@@ -238,9 +238,8 @@ const local = (store: Store["Service"]) => {
     isShared: false,
     reserve: (limits, ask, _, now) => step({ key, burstMillis, limits, ask }, now),
     report: (report, now) => step({ key, burstMillis, reports: [report] }, now),
-    levels: Effect.map(
-      Effect.suspend(() => step({ key, burstMillis, read: true })),
-      ({ view }) => Buckets.levels(view, burstMillis, 1)
+    levels: Effect.suspend(() =>
+      Effect.mapEager(step({ key, burstMillis, read: true }), ({ view }) => Buckets.levels(view, burstMillis, 1))
     )
   })
 }
