@@ -14,7 +14,6 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { constant, identity } from "effect/Function"
 import * as Stream from "effect/Stream"
@@ -96,24 +95,24 @@ export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
             ? Effect.succeed(inReverse(taken))
             : Effect.flatMapEager(policy.admit(attempt), next)
         }
-        return Effect.matchCauseEffect(Effect.suspend(() => next(nothing)), {
-          onSuccess: Effect.succeed,
-          onFailure: (cause) => Effect.ensuring(Effect.failCause(cause), inReverse(taken))
-        })
+        return Effect.catchCause(
+          Effect.suspend(() => next(nothing)),
+          (cause) => Effect.ensuring(Effect.failCause(cause), inReverse(taken))
+        )
       })
   }
 }
 
-/** Settles the last first, and the others even if that has a defect. One frame for each: `Effect.ensuring` takes twice as many. */
+/** Settles the last first, and the others even if one has a defect. `Effect.ensuring` for each takes three times as many frames. */
 const inReverse = (settles: ReadonlyArray<Settle>): Settle =>
-  settles.length === 0 ? nothing : Effect.suspend(() => {
+  settles.length < 2 ? settles[0] ?? nothing : Effect.suspend(() => {
     let left = settles.length
-    const next = (): Settle => left === 0 ? Effect.void : Effect.matchCauseEffect(settles[--left]!, then)
-    const then = {
-      onSuccess: (_: void) => next(),
-      onFailure: (cause: Cause.Cause<never>) => Effect.ensuring(Effect.failCause(cause), Effect.suspend(next))
+    const next = (): Settle => {
+      const settle = settles[--left]!
+      return left === 0 ? settle : Effect.flatMap(settle, next)
     }
-    return next()
+    return Effect.catchCause(next(), (cause) =>
+      Effect.ensuring(Effect.failCause(cause), inReverse(settles.slice(0, left))))
   })
 
 /**
