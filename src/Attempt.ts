@@ -84,36 +84,42 @@ export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
 ): Policy<OwnOf<Policies[number]>> => {
   const policies = given as ReadonlyArray<Policy<OwnOf<Policies[number]>>>
   return {
-    admit: (attempt) =>
-      Effect.suspend(() => {
-        const taken: Array<Settle> = []
-        let asked = 0
-        const next = (settle: Settle): Effect.Effect<Settle, OwnOf<Policies[number]>> => {
-          if (settle !== nothing) taken.push(settle)
-          const policy = policies[asked++]
-          return policy === undefined
-            ? Effect.succeed(inReverse(taken))
-            : Effect.flatMapEager(policy.admit(attempt), next)
-        }
-        return Effect.catchCause(
-          Effect.suspend(() => next(nothing)),
-          (cause) => Effect.ensuring(Effect.failCause(cause), inReverse(taken))
-        )
+    admit: (attempt) => {
+      let taken: Array<Settle>
+      let asked: number
+      const next = (settle: Settle): Effect.Effect<Settle, OwnOf<Policies[number]>> => {
+        if (settle !== nothing) taken.push(settle)
+        const policy = policies[asked++]
+        return policy === undefined
+          ? Effect.succeed(inReverse(taken))
+          : Effect.flatMapEager(policy.admit(attempt), next)
+      }
+      const first = Effect.suspend(() => {
+        taken = []
+        asked = 0
+        return next(nothing)
       })
+      return Effect.catchCause(first, (cause) => Effect.ensuring(Effect.failCause(cause), inReverse(taken)))
+    }
   }
 }
 
-/** Settles the last first, and the others even if one has a defect. `Effect.ensuring` for each takes three times as many frames. */
-const inReverse = (settles: ReadonlyArray<Settle>): Settle =>
-  settles.length < 2 ? settles[0] ?? nothing : Effect.suspend(() => {
-    let left = settles.length
-    const next = (): Settle => {
-      const settle = settles[--left]!
-      return left === 0 ? settle : Effect.flatMap(settle, next)
-    }
-    return Effect.catchCause(next(), (cause) =>
-      Effect.ensuring(Effect.failCause(cause), inReverse(settles.slice(0, left))))
-  })
+/**
+ * Settles the last first, and the others even if one has a defect: once, as settlements run. `Effect.ensuring` for each takes three times as many
+ * frames.
+ */
+const inReverse = (settles: ReadonlyArray<Settle>): Settle => {
+  let left = settles.length
+  if (left < 2) return settles[0] ?? nothing
+  const next = (): Settle => {
+    const settle = settles[--left]!
+    return left === 0 ? settle : Effect.flatMap(settle, next)
+  }
+  return Effect.catchCause(
+    next(),
+    (cause) => Effect.ensuring(Effect.failCause(cause), inReverse(settles.slice(0, left)))
+  )
+}
 
 /**
  * `all` of two policies.
