@@ -121,13 +121,13 @@ export const reporting = ({ gauges, tell }: Telemetry) => (reply: Reply): Effect
   return isNews ? tell(reply) : Effect.void
 }
 
-/** Asks a store in this process, which answers at once. Ours has answered before there is an effect to run: ask where it is run. */
+/** Asks a store in this process, which answers at once: ask where the effect is run. */
 export const local = (
   store: { readonly step: (batch: Batch) => Effect.Effect<Reply, unknown> },
   report: (reply: Reply) => Effect.Effect<void>
 ): Client => {
   const step: (batch: Batch) => Effect.Effect<Reply> = store instanceof Memory
-    ? (batch) => Effect.succeed(store.stepNow(batch))
+    ? store.stepNow
     : (batch) => Effect.orDie(store.step(batch))
   return {
     reserve: (ask) =>

@@ -363,9 +363,10 @@ export class Memory {
     this.clock = clock
   }
 
-  readonly step = (batch: Batch): Effect.Effect<Reply> => Effect.sync(() => this.stepNow(batch))
+  readonly step = (batch: Batch): Effect.Effect<Reply> => Effect.suspend(() => this.stepNow(batch))
 
-  stepNow(batch: Batch): Reply {
+  /** Has answered before there is an effect to run: ask where it is run. */
+  readonly stepNow = (batch: Batch): Effect.Effect<Reply> => {
     const { maxAccounts, rows } = this
     const now = this.clock.currentTimeMillisUnsafe()
     if (rows.size >= maxAccounts && Math.abs(now - this.forgotAt) >= forgetMillis) {
@@ -374,6 +375,6 @@ export class Memory {
     }
     const [changed, reply] = step(rows, batch, now, maxAccounts - rows.size)
     for (const [key, row] of changed) rows.set(key, row)
-    return reply
+    return Effect.succeed(reply)
   }
 }

@@ -7,7 +7,7 @@ import { type ApiError, type Billed, ConnectionError } from "../../ClaudeError.t
 import type { Request } from "../../Request.ts"
 import * as ApiErrors from "./apiError.ts"
 import { part, text } from "./errorBody.ts"
-import { redact } from "./redact.ts"
+import { harmlessName, redact, token } from "./redact.ts"
 
 export type TimeLimit = NonNullable<ConnectionError["limit"]>
 
@@ -37,6 +37,12 @@ export const secretsOf = ({ attempt: { key }, bounds: { secrets }, carried }: As
   ...(key === undefined ? [] : [Redacted.value(key.secret)]),
   ...Object.entries(carried).flatMap(([name, value]) => /^anthropic-(beta|version)$/i.test(name) ? [] : [value])
 ]
+
+/** A name from the answer; undefined where it is none, or may be something that the request carries. */
+export const named = (self: Asked, name: string | null | undefined): string | undefined =>
+  name === self.attempt.model || (typeof name === "string" && harmlessName.test(name))
+    ? name
+    : token(name, secretsOf(self))
 
 export const sent = (self: Asked): ApiErrors.Sent => ({
   attempts: self.attempt.number,

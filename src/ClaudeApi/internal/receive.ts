@@ -185,7 +185,7 @@ const aborted = (exchange: Exchange.Exchange, received: Received): Outcome => ({
     return exchange.limits
   },
   get model() {
-    return Exchange.named(exchange, received.model)
+    return Failures.named(exchange, received.model)
   },
   get requestId() {
     return exchange.requestId

@@ -153,17 +153,6 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds, fallbac
     outcome: Attempt.Outcome.NotSent()
   })
 
-  /** What is asked after all, and what was changed for that. */
-  const prepare = (given: Request, stream: boolean, { requestType }: CallContext) =>
-    Effect.flatMapEager(
-      sanitizer === InputSanitizer.off ? Effect.succeed(given) : sanitizer.sanitize(given),
-      (asked) => {
-        if (optimizer === CostOptimizer.off) return Effect.succeed({ asked, request: asked, changes: [], advice: [] })
-        const lengths = (model: string) => kinds.of(model, requestType).lengths
-        return Effect.map(optimizer.optimize(asked, { stream, lengths }), (optimized) => ({ asked, ...optimized }))
-      }
-    )
-
   const beginMessage = (
     given: Request,
     context: CallContext,
@@ -172,8 +161,12 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds, fallbac
   ): Effect.Effect<MessageCall, InputRejectedError> =>
     Effect.clockWith((clock) => {
       const began = clock.currentTimeMillisUnsafe()
-      return Effect.flatMapEager(prepare(given, stream, context), ({ advice, asked, changes, request }) => {
-        const kind = kinds.of(request.model, context.requestType)
+      const { requestType } = context
+      const begun = (
+        asked: Request,
+        { advice, changes, request }: CostOptimizer.Optimized
+      ): Effect.Effect<MessageCall> => {
+        const kind = kinds.of(request.model, requestType)
         const { facts } = kind
         const base: MessageCall["base"] = {
           ...begin(call, request.model, context, facts),
@@ -186,12 +179,20 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds, fallbac
         }
         const course = fallback.rules.length === 0 && context.fallback === undefined
           ? undefined
-          : fallback.follow(base, (model) => kinds.of(model, context.requestType), (step) => call.fellBack(step))
+          : fallback.follow(base, (model) => kinds.of(model, requestType), (step) => call.fellBack(step))
         const begun = Effect.succeed({ base, advice, began, course })
         return (facts.deprecatedOn ?? facts.retiresOn) !== undefined && !warned.has(facts.id)
           ? Effect.andThen(Deprecation.warn(facts, warned), begun)
           : begun
-      })
+      }
+      const optimized = (asked: Request): Effect.Effect<MessageCall> => {
+        if (optimizer === CostOptimizer.off) return begun(asked, { request: asked, changes: [], advice: [] })
+        const lengths = (model: string) => kinds.of(model, requestType).lengths
+        return Effect.flatMap(optimizer.optimize(asked, { stream, lengths }), (found) => begun(asked, found))
+      }
+      return sanitizer === InputSanitizer.off
+        ? optimized(given)
+        : Effect.flatMap(sanitizer.sanitize(given), optimized)
     })
 
   return { begin, beginMessage, sanitize: sanitizer.sanitize, start }
