@@ -221,15 +221,6 @@ export class Watch {
   })
 }
 
-/** A usage without names of models that may be something else. What they used stays, and has no price. */
-export const harmless = (self: Exchange, usage: Usage.Usage): Usage.Usage =>
-  usage.others === undefined
-    ? usage
-    : {
-      ...usage,
-      others: usage.others.map((other) => ({ ...other, model: Failures.named(self, other.model) ?? "unknown" }))
-    }
-
 /** Makes the request. */
 export type Make = (self: Exchange) => Wire | Promise<Wire>
 
@@ -373,7 +364,7 @@ export const decoded = <A extends object>(
 /** Records that the whole answer arrived. */
 export const completed = (self: Exchange, { isEstimated, model, refusal, stopReason, usage }: Used): void => {
   self.attempt.outcome = Outcome.Completed({
-    usage: usage.others === undefined ? usage : harmless(self, usage),
+    usage: usage.others === undefined ? usage : Failures.harmless(self, usage),
     model: model === self.attempt.model ? model : Failures.named(self, model),
     stopReason: stopReason === "end_turn" ? stopReason : Failures.named(self, stopReason),
     limits: self.limits,
@@ -393,7 +384,7 @@ export const failed = (self: Exchange, used: Used, cause: Cause.Cause<ApiError |
     } else if (isApiError(reason.error)) {
       const { hasHiddenOutput, model, usage } = used
       self.attempt.outcome = Outcome.Failed({
-        usage: harmless(self, usage),
+        usage: Failures.harmless(self, usage),
         error: reason.error,
         limits: self.limits,
         model: Failures.named(self, model),

@@ -179,7 +179,7 @@ class Received implements Exchange.Used {
 const aborted = (exchange: Exchange.Exchange, received: Received): Outcome => ({
   _tag: "Aborted",
   get usage() {
-    return Exchange.harmless(exchange, received.usage)
+    return Failures.harmless(exchange, received.usage)
   },
   get limits() {
     return exchange.limits
