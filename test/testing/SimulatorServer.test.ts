@@ -1,8 +1,9 @@
 import Anthropic, { APIConnectionError, APIError } from "@anthropic-ai/sdk"
 import type { MessageCreateParamsNonStreaming } from "@anthropic-ai/sdk/resources/messages"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
+import * as Http from "node:http"
 import * as Net from "node:net"
 import * as Simulator from "../../src/testing/Simulator.ts"
 import * as SimulatorServer from "../../src/testing/SimulatorServer.ts"
@@ -95,6 +96,18 @@ describe("SimulatorServer", () => {
       assert.isTrue(all[0].every((message) => message.stop_reason === "end_turn"))
       assert.isTrue(all[1].every(({ types }) => types.at(-1) === "message_stop"))
       assert.deepInclude(yield* requests, { total: 120, open: 0 })
+    }).pipe(using()))
+
+  it.effect("answers while a test has replaced the timers of the process", () =>
+    Effect.gen(function*() {
+      const { url } = yield* SimulatorServer.SimulatorServer
+      vi.useFakeTimers()
+      const status = yield* Effect.promise(() =>
+        new Promise((resolve, reject) => {
+          Http.get(`${url}/v1/models`, (answer) => resolve(answer.resume().statusCode)).on("error", reject)
+        })
+      ).pipe(Effect.ensuring(Effect.sync(() => vi.useRealTimers())))
+      assert.strictEqual(status, 401)
     }).pipe(using()))
 
   it.effect("answers 413 to a body that says or proves to be too long, and stays usable", () =>

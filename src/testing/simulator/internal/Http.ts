@@ -6,6 +6,7 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import type { AddressInfo } from "node:net"
+import * as Timers from "node:timers"
 import type { Core } from "./Core.ts"
 import { drive } from "./Drive.ts"
 import type { Step, Steps } from "./Step.ts"
@@ -45,8 +46,11 @@ const answer = (
   const first = steps.next()
   if (first._tag !== "Head" || first.body === undefined) return follow(core, live, request, response, first, steps)
   const { body: whole, headers, status } = first
-  // an answer that cannot be sent ends like a server that crashed, for this request only
-  if (Result.isFailure(Result.try(() => sendWhole(response, status, headers, whole)))) request.socket.destroy()
+  // requests that arrived together are answered together: a write that wakes a sleeping reader costs twice as much as one to a busy reader
+  Timers.setImmediate(() => {
+    // an answer that cannot be sent ends like a server that crashed, for this request only
+    if (Result.isFailure(Result.try(() => sendWhole(response, status, headers, whole)))) request.socket.destroy()
+  })
 }
 
 /** Sends an answer of several steps, of which the first was taken. */
