@@ -92,23 +92,16 @@ export const CallContext = Context.Reference<CallContext>("effect-claude/CallCon
 /** The most tags of a call. */
 const maxTags = 32
 
-/** Contexts as they were bounded, for as long as they live: calls of a region share one. */
-const boundedOnes = new WeakMap<CallContext, CallContext>()
-
 const boundedNow = (context: CallContext): CallContext => {
-  const { requestType, tags, tenant, user } = context
-  const named = (name: string | undefined) => name === undefined ? undefined : nameOf(String(name))
-  const entries = Object.entries(tags)
+  const user = context.user === undefined ? undefined : nameOf(String(context.user))
+  const tenant = context.tenant === undefined ? undefined : nameOf(String(context.tenant))
+  const requestType = context.requestType === undefined ? undefined : nameOf(String(context.requestType))
+  const entries = Object.entries(context.tags)
   const kept = entries.slice(0, maxTags).map(([name, value]) => [nameOf(name), nameOf(String(value))] as const)
-  const isSame = user === named(user) && tenant === named(tenant) && requestType === named(requestType) &&
+  const isSame = user === context.user && tenant === context.tenant && requestType === context.requestType &&
     entries.length === kept.length &&
     kept.every(([name, value], i) => name === entries[i]?.[0] && value === entries[i][1])
-  return isSame ? context : copy(context, {
-    user: named(user),
-    tenant: named(tenant),
-    requestType: named(requestType),
-    tags: Object.fromEntries(kept)
-  })
+  return isSame ? context : copy(context, { user, tenant, requestType, tags: Object.fromEntries(kept) })
 }
 
 /**
@@ -118,13 +111,7 @@ const boundedNow = (context: CallContext): CallContext => {
  * @category getters
  * @since 0.1.0
  */
-export const bounded: Effect.Effect<CallContext> = Effect.map(CallContext, (context) => {
-  const known = boundedOnes.get(context)
-  if (known !== undefined) return known
-  const found = boundedNow(context)
-  boundedOnes.set(context, found)
-  return found
-})
+export const bounded: Effect.Effect<CallContext> = Effect.map(CallContext, boundedNow)
 
 /**
  * The value of a tag. Tags have names of the caller's choice, `constructor` among them.

@@ -80,7 +80,7 @@ const pass = Effect.fnUntraced(function*(seconds: number, callsPerSecond = 0) {
 })
 
 const see = (page: Page, selector: string, text: RegExp | string) =>
-  Effect.promise(() => page.locator(selector).filter({ hasText: text }).first().waitFor({ timeout: 5_000 }))
+  Effect.promise(() => page.locator(selector).filter({ hasText: text }).first().waitFor({ timeout: 60_000 }))
 
 /** What `axe` finds, each with the elements. */
 const violations = (page: Page) =>
@@ -188,7 +188,6 @@ describe.runIf(isInstalled)("the status page", () => {
           yield* shoot(page, colorScheme)
         }
         assert.deepStrictEqual(page.faults, { complaints: [], outside: [] })
-      }).pipe(Effect.scoped, Effect.provide(layer())),
-    120_000
+      }).pipe(Effect.scoped, Effect.provide(layer()))
   )
 })
