@@ -58,15 +58,21 @@ const known: ReadonlyMap<string, (event: Record<string, unknown>) => boolean> = 
 
 const none = new Uint8Array()
 
-/** The bytes at the end of a chunk that begin a character without ending it; `before` are those of the chunk before. */
-const begunCharacter = (before: Uint8Array, chunk: Uint8Array): Uint8Array => {
-  const bytes = chunk.length < 4 ? Uint8Array.of(...before, ...chunk) : chunk
+/** How many bytes at the end begin a character without ending it. */
+const begunCharacter = (bytes: Uint8Array): number => {
   for (let length = 1; length <= Math.min(3, bytes.length); length++) {
     const byte = bytes[bytes.length - length] ?? 0
     if (byte < 0x80) break
-    if (byte >= 0xc0) return (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) > length ? bytes.slice(-length) : none
+    if (byte >= 0xc0) return (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) > length ? length : 0
   }
-  return none
+  return 0
+}
+
+const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
+  const all = new Uint8Array(first.length + second.length)
+  all.set(first)
+  all.set(second, first.length)
+  return all
 }
 
 /** Whether an event of an unknown type is an error of whoever sent it. */
@@ -217,7 +223,8 @@ const valueOf = (text: string, from: number, to: number): string =>
  * - `pings`: gives them as events too.
  */
 export const decoder = (maxEventSize: number, pings = false): Decoder => {
-  const utf8 = new TextDecoder("utf-8", { fatal: true })
+  // Not as a stream: then Node takes twice as long, and makes each character of two bytes.
+  const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
   const sequence = new Sequence(pings)
   /** The unfinished line, and the part of its event before it. */
   let unfinished: Array<string> = []
@@ -225,7 +232,9 @@ export const decoder = (maxEventSize: number, pings = false): Decoder => {
   let name = ""
   let data = ""
   let afterReturn = false
-  let lastBytes: Uint8Array = none
+  /** The bytes of a character that has begun. */
+  let begun: Uint8Array = none
+  let isFirst = true
 
   /** The line between two places, without its end. This decoder costs a third of the one in `effect`. */
   const line = (text: string, from: number, to: number): void => {
@@ -269,11 +278,14 @@ export const decoder = (maxEventSize: number, pings = false): Decoder => {
   return {
     feed: (bytes) => {
       if (sequence.isOver) return []
-      const text = Result.try(() => utf8.decode(bytes, { stream: true }))
-      if (Result.isFailure(text)) lines(validPrefix([...lastBytes, ...bytes]))
+      const all = begun.length === 0 ? bytes : joined(begun, bytes)
+      const end = all.length - begunCharacter(all)
+      const text = Result.try(() => utf8.decode(all.subarray(0, end)))
+      if (Result.isFailure(text)) lines(validPrefix(all))
       else {
-        lines(text.success)
-        lastBytes = (bytes.at(-1) ?? 0x80) < 0x80 ? none : begunCharacter(lastBytes, bytes)
+        lines(isFirst && text.success.startsWith("\ufeff") ? text.success.slice(1) : text.success)
+        isFirst &&= text.success === ""
+        begun = end === all.length ? none : all.slice(end)
       }
       if (!sequence.whole && (Result.isFailure(text) || size + data.length > maxEventSize)) sequence.malformed()
       return sequence.taken()
