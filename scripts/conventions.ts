@@ -52,6 +52,16 @@ export const problems = (path: string, text: string): ReadonlyArray<string> => {
     if (!isInternal && ts.isTypeReferenceNode(node) && /^(Buffer|NodeJS)\b/.test(node.typeName.getText())) {
       report(node, `${node.typeName.getText()}: a type that only users with the types of Node have`)
     }
+    if (
+      ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.EqualsToken &&
+      ts.isPropertyAccessExpression(node.left) &&
+      (ts.isArrowFunction(node.right) || ts.isFunctionExpression(node.right))
+    ) {
+      report(
+        node,
+        `${node.left.getText()} = a function: name it first, or V8 keeps it, and all that it sees, until a full garbage collection`
+      )
+    }
     if (ts.isNewExpression(node) && node.expression.getText() === "Date" && !node.arguments?.length) {
       report(node, "new Date(): time is Clock")
     }

@@ -16,7 +16,9 @@ describe("conventions", () => {
     "export const a = new Date()",
     "export const a = Math.random()",
     "export const a = setTimeout(b, 1)",
-    "export const a = () => { try { b() } finally { c() } }"
+    "export const a = () => { try { b() } finally { c() } }",
+    "export const a = (b) => { b.c = () => 1 }",
+    "export const a = (b) => { b.c ??= function() {} }"
   ])("refuses %s, in internal files too", (code) => {
     assert.lengthOf(found(documented(code)), 1)
     assert.lengthOf(found(code, "src/internal/a.ts"), 1)

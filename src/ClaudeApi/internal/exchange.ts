@@ -294,6 +294,7 @@ export const plain = <A extends object>(
           const whole = Misread.whole(text + utf8.decode())
           resume(Option.isSome(whole) ? decoded(self, whole, text, type, is) : Effect.suspend(failure))
         }
+        const expire = (failure: Effect.Effect<never, ApiError>) => endedBy(() => failure)
         const lost = (cause: unknown) => endedBy(() => Effect.fail(Failures.truncated(self, "yes", cause)))
         const onChunk = (chunk: ReadableStreamReadResult<Uint8Array>): void => {
           if (chunk.done) {
@@ -315,7 +316,7 @@ export const plain = <A extends object>(
         }
         begin(self, make, resume, (response) => {
           self.billed = "yes"
-          self.expire = (failure) => endedBy(() => failure)
+          self.expire = expire
           reader = response.body?.getReader()
           type = response.headers.get("content-type") ?? ""
           readMore()

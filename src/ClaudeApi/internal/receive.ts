@@ -66,7 +66,7 @@ class Received implements Exchange.Used {
   private readonly tokenizer: Model.Tokenizer
   private readonly maxOutputTokens: number
   private readonly hidden: HiddenOutput
-  private readonly askedTtl: () => "5m" | "1h" | undefined
+  private readonly request: MessageAttempt["request"]
   private totals: Usage.Usage = Usage.zero
   private iterations: ReadonlyArray<Usage.Iteration> | undefined
   private reported: Usage.Usage = Usage.zero
@@ -96,7 +96,7 @@ class Received implements Exchange.Used {
     this.tokenizer = facts.tokenizer
     this.maxOutputTokens = estimate.maxOutputTokens
     this.hidden = new HiddenOutput(attempt)
-    this.askedTtl = () => cacheTtl(request)
+    this.request = request
   }
 
   take(events: ReadonlyArray<Event>): ReadonlyArray<Event> {
@@ -131,10 +131,10 @@ class Received implements Exchange.Used {
     const { iterations } = usage
     if (Array.isArray(iterations) && iterations.length > 0) this.iterations = iterations
     else if (this.iterations !== undefined) this.iterations = this.iterations.filter(isBesideTotals)
-    this.totals = Usage.merge(this.totals, { ...usage, iterations: undefined }, this.askedTtl)
+    this.totals = Usage.merge(this.totals, { ...usage, iterations: undefined }, () => cacheTtl(this.request))
     this.reported = this.iterations === undefined
       ? this.totals
-      : Usage.merge(this.totals, { iterations: this.iterations }, this.askedTtl)
+      : Usage.merge(this.totals, { iterations: this.iterations }, () => cacheTtl(this.request))
   }
 
   private end(delta: MessageDelta["delta"], usage: MessageDelta["usage"] | null | undefined): void {

@@ -87,7 +87,8 @@ class Reply implements Undici.Dispatcher.DispatchHandler {
     this.waiting = waiting
     this.arrived = arrived
     this.failed = failed
-    waiting.whenOver = () => this.abort()
+    const abort = () => this.abort()
+    waiting.whenOver = abort
   }
 
   private abort(): void {
@@ -227,7 +228,8 @@ const over = (agent: Undici.Dispatcher) => {
 export const ofFetch =
   (fetch: typeof globalThis.fetch | undefined): Transport => ({ body, headers, method, url }, waiting) => {
     const controller = new AbortController()
-    waiting.whenOver = () => controller.abort(aborted)
+    const abort = () => controller.abort(aborted)
+    waiting.whenOver = abort
     if (waiting.isOver) return Promise.reject(aborted)
     const init: RequestInit = {
       method,
