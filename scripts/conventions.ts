@@ -53,7 +53,7 @@ export const problems = (path: string, text: string): ReadonlyArray<string> => {
       report(node, `${node.typeName.getText()}: a type that only users with the types of Node have`)
     }
     if (
-      ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.EqualsToken &&
+      ts.isBinaryExpression(node) && /^(\?\?)?=$/.test(node.operatorToken.getText()) &&
       ts.isPropertyAccessExpression(node.left) &&
       (ts.isArrowFunction(node.right) || ts.isFunctionExpression(node.right))
     ) {
