@@ -265,11 +265,12 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const end = (recorder: Recorder, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
     const { span } = recorder
     const record = recorder.end(exit)
-    const { callId, fallbacks, moves, operation, retries, status } = record
+    const { callId, fallbacks, moves, operation, retries, status, stream } = record
     const shows = content !== "none" && operation === "chat"
       ? show(recorder.exchanged, callId, span, content, shown)
       : Effect.void
     if (span !== undefined) recorder.endSpan(span, record, exit)
+    if (stream) recorder.streaming(undefined)
     const isTroubled = status === "error" || retries + moves + fallbacks.length > 0
     const isLogged = sample !== undefined && (isTroubled || (sample > 0 && random.nextDoubleUnsafe() < sample))
     const logs = isLogged ? Log.write(record) : Effect.void

@@ -169,9 +169,11 @@ class Received implements Exchange.Used {
     return outputTokens > this.reported.outputTokens ? { ...this.reported, outputTokens } : this.reported
   }
 
-  /** Nothing is produced for this reader from here on. */
+  /** Nothing is produced for this reader from here on. The text goes: Effect's channels keep what a stream refers to until a full garbage collection. */
   close(): void {
     this.hidden.close(Exchange.elapsed(this.clock))
+    if (this.hasTotal) this.text = ""
+    else this.count()
   }
 }
 

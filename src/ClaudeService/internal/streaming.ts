@@ -74,18 +74,22 @@ const afterContent = (
   call: Call,
   failed: (error: StreamError) => void
 ): Stream.Stream<MessageStream.Event, StreamError> => {
-  const accumulator = MessageStream.accumulate()
+  // Dropped at the end, since Effect's channels keep what a stream refers to until a full garbage collection.
+  let accumulator: MessageStream.Accumulator | undefined = MessageStream.accumulate()
   call.streaming(accumulator.message)
   const noted = (events: Events): Events => {
-    for (const event of events) accumulator.add(event)
+    for (const event of events) accumulator?.add(event)
     return events
   }
   const following = Effect.catch(
     Effect.map(rest, noted),
     (error): Effect.Effect<never, StreamError | Cause.Done> => {
+      const message = accumulator?.message
+      accumulator = undefined
       if (Cause.isDone(error)) return Effect.fail(error)
       // A number beyond all bounds came as JSON and has none: with it the error would cross no wire.
-      const partial = accumulator.message() && JSON.parse(JSON.stringify(accumulator.message())) as Message
+      const arrived = message?.()
+      const partial = arrived && JSON.parse(JSON.stringify(arrived)) as Message
       if (!isApiError(error) || partial === undefined) {
         failed(error)
         return Effect.fail(error)

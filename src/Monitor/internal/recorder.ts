@@ -293,8 +293,8 @@ export class Recorder {
     this.to.publish({ _tag: "FirstContent", callId: this.callId, attempt, millis }, now)
   }
 
-  /** What a stream has added up to whenever it is asked. */
-  streaming(message: () => Message | undefined): void {
+  /** What a stream has added up to whenever it is asked; undefined once nobody will ask. */
+  streaming(message: (() => Message | undefined) | undefined): void {
     this.streamed = message
   }
 
