@@ -11,7 +11,9 @@ export default defineConfig({
     ]
   },
   test: {
-    testTimeout: 30_000,
+    // Ends what hangs. What only is slow may take this long: a process of a few seconds takes a minute on a machine that is busy.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     // Tests that run at once sleep most of the time.
     maxConcurrency: 30,
     // Many files wait for servers and processes more than they compute.

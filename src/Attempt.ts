@@ -14,7 +14,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { constant, identity } from "effect/Function"
 import * as Stream from "effect/Stream"
@@ -84,18 +83,42 @@ export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
   ...given: Policies
 ): Policy<OwnOf<Policies[number]>> => {
   const policies = given as ReadonlyArray<Policy<OwnOf<Policies[number]>>>
-  // By itself, since a generator takes 1.5 us longer for two policies, and 3 for nine.
-  const from = (at: number, attempt: Attempt, settle: Settle): Effect.Effect<Settle, OwnOf<Policies[number]>> => {
-    const policy = policies[at]
-    if (policy === undefined) return Effect.succeed(settle)
-    return Effect.matchCauseEffect(Effect.suspend(() => policy.admit(attempt)), {
-      onSuccess: (next) =>
-        // The later settlement first; the earlier ones run even if that has a defect.
-        from(at + 1, attempt, next === nothing ? settle : settle === nothing ? next : Effect.ensuring(next, settle)),
-      onFailure: (cause) => Effect.ensuring(Effect.failCause(cause), settle)
-    })
+  return {
+    admit: (attempt) => {
+      let taken: Array<Settle>
+      let asked: number
+      const next = (settle: Settle): Effect.Effect<Settle, OwnOf<Policies[number]>> => {
+        if (settle !== nothing) taken.push(settle)
+        const policy = policies[asked++]
+        return policy === undefined
+          ? Effect.succeed(inReverse(taken))
+          : Effect.flatMapEager(policy.admit(attempt), next)
+      }
+      const first = Effect.suspend(() => {
+        taken = []
+        asked = 0
+        return next(nothing)
+      })
+      return Effect.catchCause(first, (cause) => Effect.ensuring(Effect.failCause(cause), inReverse(taken)))
+    }
   }
-  return { admit: (attempt) => from(0, attempt, nothing) }
+}
+
+/**
+ * Settles the last first, and the others even if one has a defect: once, as settlements run. `Effect.ensuring` for each takes three times as many
+ * frames.
+ */
+const inReverse = (settles: ReadonlyArray<Settle>): Settle => {
+  let left = settles.length
+  if (left < 2) return settles[0] ?? nothing
+  const next = (): Settle => {
+    const settle = settles[--left]!
+    return left === 0 ? settle : Effect.flatMap(settle, next)
+  }
+  return Effect.catchCause(
+    next(),
+    (cause) => Effect.ensuring(Effect.failCause(cause), inReverse(settles.slice(0, left)))
+  )
 }
 
 /**
@@ -259,20 +282,21 @@ export const countedInput = ({ facts }: Attempt, usage: Usage.Usage): number =>
  */
 export const learning = (kinds: CallKinds): Policy => ({
   admit: (attempt) =>
-    attempt.endpoint !== "messages" ? admitted : Effect.succeed(Effect.map(Clock.currentTimeMillis, (now) => {
+    attempt.endpoint !== "messages" ? admitted : Effect.succeed(Effect.clockWith((clock) => {
       const { context, estimate, kind, model, optimized, outcome, sentAt } = attempt
-      if (outcome._tag !== "Completed" || outcome.isEstimated === true) return
+      if (outcome._tag !== "Completed" || outcome.isEstimated === true) return Effect.void
       const { stopReason, usage } = outcome
       const isCut = stopReason === "max_tokens"
       kind.add({
         estimatedInputTokens: estimate.inputTokens,
         inputTokens: countedInput(attempt, usage),
         outputTokens: usage.outputTokens,
-        millis: sentAt === undefined ? undefined : now - sentAt,
+        millis: sentAt === undefined ? undefined : clock.currentTimeMillisUnsafe() - sentAt,
         isCut
       })
       if (optimized !== undefined && optimized.askedModel !== model) {
         kinds.of(optimized.askedModel, context.requestType).addLength(usage.outputTokens, isCut)
       }
+      return Effect.void
     }))
 })

@@ -52,7 +52,7 @@ import { Refusals } from "./Budget/internal/refusals.ts"
 import { type BudgetInputError, type Charged, type Credit, Registry } from "./Budget/internal/registry.ts"
 import * as Room from "./Budget/internal/room.ts"
 import { type AccountStatus, statusesOf } from "./Budget/internal/snapshot.ts"
-import { stepInMemory } from "./Budget/internal/step.ts"
+import { Memory } from "./Budget/internal/step.ts"
 import * as Telemetry from "./Budget/internal/telemetry.ts"
 import { spanAt } from "./Budget/internal/window.ts"
 import { type BudgetExceededError, BudgetUnavailableError, type UnpricedModelError } from "./ClaudeError.ts"
@@ -195,7 +195,7 @@ export const layerStoreMemory = (
 ): Layer.Layer<Store> =>
   Layer.effect(
     Store,
-    Effect.map(Clock.Clock, (clock) => ({ isLocal: true, step: stepInMemory(maxAccounts, clock) }))
+    Effect.map(Clock.Clock, (clock) => new Memory(maxAccounts, clock))
   )
 
 /**
@@ -254,7 +254,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const telemetry = yield* Telemetry.make(registry.find)
   const report = Admission.reporting(telemetry)
   const asked = isLocal
-    ? Admission.local(store.step, report)
+    ? Admission.local(store, report)
     : yield* Client.make({ step: store.step, owner, timeoutMillis, maxSettlements, report })
   const client = waitMillis > 0 ? yield* Room.make(asked, waitMillis) : asked
   const refusals = new Refusals()

@@ -225,19 +225,14 @@ const settings = (options: Options, maxRetryAfter: Duration.Input) => {
 
 /** Bucket sets in a store of this process. */
 const local = (store: Store["Service"]) => {
-  // Ours has answered before there is an effect to run.
-  const asked = store instanceof Buckets.Memory
-    ? (batch: Batch, now?: number) => Effect.succeed(store.stepNow(batch, now))
-    : store.step
   // A local store neither fails nor rejects, and answers what it was asked.
-  const step = asked as (
-    batch: Batch,
-    now?: number
+  const step = store.step as (
+    batch: Batch
   ) => Effect.Effect<Reserved & { readonly _tag: "Done"; readonly view: View }>
   return (key: string, burstMillis: number): BucketSet => ({
     isShared: false,
-    reserve: (limits, ask, _, now) => step({ key, burstMillis, limits, ask }, now),
-    report: (report, now) => step({ key, burstMillis, reports: [report] }, now),
+    reserve: (limits, ask) => step({ key, burstMillis, limits, ask }),
+    report: (report) => step({ key, burstMillis, reports: [report] }),
     levels: Effect.map(
       Effect.suspend(() => step({ key, burstMillis, read: true })),
       ({ view }) => Buckets.levels(view, burstMillis, 1)
@@ -262,7 +257,11 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     Context.add(TenantLabel, yield* TenantLabel)
   )
   const { burstMillis, maxPauseMillis, maxQueue, weights, ...sharing } = settings(options, yield* MaxRetryAfter)
-  const open = store.isLocal === true ? local(store) : yield* Client.make({ step: store.step, ...sharing })
+  const open = store instanceof Buckets.Memory
+    ? (key: string) => store.open(key, burstMillis)
+    : store.isLocal === true
+    ? local(store)
+    : yield* Client.make({ step: store.step, ...sharing })
   let limitsOf = Limits.from(options.limits, catalogue)
   let tier = typeof options.limits === "string" ? options.limits : undefined
   const logged = new Set<string>()

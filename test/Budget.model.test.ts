@@ -207,7 +207,7 @@ const law = (name: string, store: Layer.Layer<Budget.Store>, runs: number) =>
       }).pipe(
         Effect.provide(Budget.layerNoDeps({ budgets: [], lease: "10 days" }).pipe(Layer.provide([layerPrices, store])))
       ),
-    { arbitrary: { runs, size: 60 }, timeout: 120_000 }
+    { arbitrary: { runs, size: 60 } }
   )
 
 describe("Budget, against a reference", () => {

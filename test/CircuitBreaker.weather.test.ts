@@ -53,8 +53,7 @@ describe("a recovery", () => {
           assert.isAtMost(closed, within * 1_000)
           const after = seen.calls.filter(({ at }) => at > 30_000 + closed)
           assert.isAtMost(after.filter(isRefused).length / after.length, 0.02)
-        }),
-      60_000
+        })
     )
   }
 })
@@ -73,7 +72,7 @@ describe("streams", () => {
     }, (seen) => {
       assert.strictEqual(openings(seen), 0)
       assert.strictEqual(seen.calls.filter(isRefused).length, 0)
-    }), 60_000)
+    }))
 
   it.effect("that the API breaks after their first content open the circuit", () =>
     each({
@@ -82,7 +81,7 @@ describe("streams", () => {
       options: { retry: { retries: 0 } },
       call: () => Stream.runDrain(ClaudeService.stream(ClaudeTest.hello)),
       fate: (_, lot) => ({ millis: about(200, lot), streamMillis: about(1_000, lot), breaksWith: overloaded })
-    }, (seen) => assert.isAtLeast(openings(seen), 1)), 60_000)
+    }, (seen) => assert.isAtLeast(openings(seen), 1)))
 })
 
 /** The API is down for a while; else answers take about two seconds. */
@@ -106,7 +105,7 @@ describe("impatient callers", () => {
         perSecond: constantly(3),
         call: (lot) => lot() < 0.7 ? CallContext.withDeadline(create, deadline) : create,
         fate: (_, lot) => ({ millis: about(answerSeconds * 1_000, lot, 0.3) })
-      }, (seen) => assert.strictEqual(openings(seen), 0)), 60_000)
+      }, (seen) => assert.strictEqual(openings(seen), 0)))
   }
 
   it.effect("open no circuit before anything is known about such calls", () =>
@@ -141,8 +140,7 @@ describe("impatient callers", () => {
               assert.isAtMost(wasted(hanging) / wasted(failing), 1.5)
             }
           }
-        }),
-      60_000
+        })
     )
   }
 
@@ -205,7 +203,7 @@ it.effect("counts of tokens say nothing about an API that answers no messages", 
       assert.isAtMost(wasted(mixed), wasted(plain) * 1.1 + 5)
       assert.strictEqual(mixed.calls.filter((call) => isLost(call)).length > 0, true)
     }
-  }), 60_000)
+  }))
 
 describe("rates", () => {
   const fails = (share: number, failMillis: number, answerMillis: number): Weather["fate"] => (_, lot) =>
@@ -219,8 +217,7 @@ describe("rates", () => {
       each(
         { seconds: 140, perSecond: surge(1, 20), options, fate: fails(0.3, 100, 60_000) },
         (seen) => assert.strictEqual(openings(seen), 0)
-      ),
-    60_000
+      )
   )
 
   it.effect(
@@ -229,8 +226,7 @@ describe("rates", () => {
       each(
         { seconds: 140, perSecond: surge(20, 1), options, fate: fails(0.3, 40_000, 200) },
         (seen) => assert.strictEqual(openings(seen), 0)
-      ),
-    60_000
+      )
   )
 
   it.effect("are not diluted for ever by attempts that hang", () =>
@@ -242,7 +238,7 @@ describe("rates", () => {
     }, (seen) => {
       const opened = seen.transitions.find(({ to }) => to === "open")
       assert.isAtMost(opened?.at ?? Infinity, 200_000)
-    }), 60_000)
+    }))
 })
 
 describe("a blip of three seconds", () => {
@@ -257,7 +253,7 @@ describe("a blip of three seconds", () => {
     each(weather, (seen) => {
       assert.isAtLeast(openings(seen), 1)
       assert.isAtMost(seen.calls.filter(isLost).length, 5)
-    }), 60_000)
+    }))
 
   it.effect("lets interactive callers fail at once where they are told to", () =>
     each({
@@ -268,7 +264,7 @@ describe("a blip of three seconds", () => {
       const refused = seen.calls.filter(isRefused)
       assert.isAtLeast(refused.length, 10)
       assert.isTrue(refused.some(({ at, endedAt }) => endedAt === at))
-    }), 60_000)
+    }))
 })
 
 it.effect(
@@ -296,6 +292,5 @@ it.effect(
       // Within a single run some 1,300 calls are answered, by chance one in a hundred more or fewer.
       assert.isAtLeast(Math.min(...ratios), 0.97)
       assert.isAtLeast(ratios.reduce((sum, ratio) => sum + ratio, 0) / ratios.length, 0.99)
-    }),
-  60_000
+    })
 )

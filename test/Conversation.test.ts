@@ -302,8 +302,7 @@ describe("a streamed loop of three tools", () => {
             Effect.provide(Layer.merge(ClaudeService.layerWithParts({ api, keys: [ClaudeTest.key], budget }), api))
           )
         }
-      }),
-    60_000
+      })
   )
 })
 

@@ -376,5 +376,5 @@ describe("rotation", () => {
     }).pipe(Effect.provide(Simulator.layerClaude(
       { keys: [a], latency: { firstToken: { median: "30 millis", sigma: 0.5 } } },
       { retry, limiter: RateLimiter.layerOff }
-    ))), 30_000)
+    ))))
 })

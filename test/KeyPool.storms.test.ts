@@ -71,8 +71,7 @@ describe("bad weather", () => {
             budget: { budgets: [{ name: "all", limit: 1_000, window: { calendar: "month" } }] }
           })),
           Random.withSeed(seed)
-        ),
-      30_000
+        )
     )
   }
 
@@ -176,8 +175,7 @@ describe("a store that changes", () => {
           keys: [a],
           latency: { firstToken: { median: "300 millis", sigma: 0.5 } }
         }, { retry, limiter: RateLimiter.layerOff, keys: manager.layer })))
-      },
-      30_000
+      }
     )
   }
 })

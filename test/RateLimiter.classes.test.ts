@@ -88,7 +88,7 @@ describe.each(stores)("RateLimiter, shares of the classes, over $name", ({ layer
         const share = guaranteed[priority] * perMinute * minutes
         assert.isAtLeast(got(sent.filter(of(priority))), 0.9 * share - Math.max(...sizes), priority)
       }
-    }), 60_000)
+    }))
 
   it.effect.each(seeds)(
     "lets a large bulk call go after what it takes divided by the share of its class (%i)",
@@ -101,8 +101,7 @@ describe.each(stores)("RateLimiter, shares of the classes, over $name", ({ layer
         // A minute's refill at a twentieth.
         assert.isAtMost(waits(sent.filter(of("bulk")), minutes)[0]!, 21 * 60_000)
         assert.isAtLeast(lowest(sent, perMinute), -1)
-      }),
-    60_000
+      })
   )
 
   it.effect("keeps nobody of another class waiting for more than its own size", () =>

@@ -256,7 +256,7 @@ const law = (
           assert.strictEqual(levels.outputTokens!.reserved, 0)
         }
       }).pipe(Effect.provide(layer)),
-    { arbitrary: { runs: runs(isNear ? 1_000 : 250), size: 60 }, timeout: 60_000 }
+    { arbitrary: { runs: runs(isNear ? 1_000 : 250), size: 60 } }
   )
 
 describe("RateLimiter, against a reference", () => {

@@ -182,8 +182,7 @@ it.effect(
         }
         assert.isAbove(mismatches, 500)
       }).pipe(Effect.provide(ClaudeTest.layer(...all.flatMap(({ broken, json }) => [json, broken]))))
-    }),
-  60_000
+    })
 )
 
 describe("types", () => {

@@ -80,6 +80,6 @@ describe.each([["our transport", undefined], ["the global fetch", globalThis.fet
         yield* Deferred.succeed(resumed, undefined)
         yield* Fiber.join(reader)
         assert.strictEqual(deltas, total)
-      }).pipe(TestClock.withLive), 30_000)
+      }).pipe(TestClock.withLive))
   }
 )

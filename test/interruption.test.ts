@@ -78,7 +78,6 @@ describe.each(["our transport", "another fetch"])("interruption over %s", (kind)
         )
         yield* eventually("a socket", Effect.sync(() => sockets() <= socketsBefore))
         yield* eventually("a timer", Effect.sync(() => timers() <= timersBefore))
-      }),
-    60_000
+      })
   )
 })

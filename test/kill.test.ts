@@ -111,7 +111,6 @@ describe("a process that is killed", () => {
             }))
           )
         )
-      ),
-    60_000
+      )
   )
 })

@@ -77,8 +77,7 @@ describe("names of callers", () => {
             )
             assert.isTrue(states.some(({ budget, spentNanoUsd }) => budget === "some" && spentNanoUsd > 0))
           }).pipe(Effect.provide(over(yield* ledger)))
-        }).pipe(Effect.scoped),
-      60_000
+        }).pipe(Effect.scoped)
     )
   }
 
@@ -95,7 +94,7 @@ describe("names of callers", () => {
       assert.isBelow(process.memoryUsage().heapUsed - before, 100_000_000)
       const rows = yield* Stream.runCollect((yield* CostLedger.CostLedger).rows({ from: 0, to: Infinity }))
       assert.strictEqual(new Set(rows.map(({ requestType }) => requestType)).size, 150)
-    }).pipe(Effect.provide(over(CostLedger.layer()))), 60_000)
+    }).pipe(Effect.provide(over(CostLedger.layer()))))
 
   it.effect("mean the same in options as in calls, however long they are and whatever is in them", () =>
     Effect.gen(function*() {

@@ -238,7 +238,7 @@ describe("secrets that are planted in every source", () => {
           : MessageStream.message(ClaudeService.stream(request))
         nowhere(`${name}, form ${at}`, yield* shownBy(answer, call))
       }
-    }), 120_000)
+    }))
 
   it.effect("are nowhere after time limits, interruptions and refusals of any kind", () =>
     Effect.gen(function*() {
@@ -338,5 +338,5 @@ describe("secrets that are planted in every source", () => {
         assert.include(lines.join("\n"), tag, name)
         nowhere(name, lines)
       }
-    }), 60_000)
+    }))
 })

@@ -39,7 +39,7 @@ const suites = (
     let made: { readonly stores: Stores; readonly happened: () => number } | undefined
     beforeAll(async () => {
       made = await Effect.runPromise(Effect.provide(Scope.provide(make, scope), Logger.layer([])))
-    }, 60_000)
+    })
     afterAll(async () => {
       await Effect.runPromise(Scope.close(scope, Exit.void))
       assert.isAbove(made!.happened(), 1)
@@ -135,7 +135,7 @@ describe.skipIf(!TestRedis.isInstalled)("stores over several servers of Redis", 
         yield* reserve(late, ask(0))
         assert.isAtMost(yield* Effect.map(late.levels, ({ requests }) => requests!.free), left + 1)
         assert.isAtMost((yield* drain(here)) + (yield* drain(there)) + (yield* drain(late)), 18)
-      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
     const times = { storeTimeout: 5_000, syncInterval: 20, staleAfter: 2_000 }
 
@@ -161,7 +161,7 @@ describe.skipIf(!TestRedis.isInstalled)("stores over several servers of Redis", 
         // Each acts now and then.
         const phases = Effect.map(Effect.all([view(here), view(there)]), (views) => views.map(({ phase }) => phase))
         yield* eventually(phases, (phases) => phases.every((phase) => phase === "open"), 20)
-      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
     it.live("lets no circuit stick whose closing or whose half-open call was lost", () =>
       Effect.gen(function*() {
@@ -192,6 +192,6 @@ describe.skipIf(!TestRedis.isInstalled)("stores over several servers of Redis", 
           // For longer than it takes both to hear of the store.
           return closed > 20
         }, 20)
-      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
   })
 })

@@ -103,5 +103,5 @@ describe("three hundred calls and thirty streams among faults of every kind", ()
         })))
       ),
       TestClock.withLive
-    ), 120_000)
+    ))
 })

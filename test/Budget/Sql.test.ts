@@ -202,8 +202,7 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
           spent += 7
           yield* again(state, ({ reservedNanoUsd, spentNanoUsd }) => spentNanoUsd === spent && reservedNanoUsd === 0)
         }
-      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
-    60_000
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([])))
   )
 
   it.live("is not held up by a process that hangs amid a transaction", () =>
@@ -218,7 +217,7 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
       })
       assert.strictEqual(decisions[0]?._tag, "Reserved")
       yield* wire.mend
-    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
   it.live("goes on over another connection when one breaks amid a step", () =>
     Effect.gen(function*() {
@@ -266,5 +265,5 @@ describe.skipIf(!TestPostgres.isThere)("on a server", () => {
       const end = yield* again(state, ({ reservedNanoUsd, spentNanoUsd }) =>
         reservedNanoUsd === 0 && spentNanoUsd >= spent)
       assert.strictEqual(end.spentNanoUsd, spent)
-    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 })

@@ -105,8 +105,7 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
           const tenants = states.filter(({ budget }) => budget === "tenants")
           assert.strictEqual(tenants.reduce((sum, { reservedNanoUsd }) => sum + reservedNanoUsd, 0), 1_370)
         }).pipe(Effect.provide(yield* here(schema)))
-      }).pipe(Effect.scoped),
-    60_000
+      }).pipe(Effect.scoped)
   )
 
   it.live("counts as spent what a killed process had reserved, until it is credited", () =>
@@ -132,7 +131,7 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
         })
         yield* settling.admit(budget, attempt)
       }).pipe(Effect.provide(yield* here(schema)))
-    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
   it.live(
     "frees what a killed process had reserved, after its time, where that is asked for",
@@ -159,8 +158,7 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
           const states = yield* (yield* Budget.Budget).snapshot
           assert.deepStrictEqual(states.filter(({ reservedNanoUsd }) => reservedNanoUsd !== 0), [])
         }).pipe(Effect.provide(yield* here(schema, "released")))
-      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
-    60_000
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([])))
   )
 
   it.live("keeps all accounts consistent when a process is killed amid its work", () =>
@@ -184,5 +182,5 @@ describe.skipIf(!TestPostgres.isThere)("Budget, in several processes on one Post
         assert.strictEqual(sum(({ reservedNanoUsd }) => reservedNanoUsd), 0)
         assert.isAbove(end.lapsedNanoUsd, 0)
       }).pipe(Effect.provide(yield* here(schema)))
-    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 60_000)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 })

@@ -200,7 +200,7 @@ describe.skipIf(!TestRedis.isInstalled)("CircuitBreaker/Redis", () => {
       yield* rejoined(here, there)
       assert.deepStrictEqual([...new Set(log.lines)].sort(), [back, gone])
     }).pipe(Effect.scoped, Effect.provide(log.layer))
-  }, 30_000)
+  })
 
   it.live("goes on alone while the server hangs, and waits for it no longer than once", () => {
     const log = logged()
@@ -226,7 +226,7 @@ describe.skipIf(!TestRedis.isInstalled)("CircuitBreaker/Redis", () => {
       yield* server.resume
       yield* rejoined(here, there)
     }).pipe(Effect.scoped, Effect.provide(log.layer))
-  }, 30_000)
+  })
 
   it.live("stays open when the server loses its data", () =>
     Effect.gen(function*() {
@@ -238,7 +238,7 @@ describe.skipIf(!TestRedis.isInstalled)("CircuitBreaker/Redis", () => {
       yield* server.start
       yield* rejoined(here, there)
       assert.strictEqual((yield* view(here)).phase, "open")
-    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 30_000)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
   it.live.each(["OK", null, 7, [], [9, 9, 9, 9, 9, 9, 9]].map((answer) => ({ answer })))(
     "judges for itself when all that Redis says is $answer",

@@ -90,7 +90,7 @@ describe("a streamed loop of three tools", () => {
           assert.strictEqual(rows.length, (yield* ClaudeTest.calls).length, where)
         }).pipe(Effect.provide([model, toolkit.toLayer({ one: handler, two: handler, three: handler })]))
       }
-    }), 20_000)
+    }))
 })
 
 it.effect.each(Object.entries(ways))("a key is in no error of effect/ai, %s", ([, ask]) =>

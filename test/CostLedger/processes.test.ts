@@ -43,8 +43,7 @@ const suite = (place: Effect.Effect<Place, never, Scope.Scope>) => {
         assert.isTrue(yield* Effect.promise(() => last.ended))
         const calls = yield* callsIn(at)
         for (const name of names(known + 5_000)) assert.strictEqual(calls.get(name), 1, name)
-      }).pipe(Effect.scoped),
-    60_000
+      }).pipe(Effect.scoped)
   )
 
   it.live("has the rows of all processes that start and write at once", () =>
@@ -55,7 +54,7 @@ const suite = (place: Effect.Effect<Place, never, Scope.Scope>) => {
       const calls = yield* callsIn(at)
       assert.strictEqual(calls.size, 6_000)
       assert.isTrue([...calls.values()].every((times) => times === 1))
-    }).pipe(Effect.scoped), 60_000)
+    }).pipe(Effect.scoped))
 }
 
 describe("a process with a ledger in a SQLite file", () => {

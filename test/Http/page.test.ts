@@ -80,7 +80,7 @@ const pass = Effect.fnUntraced(function*(seconds: number, callsPerSecond = 0) {
 })
 
 const see = (page: Page, selector: string, text: RegExp | string) =>
-  Effect.promise(() => page.locator(selector).filter({ hasText: text }).first().waitFor({ timeout: 5_000 }))
+  Effect.promise(() => page.locator(selector).filter({ hasText: text }).first().waitFor({ timeout: 60_000 }))
 
 /** What `axe` finds, each with the elements. */
 const violations = (page: Page) =>
@@ -94,6 +94,17 @@ const violations = (page: Page) =>
     )
     return found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)
   })
+
+/** Waits until all of the page has the colours that it was told to have: with the second frame from here the first has been drawn. */
+const drawn = (page: Page) =>
+  Effect.promise(() =>
+    page.evaluate(() =>
+      new Promise<void>((resolve) => {
+        const { requestAnimationFrame } = globalThis as unknown as { requestAnimationFrame: (use: () => void) => void }
+        requestAnimationFrame(() => requestAnimationFrame(resolve))
+      })
+    )
+  )
 
 /** Shows the page as the documentation has it, where it is asked for. */
 const shoot = (page: Page, name: string) =>
@@ -184,11 +195,11 @@ describe.runIf(isInstalled)("the status page", () => {
         yield* Effect.promise(() => page.locator("tbody", { hasText: "at attempt" }).first().locator("button").click())
         for (const colorScheme of ["light", "dark"] as const) {
           yield* Effect.promise(() => page.emulateMedia({ colorScheme }))
+          yield* drawn(page)
           assert.deepStrictEqual(yield* violations(page), [])
           yield* shoot(page, colorScheme)
         }
         assert.deepStrictEqual(page.faults, { complaints: [], outside: [] })
-      }).pipe(Effect.scoped, Effect.provide(layer())),
-    120_000
+      }).pipe(Effect.scoped, Effect.provide(layer()))
   )
 })

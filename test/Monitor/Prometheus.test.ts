@@ -59,7 +59,7 @@ describe.skipIf(!TestPrometheus.isInstalled)("a real Prometheus", () => {
         const text = yield* Effect.promise(async () => (await fetch(`http://127.0.0.1:${address.port}/metrics`)).text())
         const all = yield* Effect.repeat(prometheus.total("sum(anthropic_attempts_total)"), {
           until: (seen) => seen === total
-        }).pipe(Effect.timeout("10 seconds"))
+        }).pipe(Effect.timeout("1 minute"))
         assert.strictEqual(all, total)
         assert.isAbove(byStatus[529] ?? 0, 0)
         assert.deepStrictEqual(
@@ -88,7 +88,6 @@ describe.skipIf(!TestPrometheus.isInstalled)("a real Prometheus", () => {
         const { health, lastError } = yield* prometheus.target
         assert.deepStrictEqual({ health, lastError }, { health: "up", lastError: "" })
         assert.strictEqual(yield* prometheus.total("min_over_time(up[1m])"), 1)
-      }).pipe(Effect.scoped, Effect.provide(served), Effect.provide(Logger.layer([]))),
-    30_000
+      }).pipe(Effect.scoped, Effect.provide(served), Effect.provide(Logger.layer([])))
   )
 })

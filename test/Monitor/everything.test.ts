@@ -110,5 +110,5 @@ describe.skipIf(!TestPrometheus.isInstalled)("a service to which everything happ
         }))
       yield* Effect.repeat(again, { until: (left) => left.length === 0, times: 40 })
       assert.deepStrictEqual(left, [])
-    }).pipe(Effect.scoped, Effect.provide(served), Effect.provide(Logger.layer([]))), 60_000)
+    }).pipe(Effect.scoped, Effect.provide(served), Effect.provide(Logger.layer([]))))
 })

@@ -113,7 +113,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
       assert.approximately((yield* drain(here)) + (yield* drain(there)), left, 2)
       assert.deepStrictEqual([...log.lines].sort(), [back, back, gone, gone])
     }).pipe(Effect.scoped, Effect.provide(log.layer))
-  }, 60_000)
+  })
 
   it.live("waits for a server that hangs no longer than once, and takes back what it took after all", () => {
     const log = logged()
@@ -151,7 +151,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
       assert.approximately(left, 20, 3)
       assert.deepStrictEqual(log.lines, [gone, back])
     }).pipe(Effect.scoped, Effect.provide(log.layer))
-  }, 60_000)
+  })
 
   it.live(
     "gives out no full bucket when the server lost its data, and keeps what headers taught and a pause",
@@ -190,8 +190,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
         yield* server.kill
         yield* server.start
         assert.isAbove((yield* reserve(there, ask(1))).waitMillis, 400_000)
-      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
-    60_000
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([])))
   )
 
   it.live(
@@ -219,8 +218,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
         assert.isTrue(waiting.every((fiber) => fiber.pollUnsafe() === undefined))
         assert.strictEqual((yield* here!.snapshot)[0]?.levels.share, 0.5)
         yield* Fiber.interruptAll(waiting)
-      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
-    60_000
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([])))
   )
 
   it.live(
@@ -245,8 +243,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
         yield* server.pause
         yield* reserve(there, ask(0))
         assert.strictEqual(yield* share(there), 1)
-      }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
-    60_000
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([])))
   )
 
   it.live(
@@ -298,8 +295,7 @@ describe.skipIf(!TestRedis.isInstalled)("RateLimiter/Redis", () => {
         // As often as the small ones, one after the other.
         const [large = 0, ...small] = counts.map((counts) => counts.reduce((sum, count) => sum + count, 0))
         for (const one of small) assert.isBelow(one, 3 * large + 20)
-      }).pipe(Effect.scoped),
-    60_000
+      }).pipe(Effect.scoped)
   )
 
   it.live.each(["OK", "1 2 3", null, 7, []].map((answer) => ({ answer })))(

@@ -78,8 +78,7 @@ describe("npm start", () => {
           assert.notInclude(out, "\u001b")
         }
         assert.deepInclude(yield* simulator.requests, { total: 2, byStatus: { 200: 2 } })
-      }).pipe(Effect.provide(Server)),
-    60_000
+      }).pipe(Effect.provide(Server))
   )
 
   it.live("streams the answer to a question, and names the error that came instead", () =>
@@ -93,7 +92,7 @@ describe("npm start", () => {
       assert.match(bad.err, /^AuthError: Claude did not accept the API key/)
       const other = yield* run(["the way"], { ...env, CLAUDE_MODEL: "claude-opus-5-5" })
       assert.match(other.err, /^claude-opus-5-5: /)
-    }).pipe(Effect.provide(Server)), 30_000)
+    }).pipe(Effect.provide(Server)))
 
   it.live(
     "answers a file of prompts by the command, with a simulated API where there is no key",
@@ -108,7 +107,6 @@ describe("npm start", () => {
         assert.match(err, /^ANTHROPIC_API_KEY is not set: the Claude API is simulated at http:\/\/127/)
         assert.match(said, /answers\.jsonl: 2 prompts: 2 answered; \d+ tokens in, \d+ out; \$0\.\d{4} of \$0\.5; /)
         assert.lengthOf((yield* fs.readFileString(out)).trimEnd().split("\n"), 2)
-      }).pipe(Effect.scoped, Effect.provide([Server, NodeFileSystem.layer])),
-    30_000
+      }).pipe(Effect.scoped, Effect.provide([Server, NodeFileSystem.layer]))
   )
 })

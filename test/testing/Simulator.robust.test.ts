@@ -122,8 +122,7 @@ describe("a stream that takes its time", () => {
           })))
         ),
         TestClock.withLive
-      ),
-    20_000
+      )
   )
 })
 

@@ -13,6 +13,7 @@ import type { Client } from "./client.ts"
 import type { Account, Batch, Decision, Refused, Reply, Reserve, Settlement } from "./data.ts"
 import { nearestTo } from "./nearest.ts"
 import type { Refusals } from "./refusals.ts"
+import { Memory } from "./step.ts"
 import type { Telemetry } from "./telemetry.ts"
 
 type Own = BudgetExceededError | BudgetUnavailableError | UnpricedModelError
@@ -120,21 +121,26 @@ export const reporting = ({ gauges, tell }: Telemetry) => (reply: Reply): Effect
   return isNews ? tell(reply) : Effect.void
 }
 
-/** Asks a store in this process, which answers at once. */
+/** Asks a store in this process, which answers at once: ask where the effect is run. */
 export const local = (
-  step: (batch: Batch) => Effect.Effect<Reply, unknown>,
+  store: { readonly step: (batch: Batch) => Effect.Effect<Reply, unknown> },
   report: (reply: Reply) => Effect.Effect<void>
-): Client => ({
-  reserve: (ask) =>
-    Effect.orDie(Effect.flatMap(step({ reserves: [ask] }), (reply) => {
-      const { decisions: [decision], events } = reply
-      // A refusal changes nothing, and only the first in a window is an event.
-      const isNews = decision?._tag !== "Refused" || events.length > 0
-      return isNews ? Effect.as(report(reply), decision) : Effect.succeed(decision)
-    })),
-  settle: (settlement) => Effect.orDie(Effect.flatMap(step({ settlements: [settlement] }), report)),
-  step: (batch) => Effect.orDie(step(batch))
-})
+): Client => {
+  const step: (batch: Batch) => Effect.Effect<Reply> = store instanceof Memory
+    ? store.stepNow
+    : (batch) => Effect.orDie(store.step(batch))
+  return {
+    reserve: (ask) =>
+      Effect.flatMapEager(step({ reserves: [ask] }), (reply) => {
+        const { decisions: [decision], events } = reply
+        // A refusal changes nothing, and only the first in a window is an event.
+        const isNews = decision?._tag !== "Refused" || events.length > 0
+        return isNews ? Effect.mapEager(report(reply), () => decision) : Effect.succeed(decision)
+      }),
+    settle: (settlement) => Effect.flatMapEager(step({ settlements: [settlement] }), report),
+    step: (batch) => Effect.suspend(() => step(batch))
+  }
+}
 
 export const make = Effect.fnUntraced(function*(settings: Settings): Effect.fn.Return<
   {
@@ -193,7 +199,7 @@ export const make = Effect.fnUntraced(function*(settings: Settings): Effect.fn.R
       if ("_tag" in ask) return Effect.fail(ask)
       const boundMillis = Math.max(0, (attempt.context.deadline ?? Infinity) - now)
       const lease = isLocal ? undefined : { id: `${owner}-${++leases}`, millis: leaseMillis }
-      const reserved = Effect.flatMap(client.reserve({ ...ask, lease }, boundMillis), (decision) => {
+      const reserved = Effect.flatMapEager(client.reserve({ ...ask, lease }, boundMillis), (decision) => {
         if (decision?._tag === "Reserved") {
           open++
           return Effect.succeed(settleWith(attempt, decision.settlement))
@@ -217,7 +223,7 @@ export const make = Effect.fnUntraced(function*(settings: Settings): Effect.fn.R
         const decision = refusals.of(ask, now)
         return decision === undefined ? Effect.void : fail(decision, ask.nanoUsd, attempt)
       }
-      return Effect.flatMap(
+      return Effect.flatMapEager(
         asked.reserve({ ...ask, isLook: true }, Infinity),
         (decision) => decision?._tag === "Reserved" ? Effect.void : fail(decision, ask.nanoUsd, attempt)
       )

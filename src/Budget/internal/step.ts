@@ -350,19 +350,31 @@ export const step = (
 /** How often a full memory looks for rows to forget. */
 const forgetMillis = 1_000
 
-/** Steps over rows in memory. At `maxAccounts` of them, it forgets those that say nothing any more. */
-export const stepInMemory = (maxAccounts: number, clock: Clock.Clock): (batch: Batch) => Effect.Effect<Reply> => {
-  const rows = new Map<string, Row>()
-  let forgotAt = -Infinity
-  return (batch) =>
-    Effect.sync(() => {
-      const now = clock.currentTimeMillisUnsafe()
-      if (rows.size >= maxAccounts && Math.abs(now - forgotAt) >= forgetMillis) {
-        forgotAt = now
-        for (const [key, { forgetAt = Infinity }] of rows) if (forgetAt <= now) rows.delete(key)
-      }
-      const [changed, reply] = step(rows, batch, now, maxAccounts - rows.size)
-      for (const [key, row] of changed) rows.set(key, row)
-      return reply
-    })
+/** Rows in memory. At `maxAccounts` of them, it forgets those that say nothing any more. */
+export class Memory {
+  readonly isLocal = true
+  private readonly rows = new Map<string, Row>()
+  private readonly maxAccounts: number
+  private readonly clock: Clock.Clock
+  private forgotAt = -Infinity
+
+  constructor(maxAccounts: number, clock: Clock.Clock) {
+    this.maxAccounts = maxAccounts
+    this.clock = clock
+  }
+
+  readonly step = (batch: Batch): Effect.Effect<Reply> => Effect.suspend(() => this.stepNow(batch))
+
+  /** Has answered before there is an effect to run: ask where it is run. */
+  readonly stepNow = (batch: Batch): Effect.Effect<Reply> => {
+    const { maxAccounts, rows } = this
+    const now = this.clock.currentTimeMillisUnsafe()
+    if (rows.size >= maxAccounts && Math.abs(now - this.forgotAt) >= forgetMillis) {
+      this.forgotAt = now
+      for (const [key, { forgetAt = Infinity }] of rows) if (forgetAt <= now) rows.delete(key)
+    }
+    const [changed, reply] = step(rows, batch, now, maxAccounts - rows.size)
+    for (const [key, row] of changed) rows.set(key, row)
+    return Effect.succeed(reply)
+  }
 }

@@ -324,7 +324,7 @@ export class Gate {
         hasContent = true
         const millis = Number(this.around.clock.monotonicTimeNanosUnsafe() - began) / 1e6
         usuals.answered(attempt, millis)
-        this.runNow(circuit.settle(permit, resultOf(false, this.isSlow(millis))))
+        this.runNow(circuit.settle(permit, resultOf(false, millis > this.settings.slowMillis)))
       })
     }
     return Effect.suspend(() => {
@@ -335,22 +335,19 @@ export class Gate {
     })
   }
 
-  private isSlow(millis: number): boolean {
-    return millis > this.settings.slowMillis
-  }
-
   /** What an attempt that showed no content says about the API; undefined for nothing. */
   private verdict(attempt: Attempt, millis: number): Result | undefined {
     const { outcome } = attempt
     if (outcome._tag === "NotSent") return undefined
+    const isSlow = millis > this.settings.slowMillis
     if (outcome._tag === "Completed") {
       this.usuals.answered(attempt, millis)
-      return this.isSlow(millis) ? "slowSuccess" : "success"
+      return isSlow ? "slowSuccess" : "success"
     }
-    if (isLeft(attempt)) return this.usuals.leftLate(attempt, millis) ? resultOf(true, this.isSlow(millis)) : undefined
+    if (isLeft(attempt)) return this.usuals.leftLate(attempt, millis) ? resultOf(true, isSlow) : undefined
     const isFailed = isDown(attempt)
     if (isFailed && isRepeated(attempt)) return undefined
-    return resultOf(isFailed, this.isSlow(millis))
+    return resultOf(isFailed, isSlow)
   }
 
   /** What takes no time needs no fiber. */

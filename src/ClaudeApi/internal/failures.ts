@@ -1,13 +1,14 @@
-/** How a request to the API fails: the errors of an exchange, from what is known of it. */
+/** How a request to the API fails: the errors of an exchange, from what is known of it; and what of its answer may be told. */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { Attempt, Limits } from "../../Attempt.ts"
 import { type ApiError, type Billed, ConnectionError } from "../../ClaudeError.ts"
 import type { Request } from "../../Request.ts"
+import type * as Usage from "../../Usage.ts"
 import * as ApiErrors from "./apiError.ts"
 import { part, text } from "./errorBody.ts"
-import { redact } from "./redact.ts"
+import { harmlessName, redact, token } from "./redact.ts"
 
 export type TimeLimit = NonNullable<ConnectionError["limit"]>
 
@@ -37,6 +38,21 @@ export const secretsOf = ({ attempt: { key }, bounds: { secrets }, carried }: As
   ...(key === undefined ? [] : [Redacted.value(key.secret)]),
   ...Object.entries(carried).flatMap(([name, value]) => /^anthropic-(beta|version)$/i.test(name) ? [] : [value])
 ]
+
+/** A name from the answer; undefined where it is none, or may be something that the request carries. */
+export const named = (self: Asked, name: string | null | undefined): string | undefined =>
+  name === self.attempt.model || (typeof name === "string" && harmlessName.test(name))
+    ? name
+    : token(name, secretsOf(self))
+
+/** A usage without names of models that may be something else. What they used stays, and has no price. */
+export const harmless = (self: Asked, usage: Usage.Usage): Usage.Usage =>
+  usage.others === undefined
+    ? usage
+    : {
+      ...usage,
+      others: usage.others.map((other) => ({ ...other, model: named(self, other.model) ?? "unknown" }))
+    }
 
 export const sent = (self: Asked): ApiErrors.Sent => ({
   attempts: self.attempt.number,

@@ -179,13 +179,13 @@ class Received implements Exchange.Used {
 const aborted = (exchange: Exchange.Exchange, received: Received): Outcome => ({
   _tag: "Aborted",
   get usage() {
-    return Exchange.harmless(exchange, received.usage)
+    return Failures.harmless(exchange, received.usage)
   },
   get limits() {
     return exchange.limits
   },
   get model() {
-    return Exchange.named(exchange, received.model)
+    return Failures.named(exchange, received.model)
   },
   get requestId() {
     return exchange.requestId

@@ -153,41 +153,47 @@ const beginnings = Effect.fnUntraced(function*(kinds: Attempt.CallKinds, fallbac
     outcome: Attempt.Outcome.NotSent()
   })
 
-  const optimized = (asked: Request, stream: boolean, { requestType }: CallContext) => {
-    const lengths = (model: string) => kinds.of(model, requestType).lengths
-    return optimizer.optimize(asked, { stream, lengths })
-  }
-
-  const beginMessage = Effect.fnUntraced(function*(
+  const beginMessage = (
     given: Request,
     context: CallContext,
     call: Monitor.Call,
     stream: boolean
-  ) {
-    const began = yield* Clock.currentTimeMillis
-    const asked = sanitizer === InputSanitizer.off ? given : yield* sanitizer.sanitize(given)
-    const { advice, changes, request } = optimizer === CostOptimizer.off
-      ? { request: asked, changes: [], advice: [] }
-      : yield* optimized(asked, stream, context)
-    const kind = kinds.of(request.model, context.requestType)
-    const { facts } = kind
-    if ((facts.deprecatedOn ?? facts.retiresOn) !== undefined && !warned.has(facts.id)) {
-      yield* Deprecation.warn(facts, warned)
-    }
-    const base: MessageCall["base"] = {
-      ...begin(call, request.model, context, facts),
-      endpoint: "messages",
-      request,
-      estimate: Estimate.make(request, facts, context.estimate),
-      kind,
-      isFast: request.speed === "fast" && Model.isFast(facts, request.speed),
-      optimized: changes.length === 0 ? undefined : { askedModel: asked.model, changes }
-    }
-    const course = fallback.rules.length === 0 && context.fallback === undefined
-      ? undefined
-      : fallback.follow(base, (model) => kinds.of(model, context.requestType), (step) => call.fellBack(step))
-    return { base, advice, began, course }
-  })
+  ): Effect.Effect<MessageCall, InputRejectedError> =>
+    Effect.clockWith((clock) => {
+      const began = clock.currentTimeMillisUnsafe()
+      const { requestType } = context
+      const begun = (
+        asked: Request,
+        { advice, changes, request }: CostOptimizer.Optimized
+      ): Effect.Effect<MessageCall> => {
+        const kind = kinds.of(request.model, requestType)
+        const { facts } = kind
+        const base: MessageCall["base"] = {
+          ...begin(call, request.model, context, facts),
+          endpoint: "messages",
+          request,
+          estimate: Estimate.make(request, facts, context.estimate),
+          kind,
+          isFast: request.speed === "fast" && Model.isFast(facts, request.speed),
+          optimized: changes.length === 0 ? undefined : { askedModel: asked.model, changes }
+        }
+        const course = fallback.rules.length === 0 && context.fallback === undefined
+          ? undefined
+          : fallback.follow(base, (model) => kinds.of(model, requestType), (step) => call.fellBack(step))
+        const begun = Effect.succeed({ base, advice, began, course })
+        return (facts.deprecatedOn ?? facts.retiresOn) !== undefined && !warned.has(facts.id)
+          ? Effect.andThen(Deprecation.warn(facts, warned), begun)
+          : begun
+      }
+      const optimized = (asked: Request): Effect.Effect<MessageCall> => {
+        if (optimizer === CostOptimizer.off) return begun(asked, { request: asked, changes: [], advice: [] })
+        const lengths = (model: string) => kinds.of(model, requestType).lengths
+        return Effect.flatMap(optimizer.optimize(asked, { stream, lengths }), (found) => begun(asked, found))
+      }
+      return sanitizer === InputSanitizer.off
+        ? optimized(given)
+        : Effect.flatMap(sanitizer.sanitize(given), optimized)
+    })
 
   return { begin, beginMessage, sanitize: sanitizer.sanitize, start }
 })

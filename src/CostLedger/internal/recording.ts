@@ -169,16 +169,15 @@ export const make = (
   })
 }
 
-/** Writes rows straight into a store in memory. */
+/** Writes rows straight into a store in memory, and at once: call it where the effect is run. */
 export const direct = (store: Memory): Writer => {
   let evictedRows = 0
   return {
-    write: (row) =>
-      Effect.suspend(() => {
-        const evicted = store.write(row)
-        evictedRows += evicted
-        return evicted > 0 && evictedRows === evicted ? evicting : Effect.void
-      }),
+    write: (row) => {
+      const evicted = store.write(row)
+      evictedRows += evicted
+      return evicted > 0 && evictedRows === evicted ? evicting : Effect.void
+    },
     flush: Effect.void,
     status: () => ({ pendingRows: 0, lostRows: 0, evictedRows, isDown: false })
   }

@@ -9,7 +9,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { BoundedMap } from "../../internal/boundedMap.ts"
 import { type Amounts, type Dimension, dimensions, minus, zero } from "./Amounts.ts"
-import type { Level, Levels } from "./BucketSet.ts"
+import type { BucketSet, Level, Levels } from "./BucketSet.ts"
 import { priorities } from "./classes.ts"
 import * as corrections from "./corrections.ts"
 import * as processes from "./processes.ts"
@@ -255,17 +255,40 @@ export class Memory {
     this.clock = clock
   }
 
-  readonly step = (batch: Batch): Effect.Effect<Reply> => Effect.sync(() => this.stepNow(batch))
+  readonly step = (batch: Batch): Effect.Effect<Reply> =>
+    Effect.sync(() => {
+      const now = this.clock.currentTimeMillisUnsafe()
+      return apply(this.stateOf(batch.key, batch.burstMillis, now), batch, now)
+    })
 
-  stepNow(batch: Batch, now = this.clock.currentTimeMillisUnsafe()): Reply {
-    const state = this.last?.key === batch.key ? this.last.state : this.stateOf(batch, now)
-    return apply(state, batch, now)
+  /** One bucket set without batches and replies. It has answered before there is an effect to run: ask where it is run. */
+  open(key: string, burstMillis: number): BucketSet {
+    return {
+      isShared: false,
+      reserve: (limits, need, _, now = this.clock.currentTimeMillisUnsafe()) => {
+        const state = this.stateOf(key, burstMillis, now)
+        if (limits !== state.limits) configure(state, limits)
+        return Effect.succeed({ reservation: reserve(state, need, now) })
+      },
+      report: (one, now = this.clock.currentTimeMillisUnsafe()) => {
+        report(this.stateOf(key, burstMillis, now), one, now)
+        return Effect.void
+      },
+      levels: Effect.sync(() => {
+        const now = this.clock.currentTimeMillisUnsafe()
+        return levels(view(this.stateOf(key, burstMillis, now), now), burstMillis, 1)
+      })
+    }
   }
 
-  private stateOf({ burstMillis, key }: Batch, now: number): State {
-    const state = this.states.get(key) ?? make(burstMillis, now)
-    this.states.set(key, state)
-    this.last = { key, state }
+  private stateOf(key: string, burstMillis: number, now: number): State {
+    if (this.last?.key !== key) {
+      const state = this.states.get(key) ?? make(burstMillis, now)
+      this.states.set(key, state)
+      this.last = { key, state }
+    }
+    const { state } = this.last
+    state.burstMillis = burstMillis
     return state
   }
 }

@@ -154,7 +154,7 @@ describe.skipIf(!TestRedis.isInstalled)("the script of a circuit", () => {
       }
       // All but from closed to half-open at once.
       assert.strictEqual(seen.size, 8)
-    }).pipe(Effect.scoped), 60_000)
+    }).pipe(Effect.scoped))
 
   it.live("sets keys to expire and stores no more than numbers", () =>
     Effect.gen(function*() {

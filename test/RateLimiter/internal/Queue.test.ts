@@ -170,7 +170,7 @@ describe("the queue of the limiter", () => {
           )
         }
       }),
-    { arbitrary: { runs: runs(2_000), size: 60 }, timeout: 60_000 }
+    { arbitrary: { runs: runs(2_000), size: 60 } }
   )
 
   it.effect.prop(

@@ -458,7 +458,7 @@ describe.skipIf(!TestRedis.isInstalled)("the client of a shared store, where bat
           assert.strictEqual(seen.reserved, 0, "reserved")
           assert.approximately(1e6 - seen.free, used, 5, "used")
         }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))),
-      { arbitrary: { runs: 150, size: 40 }, timeout: 60_000 }
+      { arbitrary: { runs: 150, size: 40 } }
     )
   })
 })

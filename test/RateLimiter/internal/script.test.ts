@@ -296,7 +296,7 @@ describe.skipIf(!TestRedis.isInstalled)("the script of the limiter", () => {
             }
           }
         }),
-      { arbitrary: { runs: runs(800), size: 80 }, timeout: 120_000 }
+      { arbitrary: { runs: runs(800), size: 80 } }
     )
 
     it.effect("came by all there is", () =>
