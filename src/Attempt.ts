@@ -105,19 +105,22 @@ export const all = <const Policies extends ReadonlyArray<Policy<unknown>>>(
 }
 
 /**
- * Settles the last first, and the others even if one has a defect: once, as settlements run. `Effect.ensuring` for each takes three times as many
+ * Settles the last first, and the others even if one has a defect; no interruption comes between. `Effect.ensuring` for each takes three times as many
  * frames.
  */
 const inReverse = (settles: ReadonlyArray<Settle>): Settle => {
-  let left = settles.length
-  if (left < 2) return settles[0] ?? nothing
+  if (settles.length < 2) return settles[0] ?? nothing
+  let left: number
   const next = (): Settle => {
     const settle = settles[--left]!
     return left === 0 ? settle : Effect.flatMap(settle, next)
   }
-  return Effect.catchCause(
-    next(),
-    (cause) => Effect.ensuring(Effect.failCause(cause), inReverse(settles.slice(0, left)))
+  const last = Effect.suspend(() => {
+    left = settles.length
+    return next()
+  })
+  return Effect.uninterruptible(
+    Effect.catchCause(last, (cause) => Effect.ensuring(Effect.failCause(cause), inReverse(settles.slice(0, left))))
   )
 }
 

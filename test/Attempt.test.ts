@@ -3,6 +3,7 @@ import { Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { ClaudeError, Model, PriceBook, Usage } from "effect-claude"
 import * as Attempt from "effect-claude/Attempt"
 import * as ClaudeTest from "effect-claude/testing/ClaudeTest"
+import { TestClock } from "effect/testing"
 
 const book = PriceBook.make()
 
@@ -95,6 +96,22 @@ describe("policies", () => {
       const policy = Attempt.all(recording(log, "a", "admits"), throwing)
       const exit = yield* Effect.exit(Attempt.guard(policy, attemptOf(), Effect.void))
       assert.deepStrictEqual([Exit.hasDies(exit), log], [true, ["+a", "-a"]])
+    }))
+
+  it.effect("settle all of them, whoever is interrupted meanwhile, and whoever has settled before", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      const slow: Attempt.Policy = { admit: () => Effect.succeed(Effect.sleep("1 second")) }
+      const policy = Attempt.all(recording(log, "a", "admits"), recording(log, "b", "admits"), slow)
+      const settle = yield* policy.admit(attemptOf())
+      for (let i = 0; i < 2; i++) {
+        log.length = 0
+        const fiber = yield* Effect.forkChild(settle, { startImmediately: true })
+        const ending = yield* Effect.forkChild(Fiber.interrupt(fiber), { startImmediately: true })
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(ending)
+        assert.deepStrictEqual(log, ["-b", "-a"])
+      }
     }))
 
   it.effect("refuse with their own error", () =>

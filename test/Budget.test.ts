@@ -353,6 +353,20 @@ describe("Budget", () => {
       ]))
     ))
 
+  it.effect("reserves nothing for good where a logger throws at a model without a price", () =>
+    Effect.gen(function*() {
+      const budget = yield* Budget.Budget
+      const exit = yield* Effect.exit(Attempt.guard(budget, attemptOf({ model: "claude-next" }), Effect.void))
+      assert.isTrue(Exit.isSuccess(exit))
+    }).pipe(
+      using({ budgets: [all], unpriced: "allow" }),
+      Effect.provide(Logger.layer([
+        Logger.make(() => {
+          throw new Error("a bad logger")
+        })
+      ]))
+    ))
+
   it.effect("hides nothing of an estimate that was wrong", () =>
     Effect.gen(function*() {
       const told = yield* listening

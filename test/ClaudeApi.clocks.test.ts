@@ -263,6 +263,19 @@ describe("a process that did not run for 30 seconds", () => {
       for (const fiber of fibers) assert.strictEqual(tagOf(fiber.pollUnsafe()), "success")
     }))
 
+  it.effect("gives no more time to a call that began after that", () =>
+    Effect.gen(function*() {
+      const clock = yield* shiftable
+      const { fetch } = fetchOf((n) => n === 1 ? json(message) : new Promise<Response>(() => {}))
+      const calls = Effect.andThen(ClaudeService.create(hello), clock.suspend(30_000)).pipe(
+        Effect.andThen(ClaudeService.create(hello))
+      )
+      const fiber = yield* calls.pipe(Effect.provide(service(fetch)), Effect.provide(clock.layer), Effect.forkChild)
+      yield* settle
+      yield* pass(3.25)
+      assert.strictEqual(tagOf(fiber.pollUnsafe()), "ConnectionError")
+    }))
+
   it.effect("still gives up what is dead", () =>
     Effect.gen(function*() {
       const clock = yield* shiftable

@@ -133,8 +133,8 @@ export const local = (
     reserve: (ask) =>
       Effect.flatMapEager(step({ reserves: [ask] }), (reply) => {
         const { decisions: [decision], events } = reply
-        // A refusal changes nothing, and only the first in a window is an event.
-        const isNews = decision?._tag !== "Refused" || events.length > 0
+        // A look and a refusal change nothing, and only the first refusal in a window is an event.
+        const isNews = (ask.isLook !== true && decision?._tag !== "Refused") || events.length > 0
         return isNews ? Effect.mapEager(report(reply), () => decision) : Effect.succeed(decision)
       }),
     settle: (settlement) => Effect.flatMapEager(step({ settlements: [settlement] }), report),

@@ -106,9 +106,10 @@ export const make = Effect.fnUntraced(function*(
     gauge.looksAt = pace.add(balance, now)
   }
 
-  const publish = (event: Event): Effect.Effect<void> => {
+  /** Whatever a logger does. */
+  const publish = (event: Event): Effect.Effect<unknown> => {
     const budget = event._tag === "Unpriced" ? undefined : find(event.budget)
-    return Effect.andThen(feed.publish(event), Effect.logWarning(textOf(event, budget)))
+    return Effect.exit(Effect.andThen(feed.publish(event), Effect.logWarning(textOf(event, budget))))
   }
 
   return {
@@ -117,13 +118,13 @@ export const make = Effect.fnUntraced(function*(
     tell: ({ balances, events }) => {
       const now = clock.currentTimeMillisUnsafe()
       for (const balance of balances) show(balance, now)
-      return events.length === 0 ? Effect.void : Effect.asVoid(Effect.exit(Effect.forEach(events, publish)))
+      return events.length === 0 ? Effect.void : Effect.forEach(events, publish, { discard: true })
     },
     letThrough: (model, at) => {
       unpricedCalls.updateUnsafe(1, services)
       if (unpriced.has(model) || unpriced.size >= maxUnpriced) return Effect.void
       unpriced.add(model)
-      return publish(Event.Unpriced({ model, at }))
+      return Effect.asVoid(publish(Event.Unpriced({ model, at })))
     },
     reset: () => gauges.clear()
   }

@@ -63,10 +63,16 @@ const begunCharacter = (bytes: Uint8Array): number => {
   for (let length = 1; length <= Math.min(3, bytes.length); length++) {
     const byte = bytes[bytes.length - length] ?? 0
     if (byte < 0x80) break
-    if (byte >= 0xc0) return (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) > length ? length : 0
+    if (byte < 0xc0) continue
+    const isBegun = (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) > length
+    return isBegun && canBegin(bytes.subarray(-length)) ? length : 0
   }
   return 0
 }
+
+/** Whether a character may begin so: some bytes begin none, and some may not follow those that do. */
+const canBegin = (bytes: Uint8Array): boolean =>
+  Result.isSuccess(Result.try(() => new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true })))
 
 const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
   const all = new Uint8Array(first.length + second.length)

@@ -170,8 +170,10 @@ export class Watch {
   }
 
   add(self: Exchange): void {
+    // A fiber that outlived the last one and is late says nothing about this one.
+    const isLate = this.open.size === 0 && this.wakeAt <= self.start
     this.open.add(self)
-    if (self.until < this.wakeAt) this.restart(self.clock)
+    if (isLate || self.until < this.wakeAt) this.restart(self.clock)
   }
 
   delete(self: Exchange): void {
