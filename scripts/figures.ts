@@ -56,12 +56,15 @@ export const section = (name: string, source: string, circumstances: string, lin
   ]
     .join("\n\n") + "\n"
 
-/** Puts a section into a page: in the place of the one that it has, or among the others by name. */
+/** Puts a section into a page: in the place of the one that it has, or among the others by name; those of no bench, which begin with a capital, stay last. */
 export const placed = (text: string, name: string, section: string): string => {
   const [head = "", ...sections] = text.split(/^(?=## )/m)
   const nameOf = (one: string) => /^## (.*)/.exec(one)?.[1] ?? ""
   const others = sections.filter((one) => nameOf(one) !== name).map((one) => `${one.trimEnd()}\n`)
-  const sorted = [...others, section].sort((a, b) => nameOf(a) < nameOf(b) ? -1 : 1)
+  const isOther = (one: string) => /^[A-Z]/.test(nameOf(one))
+  const sorted = [...others, section].sort((a, b) =>
+    Number(isOther(a)) - Number(isOther(b)) || (nameOf(a) < nameOf(b) ? -1 : 1)
+  )
   return [`${head.trimEnd()}\n`, ...sorted].join("\n")
 }
 

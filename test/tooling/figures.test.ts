@@ -53,6 +53,7 @@ describe("figures", () => {
     const more = placed(before, "b", "## b\n\n2\n")
     assert.isTrue(more.endsWith("## a\n\n1\n\n## b\n\n2\n\n## c\n\n3\n"))
     assert.strictEqual(placed(more, "b", "## b\n\n2\n"), more)
+    assert.isTrue(placed(`${before}\n## Earlier\n\n0\n`, "b", "## b\n\n2\n").endsWith("## c\n\n3\n\n## Earlier\n\n0\n"))
     assert.isTrue(placed(more, "b", "## b\n\n4\n").endsWith("## a\n\n1\n\n## b\n\n4\n\n## c\n\n3\n"))
   })
 })

@@ -75,18 +75,14 @@ const usageOf = (usage: Usage): Usage => {
   return { ...rest, inferenceGeo, serviceTier, speed }
 }
 
-export const isEmpty = (tags: Row["tags"]): boolean => {
-  for (const _ in tags) return false
-  return true
-}
-
 const noTags: Row["tags"] = {}
 const noRules: Row["rules"] = []
 
 const tagsOf = (tags: Readonly<Record<string, string>>): Row["tags"] => {
-  if (isEmpty(tags)) return noTags
   const entries = Object.entries(tags)
-  return Object.fromEntries(entries.slice(0, maxTags).map(([name, value]) => [nameOf(name), nameOf(value)]))
+  return entries.length === 0
+    ? noTags
+    : Object.fromEntries(entries.slice(0, maxTags).map(([name, value]) => [nameOf(name), nameOf(value)]))
 }
 
 type Ended = Exclude<Outcome, { readonly _tag: "NotSent" }>

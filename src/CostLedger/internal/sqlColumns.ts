@@ -4,7 +4,6 @@ import * as Schema from "effect/Schema"
 import type { Field, Figures } from "../../CostReport.ts"
 import * as Sums from "../../internal/figures.ts"
 import { Row } from "./data.ts"
-import { isEmpty } from "./recording.ts"
 
 /**
  * Each column with its type and what a row has for it. Integers are as wide as they get. What is usual is null, which takes no room: no
@@ -20,7 +19,7 @@ export const columns: ReadonlyArray<
   ["user_id", "TEXT", (row) => row.user ?? null],
   ["tenant", "TEXT", (row) => row.tenant ?? null],
   ["request_type", "TEXT", (row) => row.requestType ?? null],
-  ["tags", "TEXT", (row) => isEmpty(row.tags) ? null : JSON.stringify(row.tags)],
+  ["tags", "TEXT", ({ tags }) => Object.keys(tags).length === 0 ? null : JSON.stringify(tags)],
   ["key_label", "TEXT", (row) => row.key ?? null],
   ["asked_model", "TEXT", (row) => row.askedModel === row.model ? null : row.askedModel],
   ["sent_model", "TEXT", (row) => row.sentModel === row.model ? null : row.sentModel],
